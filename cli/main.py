@@ -1,0 +1,87 @@
+"""The `heed` program: its commands, and how an error becomes one line and an exit code."""
+
+import errno
+import importlib
+import importlib.metadata
+import os
+import sys
+
+import click
+
+from heed.models.errors import HeedError
+
+# Help and completion name every command without importing what it needs.
+COMMANDS = {
+    "train": "Train a Transformer on pairs of text files.",
+    "export": "Turn a training run into a verified ONNX bundle.",
+    "translate": "Translate lines of text.",
+    "models": "List, describe and verify models.",
+}
+
+
+class Program(click.Group):
+    """The command group: loads a command's module when it runs, and turns errors into exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"heed.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table, so that help imports none of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command; a known error becomes a line on stderr."""
+        try:
+            return super().invoke(ctx)
+        except HeedError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except BrokenPipeError:
+            # Whoever read our output has left; what Python still holds for it has nowhere to go.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(141)
+        except OSError as error:
+            click.echo(f"Error: {_describe(error)}", err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            ctx.exit(130)
+
+
+def _describe(error: OSError) -> str:
+    """An error of the operating system, with the file and the way out."""
+    where = f"{error.filename}: " if error.filename else ""
+    ways_out = {
+        errno.ENOSPC: "free some space and run the command again; nothing was replaced",
+        errno.ENOENT: "check the name",
+        errno.EACCES: "check the permissions",
+        errno.EISDIR: "name a file in it",
+    }
+    way_out = ways_out.get(error.errno or 0)
+    return f"{where}{error.strerror or error}" + (f"; {way_out}" if way_out else "")
+
+
+@click.group(
+    cls=Program,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Each command explains itself: heed translate --help",
+)
+@click.version_option(importlib.metadata.version("heed"), message="heed %(version)s")
+def main() -> None:
+    """The Transformer as a shell tool: train it, export it, translate with it.
+
+    \b
+    echo "Good morning!" | heed translate
+    heed train --src train.en --tgt train.de -o runs/ende
+    heed export runs/ende -o ende
+    heed translate -m ende -i news.en -o news.de
+    """

@@ -1,0 +1,149 @@
+"""`heed train`."""
+
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from heed.cli import options
+from heed.models.config import PRESETS, preset
+from heed.models.files import refuse_existing
+
+if TYPE_CHECKING:
+    from heed.transformer.corpus import Corpus
+    from heed.transformer.run import Run
+    from heed.transformer.trainer import Trainer
+
+FILE = click.Path(exists=True, dir_okay=False, readable=True)
+NETWORK = ("n_layers", "d_model", "d_ff", "n_heads", "dropout", "norm", "tied_embeddings")
+
+
+@click.command(epilog="Example: heed train --src train.en --tgt train.de --preset small --minutes 60 -o runs/ende")
+@click.option("--src", multiple=True, type=FILE, help="Source text, a sentence a line (.gz too). Repeat for more files.")
+@click.option("--tgt", multiple=True, type=FILE, help="Its translation, line by line.")
+@click.option("--valid-src", multiple=True, type=FILE, help="Validation text.  [default: pairs held out]")
+@click.option("--valid-tgt", multiple=True, type=FILE, help="Its translation.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory of the run, to be made.")
+@click.option("--resume", type=click.Path(path_type=Path), help="Go on with this run, from its last checkpoint.")
+@click.option("--preset", "preset_name", type=click.Choice(PRESETS), default="small", show_default=True,
+              help="Network and training settings; the options below change them.")
+@click.option("--src-language", default="", help="What the model card calls the source: en.")
+@click.option("--tgt-language", default="", help="And the target: de.")
+@click.option("--n-layers", type=int, help="Layers of the encoder, and of the decoder.")
+@click.option("--d-model", type=int, help="Width.")
+@click.option("--d-ff", type=int, help="Inner width of the feed-forward sub-layers.")
+@click.option("--n-heads", type=int, help="Attention heads.")
+@click.option("--dropout", type=float, help="Share of activations dropped.")
+@click.option("--norm", type=click.Choice(["post", "pre"]), help="Layer norm after each residual, or before.")
+@click.option("--tied/--untied", "tied_embeddings", default=None, help="Share one matrix among source, target and output.")
+@click.option("--tokenizer", multiple=True, type=FILE, help="SentencePiece model to use. Twice: source, target.")
+@click.option("--joint/--separate", "joint", default=None, help="Learn one vocabulary, or one for each side.")
+@click.option("--vocab-size", type=int, help="Pieces to learn.")
+@click.option("--batch-tokens", type=int, help="Tokens a batch and side.")
+@click.option("--max-length", type=int, help="Leave out pairs with more tokens on a side.")
+@click.option("--warmup", type=int, help="Steps of rising learning rate.")
+@click.option("--learning-rate", type=float, help="Times the paper's schedule.")
+@click.option("--label-smoothing", type=float, help="Share of the loss spread over all tokens.")
+@click.option("--precision", type=click.Choice(["auto", "bfloat16", "float32"]), help="Of matrix products.")
+@click.option("--steps", type=int, help="Stop after this many steps.")
+@click.option("--epochs", type=int, help="Stop after this many passes over the text.")
+@click.option("--minutes", type=float, help="Stop after this long.")
+@click.option("--valid-every", type=int, help="Steps between validations; each makes a checkpoint.")
+@click.option("--average", type=int, help="Checkpoints to keep, and to average at the end.")
+@click.option("--seed", type=int, help="Of weights, dropout and order.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto: cuda where there is one.")
+@options.threads
+@click.pass_context
+def command(ctx: click.Context, output: Path | None, resume: Path | None, device: str, threads: int | None,
+            preset_name: str, **asked: object) -> None:
+    """Train a Transformer on pairs of text files.
+
+    Learns a vocabulary, trains, validates, and keeps the last checkpoints and the best in the run's directory.
+    Ctrl-C saves a checkpoint and says how to go on.
+    """
+    given = {name: value for name, value in asked.items() if value not in (None, (), "")}
+    if resume is not None and (output or given):
+        raise click.UsageError("--resume goes on with what the run was asked; give it only --device and --threads.")
+    if resume is None and not (output and "src" in given and "tgt" in given):
+        raise click.UsageError("Give --src, --tgt and -o, or --resume RUN.")
+    if output is not None:
+        refuse_existing(output, force=False)
+    click.echo("Reading the text", err=True)
+    run, corpus = _open(resume) if resume is not None else _create(output or Path(), preset_name, given)
+    finished = _train(run, corpus, device, threads)
+    if finished:
+        click.echo(f"Done. Export it with: heed export {run.path} -o MODEL", err=True)
+    else:
+        click.echo(f"Stopped. Go on with: heed train --resume {run.path}", err=True)
+        ctx.exit(130)
+
+
+def _create(path: Path, preset_name: str, given: dict[str, object]) -> "tuple[Run, Corpus]":
+    import dataclasses
+
+    from heed.models.config import from_table
+    from heed.transformer.config import TrainConfig
+    from heed.transformer.preparation import new_run
+
+    tables = preset(preset_name)
+    network = tables["model"] | {name: value for name, value in given.items() if name in NETWORK}
+    wishes = {name: _absolute(value) for name, value in given.items() if name not in NETWORK}
+    defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig) if f.default is not dataclasses.MISSING}
+    defaults = {name: value for name, value in defaults.items() if value is not None}
+    return new_run(path, network, from_table(TrainConfig, defaults | tables["train"] | wishes, "heed train"))
+
+
+def _open(path: Path) -> "tuple[Run, Corpus]":
+    from heed.transformer.preparation import load_corpus
+    from heed.transformer.run import Run
+
+    run = Run.open(path)
+    return run, load_corpus(run)
+
+
+def _absolute(value: object) -> object:
+    """Files by their full names, so that the run can go on from any directory."""
+    return tuple(str(Path(name).absolute()) for name in value) if isinstance(value, tuple) else value
+
+
+def _train(run: "Run", corpus: "Corpus", device_name: str, threads: int | None) -> bool:
+    import torch
+    from rich.console import Console
+
+    from heed.cli.progress import TrainProgress
+    from heed.models.processors import available_cores
+    from heed.transformer.log import RunLog
+    from heed.transformer.preparation import batches
+    from heed.transformer.trainer import Trainer, choose_device
+
+    torch.set_num_threads(threads or available_cores())
+    device = choose_device(device_name)
+    with RunLog(run.path) as log, TrainProgress(Console(stderr=True)) as progress:
+        trainer = Trainer(run, batches(run, corpus), device, (log, progress))
+        facts = {
+            "pairs": len(corpus),
+            "left_out_empty": corpus.n_empty,
+            "left_out_long": corpus.n_long,
+            "parameters": sum(parameter.numel() for parameter in trainer.network.parameters()),
+            "vocabulary": len(run.tgt_tokenizer),
+            "device": str(device),
+            "precision": str(trainer.precision).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+            "step": trainer.progress.step,
+        }
+        log.on_start(**facts)
+        progress.on_start(**facts)
+        _stop_on_signal(trainer)
+        return trainer.train()
+
+
+def _stop_on_signal(trainer: "Trainer") -> None:
+    """The first Ctrl-C ends training after the present step; a second one ends the program."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.default_int_handler)
+        trainer.stop()
+
+    signal.signal(signal.SIGINT, stop)

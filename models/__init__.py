@@ -1,0 +1,1 @@
+"""A model as its user meets it, without torch: configuration, tokenizer, bundle, search, translator."""

@@ -1,0 +1,92 @@
+"""Files and directories that exist whole or not at all: written aside, synced, then renamed."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from heed.models.errors import HeedError
+
+
+def refuse_existing(path: Path, *, force: bool) -> None:
+    """Stop before work is done whose result could not be stored.
+
+    Raises:
+        HeedError: `path` exists and `force` is not set, or its parent does not exist.
+    """
+    if path.exists() and not force:
+        raise HeedError(f"{path}: exists already; choose another name, or overwrite it with --force")
+    if not path.absolute().parent.is_dir():
+        raise HeedError(f"{path}: the directory {path.absolute().parent} does not exist; create it first")
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace the file at `path` by `data`, or leave it as it was."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
+    aside = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    _sync(path.absolute().parent)
+
+
+@contextlib.contextmanager
+def directory_whole(path: Path, *, force: bool = False) -> Iterator[Path]:
+    """Fill a new directory aside; it takes the name `path` when the block ends without an error.
+
+    Args:
+        path: The directory to be made.
+        force: Replace what stands at `path`; it stays until the new directory is complete.
+
+    Raises:
+        HeedError: `path` exists and `force` is not set.
+    """
+    refuse_existing(path, force=force)
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.absolute().parent))
+    try:
+        yield aside
+        for file in aside.iterdir():
+            _sync(file)
+        _sync(aside)
+        aside.chmod(0o777 & ~_umask())
+        if path.exists():
+            with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=aside.parent) as old:
+                path.rename(Path(old) / path.name)
+                aside.rename(path)
+        else:
+            aside.rename(path)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    _sync(path.absolute().parent)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync(path: Path) -> None:
+    """Make what was written survive a power cut; a directory's entry is synced like a file."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,60 @@
+"""Text to token ids and back, by a SentencePiece model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import sentencepiece
+
+from heed.models.errors import ModelError
+
+
+class Tokenizer:
+    """A SentencePiece model with padding, beginning, end and unknown pieces.
+
+    Args:
+        model: The serialized SentencePiece model.
+        name: What error messages call it.
+
+    Raises:
+        ModelError: The bytes are no such model, or one of the special pieces is missing.
+    """
+
+    def __init__(self, model: bytes, name: str) -> None:
+        self.model = model
+        self._pieces = sentencepiece.SentencePieceProcessor()
+        try:
+            self._pieces.LoadFromSerializedProto(model)
+        except RuntimeError:
+            raise ModelError(f"{name}: this is no SentencePiece model; give the .model file of spm_train") from None
+        self.pad_id: int = self._pieces.pad_id()
+        self.unk_id: int = self._pieces.unk_id()
+        self.bos_id: int = self._pieces.bos_id()
+        self.eos_id: int = self._pieces.eos_id()
+        special = {"pad": self.pad_id, "bos": self.bos_id, "eos": self.eos_id}
+        missing = [piece for piece, piece_id in special.items() if piece_id < 0]
+        if missing:
+            flags = " ".join(f"--{piece}_id=N" for piece in missing)
+            raise ModelError(f"{name}: has no {' and no '.join(missing)} piece; train it again with {flags}")
+
+    @classmethod
+    def load(cls, path: Path) -> "Tokenizer":
+        """Read a model file.
+
+        Raises:
+            ModelError: See the class.
+            OSError: The file cannot be read.
+        """
+        return cls(path.read_bytes(), str(path))
+
+    def __len__(self) -> int:
+        """The number of pieces (V)."""
+        return int(self._pieces.get_piece_size())
+
+    def encode(self, lines: Sequence[str]) -> list[list[int]]:
+        """The token ids of each line, without special pieces; none for a line of white space."""
+        ids: list[list[int]] = self._pieces.encode(list(lines), out_type=int)
+        return ids
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """The text of each list of token ids."""
+        return [str(text) for text in self._pieces.decode([list(row) for row in ids])]

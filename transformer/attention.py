@@ -1,0 +1,69 @@
+"""Scaled dot-product and multi-head attention (section 3.2)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """Scaled dot-product attention, softmax(q kᵀ / √d_k) v (section 3.2.1, equation 1).
+
+    Args:
+        q: Queries, (B, H, T, K).
+        k: Keys, (B, H, S, K).
+        v: Values, (B, H, S, K).
+        mask: True where a query may look, broadcastable to (B, H, T, S); every query must see one key.
+
+    Returns:
+        One weighted sum of values for each query, (B, H, T, K).
+    """
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
+        # There the fused kernel's backward pass takes five times as long in bfloat16 as in float32.
+        with torch.autocast("cpu", enabled=False):
+            return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask).to(q.dtype)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+class KeyValueCache:
+    """The keys and values that a decoder layer has computed so far, so that a step adds only its own."""
+
+    def __init__(self) -> None:
+        self.keys: Tensor | None = None
+        self.values: Tensor | None = None
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Add (B, H, T, K) keys and values after the P held; returns all P + T of both."""
+        if self.keys is not None and self.values is not None:
+            keys = torch.cat([self.keys, keys], dim=2)
+            values = torch.cat([self.values, values], dim=2)
+        self.keys, self.values = keys, values
+        return keys, values
+
+
+class MultiHeadAttention(nn.Module):
+    """Attention in several subspaces at once (section 3.2.2).
+
+    The projections have no biases, as in the paper. Projecting keys and values is a step of its own,
+    so that the decoder can keep them.
+    """
+
+    def __init__(self, *, d_model: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.query = nn.Linear(d_model, d_model, bias=False)
+        self.key = nn.Linear(d_model, d_model, bias=False)
+        self.value = nn.Linear(d_model, d_model, bias=False)
+        self.output = nn.Linear(d_model, d_model, bias=False)
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The keys and values of x, (B, S, D): two tensors (B, H, S, K)."""
+        return self._split_heads(self.key(x)), self._split_heads(self.value(x))
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+        """Let x, (B, T, D), attend to keys and values, (B, H, S, K); returns (B, T, D)."""
+        q = self._split_heads(self.query(x))
+        heads = attention(q, keys, values, mask)
+        return self.output(heads.transpose(1, 2).flatten(2))  # (B, T, D)
+
+    def _split_heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # (B, H, T, K)

@@ -1,0 +1,125 @@
+"""Checkpoints: everything that training needs to go on, in safetensors, whole or not at all."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from heed.models.config import from_table, to_table
+from heed.models.errors import ModelError
+from heed.models.files import directory_whole
+from heed.transformer.model import Transformer
+
+WEIGHTS, OPTIMIZER, PROGRESS = "model.safetensors", "optimizer.safetensors", "progress.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where training stands, and how good the network is there."""
+
+    step: int = 0  # optimizer steps done
+    epoch: int = 0  # passes over the corpus completed
+    batch: int = 0  # batches of the present pass done
+    seconds: float = 0.0  # time spent, over all sittings
+    loss: float | None = None  # validation: negative log-likelihood of a token, in nats
+    bleu: float | None = None  # validation, greedy
+
+
+def save_weights(directory: Path, network: Transformer, progress: Progress) -> None:
+    """Make a checkpoint for use alone: weights and their figures."""
+    with directory_whole(directory, force=True) as aside:
+        _write(aside, network.state_dict(), progress)
+
+
+def save(directory: Path, network: Transformer, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    """Make a checkpoint that training can go on from: also the optimizer and the random state."""
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    states = {"random.cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["random.cuda"] = torch.cuda.get_rng_state()
+    for parameter, state in optimizer.state.items():
+        states.update({f"{names[parameter]}/{key}": value.contiguous() for key, value in state.items()})
+    with directory_whole(directory, force=True) as aside:
+        save_file(states, aside / OPTIMIZER)
+        _write(aside, network.state_dict(), progress)
+
+
+def _write(directory: Path, weights: dict[str, Tensor], progress: Progress) -> None:
+    # Tied matrices are one tensor under several names; it is stored once, under its first name.
+    stored: dict[int, str] = {}
+    for name, tensor in weights.items():
+        stored.setdefault(tensor.data_ptr(), name)
+    save_file({name: weights[name].contiguous() for name in stored.values()}, directory / WEIGHTS)
+    (directory / PROGRESS).write_text(json.dumps(to_table(progress), indent=2) + "\n", "utf-8")
+
+
+def load_progress(directory: Path) -> Progress:
+    """The progress of a checkpoint.
+
+    Raises:
+        ModelError: The file is damaged.
+    """
+    try:
+        table = json.loads((directory / PROGRESS).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{directory}: the checkpoint is damaged ({error}); delete it to use an earlier one") from None
+    return from_table(Progress, table, str(directory / PROGRESS))
+
+
+def load_weights(directory: Path, network: Transformer) -> None:
+    """Put a checkpoint's weights into a network.
+
+    Raises:
+        ModelError: The file is damaged or belongs to another network.
+    """
+    weights = _load(directory / WEIGHTS)
+    if network.config.tied_embeddings:
+        shared = weights.get("src_embedding.weight")
+        if shared is not None:
+            weights |= {"tgt_embedding.weight": shared, "projection.weight": shared}
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ModelError(f"{directory / WEIGHTS}: does not fit the run's config.toml: {error}") from None
+
+
+def load_optimizer(directory: Path, network: Transformer, optimizer: torch.optim.Optimizer) -> None:
+    """Put back the optimizer's moments and the random state, so that training goes on as if never stopped.
+
+    Raises:
+        ModelError: The file is damaged or belongs to another network.
+    """
+    states = _load(directory / OPTIMIZER)
+    torch.set_rng_state(states.pop("random.cpu"))
+    if "random.cuda" in states:
+        cuda = states.pop("random.cuda")
+        if torch.cuda.is_available():
+            torch.cuda.set_rng_state(cuda)
+    parameters = dict(network.named_parameters())
+    for key, value in states.items():
+        name, _, field = key.rpartition("/")
+        if name not in parameters:
+            raise ModelError(f"{directory / OPTIMIZER}: does not fit the run's config.toml: no parameter {name!r}")
+        optimizer.state[parameters[name]][field] = value.to(parameters[name].device) if field != "step" else value
+
+
+def average(directories: Sequence[Path], network: Transformer) -> None:
+    """Put the mean of several checkpoints' weights into a network (section 6.1)."""
+    total: dict[str, Tensor] = {}
+    for directory in directories:
+        load_weights(directory, network)
+        for name, tensor in network.state_dict().items():
+            total[name] = total[name] + tensor.double() if name in total else tensor.double()
+    network.load_state_dict({name: tensor / len(directories) for name, tensor in total.items()})
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: the checkpoint is damaged ({error}); delete it to use an earlier one") from None

@@ -1,0 +1,98 @@
+"""The layers of the two stacks: sub-layers, each with its residual connection (section 3.1)."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from heed.models.config import ModelConfig
+from heed.transformer.attention import KeyValueCache, MultiHeadAttention
+from heed.transformer.dropout import Dropout
+
+
+class FeedForward(nn.Module):
+    """The position-wise network max(0, x W₁ + b₁) W₂ + b₂ (section 3.3, equation 2)."""
+
+    def __init__(self, *, d_model: int, d_ff: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(d_model, d_ff)
+        self.outer = nn.Linear(d_ff, d_model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform each position of x, (B, T, D), alone."""
+        return self.outer(self.inner(x).relu())
+
+
+class Residual(nn.Module):
+    """A residual connection with dropout (section 5.4) and layer norm about a sub-layer.
+
+    "post" is the paper's LayerNorm(x + Sublayer(x)). "pre" normalizes the sub-layer's input instead, which
+    keeps a clear path through all layers and so trains deep stacks (Xiong et al., 2020, arXiv 2002.04745).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.norm_first = config.norm == "pre"
+        self.norm = nn.LayerNorm(config.d_model)
+        self.dropout = Dropout(config.dropout)
+
+    def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
+        """Apply a sub-layer to x, (B, T, D)."""
+        if self.norm_first:
+            return x + self.dropout(sublayer(self.norm(x)))
+        return self.norm(x + self.dropout(sublayer(x)))
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and feed-forward (Figure 1, left)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.self_attention = MultiHeadAttention(d_model=config.d_model, n_heads=config.n_heads)
+        self.self_residual = Residual(config)
+        self.feed_forward = FeedForward(d_model=config.d_model, d_ff=config.d_ff)
+        self.feed_residual = Residual(config)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Transform x, (B, S, D), under a mask broadcastable to (B, H, S, S)."""
+
+        def attend(x: Tensor) -> Tensor:
+            return self.self_attention(x, *self.self_attention.project(x), mask)
+
+        x = self.self_residual(x, attend)
+        return self.feed_residual(x, self.feed_forward)
+
+
+class DecoderLayer(nn.Module):
+    """Masked self-attention, attention to the encoder's output, feed-forward (Figure 1, right)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.self_attention = MultiHeadAttention(d_model=config.d_model, n_heads=config.n_heads)
+        self.self_residual = Residual(config)
+        self.cross_attention = MultiHeadAttention(d_model=config.d_model, n_heads=config.n_heads)
+        self.cross_residual = Residual(config)
+        self.feed_forward = FeedForward(d_model=config.d_model, d_ff=config.d_ff)
+        self.feed_residual = Residual(config)
+
+    def forward(
+        self, x: Tensor, mask: Tensor, memory: tuple[Tensor, Tensor], memory_mask: Tensor, cache: KeyValueCache
+    ) -> Tensor:
+        """Transform x, (B, T, D), the positions that follow those in the cache.
+
+        Args:
+            x: Positions to transform, (B, T, D).
+            mask: What they see of the P positions in the cache and of themselves, to (B, H, T, P + T).
+            memory: Keys and values of the encoder's output, (B, H, S, K) each.
+            memory_mask: What they see of it, broadcastable to (B, H, T, S).
+            cache: This layer's keys and values so far; x's own are added.
+        """
+
+        def attend_to_self(x: Tensor) -> Tensor:
+            return self.self_attention(x, *cache.append(*self.self_attention.project(x)), mask)
+
+        def attend_to_memory(x: Tensor) -> Tensor:
+            return self.cross_attention(x, *memory, memory_mask)
+
+        x = self.self_residual(x, attend_to_self)
+        x = self.cross_residual(x, attend_to_memory)
+        return self.feed_residual(x, self.feed_forward)

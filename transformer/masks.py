@@ -1,0 +1,14 @@
+"""Who may attend to whom; True means "may attend"."""
+
+import torch
+from torch import Tensor
+
+
+def padding_mask(ids: Tensor, pad_id: int) -> Tensor:
+    """Hide padding from every query: (B, S) token ids to a mask (B, 1, 1, S)."""
+    return (ids != pad_id)[:, None, None, :]
+
+
+def causal_mask(size: int, device: torch.device) -> Tensor:
+    """Let each position see itself and what came before it (section 3.2.3): (T, T)."""
+    return torch.ones(size, size, dtype=torch.bool, device=device).tril()

@@ -1,0 +1,52 @@
+"""Training a SentencePiece model (section 5.1: byte-pair encoding, shared by source and target)."""
+
+import io
+import re
+from collections.abc import Iterable
+
+import sentencepiece
+
+from heed.models.errors import DataError
+from heed.models.tokenizer import Tokenizer
+
+
+def train_tokenizer(lines: Iterable[str], *, vocab_size: int, name: str) -> Tokenizer:
+    """Learn a byte-pair vocabulary.
+
+    Args:
+        lines: The text.
+        vocab_size: Pieces, special ones included.
+        name: What the text is called in errors.
+
+    Raises:
+        DataError: The text is too small for the vocabulary.
+    """
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=(line for line in lines),
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=vocab_size,
+            character_coverage=1.0,  # every character of the text: a pair's names and quotes must survive
+            pad_id=0,
+            unk_id=1,
+            bos_id=2,
+            eos_id=3,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise DataError(_explain(str(error), vocab_size, name)) from None
+    return Tokenizer(model.getvalue(), f"the tokenizer of {name}")
+
+
+def _explain(error: str, vocab_size: int, name: str) -> str:
+    """SentencePiece's complaint in words that name the option."""
+    if limit := re.search(r"value <= (\d+)", error):
+        return f"{name}: the text supports a vocabulary of at most {limit[1]}; give --vocab-size {limit[1]} or less"
+    if limit := re.search(r"smaller than required_chars\. \d+ vs (\d+)", error):
+        return (
+            f"{name}: a vocabulary of {vocab_size} is smaller than the text's {limit[1]} characters; "
+            f"give a larger --vocab-size"
+        )
+    return f"{name}: no vocabulary of {vocab_size} could be learnt ({error.strip()}); try another --vocab-size"
