@@ -108,7 +108,7 @@ def _fits(hint: object, value: object) -> bool:
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, typing.cast("type", hint))
+    return isinstance(value, typing.cast("type", origin or hint))
 
 
 def _words(hint: object) -> str:

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from heed.models.errors import HeedError
 
@@ -68,6 +69,21 @@ def directory_whole(path: Path, *, force: bool = False) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+    _sync(path.absolute().parent)
+
+
+@contextlib.contextmanager
+def grown_file(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """Write a file bit by bit under the name `path` and ".part"; it takes the name `path` when the block ends.
+
+    After an error what was written stays aside, for it may have taken hours.
+    """
+    aside = path.with_name(path.name + ".part")
+    with aside.open("wb") as file:
+        yield file, aside
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
     _sync(path.absolute().parent)
 
 

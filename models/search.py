@@ -20,7 +20,7 @@ class State(Protocol):
         Args:
             tokens: (B, W).
             mask: Which of the P tokens given before and the W given now each one sees, (B, W, P + W).
-            top: How many candidates to return.
+            top: How many candidates to return; all V, where there are fewer.
 
         Returns:
             The log-probabilities of the best candidates, (B, W, top), best first, and their token ids.
@@ -101,7 +101,7 @@ class Beams:
     def __init__(self, max_lengths: IntArray, config: DecodeConfig, special: SpecialIds) -> None:
         B, W = len(max_lengths), config.beam_size
         self.tokens: IntArray = np.full((B, W), special.bos_id, dtype=np.int64)  # what each hypothesis reads next
-        self.mask: BoolArray = np.broadcast_to(np.eye(W, dtype=bool), (B, W, W))  # and which tokens it then sees
+        self.mask: BoolArray = np.tile(np.eye(W, dtype=bool), (B, 1, 1))  # and which tokens it then sees
         self.done: BoolArray = np.zeros(B, dtype=bool)
         self._config, self._special, self._max_lengths = config, special, max_lengths
         self._log_probs: FloatArray = np.full((B, W), -np.inf, dtype=np.float32)
@@ -116,12 +116,12 @@ class Beams:
         return self._config.beam_size + 2
 
     def advance(self, log_probs: FloatArray, ids: IntArray) -> None:
-        """Choose the next hypotheses among the candidates, (B, W, top)."""
+        """Choose the next hypotheses among the candidates, (B, W, top or V)."""
         B, W = self.tokens.shape
         log_probs = np.where(ids == self._special.unk_id, -np.inf, log_probs)
         totals = (self._log_probs[:, :, None] + log_probs).reshape(B, -1)
         order = np.argsort(-totals, axis=1, kind="stable")[:, : 2 * W]  # at most W of them are ends
-        totals, parents = np.take_along_axis(totals, order, axis=1), order // self.top
+        totals, parents = np.take_along_axis(totals, order, axis=1), order // ids.shape[2]
         tokens = np.take_along_axis(ids.reshape(B, -1), order, axis=1)
         is_end = tokens == self._special.eos_id
         length = len(self._history) + 1

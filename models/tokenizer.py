@@ -58,3 +58,30 @@ class Tokenizer:
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """The text of each list of token ids."""
         return [str(text) for text in self._pieces.decode([list(row) for row in ids])]
+
+
+JOINT, SEPARATE = "tokenizer.model", ("tokenizer.src.model", "tokenizer.tgt.model")  # in a run or a bundle
+
+
+def write_tokenizers(directory: Path, tokenizers: tuple[Tokenizer, Tokenizer]) -> None:
+    """Write the source's and the target's tokenizer; as one file where they are the same."""
+    src, tgt = tokenizers
+    if src.model == tgt.model:
+        (directory / JOINT).write_bytes(src.model)
+    else:
+        for name, tokenizer in zip(SEPARATE, tokenizers, strict=True):
+            (directory / name).write_bytes(tokenizer.model)
+
+
+def load_tokenizers(directory: Path) -> tuple[Tokenizer, Tokenizer]:
+    """Read the source's and the target's tokenizer.
+
+    Raises:
+        ModelError: One is missing or damaged.
+    """
+    names = (JOINT,) if (directory / JOINT).exists() else SEPARATE
+    try:
+        found = [Tokenizer.load(directory / name) for name in names]
+    except OSError as error:
+        raise ModelError(f"{error.filename}: {error.strerror}; restore it, or make the model again") from None
+    return found[0], found[-1]

@@ -3,12 +3,19 @@
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from typing import TYPE_CHECKING
 
+from heed.models.processors import available_cores
 from heed.models.search import DecodeConfig, Hypothesis, Network, SpecialIds, search
-from heed.models.tokenizer import Tokenizer
+from heed.models.tokenizer import Tokenizer, load_tokenizers
 
-BATCH_SIZE = 64  # lines decoded together
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BATCH_SIZE = 64  # lines decoded together, at most
+BATCH_TOKENS = 8192  # and tokens, padding included: long lines share memory that does not grow with them
 WINDOW = 32  # batches whose lines are sorted by length together
+LONGEST = 512  # tokens; what is longer is translated in pieces, for attention grows with the square
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,29 +35,69 @@ class Translator:
         network: In ONNX Runtime or in PyTorch.
         src_tokenizer: Of the lines.
         tgt_tokenizer: Of the translations.
+        config: How to search, where a call does not say.
     """
 
-    def __init__(self, network: Network, src_tokenizer: Tokenizer, tgt_tokenizer: Tokenizer) -> None:
+    def __init__(
+        self,
+        network: Network,
+        src_tokenizer: Tokenizer,
+        tgt_tokenizer: Tokenizer,
+        config: DecodeConfig | None = None,
+    ) -> None:
+        self.config = config or DecodeConfig()
         self._network = network
         self._src, self._tgt = src_tokenizer, tgt_tokenizer
-        self._special = SpecialIds(bos_id=tgt_tokenizer.bos_id, eos_id=tgt_tokenizer.eos_id, unk_id=tgt_tokenizer.unk_id)
+        self._special = SpecialIds(
+            bos_id=tgt_tokenizer.bos_id, eos_id=tgt_tokenizer.eos_id, unk_id=tgt_tokenizer.unk_id
+        )
+
+    @classmethod
+    def load(cls, path: "Path", *, device: str = "cpu", threads: int | None = None) -> "Translator":
+        """Load a bundle.
+
+        Args:
+            path: Its directory.
+            device: "cpu" or "cuda".
+            threads: Processor threads; None: as many as the cores that this process may use.
+
+        Raises:
+            ModelError: The bundle is damaged or of a later format, or the device cannot be used.
+        """
+        # Here and not above, so that the PyTorch side needs no ONNX Runtime.
+        from heed.models.bundle import Bundle
+        from heed.models.onnx_network import OnnxNetwork
+
+        bundle = Bundle(path)
+        network = OnnxNetwork(path, bundle.manifest.network, device=device, threads=threads or available_cores())
+        return cls(network, *load_tokenizers(path), bundle.manifest.decode)
 
     def translate(
         self, lines: Sequence[str], config: DecodeConfig | None = None, *, batch_size: int = BATCH_SIZE
     ) -> list[Translation]:
         """Translate lines; one translation each, in their order, empty for a blank line."""
-        config = config or DecodeConfig()
-        sources = [[*ids, self._src.eos_id] if ids else [] for ids in self._src.encode(lines)]
-        # Lines of equal length share a batch, so that little of it is padding; blank ones need none.
-        order = sorted((i for i, source in enumerate(sources) if source), key=lambda i: len(sources[i]))
-        found: list[Hypothesis] = [Hypothesis([], 0.0, 0.0)] * len(lines)
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
+        pieces = [_pieces(ids) for ids in self._src.encode(lines)]
+        sources = [[*piece, self._src.eos_id] for line in pieces for piece in line]
+        found = iter(self._search(sources, config or self.config, batch_size))
+        best = [[next(found) for _ in line] for line in pieces]
+        texts = iter(self._tgt.decode([piece.tokens for line in best for piece in line]))
+        return [
+            Translation(
+                text=" ".join(next(texts) for _ in line),
+                tokens=[token for piece in line for token in piece.tokens],
+                log_prob=sum((piece.log_prob for piece in line), 0.0),
+                score=sum((piece.score for piece in line), 0.0),
+            )
+            for line in best
+        ]
+
+    def _search(self, sources: list[list[int]], config: DecodeConfig, batch_size: int) -> list[Hypothesis]:
+        """The best hypothesis of each source."""
+        found: dict[int, Hypothesis] = {}
+        for batch in plan_batches([len(source) for source in sources], batch_size):
             results = search(self._network, [sources[i] for i in batch], config, self._special)
-            for i, hypotheses in zip(batch, results, strict=True):
-                found[i] = hypotheses[0]
-        texts = self._tgt.decode([hypothesis.tokens for hypothesis in found])
-        return [Translation(text, best.tokens, best.log_prob, best.score) for text, best in zip(texts, found, strict=True)]
+            found.update(zip(batch, (hypotheses[0] for hypotheses in results), strict=True))
+        return [found[i] for i in range(len(sources))]
 
     def translate_lines(
         self, lines: Iterable[str], config: DecodeConfig | None = None, *, batch_size: int = BATCH_SIZE
@@ -59,3 +106,21 @@ class Translator:
         remaining = iter(lines)
         while window := list(islice(remaining, batch_size * WINDOW)):
             yield from self.translate(window, config, batch_size=batch_size)
+
+
+def plan_batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    """Batches of sources of about equal length, so that little of one is padding; yields their indices."""
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if batch and (len(batch) == batch_size or lengths[i] * (len(batch) + 1) > BATCH_TOKENS):
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+def _pieces(ids: list[int]) -> list[list[int]]:
+    """A line's tokens in pieces that the network can take; none for a blank line."""
+    n_pieces = -(-len(ids) // LONGEST)
+    return [ids[len(ids) * i // n_pieces : len(ids) * (i + 1) // n_pieces] for i in range(n_pieces)]

@@ -42,6 +42,8 @@ class TrainConfig:
                 wrong.append(f"{name} must be above 0, not {value!r}")
         if not 0 <= self.label_smoothing < 1:
             wrong.append(f"label_smoothing must be at least 0 and below 1, not {self.label_smoothing!r}")
+        if not 0 <= self.seed < 2**63:
+            wrong.append(f"seed must be at least 0 and below 2^63, not {self.seed!r}")
         if self.precision not in ("auto", "bfloat16", "float32"):
             wrong.append(f"precision must be 'auto', 'bfloat16' or 'float32', not {self.precision!r}")
         if bool(self.valid_src) != bool(self.valid_tgt):

@@ -22,7 +22,7 @@ class TorchState:
         positions = torch.full((tokens.shape[1],), self._n_steps, device=device)
         seen = torch.from_numpy(np.ascontiguousarray(mask)).to(device)[:, None]  # (B, 1, W, P + W)
         logits = self._network.decode(tgt, positions, seen, self._state)
-        log_probs, ids = logits.float().log_softmax(-1).topk(top, dim=-1)
+        log_probs, ids = logits.float().log_softmax(-1).topk(min(top, logits.shape[-1]), dim=-1)
         self._n_steps += 1
         return log_probs.cpu().numpy(), ids.cpu().numpy()
 

@@ -10,7 +10,7 @@ import tomli_w
 from heed.models.config import ModelConfig, from_table, to_table
 from heed.models.errors import HeedError, ModelError
 from heed.models.files import directory_whole
-from heed.models.tokenizer import Tokenizer
+from heed.models.tokenizer import Tokenizer, load_tokenizers, write_tokenizers
 from heed.transformer import checkpoint
 from heed.transformer.checkpoint import Progress
 from heed.transformer.config import TrainConfig
@@ -22,7 +22,11 @@ AVERAGE = "average"  # the checkpoint that is the mean of the last ones
 
 
 class Run:
-    """A directory that holds a training run; see DESIGN in the README for its files."""
+    """A directory that holds a training run.
+
+    Its files: config.toml (all that was asked), tokenizer.model (or tokenizer.src.model and tokenizer.tgt.model),
+    valid.src and valid.tgt (the pairs it is judged by), checkpoints/, log.jsonl and tensorboard/.
+    """
 
     def __init__(
         self, path: Path, model: ModelConfig, train: TrainConfig, tokenizers: tuple[Tokenizer, Tokenizer]
@@ -46,7 +50,6 @@ class Run:
         Raises:
             HeedError: `path` exists.
         """
-        src, tgt = tokenizers
         config = {
             "format": FORMAT,
             "heed": importlib.metadata.version("heed"),
@@ -55,11 +58,7 @@ class Run:
         }
         with directory_whole(path) as aside:
             (aside / "config.toml").write_text(tomli_w.dumps(config), "utf-8")
-            if src.model == tgt.model:
-                (aside / "tokenizer.model").write_bytes(src.model)
-            else:
-                (aside / "tokenizer.src.model").write_bytes(src.model)
-                (aside / "tokenizer.tgt.model").write_bytes(tgt.model)
+            write_tokenizers(aside, tokenizers)
             _write_lines(aside / "valid.src", validation.src)
             _write_lines(aside / "valid.tgt", validation.tgt)
             (aside / "checkpoints").mkdir()
@@ -87,7 +86,7 @@ class Run:
         if missing:
             raise ModelError(f"{file}: damaged (no table {' and no '.join(missing)}); restore it, or train again")
         model = from_table(ModelConfig, config["model"], str(file))
-        return cls(path, model, from_table(TrainConfig, config["train"], str(file)), _load_tokenizers(path))
+        return cls(path, model, from_table(TrainConfig, config["train"], str(file)), load_tokenizers(path))
 
     @property
     def validation(self) -> ParallelText:
@@ -132,16 +131,6 @@ class Run:
 def _worth(progress: Progress) -> tuple[float, float]:
     bleu = -1.0 if progress.bleu is None else progress.bleu
     return bleu, -float("inf") if progress.loss is None else -progress.loss
-
-
-def _load_tokenizers(path: Path) -> tuple[Tokenizer, Tokenizer]:
-    joint = path / "tokenizer.model"
-    files = [joint, joint] if joint.exists() else [path / "tokenizer.src.model", path / "tokenizer.tgt.model"]
-    try:
-        src, tgt = (Tokenizer.load(file) for file in files)
-    except OSError as error:
-        raise ModelError(f"{error.filename}: {error.strerror}; restore it, or train again") from None
-    return src, tgt
 
 
 def _write_lines(path: Path, lines: Sequence[str]) -> None:

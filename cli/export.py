@@ -1,0 +1,53 @@
+"""`heed export`."""
+
+from pathlib import Path
+
+import click
+
+from heed.cli import options
+from heed.models.files import refuse_existing
+
+FILE = click.Path(exists=True, dir_okay=False, readable=True)
+
+
+@click.command(epilog="Example: heed export runs/ende -o ende --precision int8 --test-src test.en --test-tgt test.de")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Directory of the bundle, to be made.")
+@click.option("--precision", type=click.Choice(["float32", "int8"]), default="float32", show_default=True,
+              help="Of matrix products. int8 is smaller and faster; its price in BLEU is measured with a test set.")
+@click.option("--test-src", multiple=True, type=FILE, help="Test set to measure BLEU and chrF on.")
+@click.option("--test-tgt", multiple=True, type=FILE, help="Its translation.")
+@click.option("--name", help="Of the model.  [default: the name of the directory]")
+@click.option("--licence", default="", help="Of the model, for its card.")
+@click.option("--trained-on", default="", help="The training text and whom to credit for it, for the card.")
+@options.force
+def command(run: Path, output: Path, precision: str, test_src: tuple[str, ...], test_tgt: tuple[str, ...],
+            name: str | None, licence: str, trained_on: str, force: bool) -> None:
+    """Turn a training run into a verified ONNX bundle.
+
+    Takes the checkpoint with the best validation BLEU, writes its graphs, and compares their results in ONNX Runtime
+    with PyTorch's on the run's validation sentences. A bundle that differs is not written.
+    """
+    refuse_existing(output, force=force)
+    from heed.export.exporter import Label, export
+    from heed.transformer.corpus import read_pairs
+    from heed.transformer.run import Run
+
+    opened = Run.open(run)
+    test = (", ".join(Path(path).name for path in test_src), read_pairs(test_src, test_tgt)) if test_src or test_tgt else None
+    label = Label(name=name or output.absolute().name, licence=licence, trained_on=trained_on)
+    click.echo("Writing the graphs and comparing them with PyTorch", err=True)
+    manifest = export(opened, output, precision=precision, label=label, test=test, force=force)
+    parity, quality = manifest.parity, manifest.quality
+    click.echo(
+        f"{parity.sentences} sentences: {parity.greedy_identical} greedy and {parity.beam_identical} beam "
+        f"{parity.beam_size} translations the same as PyTorch's; log-probabilities differ by at most "
+        f"{parity.log_prob_difference:.2g}; loss {parity.loss_bundle:.4f}, PyTorch's {parity.loss_torch:.4f}",
+        err=True,
+    )
+    if quality:
+        click.echo(
+            f"{quality.test_set}: BLEU {quality.bleu:.2f} (PyTorch {quality.bleu_torch:.2f}), chrF {quality.chrf:.2f}",
+            err=True,
+        )
+    click.echo(f"Done. Translate with: heed translate -m {output}", err=True)

@@ -1,0 +1,58 @@
+"""`heed models`."""
+
+import dataclasses
+import json
+import sys
+
+import click
+
+from heed.models import catalog, manifest
+from heed.models.bundle import Bundle
+
+
+@click.group()
+def command() -> None:
+    """List, describe and verify models.
+
+    A model is a directory made by heed export. Those in $HEED_MODELS, or where the system keeps a user's data,
+    have a name, and so has the model that heed brings.
+    """
+
+
+@command.command("list")
+def list_models() -> None:
+    """List the models that have a name: name, languages, precision, directory."""
+    for name, path in catalog.available().items():
+        found = manifest.read(path)
+        languages = f"{found.src_language or '?'}-{found.tgt_language or '?'}"
+        click.echo("\t".join([name, languages, found.precision, str(path)]))
+
+
+@command.command()
+@click.argument("model", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest.")
+def info(model: str | None, as_json: bool) -> None:
+    """Describe a model: its card, or its manifest."""
+    path = catalog.find(model)
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(manifest.read(path)), ensure_ascii=False))
+        return
+    manifest.read(path)
+    card = (path / "README.md").read_text("utf-8")
+    if not sys.stdout.isatty():
+        click.echo(card, nl=False)
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    Console().print(Markdown(card))
+
+
+@command.command()
+@click.argument("model", required=False)
+def verify(model: str | None) -> None:
+    """Check a model again: file names, sizes, hashes, and what its graphs read."""
+    path = catalog.find(model)
+    files = Bundle(path).manifest.files
+    size = sum(record.size for record in files.values())
+    click.echo(f"{path}: {len(files)} files, {size:,} bytes, as they were exported")

@@ -1,0 +1,97 @@
+"""`heed translate`."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from io import BufferedIOBase
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from heed.cli import options
+from heed.cli.lines import LineDecoder, read_windows
+from heed.models.files import grown_file, refuse_existing
+
+WINDOW = 32  # batches whose lines are sorted by length together, where so many have arrived
+
+
+@click.command(epilog='Example: echo "Good morning!" | heed translate')
+@click.option("-m", "--model", help="A model's directory or name.  [default: en-de, which heed brings]")
+@click.option(
+    "-i", "--input", "inputs", multiple=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    help="File to translate; - is stdin. Repeat for more files.  [default: -]",
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path, allow_dash=True), help="File to write.  [default: stdout]")
+@click.option("--beam-size", type=click.IntRange(min=1), help="Hypotheses kept; 1 is greedy.  [default: the model's, 4]")
+@click.option("--length-penalty", type=click.FloatRange(min=0), help="Favours long ones.  [default: the model's, 0.6]")
+@click.option("--max-length", type=click.IntRange(min=1), help="Tokens of a line.  [default: the source's and 50 more]")
+@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Lines at a time.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@options.threads
+@options.force
+def command(
+    model: str | None,
+    inputs: tuple[str, ...],
+    output: Path | None,
+    batch_size: int,
+    device: str,
+    threads: int | None,
+    force: bool,
+    **search: float | None,
+) -> None:
+    """Translate lines of text.
+
+    Reads stdin or files and writes a line for each line, in order, blank for blank. Lines are translated as soon as
+    they have arrived, so a person may type them.
+    """
+    file = None if output is None or str(output) == "-" else output
+    if file is not None:
+        refuse_existing(file, force=force)
+    from heed.models import catalog
+    from heed.models.translator import Translator
+
+    translator = Translator.load(catalog.find(model), device=device, threads=threads)
+    asked = {name: value for name, value in search.items() if value is not None}
+    config = dataclasses.replace(translator.config, **asked)
+    decoder = LineDecoder()
+    with _open_output(file) as sink:
+        for window in _windows(inputs or ("-",), batch_size * WINDOW):
+            lines = [decoder.decode(line) for line in window]
+            found = translator.translate([line.words for line in lines], config, batch_size=batch_size)
+            # A vocabulary may have a piece for the newline; a line stays a line.
+            texts = [translation.text.replace("\n", " ") for translation in found]
+            sink.write("".join(text + line.ending for text, line in zip(texts, lines, strict=True)).encode())
+            sink.flush()
+    if decoder.n_replaced:
+        click.echo(f"Warning: {decoder.n_replaced} lines were not UTF-8; what could not be read became \ufffd", err=True)
+
+
+def _windows(inputs: tuple[str, ...], limit: int) -> Iterator[list[bytes]]:
+    """The lines of the inputs, one after another."""
+    for name in inputs:
+        with _open_input(name) as stream:
+            yield from read_windows(stream, limit)
+
+
+def _open_input(name: str) -> contextlib.AbstractContextManager[BufferedIOBase]:
+    if name != "-":
+        return Path(name).open("rb")
+    stdin = click.get_binary_stream("stdin")
+    if stdin.isatty():
+        click.echo("Translating what you type, a line at a time; Ctrl-D ends.", err=True)
+    return contextlib.nullcontext(stdin)
+
+
+@contextlib.contextmanager
+def _open_output(path: Path | None) -> Iterator[BinaryIO]:
+    """The file, which appears when it is complete, or stdout."""
+    if path is None:
+        yield click.get_binary_stream("stdout")
+        return
+    with grown_file(path) as (file, aside):
+        try:
+            yield file
+        except BaseException:
+            click.echo(f"{path} was not written; what is done stands in {aside}", err=True)
+            raise

@@ -1,0 +1,108 @@
+"""From a training run to a bundle that was compared with it."""
+
+import dataclasses
+import importlib.metadata
+from pathlib import Path
+
+import onnx
+import onnx.checker
+import torch
+
+from heed.export import parity, quality
+from heed.export.card import write_card
+from heed.export.network import NetworkWriter
+from heed.export.weights import Weights
+from heed.models import manifest as manifests
+from heed.models.bundle import record_files
+from heed.models.files import directory_whole
+from heed.models.manifest import Manifest, Quality
+from heed.models.onnx_network import OnnxNetwork
+from heed.models.processors import available_cores
+from heed.models.search import DecodeConfig
+from heed.models.tokenizer import write_tokenizers
+from heed.transformer.corpus import ParallelText
+from heed.transformer.decoding import TorchNetwork
+from heed.transformer.model import Transformer
+from heed.transformer.run import Run
+
+PRECISIONS = ("float32", "int8")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Label:
+    """What a bundle says of itself that no file of the run does."""
+
+    name: str
+    licence: str = ""
+    trained_on: str = ""
+
+
+def export(
+    run: Run,
+    output: Path,
+    *,
+    precision: str,
+    label: Label,
+    test: tuple[str, ParallelText] | None = None,
+    force: bool = False,
+) -> Manifest:
+    """Export the best checkpoint of a run.
+
+    Args:
+        run: What to export.
+        output: The bundle's directory, made when everything has been compared.
+        precision: Of matrix products, one of `PRECISIONS`.
+        label: Names and credits.
+        test: A test set's name and pairs, to measure the translations by.
+        force: Replace what stands at `output`.
+
+    Raises:
+        ModelError: The exported network is not the trained one, or the run is damaged.
+        HeedError: `output` exists, or the run has no checkpoint.
+    """
+    checkpoint, _ = run.best()
+    network = run.load_network(checkpoint)
+    tokenizers = run.src_tokenizer, run.tgt_tokenizer
+    with directory_whole(output, force=force) as aside:
+        write_graphs(network, precision, aside)
+        exported = OnnxNetwork(aside, run.model, device="cpu", threads=available_cores())
+        compared = parity.compare(network, exported, tokenizers, run.validation)
+        parity.require(compared, precision)
+        measured: Quality | None = None
+        if test is not None:
+            sides = {"exported": exported, "trained": TorchNetwork(network)}
+            measured = quality.measure(*test, tokenizers, **sides, config=DecodeConfig())
+        write_tokenizers(aside, tokenizers)
+        manifest = Manifest(
+            format=manifests.FORMAT,
+            heed=importlib.metadata.version("heed"),
+            kind=manifests.KIND,
+            name=label.name,
+            src_language=run.train.src_language,
+            tgt_language=run.train.tgt_language,
+            precision=precision,
+            network=run.model,
+            decode=DecodeConfig(),
+            licence=label.licence,
+            trained_on=label.trained_on,
+            files={},
+            parity=compared,
+            quality=measured,
+        )
+        (aside / "README.md").write_text(write_card(manifest), "utf-8")
+        manifest = dataclasses.replace(manifest, files=record_files(aside))
+        manifests.write(aside, manifest)
+    return manifest
+
+
+def write_graphs(network: Transformer, precision: str, directory: Path) -> None:
+    """Write the two graphs of a network and their file of weights."""
+    with torch.inference_mode():
+        state = {name: tensor.float().cpu().numpy() for name, tensor in network.state_dict().items()}
+    weights = Weights()
+    for name in ("encoder", "decoder"):
+        writer = NetworkWriter(name, network.config, state, weights, precision)
+        (writer.encoder() if name == "encoder" else writer.decoder()).save(directory / f"{name}.onnx")
+    weights.write(directory)
+    for name in ("encoder", "decoder"):
+        onnx.checker.check_model(directory / f"{name}.onnx")

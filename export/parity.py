@@ -1,0 +1,112 @@
+"""The proof of an export: ONNX Runtime against PyTorch, on real sentences."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from heed.models.errors import ModelError
+from heed.models.manifest import Parity
+from heed.models.onnx_network import OnnxNetwork
+from heed.models.search import DecodeConfig, FloatArray, IntArray
+from heed.models.tokenizer import Tokenizer
+from heed.models.translator import Translator, plan_batches
+from heed.transformer.corpus import Corpus, ParallelText, tokenize
+from heed.transformer.decoding import TorchNetwork
+from heed.transformer.masks import padding_mask
+from heed.transformer.model import Transformer
+
+SENTENCES = 200
+BATCH_SIZE = 16
+BEAM_SIZE = 4
+# Both sides compute the same products in float32 and only add in another order; over some layers that leaves
+# differences of about 1e-5 in a log-probability.
+LOG_PROB_LIMIT = 1e-3
+# int8 rounds every product. The loss of a reference's token may grow by this many nats (perplexity by 2 %).
+LOSS_LIMIT = 0.02
+
+
+def compare(
+    network: Transformer, exported: OnnxNetwork, tokenizers: tuple[Tokenizer, Tokenizer], text: ParallelText
+) -> Parity:
+    """Compare an exported network with the one it came from on the first sentences of a text."""
+    chosen = ParallelText(text.src[:SENTENCES], text.tgt[:SENTENCES])
+    pairs = tokenize(chosen, *tokenizers, max_length=512)
+    difference, loss_torch, loss_bundle = _forced(network, exported, tokenizers, pairs)
+    sides = Translator(TorchNetwork(network), *tokenizers), Translator(exported, *tokenizers)
+    return Parity(
+        sentences=len(chosen),
+        greedy_identical=_identical(sides, chosen.src, DecodeConfig(beam_size=1)),
+        beam_identical=_identical(sides, chosen.src, DecodeConfig(beam_size=BEAM_SIZE)),
+        beam_size=BEAM_SIZE,
+        log_prob_difference=difference,
+        loss_torch=loss_torch,
+        loss_bundle=loss_bundle,
+    )
+
+
+def require(parity: Parity, precision: str) -> None:
+    """Refuse an export that is not the network it came from.
+
+    Raises:
+        ModelError: With the figure that is off.
+    """
+    if precision == "float32":
+        if parity.greedy_identical < parity.sentences or parity.beam_identical < parity.sentences:
+            raise ModelError(
+                f"the export is refused: of {parity.sentences} sentences, {parity.greedy_identical} greedy and "
+                f"{parity.beam_identical} beam translations equal PyTorch's; all must (this is a bug in heed: report it)"
+            )
+        if not parity.log_prob_difference <= LOG_PROB_LIMIT:
+            raise ModelError(
+                f"the export is refused: a log-probability differs from PyTorch's by {parity.log_prob_difference:.2g}, "
+                f"more than {LOG_PROB_LIMIT:g} (this is a bug in heed: report it)"
+            )
+    elif not parity.loss_bundle - parity.loss_torch <= LOSS_LIMIT:
+        raise ModelError(
+            f"the export is refused: in {precision} the loss is {parity.loss_bundle:.4f} and in float32 "
+            f"{parity.loss_torch:.4f}, more than {LOSS_LIMIT:g} apart; export with --precision float32"
+        )
+
+
+@dataclasses.dataclass
+class _Totals:
+    difference: float = 0.0
+    nll_torch: float = 0.0
+    nll_bundle: float = 0.0
+    n_tokens: int = 0
+
+
+def _forced(
+    network: Transformer, exported: OnnxNetwork, tokenizers: tuple[Tokenizer, Tokenizer], pairs: Corpus
+) -> tuple[float, float, float]:
+    """The largest difference of a log-probability, and both losses a token, over teacher-forced references."""
+    (src_tokenizer, tgt_tokenizer), totals = tokenizers, _Totals()
+    for batch in plan_batches(pairs.src.lengths.tolist(), BATCH_SIZE):
+        indices = np.array(batch)
+        src = pairs.src.padded(indices, src_tokenizer.pad_id, last=src_tokenizer.eos_id)
+        tgt = pairs.tgt.padded(indices, tgt_tokenizer.pad_id, first=tgt_tokenizer.bos_id)
+        targets = pairs.tgt.padded(indices, tgt_tokenizer.pad_id, last=tgt_tokenizer.eos_id)
+        kept = targets != tgt_tokenizer.pad_id
+        ours = exported.start(src, src != src_tokenizer.pad_id).log_probs(tgt)
+        theirs = _torch_log_probs(network, src, tgt, src_tokenizer.pad_id)
+        totals.difference = max(totals.difference, float(np.abs(ours - theirs)[kept].max()))
+        totals.nll_bundle -= float(np.take_along_axis(ours, targets[:, :, None], axis=2)[kept].sum())
+        totals.nll_torch -= float(np.take_along_axis(theirs, targets[:, :, None], axis=2)[kept].sum())
+        totals.n_tokens += int(kept.sum())
+    n_tokens = max(totals.n_tokens, 1)
+    return totals.difference, totals.nll_torch / n_tokens, totals.nll_bundle / n_tokens
+
+
+@torch.inference_mode()
+def _torch_log_probs(network: Transformer, src: IntArray, tgt: IntArray, pad_id: int) -> FloatArray:
+    ids = torch.from_numpy(src)
+    logits: torch.Tensor = network(ids, padding_mask(ids, pad_id), torch.from_numpy(tgt))
+    return logits.log_softmax(-1).numpy()
+
+
+def _identical(sides: Sequence[Translator], lines: list[str], config: DecodeConfig) -> int:
+    """How many lines both sides translate into the same tokens."""
+    ours, theirs = (side.translate(lines, config) for side in sides)
+    return sum(a.tokens == b.tokens for a, b in zip(ours, theirs, strict=True))

@@ -1,0 +1,36 @@
+"""How well a bundle translates a test set, before and after its export."""
+
+import sacrebleu
+
+from heed.models.manifest import Quality
+from heed.models.search import DecodeConfig, Network
+from heed.models.tokenizer import Tokenizer
+from heed.models.translator import Translator
+from heed.transformer.corpus import ParallelText
+
+
+def measure(
+    name: str,
+    text: ParallelText,
+    tokenizers: tuple[Tokenizer, Tokenizer],
+    *,
+    exported: Network,
+    trained: Network,
+    config: DecodeConfig,
+) -> Quality:
+    """BLEU and chrF of the exported network's translations, and BLEU of the trained one's."""
+    bleu, chrf = sacrebleu.BLEU(), sacrebleu.CHRF()
+    ours, theirs = (
+        [found.text for found in Translator(network, *tokenizers).translate(text.src, config)]
+        for network in (exported, trained)
+    )
+    return Quality(
+        test_set=name,
+        sentences=len(text),
+        beam_size=config.beam_size,
+        bleu=round(bleu.corpus_score(ours, [text.tgt]).score, 2),
+        chrf=round(chrf.corpus_score(ours, [text.tgt]).score, 2),
+        bleu_torch=round(bleu.corpus_score(theirs, [text.tgt]).score, 2),
+        bleu_signature=str(bleu.get_signature()),
+        chrf_signature=str(chrf.get_signature()),
+    )

@@ -1,0 +1,61 @@
+"""A model on disk: a directory whose manifest lists every file."""
+
+from pathlib import Path
+
+from heed.models import manifest as manifests
+from heed.models.errors import ModelError
+from heed.models.external_data import external_files
+from heed.models.files import sha256
+from heed.models.manifest import FileRecord, Manifest
+
+GRAPHS = ("encoder.onnx", "decoder.onnx")
+
+
+class Bundle:
+    """A bundle that was checked: its files are those of the manifest, and its graphs read no others.
+
+    Args:
+        path: The directory.
+
+    Raises:
+        ModelError: It is no bundle, is damaged, or was made by a later heed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest: Manifest = manifests.read(path)
+        wrong = self._wrong_files() or self._wrong_references()
+        if wrong:
+            raise ModelError(f"{path}: damaged: {'; '.join(wrong)}; get or export the model again")
+
+    def _wrong_files(self) -> list[str]:
+        wrong = []
+        for name, record in self.manifest.files.items():
+            file = self.path / name
+            if Path(name).name != name or name in (".", "..") or "\\" in name:
+                wrong.append(f"{name!r} is no plain file name")
+            elif file.is_symlink() or not file.is_file():
+                wrong.append(f"{name} is missing or no plain file")
+            elif file.stat().st_size != record.size:
+                wrong.append(f"{name} has {file.stat().st_size} bytes and should have {record.size}")
+            elif sha256(file) != record.sha256:
+                wrong.append(f"{name} differs from what was exported (SHA-256)")
+        missing = [name for name in GRAPHS if name not in self.manifest.files]
+        return wrong + [f"{name} is not in the manifest" for name in missing]
+
+    def _wrong_references(self) -> list[str]:
+        """ONNX Runtime would open whatever file a graph names, so only listed ones may be."""
+        wrong = []
+        for graph in GRAPHS:
+            try:
+                names = external_files((self.path / graph).read_bytes())
+            except ValueError as error:
+                return [f"{graph} is no ONNX graph ({error})"]
+            wrong += [f"{graph} reads {name!r}" for name in sorted(names) if name not in self.manifest.files]
+        return wrong
+
+
+def record_files(directory: Path) -> dict[str, FileRecord]:
+    """What the manifest says of the files in a directory."""
+    files = sorted(file for file in directory.iterdir() if file.name != manifests.FILE_NAME)
+    return {file.name: FileRecord(size=file.stat().st_size, sha256=sha256(file)) for file in files}

@@ -1,0 +1,44 @@
+"""Models by name: the default one, and those in the user's directory of models."""
+
+import os
+from importlib import resources
+from pathlib import Path
+
+import platformdirs
+
+from heed.models import manifest
+from heed.models.errors import ModelError
+
+DEFAULT = Path(str(resources.files("heed.models"))) / "default"
+
+
+def models_directory() -> Path:
+    """Where the user keeps models: $HEED_MODELS, or the place that the operating system has for it."""
+    return Path(os.environ.get("HEED_MODELS") or platformdirs.user_data_path("heed") / "models")
+
+
+def available() -> dict[str, Path]:
+    """The models that have a name, the default model first."""
+    found = {manifest.read(DEFAULT).name: DEFAULT}
+    directory = models_directory()
+    if directory.is_dir():
+        for path in sorted(directory.iterdir()):
+            if (path / manifest.FILE_NAME).is_file():
+                found.setdefault(path.name, path)
+    return found
+
+
+def find(model: str | None) -> Path:
+    """The directory of a model, by its path or its name; the default model for None.
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    if model is None:
+        return DEFAULT
+    if Path(model).is_dir():
+        return Path(model)
+    names = available()
+    if model not in names:
+        raise ModelError(f"{model}: no directory and no name of a model; the names are: {', '.join(names)}")
+    return names[model]

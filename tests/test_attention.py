@@ -1,0 +1,90 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from heed.transformer.attention import KeyValueCache, MultiHeadAttention, attention
+
+B, H, T, S, K = 2, 3, 7, 5, 4
+
+
+def equation_1(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    return scores.masked_fill(~mask, -math.inf).softmax(-1) @ v
+
+
+def queries_keys_values(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
+    q, k, v = torch.randn(B, H, T, K), torch.randn(B, H, S, K), torch.randn(B, H, S, K)
+    return q.to(dtype), k.to(dtype), v.to(dtype)
+
+
+def some_mask() -> Tensor:
+    mask = torch.rand(B, 1, T, S) < 0.5
+    mask[..., 2] = True  # every query sees one key
+    return mask
+
+
+def test_attention_is_equation_1() -> None:
+    q, k, v = queries_keys_values()
+    mask = some_mask()
+    assert_close(attention(q, k, v, mask), equation_1(q, k, v, mask))
+
+
+def test_true_means_may_attend() -> None:
+    q, k, v = queries_keys_values()
+    only_one = torch.zeros(T, S, dtype=torch.bool)
+    only_one[:, 3] = True
+    assert_close(attention(q, k, v, only_one), v[:, :, 3:4].expand(B, H, T, K))
+
+
+def test_attention_sees_nothing_of_what_is_masked() -> None:
+    q, k, v = queries_keys_values()
+    mask = torch.tensor([True, False, True, True, False])
+    before = attention(q, k, v, mask[None])
+    k[:, :, ~mask] = 1e4
+    v[:, :, ~mask] = -1e4
+    assert torch.equal(attention(q, k, v, mask[None]), before)
+
+
+def test_bfloat16_on_a_cpu_is_float32_rounded_once() -> None:
+    """Value and gradients; rounding to the 8 bits of bfloat16 moves a number by 2^-8 of itself."""
+    narrow = [x.requires_grad_() for x in queries_keys_values(torch.bfloat16)]
+    wide = [x.detach().float().requires_grad_() for x in narrow]
+    mask = some_mask()
+    with torch.autocast("cpu", torch.bfloat16):  # as in training; it must not reach the products
+        found = attention(narrow[0], narrow[1], narrow[2], mask)
+    expected = equation_1(wide[0], wide[1], wide[2], mask)
+    assert found.dtype == torch.bfloat16
+    assert_close(found.float(), expected, rtol=2**-8, atol=1e-5)
+    slope = torch.randn(B, H, T, K).bfloat16()
+    gradients = torch.autograd.grad(found, narrow, slope)
+    for gradient, reference in zip(
+        gradients, torch.autograd.grad(expected, wide, slope.float()), strict=True
+    ):
+        assert_close(gradient.float(), reference, rtol=2**-8, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_heads", [1, 2, 4])
+def test_multi_head_attention_is_that_of_pytorch(n_heads: int) -> None:
+    d_model = 16
+    ours = MultiHeadAttention(d_model=d_model, n_heads=n_heads)
+    reference = nn.MultiheadAttention(d_model, n_heads, bias=False, batch_first=True)
+    with torch.no_grad():
+        projections = [ours.query.weight, ours.key.weight, ours.value.weight]
+        reference.in_proj_weight.copy_(torch.cat(projections))
+        reference.out_proj.weight.copy_(ours.output.weight)
+    x, memory = torch.randn(B, T, d_model), torch.randn(B, S, d_model)
+    mask = torch.arange(S) < torch.tensor([[S], [2]])  # (B, S)
+    expected, _ = reference(x, memory, memory, key_padding_mask=~mask)
+    assert_close(ours(x, *ours.project(memory), mask[:, None, None]), expected)
+
+
+def test_the_cache_returns_what_was_put_in_in_order() -> None:
+    keys, values = torch.randn(B, H, T, K), torch.randn(B, H, T, K)
+    cache = KeyValueCache()
+    for part in (slice(0, 1), slice(1, 4), slice(4, T)):
+        seen = cache.append(keys[:, :, part], values[:, :, part])
+    assert torch.equal(seen[0], keys)
+    assert torch.equal(seen[1], values)
