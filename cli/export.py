@@ -12,17 +12,37 @@ FILE = click.Path(exists=True, dir_okay=False, readable=True)
 
 @click.command(epilog="Example: heed export runs/ende -o ende --precision int8 --test-src test.en --test-tgt test.de")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Directory of the bundle, to be made.")
-@click.option("--precision", type=click.Choice(["float32", "int8"]), default="float32", show_default=True,
-              help="Of matrix products. int8 is smaller and faster; its price in BLEU is measured with a test set.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Directory of the bundle, to be made.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "int8"]),
+    default="float32",
+    show_default=True,
+    help="Of matrix products. int8 is smaller and faster; its price in BLEU is measured with a test set.",
+)
 @click.option("--test-src", multiple=True, type=FILE, help="Test set to measure BLEU and chrF on.")
 @click.option("--test-tgt", multiple=True, type=FILE, help="Its translation.")
 @click.option("--name", help="Of the model.  [default: the name of the directory]")
 @click.option("--licence", default="", help="Of the model, for its card.")
 @click.option("--trained-on", default="", help="The training text and whom to credit for it, for the card.")
 @options.force
-def command(run: Path, output: Path, precision: str, test_src: tuple[str, ...], test_tgt: tuple[str, ...],
-            name: str | None, licence: str, trained_on: str, force: bool) -> None:
+def command(
+    run: Path,
+    output: Path,
+    precision: str,
+    test_src: tuple[str, ...],
+    test_tgt: tuple[str, ...],
+    name: str | None,
+    licence: str,
+    trained_on: str,
+    force: bool,
+) -> None:
     """Turn a training run into a verified ONNX bundle.
 
     Takes the checkpoint with the best validation BLEU, writes its graphs, and compares their results in ONNX Runtime
@@ -34,7 +54,11 @@ def command(run: Path, output: Path, precision: str, test_src: tuple[str, ...], 
     from heed.transformer.run import Run
 
     opened = Run.open(run)
-    test = (", ".join(Path(path).name for path in test_src), read_pairs(test_src, test_tgt)) if test_src or test_tgt else None
+    test = (
+        (", ".join(Path(path).name for path in test_src), read_pairs(test_src, test_tgt))
+        if test_src or test_tgt
+        else None
+    )
     label = Label(name=name or output.absolute().name, licence=licence, trained_on=trained_on)
     click.echo("Writing the graphs and comparing them with PyTorch", err=True)
     manifest = export(opened, output, precision=precision, label=label, test=test, force=force)

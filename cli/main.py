@@ -22,11 +22,11 @@ COMMANDS = {
 class Program(click.Group):
     """The command group: loads a command's module when it runs, and turns errors into exit codes."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """The names of all commands."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Import the module of a command."""
         if cmd_name not in COMMANDS:
             return None
@@ -34,7 +34,7 @@ class Program(click.Group):
         assert isinstance(command, click.Command)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands from the table, so that help imports none of them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -77,7 +77,7 @@ def _describe(error: OSError) -> str:
 )
 @click.version_option(importlib.metadata.version("heed"), message="heed %(version)s")
 def main() -> None:
-    """The Transformer as a shell tool: train it, export it, translate with it.
+    r"""The Transformer as a shell tool: train it, export it, translate with it.
 
     \b
     echo "Good morning!" | heed translate

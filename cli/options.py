@@ -3,6 +3,8 @@
 import click
 
 threads = click.option(
-    "--threads", type=click.IntRange(min=1), help="Processor threads.  [default: the cores this process may use]"
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Processor threads.  [default: the cores this process may use]",
 )
 force = click.option("--force", is_flag=True, help="Overwrite what exists.")

@@ -21,14 +21,29 @@ NETWORK = ("n_layers", "d_model", "d_ff", "n_heads", "dropout", "norm", "tied_em
 
 
 @click.command(epilog="Example: heed train --src train.en --tgt train.de --preset small --minutes 60 -o runs/ende")
-@click.option("--src", multiple=True, type=FILE, help="Source text, a sentence a line (.gz too). Repeat for more files.")
+@click.option(
+    "--src",
+    multiple=True,
+    type=FILE,
+    help="Source text, a sentence a line (.gz too). Repeat for more files.",
+)
 @click.option("--tgt", multiple=True, type=FILE, help="Its translation, line by line.")
 @click.option("--valid-src", multiple=True, type=FILE, help="Validation text.  [default: pairs held out]")
 @click.option("--valid-tgt", multiple=True, type=FILE, help="Its translation.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory of the run, to be made.")
-@click.option("--resume", type=click.Path(path_type=Path), help="Go on with this run, from its last checkpoint.")
-@click.option("--preset", "preset_name", type=click.Choice(PRESETS), default="small", show_default=True,
-              help="Network and training settings; the options below change them.")
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    help="Go on with this run, from its last checkpoint.",
+)
+@click.option(
+    "--preset",
+    "preset_name",
+    type=click.Choice(PRESETS),
+    default="small",
+    show_default=True,
+    help="Network and training settings; the options below change them.",
+)
 @click.option("--src-language", default="", help="What the model card calls the source: en.")
 @click.option("--tgt-language", default="", help="And the target: de.")
 @click.option("--n-layers", type=int, help="Layers of the encoder, and of the decoder.")
@@ -37,8 +52,18 @@ NETWORK = ("n_layers", "d_model", "d_ff", "n_heads", "dropout", "norm", "tied_em
 @click.option("--n-heads", type=int, help="Attention heads.")
 @click.option("--dropout", type=float, help="Share of activations dropped.")
 @click.option("--norm", type=click.Choice(["post", "pre"]), help="Layer norm after each residual, or before.")
-@click.option("--tied/--untied", "tied_embeddings", default=None, help="Share one matrix among source, target and output.")
-@click.option("--tokenizer", multiple=True, type=FILE, help="SentencePiece model to use. Twice: source, target.")
+@click.option(
+    "--tied/--untied",
+    "tied_embeddings",
+    default=None,
+    help="Share one matrix among source, target and output.",
+)
+@click.option(
+    "--tokenizer",
+    multiple=True,
+    type=FILE,
+    help="SentencePiece model to use. Twice: source, target.",
+)
 @click.option("--joint/--separate", "joint", default=None, help="Learn one vocabulary, or one for each side.")
 @click.option("--vocab-size", type=int, help="Pieces to learn.")
 @click.option("--batch-tokens", type=int, help="Tokens a batch and side.")
@@ -53,11 +78,24 @@ NETWORK = ("n_layers", "d_model", "d_ff", "n_heads", "dropout", "norm", "tied_em
 @click.option("--valid-every", type=int, help="Steps between validations; each makes a checkpoint.")
 @click.option("--average", type=int, help="Checkpoints to keep, and to average at the end.")
 @click.option("--seed", type=int, help="Of weights, dropout and order.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto: cuda where there is one.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="cpu, cuda, or auto: cuda where there is one.",
+)
 @options.threads
 @click.pass_context
-def command(ctx: click.Context, output: Path | None, resume: Path | None, device: str, threads: int | None,
-            preset_name: str, **asked: object) -> None:
+def command(
+    ctx: click.Context,
+    /,
+    output: Path | None,
+    resume: Path | None,
+    device: str,
+    threads: int | None,
+    preset_name: str,
+    **asked: object,
+) -> None:
     """Train a Transformer on pairs of text files.
 
     Learns a vocabulary, trains, validates, and keeps the last checkpoints and the best in the run's directory.
@@ -142,7 +180,7 @@ def _train(run: "Run", corpus: "Corpus", device_name: str, threads: int | None) 
 def _stop_on_signal(trainer: "Trainer") -> None:
     """The first Ctrl-C ends training after the present step; a second one ends the program."""
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def stop(number: int, _: FrameType | None) -> None:
         signal.signal(number, signal.default_int_handler)
         trainer.stop()
 

@@ -2,10 +2,11 @@
 
 import contextlib
 import dataclasses
+import sys
 from collections.abc import Iterator
 from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any
 
 import click
 
@@ -19,14 +20,41 @@ WINDOW = 32  # batches whose lines are sorted by length together, where so many 
 @click.command(epilog='Example: echo "Good morning!" | heed translate')
 @click.option("-m", "--model", help="A model's directory or name.  [default: en-de, which heed brings]")
 @click.option(
-    "-i", "--input", "inputs", multiple=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    "-i",
+    "--input",
+    "inputs",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
     help="File to translate; - is stdin. Repeat for more files.  [default: -]",
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path, allow_dash=True), help="File to write.  [default: stdout]")
-@click.option("--beam-size", type=click.IntRange(min=1), help="Hypotheses kept; 1 is greedy.  [default: the model's, 4]")
-@click.option("--length-penalty", type=click.FloatRange(min=0), help="Favours long ones.  [default: the model's, 0.6]")
-@click.option("--max-length", type=click.IntRange(min=1), help="Tokens of a line.  [default: the source's and 50 more]")
-@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Lines at a time.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="File to write.  [default: stdout]",
+)
+@click.option(
+    "--beam-size",
+    type=click.IntRange(min=1),
+    help="Hypotheses kept; 1 is greedy.  [default: the model's, 4]",
+)
+@click.option(
+    "--length-penalty",
+    type=click.FloatRange(min=0),
+    help="Favours long ones.  [default: the model's, 0.6]",
+)
+@click.option(
+    "--max-length",
+    type=click.IntRange(min=1),
+    help="Tokens of a line.  [default: the source's and 50 more]",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Lines at a time.",
+)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @options.threads
 @options.force
@@ -38,7 +66,7 @@ def command(
     device: str,
     threads: int | None,
     force: bool,
-    **search: float | None,
+    **search: Any,
 ) -> None:
     """Translate lines of text.
 
@@ -64,7 +92,10 @@ def command(
             sink.write("".join(text + line.ending for text, line in zip(texts, lines, strict=True)).encode())
             sink.flush()
     if decoder.n_replaced:
-        click.echo(f"Warning: {decoder.n_replaced} lines were not UTF-8; what could not be read became \ufffd", err=True)
+        click.echo(
+            f"Warning: {decoder.n_replaced} lines were not UTF-8; what could not be read became \ufffd",
+            err=True,
+        )
 
 
 def _windows(inputs: tuple[str, ...], limit: int) -> Iterator[list[bytes]]:
@@ -77,17 +108,17 @@ def _windows(inputs: tuple[str, ...], limit: int) -> Iterator[list[bytes]]:
 def _open_input(name: str) -> contextlib.AbstractContextManager[BufferedIOBase]:
     if name != "-":
         return Path(name).open("rb")
-    stdin = click.get_binary_stream("stdin")
+    stdin = sys.stdin.buffer
     if stdin.isatty():
         click.echo("Translating what you type, a line at a time; Ctrl-D ends.", err=True)
     return contextlib.nullcontext(stdin)
 
 
 @contextlib.contextmanager
-def _open_output(path: Path | None) -> Iterator[BinaryIO]:
+def _open_output(path: Path | None) -> Iterator[IO[bytes]]:
     """The file, which appears when it is complete, or stdout."""
     if path is None:
-        yield click.get_binary_stream("stdout")
+        yield sys.stdout.buffer
         return
     with grown_file(path) as (file, aside):
         try:

@@ -18,7 +18,7 @@ from heed.models.files import directory_whole
 from heed.models.manifest import Manifest, Quality
 from heed.models.onnx_network import OnnxNetwork
 from heed.models.processors import available_cores
-from heed.models.search import DecodeConfig
+from heed.models.search import DecodeConfig, Network
 from heed.models.tokenizer import write_tokenizers
 from heed.transformer.corpus import ParallelText
 from heed.transformer.decoding import TorchNetwork
@@ -70,8 +70,9 @@ def export(
         parity.require(compared, precision)
         measured: Quality | None = None
         if test is not None:
-            sides = {"exported": exported, "trained": TorchNetwork(network)}
-            measured = quality.measure(*test, tokenizers, **sides, config=DecodeConfig())
+            name, text = test
+            sides: dict[str, Network] = {"before": TorchNetwork(network), "after": exported}
+            measured = quality.measure(name, text, tokenizers, sides, DecodeConfig())
         write_tokenizers(aside, tokenizers)
         manifest = Manifest(
             format=manifests.FORMAT,

@@ -48,7 +48,13 @@ class GraphBuilder:
         value.name, value.type, value.shape = name, ir.TensorType(dtype), ir.Shape(shape)
         self._outputs.append(value)
 
-    def op(self, kind: str, *inputs: ir.Value | None, domain: str = "", **attributes: int | float | list[int]) -> ir.Value:
+    def op(
+        self,
+        kind: str,
+        *inputs: ir.Value | None,
+        domain: str = "",
+        **attributes: int | float | list[int],
+    ) -> ir.Value:
         """Apply an operator that has one output."""
         return self._tape.op(kind, inputs, attributes, domain=domain)
 
@@ -131,4 +137,7 @@ class GraphBuilder:
             name=self.name,
         )
         version = importlib.metadata.version("heed")
-        ir.save(ir.Model(graph, ir_version=IR_VERSION, producer_name="heed", producer_version=version), path)
+        ir.save(
+            ir.Model(graph, ir_version=IR_VERSION, producer_name="heed", producer_version=version),
+            path,
+        )

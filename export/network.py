@@ -84,24 +84,27 @@ class NetworkWriter:
 
     def _encoder_layer(self, name: str, x: ir.Value, mask: ir.Value) -> ir.Value:
         def attend(x: ir.Value) -> ir.Value:
-            q, k, v = (self._heads(part) for part in self._project(x, f"{name}.self_attention", "query", "key", "value"))
+            q, k, v = (
+                self._heads(part) for part in self._project(x, f"{name}.self_attention", "query", "key", "value")
+            )
             return self._attention(f"{name}.self_attention", q, k, v, mask)
 
         x = self._residual(f"{name}.self_residual", x, attend)
         return self._residual(f"{name}.feed_residual", x, lambda x: self._feed_forward(f"{name}.feed_forward", x))
 
     def _decoder_layer(self, number: int, x: ir.Value, mask: ir.Value, src_mask: ir.Value) -> ir.Value:
-        graph, name = self._graph, f"decoder.layers.{number}"
+        name = f"decoder.layers.{number}"
 
         def attend_to_self(x: ir.Value) -> ir.Value:
-            q, k, v = (self._heads(part) for part in self._project(x, f"{name}.self_attention", "query", "key", "value"))
+            q, k, v = (
+                self._heads(part) for part in self._project(x, f"{name}.self_attention", "query", "key", "value")
+            )
             k, v = self._extend(f"keys.{number}", k), self._extend(f"values.{number}", v)
             return self._attention(f"{name}.self_attention", q, k, v, mask)
 
         def attend_to_memory(x: ir.Value) -> ir.Value:
             (query,) = self._project(x, f"{name}.cross_attention", "query")
-            shape = ["B", self.config.n_heads, "S", self.config.d_head]
-            k, v = (graph.input(f"memory_{part}.{number}", FLOAT, shape) for part in ("keys", "values"))
+            k, v = (self._cached(f"memory_{part}.{number}", "S") for part in ("keys", "values"))
             return self._attention(f"{name}.cross_attention", self._heads(query), k, v, src_mask)
 
         x = self._residual(f"{name}.self_residual", x, attend_to_self)
@@ -132,11 +135,13 @@ class NetworkWriter:
 
     def _extend(self, name: str, new: ir.Value) -> ir.Value:
         """The cached keys or values with the new ones after them; an input and an output of the graph."""
-        graph, sizes = self._graph, (self.config.n_heads, self.config.d_head)
-        past = graph.input(f"past_{name}", FLOAT, ["B", sizes[0], "P", sizes[1]])
-        extended = graph.op("Concat", past, new, axis=2)
-        graph.output(name, extended, FLOAT, ["B", sizes[0], "P + T", sizes[1]])
+        extended = self._graph.op("Concat", self._cached(f"past_{name}", "P"), new, axis=2)
+        self._graph.output(name, extended, FLOAT, ["B", self.config.n_heads, "P + T", self.config.d_head])
         return extended
+
+    def _cached(self, name: str, length: str) -> ir.Value:
+        """An input of keys or values."""
+        return self._graph.input(name, FLOAT, ["B", self.config.n_heads, length, self.config.d_head])
 
     def _attention(self, name: str, q: ir.Value, k: ir.Value, v: ir.Value, mask: ir.Value) -> ir.Value:
         graph = self._graph
@@ -147,7 +152,12 @@ class NetworkWriter:
 
     def _feed_forward(self, name: str, x: ir.Value) -> ir.Value:
         for part in ("inner", "outer"):
-            x = self._graph.linear(x, f"{name}.{part}", self._state[f"{name}.{part}.weight"], self._state[f"{name}.{part}.bias"])
+            x = self._graph.linear(
+                x,
+                f"{name}.{part}",
+                self._state[f"{name}.{part}.weight"],
+                self._state[f"{name}.{part}.bias"],
+            )
             x = self._graph.op("Relu", x) if part == "inner" else x
         return x
 
@@ -160,7 +170,9 @@ class NetworkWriter:
         return self._norm(f"{stack}.norm", x) if self.config.norm == "pre" else x
 
     def _norm(self, name: str, x: ir.Value) -> ir.Value:
-        scale, shift = (self._graph.weight(f"{name}.{part}", self._state[f"{name}.{part}"]) for part in ("weight", "bias"))
+        scale, shift = (
+            self._graph.weight(f"{name}.{part}", self._state[f"{name}.{part}"]) for part in ("weight", "bias")
+        )
         return self._graph.op("LayerNormalization", x, scale, shift, axis=-1, epsilon=1e-5)
 
     def _additive(self, mask: ir.Value, *axes: int) -> ir.Value:

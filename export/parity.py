@@ -28,7 +28,10 @@ LOSS_LIMIT = 0.02
 
 
 def compare(
-    network: Transformer, exported: OnnxNetwork, tokenizers: tuple[Tokenizer, Tokenizer], text: ParallelText
+    network: Transformer,
+    exported: OnnxNetwork,
+    tokenizers: tuple[Tokenizer, Tokenizer],
+    text: ParallelText,
 ) -> Parity:
     """Compare an exported network with the one it came from on the first sentences of a text."""
     chosen = ParallelText(text.src[:SENTENCES], text.tgt[:SENTENCES])
@@ -56,12 +59,12 @@ def require(parity: Parity, precision: str) -> None:
         if parity.greedy_identical < parity.sentences or parity.beam_identical < parity.sentences:
             raise ModelError(
                 f"the export is refused: of {parity.sentences} sentences, {parity.greedy_identical} greedy and "
-                f"{parity.beam_identical} beam translations equal PyTorch's; all must (this is a bug in heed: report it)"
+                f"{parity.beam_identical} beam translations equal PyTorch's; this is a bug in heed: report it"
             )
         if not parity.log_prob_difference <= LOG_PROB_LIMIT:
             raise ModelError(
                 f"the export is refused: a log-probability differs from PyTorch's by {parity.log_prob_difference:.2g}, "
-                f"more than {LOG_PROB_LIMIT:g} (this is a bug in heed: report it)"
+                f"more than {LOG_PROB_LIMIT:g}; this is a bug in heed: report it"
             )
     elif not parity.loss_bundle - parity.loss_torch <= LOSS_LIMIT:
         raise ModelError(
@@ -79,7 +82,10 @@ class _Totals:
 
 
 def _forced(
-    network: Transformer, exported: OnnxNetwork, tokenizers: tuple[Tokenizer, Tokenizer], pairs: Corpus
+    network: Transformer,
+    exported: OnnxNetwork,
+    tokenizers: tuple[Tokenizer, Tokenizer],
+    pairs: Corpus,
 ) -> tuple[float, float, float]:
     """The largest difference of a log-probability, and both losses a token, over teacher-forced references."""
     (src_tokenizer, tgt_tokenizer), totals = tokenizers, _Totals()

@@ -13,24 +13,22 @@ def measure(
     name: str,
     text: ParallelText,
     tokenizers: tuple[Tokenizer, Tokenizer],
-    *,
-    exported: Network,
-    trained: Network,
+    sides: dict[str, Network],
     config: DecodeConfig,
 ) -> Quality:
-    """BLEU and chrF of the exported network's translations, and BLEU of the trained one's."""
+    """BLEU and chrF of the translations "after" the export, and BLEU of those "before" it."""
     bleu, chrf = sacrebleu.BLEU(), sacrebleu.CHRF()
-    ours, theirs = (
-        [found.text for found in Translator(network, *tokenizers).translate(text.src, config)]
-        for network in (exported, trained)
-    )
+    texts = {
+        side: [found.text for found in Translator(network, *tokenizers).translate(text.src, config)]
+        for side, network in sides.items()
+    }
     return Quality(
         test_set=name,
         sentences=len(text),
         beam_size=config.beam_size,
-        bleu=round(bleu.corpus_score(ours, [text.tgt]).score, 2),
-        chrf=round(chrf.corpus_score(ours, [text.tgt]).score, 2),
-        bleu_torch=round(bleu.corpus_score(theirs, [text.tgt]).score, 2),
+        bleu=round(bleu.corpus_score(texts["after"], [text.tgt]).score, 2),
+        chrf=round(chrf.corpus_score(texts["after"], [text.tgt]).score, 2),
+        bleu_torch=round(bleu.corpus_score(texts["before"], [text.tgt]).score, 2),
         bleu_signature=str(bleu.get_signature()),
         chrf_signature=str(chrf.get_signature()),
     )

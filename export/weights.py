@@ -27,7 +27,13 @@ class Weights:
             self._size = offset + len(data)
             dtype = ir.DataType.from_numpy(array.dtype)
             self._stored[name] = ir.ExternalTensor(
-                FILE_NAME, offset, len(data), dtype, name=name, shape=ir.Shape(array.shape), base_dir=""
+                FILE_NAME,
+                offset,
+                len(data),
+                dtype,
+                name=name,
+                shape=ir.Shape(array.shape),
+                base_dir="",
             )
         return self._stored[name]
 

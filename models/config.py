@@ -88,7 +88,9 @@ def from_table(kind: type[Config], table: Mapping[str, object], where: str) -> C
 def to_table(config: DataclassInstance) -> dict[str, object]:
     """The table that `from_table` reads back; fields that are None are left out."""
     table = dataclasses.asdict(config)
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in table.items() if value is not None}
+    return {
+        key: list(value) if isinstance(value, tuple) else value for key, value in table.items() if value is not None
+    }
 
 
 def preset(name: str) -> dict[str, dict[str, object]]:

@@ -79,17 +79,21 @@ def read(directory: Path) -> Manifest:
     try:
         table = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise ModelError(f"{directory}: no heed model (there is no {FILE_NAME}); name a directory made by heed export") from None
+        raise ModelError(
+            f"{directory}: no heed model (there is no {FILE_NAME}); name a directory made by heed export"
+        ) from None
     except ValueError as error:
         raise ModelError(f"{path}: damaged ({error}); get the model again") from None
     if not isinstance(table, dict):
         raise ModelError(f"{path}: damaged (no table); get the model again")
     if table.get("format") != FORMAT:
-        raise ModelError(f"{path}: format {table.get('format')!r}, and this heed reads {FORMAT}; install a heed that fits")
+        raise ModelError(
+            f"{path}: format {table.get('format')!r}, and this heed reads {FORMAT}; install a heed that fits"
+        )
     parts = {"network": ModelConfig, "decode": DecodeConfig, "parity": Parity, "quality": Quality}
     for name, kind in parts.items():
         if isinstance(table.get(name), dict):
-            table[name] = from_table(kind, table[name], f"{path}, {name}")  # type: ignore[type-var]
+            table[name] = from_table(kind, table[name], f"{path}, {name}")
     if isinstance(table.get("files"), dict):
         table["files"] = {name: _record(path, name, record) for name, record in table["files"].items()}
     return from_table(Manifest, table, str(path))

@@ -1,6 +1,7 @@
 """A bundle's network in ONNX Runtime, as the search sees it."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -46,11 +47,14 @@ class OnnxState:
         causal = np.broadcast_to(np.tri(T, dtype=bool), (len(tgt), T, T))
         return self._run(tgt, np.arange(T), causal, 1, ["log_probs"])["log_probs"]
 
-    def _run(
-        self, tgt: IntArray, positions: IntArray, mask: BoolArray, top: int, names: list[str]
-    ) -> "dict[str, FloatArray]":
+    def _run(self, tgt: IntArray, positions: IntArray, mask: BoolArray, top: int, names: list[str]) -> dict[str, Any]:
         network = self._network
-        inputs = {"tgt": tgt, "positions": positions, "mask": mask, "top": np.array([top], dtype=np.int64)}
+        inputs = {
+            "tgt": tgt,
+            "positions": positions,
+            "mask": mask,
+            "top": np.array([top], dtype=np.int64),
+        }
         binding = network.decoder.io_binding()
         for name, array in inputs.items():
             binding.bind_cpu_input(name, np.ascontiguousarray(array))
@@ -108,7 +112,9 @@ class OnnxNetwork:
 def _session(path: Path, device: str, threads: int) -> onnxruntime.InferenceSession:
     provider = PROVIDERS[device]
     if provider not in onnxruntime.get_available_providers():
-        raise ModelError(f"device {device!r}: this onnxruntime has no {provider}; install onnxruntime-gpu, or use --device cpu")
+        raise ModelError(
+            f"device {device!r}: this onnxruntime has no {provider}; install onnxruntime-gpu, or use --device cpu"
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors; they become exceptions
@@ -123,5 +129,7 @@ def _session(path: Path, device: str, threads: int) -> onnxruntime.InferenceSess
     except REFUSALS as error:
         raise ModelError(f"{path}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from None
     if provider not in session.get_providers():
-        raise ModelError(f"device {device!r}: {provider} could not be started (a driver or library is missing); use --device cpu")
+        raise ModelError(
+            f"device {device!r}: {provider} could not be started (a driver or library is missing); use --device cpu"
+        )
     return session

@@ -134,7 +134,12 @@ class Beams:
         self._history.append((parents, self.tokens))
         at_limit = length >= self._max_lengths
         beams = np.broadcast_to(np.arange(W), (B, W))
-        self._end(np.where(at_limit[:, None], self._log_probs, -np.inf), beams, length, last_step=length - 1)
+        self._end(
+            np.where(at_limit[:, None], self._log_probs, -np.inf),
+            beams,
+            length,
+            last_step=length - 1,
+        )
 
         self.done |= at_limit | np.isfinite(self._ended.score).all(axis=1)
         seen = np.take_along_axis(self.mask, parents[:, :, None], axis=1)
@@ -171,7 +176,9 @@ class Beams:
         return tokens[::-1]
 
 
-def search(network: Network, sources: list[list[int]], config: DecodeConfig, special: SpecialIds) -> list[list[Hypothesis]]:
+def search(
+    network: Network, sources: list[list[int]], config: DecodeConfig, special: SpecialIds
+) -> list[list[Hypothesis]]:
     """Decode a batch of sources.
 
     Args:

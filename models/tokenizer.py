@@ -60,7 +60,10 @@ class Tokenizer:
         return [str(text) for text in self._pieces.decode([list(row) for row in ids])]
 
 
-JOINT, SEPARATE = "tokenizer.model", ("tokenizer.src.model", "tokenizer.tgt.model")  # in a run or a bundle
+JOINT, SEPARATE = (
+    "tokenizer.model",
+    ("tokenizer.src.model", "tokenizer.tgt.model"),
+)  # in a run or a bundle
 
 
 def write_tokenizers(directory: Path, tokenizers: tuple[Tokenizer, Tokenizer]) -> None:

@@ -73,7 +73,11 @@ class Translator:
         return cls(network, *load_tokenizers(path), bundle.manifest.decode)
 
     def translate(
-        self, lines: Sequence[str], config: DecodeConfig | None = None, *, batch_size: int = BATCH_SIZE
+        self,
+        lines: Sequence[str],
+        config: DecodeConfig | None = None,
+        *,
+        batch_size: int = BATCH_SIZE,
     ) -> list[Translation]:
         """Translate lines; one translation each, in their order, empty for a blank line."""
         pieces = [_pieces(ids) for ids in self._src.encode(lines)]
@@ -100,7 +104,11 @@ class Translator:
         return [found[i] for i in range(len(sources))]
 
     def translate_lines(
-        self, lines: Iterable[str], config: DecodeConfig | None = None, *, batch_size: int = BATCH_SIZE
+        self,
+        lines: Iterable[str],
+        config: DecodeConfig | None = None,
+        *,
+        batch_size: int = BATCH_SIZE,
     ) -> Iterator[Translation]:
         """Translate a stream of lines in bounded memory, a window of some batches at a time."""
         remaining = iter(lines)

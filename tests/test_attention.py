@@ -60,9 +60,7 @@ def test_bfloat16_on_a_cpu_is_float32_rounded_once() -> None:
     assert_close(found.float(), expected, rtol=2**-8, atol=1e-5)
     slope = torch.randn(B, H, T, K).bfloat16()
     gradients = torch.autograd.grad(found, narrow, slope)
-    for gradient, reference in zip(
-        gradients, torch.autograd.grad(expected, wide, slope.float()), strict=True
-    ):
+    for gradient, reference in zip(gradients, torch.autograd.grad(expected, wide, slope.float()), strict=True):
         assert_close(gradient.float(), reference, rtol=2**-8, atol=1e-5)
 
 

@@ -9,11 +9,7 @@ from heed.transformer.positions import sinusoids
 def test_sines_and_cosines_alternate_with_the_frequencies_of_the_paper() -> None:
     positions, d_model = [0, 1, 2, 6, 49], 12
     expected = [
-        [
-            wave(position / 10000 ** (2 * i / d_model))
-            for i in range(d_model // 2)
-            for wave in (math.sin, math.cos)
-        ]
+        [wave(position / 10000 ** (2 * i / d_model)) for i in range(d_model // 2) for wave in (math.sin, math.cos)]
         for position in positions
     ]
     assert_close(sinusoids(torch.tensor(positions), d_model), torch.tensor(expected))

@@ -55,7 +55,9 @@ class Batches:
         random = np.random.default_rng((seed, epoch))
         pairs = random.permutation(len(self.corpus))
         plan = plan_batches(
-            self.corpus.src.lengths[pairs], self.corpus.tgt.lengths[pairs], batch_tokens=self.batch_tokens
+            self.corpus.src.lengths[pairs],
+            self.corpus.tgt.lengths[pairs],
+            batch_tokens=self.batch_tokens,
         )
         order = random.permutation(len(plan))
         for number in order[start:]:

@@ -38,7 +38,7 @@ def save_weights(directory: Path, network: Transformer, progress: Progress) -> N
 
 def save(directory: Path, network: Transformer, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
     """Make a checkpoint that training can go on from: also the optimizer and the random state."""
-    names = {parameter: name for name, parameter in network.named_parameters()}
+    names: dict[Tensor, str] = {parameter: name for name, parameter in network.named_parameters()}
     states = {"random.cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         states["random.cuda"] = torch.cuda.get_rng_state()

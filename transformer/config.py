@@ -32,14 +32,14 @@ class TrainConfig:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        wrong = []
-        for name in ("vocab_size", "batch_tokens", "max_length", "warmup", "steps", "valid_every", "average"):
-            if getattr(self, name) < 1:
-                wrong.append(f"{name} must be at least 1, not {getattr(self, name)!r}")
-        for name in ("epochs", "minutes", "learning_rate"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                wrong.append(f"{name} must be above 0, not {value!r}")
+        sizes = ("vocab_size", "batch_tokens", "max_length", "warmup", "valid_every", "average")
+        limits = ("steps", "epochs", "minutes", "learning_rate")
+        above_zero = {name: getattr(self, name) for name in (*sizes, *limits)}
+        wrong = [
+            f"{name} must be above 0, not {value!r}"
+            for name, value in above_zero.items()
+            if value is not None and value <= 0
+        ]
         if not 0 <= self.label_smoothing < 1:
             wrong.append(f"label_smoothing must be at least 0 and below 1, not {self.label_smoothing!r}")
         if not 0 <= self.seed < 2**63:

@@ -75,7 +75,12 @@ class DecoderLayer(nn.Module):
         self.feed_residual = Residual(config)
 
     def forward(
-        self, x: Tensor, mask: Tensor, memory: tuple[Tensor, Tensor], memory_mask: Tensor, cache: KeyValueCache
+        self,
+        x: Tensor,
+        mask: Tensor,
+        memory: tuple[Tensor, Tensor],
+        memory_mask: Tensor,
+        cache: KeyValueCache,
     ) -> Tensor:
         """Transform x, (B, T, D), the positions that follow those in the cache.
 

@@ -117,7 +117,10 @@ class RunLog:
 
     def on_validation(self, validation: Validation) -> None:
         """See `Listener`."""
-        self._record("validation", {**dataclasses.asdict(validation), "perplexity": perplexity(validation.loss)})
+        self._record(
+            "validation",
+            {**dataclasses.asdict(validation), "perplexity": perplexity(validation.loss)},
+        )
         if not validation.averaged:
             self._events.add_scalar("valid/loss", validation.loss, validation.step)
             self._events.add_scalar("valid/bleu", validation.bleu, validation.step)

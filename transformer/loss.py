@@ -35,7 +35,9 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, logits: Tensor, targets: Tensor, pad_id: int, epsilon: float) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: FunctionCtx, logits: Tensor, targets: Tensor, pad_id: int, epsilon: float
+    ) -> tuple[Tensor, Tensor]:
         V = logits.shape[1]
         sums = logits.new_zeros(2, dtype=torch.float32)  # of -log p(target), and of the mean of -log p
         gradient = torch.empty_like(logits)

@@ -115,8 +115,7 @@ class Transformer(nn.Module):
     def encode(self, src: Tensor, src_mask: Tensor) -> Tensor:
         """The encoder's output for source ids, (B, S): memory, (B, S, D)."""
         positions = torch.arange(src.shape[1], device=src.device)
-        memory: Tensor = self.encoder(self.src_embedding(src, positions), src_mask)
-        return memory
+        return self.encoder(self.src_embedding(src, positions), src_mask)
 
     def start(self, src: Tensor, src_mask: Tensor) -> DecoderState:
         """Encode sources, (B, S), and project the memory for each decoder layer, once for all steps."""
@@ -134,5 +133,4 @@ class Transformer(nn.Module):
             state: Extended by these tokens.
         """
         x = self.decoder(self.tgt_embedding(tgt, positions), mask, state)
-        logits: Tensor = self.projection(x)
-        return logits
+        return self.projection(x)

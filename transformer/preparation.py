@@ -29,7 +29,9 @@ def read_text(config: TrainConfig) -> tuple[ParallelText, ParallelText]:
         return text, read_pairs(config.valid_src, config.valid_tgt)
     training, validation = text.hold_out(max(1, min(HELD_OUT, int(len(text) * HELD_OUT_SHARE))), config.seed)
     if not len(training):
-        raise DataError(f"{config.src[0]}: {len(text)} pairs are too few to hold some out; give --valid-src and --valid-tgt")
+        raise DataError(
+            f"{config.src[0]}: {len(text)} pairs are too few to hold some out; give --valid-src and --valid-tgt"
+        )
     return training, validation
 
 

@@ -29,7 +29,11 @@ class Run:
     """
 
     def __init__(
-        self, path: Path, model: ModelConfig, train: TrainConfig, tokenizers: tuple[Tokenizer, Tokenizer]
+        self,
+        path: Path,
+        model: ModelConfig,
+        train: TrainConfig,
+        tokenizers: tuple[Tokenizer, Tokenizer],
     ) -> None:
         self.path = path
         self.model, self.train = model, train

@@ -53,7 +53,12 @@ class Trainer:
             checkpoint.load_optimizer(steps[-1], self.network, self.optimizer)
         self._validation = run.validation
         self._valid_batches = Batches(
-            tokenize(self._validation, run.src_tokenizer, run.tgt_tokenizer, max_length=run.train.max_length),
+            tokenize(
+                self._validation,
+                run.src_tokenizer,
+                run.tgt_tokenizer,
+                max_length=run.train.max_length,
+            ),
             run.src_tokenizer,
             run.tgt_tokenizer,
             batch_tokens=run.train.batch_tokens,
@@ -111,7 +116,11 @@ class Trainer:
             self._advance(epoch=epoch + 1, batch=0)
 
     def _advance(self, **changes: int) -> None:
-        values = {"step": self.progress.step, "epoch": self.progress.epoch, "batch": self.progress.batch}
+        values = {
+            "step": self.progress.step,
+            "epoch": self.progress.epoch,
+            "batch": self.progress.batch,
+        }
         self.progress = Progress(**{**values, **changes}, seconds=self.seconds)
 
     def _step(self, batch: Batch) -> None:

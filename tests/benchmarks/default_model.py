@@ -54,9 +54,34 @@ def main() -> None:
     if run.exists():
         train = ["--resume", str(run)]
     else:
-        train = ["--src", str(work / "tatoeba.train.en"), "--tgt", str(work / "tatoeba.train.de"), "-o", str(run)]
-        train += ["--src-language", "en", "--tgt-language", "de", "--preset", "small", "--batch-tokens", "3072"]
-        train += ["--steps", "100000", "--minutes", str(arguments.minutes), "--valid-every", "500", "--seed", str(SEED)]
+        train = [
+            "--src",
+            str(work / "tatoeba.train.en"),
+            "--tgt",
+            str(work / "tatoeba.train.de"),
+            "-o",
+            str(run),
+        ]
+        train += [
+            "--src-language",
+            "en",
+            "--tgt-language",
+            "de",
+            "--preset",
+            "small",
+            "--batch-tokens",
+            "3072",
+        ]
+        train += [
+            "--steps",
+            "100000",
+            "--minutes",
+            str(arguments.minutes),
+            "--valid-every",
+            "500",
+            "--seed",
+            str(SEED),
+        ]
     subprocess.run([HEED, "train", *train, "--threads", str(arguments.threads)], check=True)
 
 
