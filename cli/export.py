@@ -7,8 +7,6 @@ import click
 from heed.cli import options
 from heed.models.files import refuse_existing
 
-FILE = click.Path(exists=True, dir_okay=False, readable=True)
-
 
 @click.command(epilog="Example: heed export runs/ende -o ende --precision int8 --test-src test.en --test-tgt test.de")
 @click.argument("run", type=click.Path(path_type=Path))
@@ -26,8 +24,8 @@ FILE = click.Path(exists=True, dir_okay=False, readable=True)
     show_default=True,
     help="Of matrix products. int8 is smaller and faster; its price in BLEU is measured with a test set.",
 )
-@click.option("--test-src", multiple=True, type=FILE, help="Test set to measure BLEU and chrF on.")
-@click.option("--test-tgt", multiple=True, type=FILE, help="Its translation.")
+@click.option("--test-src", multiple=True, type=options.TEXT_FILE, help="Test set to measure BLEU and chrF on.")
+@click.option("--test-tgt", multiple=True, type=options.TEXT_FILE, help="Its translation.")
 @click.option("--name", help="Of the model.  [default: the name of the directory]")
 @click.option("--licence", default="", help="Of the model, for its card.")
 @click.option("--trained-on", default="", help="The training text and whom to credit for it, for the card.")

@@ -1,8 +1,10 @@
 """The `heed` program: its commands, and how an error becomes one line and an exit code."""
 
+import contextlib
 import errno
 import importlib
 import importlib.metadata
+import io
 import os
 import sys
 
@@ -46,15 +48,21 @@ class Program(click.Group):
         except HeedError as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
-        except BrokenPipeError:
-            # Whoever read our output has left; what Python still holds for it has nowhere to go.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(141)
         except OSError as error:
+            if error.filename is None:
+                _abandon_output()
+            if isinstance(error, BrokenPipeError):
+                ctx.exit(141)
             click.echo(f"Error: {_describe(error)}", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
             ctx.exit(130)
+
+
+def _abandon_output() -> None:
+    """Let Python's last flush of what stdout still holds succeed: its reader has left, or its disk is full."""
+    with contextlib.suppress(io.UnsupportedOperation):  # stdout is no file of the operating system
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _describe(error: OSError) -> str:

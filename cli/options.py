@@ -2,6 +2,8 @@
 
 import click
 
+TEXT_FILE = click.Path(exists=True, dir_okay=False, readable=True)
+
 threads = click.option(
     "--threads",
     type=click.IntRange(min=1),

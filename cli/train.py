@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from heed.transformer.run import Run
     from heed.transformer.trainer import Trainer
 
-FILE = click.Path(exists=True, dir_okay=False, readable=True)
 NETWORK = ("n_layers", "d_model", "d_ff", "n_heads", "dropout", "norm", "tied_embeddings")
 
 
@@ -24,12 +23,12 @@ NETWORK = ("n_layers", "d_model", "d_ff", "n_heads", "dropout", "norm", "tied_em
 @click.option(
     "--src",
     multiple=True,
-    type=FILE,
+    type=options.TEXT_FILE,
     help="Source text, a sentence a line (.gz too). Repeat for more files.",
 )
-@click.option("--tgt", multiple=True, type=FILE, help="Its translation, line by line.")
-@click.option("--valid-src", multiple=True, type=FILE, help="Validation text.  [default: pairs held out]")
-@click.option("--valid-tgt", multiple=True, type=FILE, help="Its translation.")
+@click.option("--tgt", multiple=True, type=options.TEXT_FILE, help="Its translation, line by line.")
+@click.option("--valid-src", multiple=True, type=options.TEXT_FILE, help="Validation text.  [default: pairs held out]")
+@click.option("--valid-tgt", multiple=True, type=options.TEXT_FILE, help="Its translation.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory of the run, to be made.")
 @click.option(
     "--resume",
@@ -44,6 +43,7 @@ NETWORK = ("n_layers", "d_model", "d_ff", "n_heads", "dropout", "norm", "tied_em
     show_default=True,
     help="Network and training settings; the options below change them.",
 )
+@click.option("--config", type=click.Path(path_type=Path), help="Repeat an earlier run by its config.toml.")
 @click.option("--src-language", default="", help="What the model card calls the source: en.")
 @click.option("--tgt-language", default="", help="And the target: de.")
 @click.option("--n-layers", type=int, help="Layers of the encoder, and of the decoder.")
@@ -61,7 +61,7 @@ NETWORK = ("n_layers", "d_model", "d_ff", "n_heads", "dropout", "norm", "tied_em
 @click.option(
     "--tokenizer",
     multiple=True,
-    type=FILE,
+    type=options.TEXT_FILE,
     help="SentencePiece model to use. Twice: source, target.",
 )
 @click.option("--joint/--separate", "joint", default=None, help="Learn one vocabulary, or one for each side.")
@@ -69,7 +69,7 @@ NETWORK = ("n_layers", "d_model", "d_ff", "n_heads", "dropout", "norm", "tied_em
 @click.option("--batch-tokens", type=int, help="Tokens a batch and side.")
 @click.option("--max-length", type=int, help="Leave out pairs with more tokens on a side.")
 @click.option("--warmup", type=int, help="Steps of rising learning rate.")
-@click.option("--learning-rate", type=float, help="Times the paper's schedule.")
+@click.option("--learning-rate-scale", type=float, help="Times the paper's schedule.")
 @click.option("--label-smoothing", type=float, help="Share of the loss spread over all tokens.")
 @click.option("--precision", type=click.Choice(["auto", "bfloat16", "float32"]), help="Of matrix products.")
 @click.option("--steps", type=int, help="Stop after this many steps.")
@@ -94,22 +94,25 @@ def command(
     device: str,
     threads: int | None,
     preset_name: str,
+    config: Path | None,
     **asked: object,
 ) -> None:
     """Train a Transformer on pairs of text files.
 
     Learns a vocabulary, trains, validates, and keeps the last checkpoints and the best in the run's directory.
-    Ctrl-C saves a checkpoint and says how to go on.
+    Ctrl-C saves a checkpoint and says how to go on. --config RUN/config.toml repeats a run.
     """
     given = {name: value for name, value in asked.items() if value not in (None, (), "")}
-    if resume is not None and (output or given):
+    if resume is not None and (output or config or given):
         raise click.UsageError("--resume goes on with what the run was asked; give it only --device and --threads.")
-    if resume is None and not (output and "src" in given and "tgt" in given):
+    if resume is None and not (output and (config or ("src" in given and "tgt" in given))):
         raise click.UsageError("Give --src, --tgt and -o, or --resume RUN.")
     if output is not None:
         refuse_existing(output, force=False)
     click.echo("Reading the text", err=True)
-    run, corpus = _open(resume) if resume is not None else _create(output or Path(), preset_name, given)
+    run, corpus = (
+        _open(resume) if resume is not None else _create(output or Path(), _settings(preset_name, config), given)
+    )
     finished = _train(run, corpus, device, threads)
     if finished:
         click.echo(f"Done. Export it with: heed export {run.path} -o MODEL", err=True)
@@ -118,19 +121,27 @@ def command(
         ctx.exit(130)
 
 
-def _create(path: Path, preset_name: str, given: dict[str, object]) -> "tuple[Run, Corpus]":
-    import dataclasses
+def _settings(preset_name: str, config: Path | None) -> dict[str, dict[str, object]]:
+    """The tables of a preset, or of an earlier run's config.toml."""
+    if config is None:
+        return preset(preset_name)
+    from heed.transformer.run import read_config
 
-    from heed.models.config import from_table
+    return read_config(config)
+
+
+def _create(path: Path, settings: dict[str, dict[str, object]], given: dict[str, object]) -> "tuple[Run, Corpus]":
+    from heed.models.config import defaults, from_table
     from heed.transformer.config import TrainConfig
     from heed.transformer.preparation import new_run
 
-    tables = preset(preset_name)
-    network = tables["model"] | {name: value for name, value in given.items() if name in NETWORK}
-    wishes = {name: _absolute(value) for name, value in given.items() if name not in NETWORK}
-    defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig) if f.default is not dataclasses.MISSING}
-    defaults = {name: value for name, value in defaults.items() if value is not None}
-    return new_run(path, network, from_table(TrainConfig, defaults | tables["train"] | wishes, "heed train"))
+    network = settings["model"] | {name: value for name, value in given.items() if name in NETWORK}
+    training = {**settings["train"]}
+    limits = {"steps", "epochs", "minutes"}
+    if limits & given.keys():  # the user's own limits are the only ones
+        training = {name: value for name, value in training.items() if name not in limits}
+    training |= {name: _absolute(value) for name, value in given.items() if name not in NETWORK}
+    return new_run(path, network, from_table(TrainConfig, defaults(TrainConfig) | training, "heed train"))
 
 
 def _open(path: Path) -> "tuple[Run, Corpus]":

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import click
 
@@ -108,7 +108,7 @@ def _windows(inputs: tuple[str, ...], limit: int) -> Iterator[list[bytes]]:
 def _open_input(name: str) -> contextlib.AbstractContextManager[BufferedIOBase]:
     if name != "-":
         return Path(name).open("rb")
-    stdin = sys.stdin.buffer
+    stdin = cast("BufferedIOBase", sys.stdin.buffer)
     if stdin.isatty():
         click.echo("Translating what you type, a line at a time; Ctrl-D ends.", err=True)
     return contextlib.nullcontext(stdin)

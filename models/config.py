@@ -85,6 +85,12 @@ def from_table(kind: type[Config], table: Mapping[str, object], where: str) -> C
         raise ModelError(f"{where}: {error}") from None
 
 
+def defaults(kind: type[DataclassInstance]) -> dict[str, object]:
+    """The table of the fields that have a default other than None."""
+    values = {field.name: field.default for field in dataclasses.fields(kind)}
+    return {name: value for name, value in values.items() if value is not None and value is not dataclasses.MISSING}
+
+
 def to_table(config: DataclassInstance) -> dict[str, object]:
     """The table that `from_table` reads back; fields that are None are left out."""
     table = dataclasses.asdict(config)

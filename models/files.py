@@ -29,7 +29,7 @@ def write_whole(path: Path, data: bytes) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
     aside = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with named_errors(path), os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -55,10 +55,11 @@ def directory_whole(path: Path, *, force: bool = False) -> Iterator[Path]:
     refuse_existing(path, force=force)
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.absolute().parent))
     try:
-        yield aside
-        for file in aside.iterdir():
-            _sync(file)
-        _sync(aside)
+        with named_errors(path):
+            yield aside
+            for file in aside.iterdir():
+                _sync(file)
+            _sync(aside)
         aside.chmod(0o777 & ~_umask())
         if path.exists():
             with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=aside.parent) as old:
@@ -79,12 +80,23 @@ def grown_file(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
     After an error what was written stays aside, for it may have taken hours.
     """
     aside = path.with_name(path.name + ".part")
-    with aside.open("wb") as file:
+    with named_errors(aside), aside.open("wb") as file:
         yield file, aside
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
     _sync(path.absolute().parent)
+
+
+@contextlib.contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Give an error of the operating system that names no file, as that of a full disk, the name `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def sha256(path: Path) -> str:

@@ -128,9 +128,9 @@ class Beams:
         self._end(np.where(is_end, totals, -np.inf)[:, :W], parents[:, :W], length, last_step=length - 2)
 
         alive = np.argsort(is_end, axis=1, kind="stable")[:, :W]
-        self._log_probs, self.tokens, parents = (
-            np.take_along_axis(array, alive, axis=1) for array in (totals, tokens, parents)
-        )
+        self._log_probs = np.take_along_axis(totals, alive, axis=1)
+        self.tokens = np.take_along_axis(tokens, alive, axis=1)
+        parents = np.take_along_axis(parents, alive, axis=1)
         self._history.append((parents, self.tokens))
         at_limit = length >= self._max_lengths
         beams = np.broadcast_to(np.arange(W), (B, W))

@@ -1,12 +1,16 @@
 """What several test files share."""
 
 import random
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner, Result
 
+from heed.cli.main import main
 from heed.models.tokenizer import Tokenizer
 from heed.transformer.subwords import train_tokenizer
 
@@ -52,3 +56,52 @@ def write_lines(tmp_path: Path) -> Callable[[str, list[str]], str]:
         return str(path)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def program() -> Path:
+    """The installed command, for what only a process of its own shows."""
+    return Path(sys.executable).with_name("heed")
+
+
+@pytest.fixture(scope="session")
+def heed() -> Callable[..., Result]:
+    """Runs the command line in this process; an exception that is no exit status fails the test."""
+
+    def run(*arguments: object, stdin: bytes = b"") -> Result:
+        interrupt = signal.getsignal(signal.SIGINT)
+        try:
+            return CliRunner(catch_exceptions=False).invoke(main, [str(argument) for argument in arguments], stdin)
+        finally:
+            signal.signal(signal.SIGINT, interrupt)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(
+    tmp_path_factory: pytest.TempPathFactory,
+    digit_lines: Callable[[int, int], list[str]],
+    heed: Callable[..., Result],
+) -> Path:
+    """A run of `heed train`, long enough that different lines have different translations. Do not write to it."""
+    directory = tmp_path_factory.mktemp("trained")
+    text = directory / "digits"
+    text.write_text("".join(line + "\n" for line in digit_lines(400, 1)), "utf-8")
+    network = ["--preset", "tiny", "--d-model", "16", "--d-ff", "32", "--n-heads", "2", "--norm", "pre"]
+    training = ["--vocab-size", "25", "--batch-tokens", "512", "--warmup", "30", "--dropout", "0", "--steps", "150"]
+    rest = ["--valid-every", "50", "--precision", "float32", "--device", "cpu", "--threads", "1"]
+    languages = ["--src-language", "digits", "--tgt-language", "numbers"]
+    run = directory / "run"
+    result = heed("train", "--src", text, "--tgt", text, "-o", run, *network, *training, *rest, *languages)
+    assert result.exit_code == 0, result.stderr
+    return run
+
+
+@pytest.fixture(scope="session")
+def bundle(trained: Path, heed: Callable[..., Result]) -> Path:
+    """The bundle of that run, in float32. Do not write to it."""
+    path = trained.parent / "bundle"
+    result = heed("export", trained, "-o", path, "--licence", "CC0", "--trained-on", "digits drawn at random")
+    assert result.exit_code == 0, result.stderr
+    return path

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from heed.models.config import from_table, to_table
@@ -45,7 +46,7 @@ def save(directory: Path, network: Transformer, optimizer: torch.optim.Optimizer
     for parameter, state in optimizer.state.items():
         states.update({f"{names[parameter]}/{key}": value.contiguous() for key, value in state.items()})
     with directory_whole(directory, force=True) as aside:
-        save_file(states, aside / OPTIMIZER)
+        (aside / OPTIMIZER).write_bytes(serialize(states))
         _write(aside, network.state_dict(), progress)
 
 
@@ -54,7 +55,8 @@ def _write(directory: Path, weights: dict[str, Tensor], progress: Progress) -> N
     stored: dict[int, str] = {}
     for name, tensor in weights.items():
         stored.setdefault(tensor.data_ptr(), name)
-    save_file({name: weights[name].contiguous() for name in stored.values()}, directory / WEIGHTS)
+    once = {name: weights[name].contiguous() for name in stored.values()}
+    (directory / WEIGHTS).write_bytes(serialize(once))
     (directory / PROGRESS).write_text(json.dumps(to_table(progress), indent=2) + "\n", "utf-8")
 
 
@@ -105,7 +107,7 @@ def load_optimizer(directory: Path, network: Transformer, optimizer: torch.optim
         name, _, field = key.rpartition("/")
         if name not in parameters:
             raise ModelError(f"{directory / OPTIMIZER}: does not fit the run's config.toml: no parameter {name!r}")
-        optimizer.state[parameters[name]][field] = value.to(parameters[name].device) if field != "step" else value
+        optimizer.state[parameters[name]][field] = value.to(parameters[name].device)
 
 
 def average(directories: Sequence[Path], network: Transformer) -> None:

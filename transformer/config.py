@@ -21,10 +21,10 @@ class TrainConfig:
     batch_tokens: int = 25000  # tokens a batch and side, padding included (section 5.1)
     max_length: int = 128  # tokens; pairs with a longer side are left out
     warmup: int = 4000  # steps of rising learning rate (section 5.3)
-    learning_rate: float = 1.0  # times the paper's schedule
+    learning_rate_scale: float = 1.0  # times the paper's schedule
     label_smoothing: float = 0.1  # ε_ls (section 5.4)
     precision: str = "auto"  # "bfloat16" or "float32"; "auto": bfloat16 where the device computes in it
-    steps: int = 100_000  # optimizer steps at most
+    steps: int | None = None  # optimizer steps at most
     epochs: int | None = None  # passes over the pairs at most
     minutes: float | None = None  # time at most
     valid_every: int = 1000  # steps between two validations, each with a checkpoint
@@ -33,13 +33,15 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         sizes = ("vocab_size", "batch_tokens", "max_length", "warmup", "valid_every", "average")
-        limits = ("steps", "epochs", "minutes", "learning_rate")
+        limits = ("steps", "epochs", "minutes", "learning_rate_scale")
         above_zero = {name: getattr(self, name) for name in (*sizes, *limits)}
         wrong = [
             f"{name} must be above 0, not {value!r}"
             for name, value in above_zero.items()
             if value is not None and value <= 0
         ]
+        if self.steps is self.epochs is self.minutes is None:
+            wrong.append("one of steps, epochs and minutes must say when to stop")
         if not 0 <= self.label_smoothing < 1:
             wrong.append(f"label_smoothing must be at least 0 and below 1, not {self.label_smoothing!r}")
         if not 0 <= self.seed < 2**63:

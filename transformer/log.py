@@ -8,6 +8,8 @@ from typing import Protocol
 
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from heed.models.files import named_errors
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StepReport:
@@ -127,5 +129,6 @@ class RunLog:
 
     def _record(self, event: str, facts: dict[str, object]) -> None:
         rounded = {key: round(value, 6) if isinstance(value, float) else value for key, value in facts.items()}
-        self._file.write(json.dumps({"event": event, **rounded}, ensure_ascii=False) + "\n")
-        self._file.flush()
+        with named_errors(Path(self._file.name)):
+            self._file.write(json.dumps({"event": event, **rounded}, ensure_ascii=False) + "\n")
+            self._file.flush()

@@ -1,10 +1,9 @@
 """From what was asked to what a trainer needs: text read, tokenizers learnt, pairs in batches."""
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from heed.models.config import ModelConfig, from_table
+from heed.models.config import ModelConfig, defaults, from_table
 from heed.models.errors import DataError
 from heed.models.tokenizer import Tokenizer
 from heed.transformer.batches import Batches
@@ -71,8 +70,7 @@ def new_run(path: Path, network: Mapping[str, object], config: TrainConfig) -> t
     src, tgt = tokenizers(training, config)
     tied = bool(network.get("tied_embeddings", True)) and src.model == tgt.model
     sizes = {"src_vocab_size": len(src), "tgt_vocab_size": len(tgt), "tied_embeddings": tied}
-    defaults = {field.name: field.default for field in dataclasses.fields(ModelConfig)}
-    model = from_table(ModelConfig, {**defaults, **network, **sizes}, "the network asked for")
+    model = from_table(ModelConfig, {**defaults(ModelConfig), **network, **sizes}, "the network asked for")
     corpus = _corpus(training, (src, tgt), config)
     return Run.create(path, model, config, (src, tgt), validation), corpus
 

@@ -78,17 +78,7 @@ class Run:
         file = path / "config.toml"
         if not file.is_file():
             raise ModelError(f"{path}: no run of heed train (there is no config.toml); name the directory given to -o")
-        try:
-            config = tomllib.loads(file.read_text("utf-8"))
-        except ValueError as error:
-            raise ModelError(f"{file}: damaged ({error}); restore it, or train again") from None
-        found = config.get("format")
-        if found != FORMAT:
-            raise ModelError(f"{file}: format {found!r}, and this heed reads {FORMAT}; use the heed that made it")
-        tables = {name: config.get(name) for name in ("model", "train")}
-        missing = [name for name, table in tables.items() if not isinstance(table, dict)]
-        if missing:
-            raise ModelError(f"{file}: damaged (no table {' and no '.join(missing)}); restore it, or train again")
+        config = read_config(file)
         model = from_table(ModelConfig, config["model"], str(file))
         return cls(path, model, from_table(TrainConfig, config["train"], str(file)), load_tokenizers(path))
 
@@ -130,6 +120,26 @@ class Run:
         network = Transformer(self.model)
         checkpoint.load_weights(path, network)
         return network.eval()
+
+
+def read_config(file: Path) -> dict[str, dict[str, object]]:
+    """The tables `model` and `train` of a run's config.toml.
+
+    Raises:
+        ModelError: It is damaged, or was made by a later heed.
+        OSError: It cannot be read.
+    """
+    try:
+        config = tomllib.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{file}: damaged ({error}); restore it, or train again") from None
+    found = config.get("format")
+    if found != FORMAT:
+        raise ModelError(f"{file}: format {found!r}, and this heed reads {FORMAT}; use the heed that made it")
+    missing = [name for name in ("model", "train") if not isinstance(config.get(name), dict)]
+    if missing:
+        raise ModelError(f"{file}: damaged (no table {' and no '.join(missing)}); restore it, or train again")
+    return {name: config[name] for name in ("model", "train")}
 
 
 def _worth(progress: Progress) -> tuple[float, float]:

@@ -79,7 +79,7 @@ class Trainer:
         """Train until a limit is reached; returns False if it was stopped before."""
         saved = self.progress.step
         for batch in self._remaining_batches():
-            self._step(batch)
+            self.step(batch)
             if self.progress.step % self.run.train.valid_every == 0:
                 self._validate_and_save()
                 saved = self.progress.step
@@ -97,36 +97,29 @@ class Trainer:
 
     def share_done(self) -> float:
         """How much of the way to the nearest limit is behind, from 0 to 1."""
-        limits, progress = self.run.train, self.progress
-        shares = [progress.step / limits.steps]
-        if limits.epochs is not None:
-            shares.append(progress.epoch / limits.epochs)
-        if limits.minutes is not None:
-            shares.append(self.seconds / 60 / limits.minutes)
-        return max(shares)
+        train, progress = self.run.train, self.progress
+        done = ((progress.step, train.steps), (progress.epoch, train.epochs), (self.seconds / 60, train.minutes))
+        return max(so_far / limit for so_far, limit in done if limit is not None)
 
     def _remaining_batches(self) -> Iterator[Batch]:
-        """Batches from where training stands until a limit is reached; keeps the position up to date."""
+        """Batches from where training stands until a limit is reached."""
         for epoch in itertools.count(self.progress.epoch):
             for batch in self.batches.epoch(epoch, self.run.train.seed, start=self.progress.batch):
                 if self.share_done() >= 1:
                     return
-                self._advance(step=self.progress.step + 1, batch=self.progress.batch + 1)
                 yield batch
             self._advance(epoch=epoch + 1, batch=0)
 
-    def _advance(self, **changes: int) -> None:
-        values = {
-            "step": self.progress.step,
-            "epoch": self.progress.epoch,
-            "batch": self.progress.batch,
-        }
-        self.progress = Progress(**{**values, **changes}, seconds=self.seconds)
+    def _advance(self, **position: int) -> None:
+        """Move on; the figures of the last validation are not those of what comes."""
+        self.progress = dataclasses.replace(self.progress, **position, seconds=self.seconds, loss=None, bleu=None)
 
-    def _step(self, batch: Batch) -> None:
+    def step(self, batch: Batch) -> None:
+        """Update the weights by the next batch."""
         limits = self.run.train
         begin = time.monotonic()
-        rate = limits.learning_rate * learning_rate(
+        self._advance(step=self.progress.step + 1, batch=self.progress.batch + 1)
+        rate = limits.learning_rate_scale * learning_rate(
             self.progress.step, d_model=self.run.model.d_model, warmup=limits.warmup
         )
         for group in self.optimizer.param_groups:

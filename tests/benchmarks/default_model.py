@@ -18,6 +18,12 @@ from pathlib import Path
 HEED = str(Path(sys.executable).with_name("heed"))
 N_TEST = 1000
 SEED = 2017
+LICENCE = "CC BY 2.0 FR, as its training text"
+TRAINED_ON = (
+    "English-German sentence pairs of the Tatoeba project, from www.manythings.org/anki and tatoeba.org, "
+    "CC BY 2.0 FR (https://creativecommons.org/licenses/by/2.0/fr/). Everyday sentences, most of them short: "
+    "expect little of long, technical or official text."
+)
 
 
 def split(pairs: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
@@ -83,6 +89,10 @@ def main() -> None:
             str(SEED),
         ]
     subprocess.run([HEED, "train", *train, "--threads", str(arguments.threads)], check=True)
+    export = [str(run), "-o", str(work / "en-de"), "--name", "en-de", "--precision", "int8", "--force"]
+    export += ["--test-src", str(work / "tatoeba.test.en"), "--test-tgt", str(work / "tatoeba.test.de")]
+    export += ["--licence", LICENCE, "--trained-on", TRAINED_ON]
+    subprocess.run([HEED, "export", *export], check=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,171 @@
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from heed.models.errors import HeedError
+from heed.models.files import directory_whole, grown_file, refuse_existing, sha256, write_whole
+
+
+class Interruption(BaseException):
+    """As KeyboardInterrupt: no Exception."""
+
+
+def permissions(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def fill_and_fail(path: Path, error: type[BaseException], *, force: bool) -> None:
+    with directory_whole(path, force=force) as aside:
+        (aside / "file").write_text("after")
+        raise error
+
+
+@pytest.fixture(params=[0o022, 0o077, 0o002], ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+@pytest.fixture
+def fail_at_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+
+
+def test_a_file_is_made_and_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for data in (b"first", b"", b"second"):
+        write_whole(path, data)
+        assert path.read_bytes() == data
+    assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.usefixtures("fail_at_the_disk")
+def test_a_file_that_cannot_be_written_is_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - what it says is checked below
+        write_whole(path, b"after")
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
+    assert path.read_bytes() == b"before"
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_file_honours_the_umask(tmp_path: Path, umask: int) -> None:
+    write_whole(tmp_path / "file", b"")
+    assert permissions(tmp_path / "file") == 0o666 & ~umask
+
+
+def test_a_relative_name_is_meant_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_whole(Path("file"), b"data")
+    with directory_whole(Path("directory")):
+        pass
+    assert names(tmp_path) == ["directory", "file"]
+
+
+def test_a_directory_appears_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new"
+    with directory_whole(path) as aside:
+        (aside / "file").write_text("data")
+        (aside / "inner").mkdir()
+        assert not path.exists()
+    assert names(path) == ["file", "inner"]
+    assert names(tmp_path) == ["new"]
+
+
+def test_a_directory_honours_the_umask(tmp_path: Path, umask: int) -> None:
+    with directory_whole(tmp_path / "new"):
+        pass
+    assert permissions(tmp_path / "new") == 0o777 & ~umask
+
+
+@pytest.mark.parametrize("error", [ValueError, Interruption])
+@pytest.mark.parametrize("force", [False, True])
+def test_after_an_error_there_is_nothing_new(tmp_path: Path, force: bool, error: type[BaseException]) -> None:
+    with pytest.raises(error):
+        fill_and_fail(tmp_path / "new", error, force=force)
+    assert names(tmp_path) == []
+
+
+def test_after_an_error_what_should_be_replaced_is_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "old"
+    path.mkdir()
+    (path / "file").write_text("before")
+    with pytest.raises(Interruption):
+        fill_and_fail(path, Interruption, force=True)
+    assert (path / "file").read_text() == "before"
+    assert names(tmp_path) == ["old"]
+
+
+def test_what_exists_is_replaced_by_force_alone(tmp_path: Path) -> None:
+    path = tmp_path / "old"
+    path.mkdir()
+    (path / "earlier").write_text("before")
+    with pytest.raises(HeedError) as caught, directory_whole(path):
+        pytest.fail("nothing may be done for a result that cannot be stored")
+    assert str(caught.value) == f"{path}: exists already; choose another name, or overwrite it with --force"
+    assert names(path) == ["earlier"]
+    with directory_whole(path, force=True) as aside:
+        (aside / "later").write_text("after")
+        assert names(path) == ["earlier"]
+    assert names(path) == ["later"]
+    assert names(tmp_path) == ["old"]
+
+
+def test_a_file_in_the_way_is_replaced_by_force(tmp_path: Path) -> None:
+    path = tmp_path / "old"
+    path.write_text("a file")
+    with directory_whole(path, force=True):
+        pass
+    assert path.is_dir()
+    assert names(tmp_path) == ["old"]
+
+
+def test_a_missing_parent_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "new"
+    with pytest.raises(HeedError) as caught:
+        refuse_existing(path, force=True)
+    assert str(caught.value) == f"{path}: the directory {path.parent} does not exist; create it first"
+
+
+def test_a_growing_file_has_its_name_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "output"
+    path.write_bytes(b"before")
+    with grown_file(path) as (file, aside):
+        file.write(b"one\n")
+        file.flush()
+        assert (path.read_bytes(), aside.read_bytes()) == (b"before", b"one\n")
+        file.write(b"two\n")
+    assert path.read_bytes() == b"one\ntwo\n"
+    assert names(tmp_path) == ["output"]
+
+
+def test_a_growing_file_that_broke_off_stays_aside(tmp_path: Path) -> None:
+    def break_off() -> None:
+        with grown_file(tmp_path / "output") as (file, _):
+            file.write(b"one\n")
+            raise Interruption
+
+    with pytest.raises(Interruption):
+        break_off()
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"one\n"]
+    assert not (tmp_path / "output").exists()
+
+
+def test_the_checksum_is_sha_256(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")
+    assert sha256(path) == hashlib.sha256(b"abc").hexdigest()
