@@ -21,7 +21,10 @@ def external_files(model: bytes) -> set[str]:
     Raises:
         ValueError: These bytes are no such message.
     """
-    return set(_locations(memoryview(model), "model"))
+    try:
+        return set(_locations(memoryview(model), "model"))
+    except RecursionError:
+        raise ValueError("graphs within graphs without end") from None
 
 
 def _locations(message: memoryview, kind: str) -> Iterator[str]:

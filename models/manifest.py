@@ -82,7 +82,7 @@ def read(directory: Path) -> Manifest:
         raise ModelError(
             f"{directory}: no heed model (there is no {FILE_NAME}); name a directory made by heed export"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: damaged ({error}); get the model again") from None
     if not isinstance(table, dict):
         raise ModelError(f"{path}: damaged (no table); get the model again")

@@ -92,6 +92,16 @@ class OnnxNetwork:
         self.decoder = _session(directory / "decoder.onnx", device, threads)
         layers = range(config.n_layers)
         self.cache_names = [f"{part}.{number}" for number in layers for part in ("keys", "values")]
+        self._require_fit(directory)
+
+    def _require_fit(self, directory: Path) -> None:
+        """Refuse graphs of another network than the manifest tells of."""
+        decoder, config = self.decoder, self.config
+        found = {value.name: value.shape[1::2] for value in decoder.get_inputs() if value.name.startswith("past_")}
+        found |= {value.name: value.shape[2] for value in decoder.get_outputs() if value.name == "log_probs"}
+        expected: dict[str, object] = {f"past_{name}": [config.n_heads, config.d_head] for name in self.cache_names}
+        if found != expected | {"log_probs": config.tgt_vocab_size}:
+            raise ModelError(f"{directory}: damaged: its graphs are of another network than its manifest; get it again")
 
     def start(self, src: IntArray, src_mask: BoolArray) -> OnnxState:
         """See `heed.models.search.Network`."""

@@ -6,6 +6,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from heed.models.errors import ModelError
+
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -43,6 +45,17 @@ class DecodeConfig:
     beam_size: int = 4  # hypotheses kept for each sentence; 1 is greedy search
     length_penalty: float = 0.6  # α
     max_length: int | None = None  # tokens of output; None: 50 more than the source has
+
+    def __post_init__(self) -> None:
+        wrong = []
+        if self.beam_size < 1:
+            wrong.append(f"beam_size must be at least 1, not {self.beam_size!r}")
+        if not self.length_penalty >= 0:
+            wrong.append(f"length_penalty must be at least 0, not {self.length_penalty!r}")
+        if self.max_length is not None and self.max_length < 1:
+            wrong.append(f"max_length must be at least 1, not {self.max_length!r}")
+        if wrong:
+            raise ModelError("; ".join(wrong))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

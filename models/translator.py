@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from heed.models.errors import ModelError
 from heed.models.processors import available_cores
 from heed.models.search import DecodeConfig, Hypothesis, Network, SpecialIds, search
 from heed.models.tokenizer import Tokenizer, load_tokenizers
@@ -69,8 +70,11 @@ class Translator:
         from heed.models.onnx_network import OnnxNetwork
 
         bundle = Bundle(path)
-        network = OnnxNetwork(path, bundle.manifest.network, device=device, threads=threads or available_cores())
-        return cls(network, *load_tokenizers(path), bundle.manifest.decode)
+        config, (src, tgt) = bundle.manifest.network, load_tokenizers(path)
+        if (len(src), len(tgt)) != (config.src_vocab_size, config.tgt_vocab_size):
+            raise ModelError(f"{path}: damaged: its tokenizer is of another network than its manifest; get it again")
+        network = OnnxNetwork(path, config, device=device, threads=threads or available_cores())
+        return cls(network, src, tgt, bundle.manifest.decode)
 
     def translate(
         self,

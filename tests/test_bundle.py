@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -187,10 +188,8 @@ def test_a_manifest_with_any_byte_changed_is_read_or_refused(bundle: Path, data:
     path = bundle.parent / "changed"
     path.mkdir(exist_ok=True)
     (path / "heed.json").write_bytes(content)
-    try:
-        manifests.read(path)
-    except ModelError as error:
-        assert str(path / "heed.json") in str(error)
+    with contextlib.suppress(ModelError):
+        assert isinstance(manifests.read(path), manifests.Manifest)
 
 
 def test_a_manifest_comes_back(bundle: Path, tmp_path: Path) -> None:
@@ -333,7 +332,7 @@ def models(draw: st.DrawFn) -> onnx.ModelProto:
     names = st.sampled_from(["weights.bin", "../x", "/etc/passwd", "", "ä\u2028", "x" * 200])
     tensors = st.one_of(
         st.builds(outside, names),
-        st.just(onnx.numpy_helper.from_array(np.zeros(3, dtype=np.float32))),  # type: ignore[attr-defined]
+        st.just(onnx.numpy_helper.from_array(np.zeros(3, dtype=np.float32))),
     )
 
     def nodes(*parts: st.SearchStrategy[object]) -> st.SearchStrategy[onnx.NodeProto]:
@@ -369,10 +368,8 @@ def test_the_files_of_a_graph_are_those_that_onnx_lists(model: onnx.ModelProto) 
 @settings(deadline=None)
 @given(st.binary())
 def test_any_bytes_name_files_or_are_no_graph(data: bytes) -> None:
-    try:
+    with contextlib.suppress(ValueError):
         assert isinstance(external_files(data), set)
-    except ValueError:
-        pass
 
 
 @settings(deadline=None)
@@ -382,10 +379,8 @@ def test_a_graph_with_any_byte_changed_names_files_or_is_none(model: onnx.ModelP
     content = bytearray(model.SerializeToString())
     place = data.draw(st.integers(0, len(content) - 1))
     content[place] = data.draw(st.integers(0, 255))
-    try:
+    with contextlib.suppress(ValueError):
         assert isinstance(external_files(bytes(content)), set)
-    except ValueError:
-        pass
 
 
 def test_graphs_in_graphs_without_end_are_no_graph() -> None:

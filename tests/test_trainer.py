@@ -43,7 +43,7 @@ class Recorder:
 
 
 class MakeRun(Protocol):
-    def __call__(self, name: str = "run", **wishes: object) -> Run: ...
+    def __call__(self, name: str = "run", /, **wishes: object) -> Run: ...
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def make_run(
     }
     network = {"n_layers": 1, "d_model": 16, "d_ff": 24, "n_heads": 2, "dropout": 0.3}
 
-    def make(name: str = "run", **wishes: object) -> Run:
+    def make(name: str = "run", /, **wishes: object) -> Run:
         settings = {"batch_tokens": 40, "warmup": 3, "precision": "float32", "steps": 7, "valid_every": 3}
         config = TrainConfig(**files | settings | wishes)  # type: ignore[arg-type]
         run, corpus = preparation.new_run(tmp_path / name, network, config)

@@ -238,5 +238,5 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         features = torch.cpu.get_capabilities()
-        native = bool(features.get("avx512_bf16") or features.get("amx_bf16"))
+        native = any(features.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # the last on ARM
     return torch.bfloat16 if native else torch.float32
