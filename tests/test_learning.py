@@ -16,18 +16,15 @@ NETWORK = {"n_layers": 2, "d_model": 64, "d_ff": 128, "n_heads": 4, "dropout": 0
 
 
 class Last:
-    """A listener that keeps the last validation of the weights as they were trained."""
+    """A listener that keeps the last validation, which is that of the averaged weights."""
 
     validation: Validation
 
     def on_step(self, report: StepReport) -> None:
-        if report.step % 50 == 0:
-            print(report.step, report.loss / report.n_tokens, report.seconds)
+        pass
 
     def on_validation(self, validation: Validation) -> None:
-        print(validation)
-        if not validation.averaged:
-            self.validation = validation
+        self.validation = validation
 
 
 def copied(line: str) -> str:
@@ -46,9 +43,10 @@ def test_a_tiny_network_learns(
     write_lines: Callable[[str, list[str]], str],
     tmp_path: Path,
 ) -> None:
-    """Digit strings that it has never seen; a wrong mask or a shifted target would keep it from that."""
-    training = list(dict.fromkeys(digit_lines(5000, 1)))
+    """To translate digit strings that it has never seen; a wrong mask or a shifted target would show."""
+    training = digit_lines(10_000, 1)
     validation = sorted(set(digit_lines(200, 2)) - set(training))
+    assert len(validation) > 80
     config = TrainConfig(
         src=(write_lines("train.src", training),),
         tgt=(write_lines("train.tgt", [translate(line) for line in training]),),
@@ -57,15 +55,17 @@ def test_a_tiny_network_learns(
         vocab_size=25,
         batch_tokens=500,
         warmup=200,
-        learning_rate_scale=1.0,
-        label_smoothing=0.0,
+        learning_rate_scale=0.2,  # above, some seeds are still unsteady at the end
+        label_smoothing=0.0,  # which would keep the perplexity from going down to 1
         precision="float32",
-        steps=1500,
-        valid_every=1500,
-        average=1,
+        steps=1200,
+        valid_every=100,
+        average=5,
     )
     run, corpus = preparation.new_run(tmp_path / "run", NETWORK, config)
     last = Last()
     assert Trainer(run, preparation.batches(run, corpus), torch.device("cpu"), [last]).train()
+    assert last.validation.averaged
+    # Six seeds came to perplexities from 1.00005 to 1.002 and to 100 BLEU.
     assert math.exp(last.validation.loss) <= 1.02
     assert last.validation.bleu >= 98
