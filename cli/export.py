@@ -46,6 +46,8 @@ def command(
     Takes the checkpoint with the best validation BLEU, writes its graphs, and compares their results in ONNX Runtime
     with PyTorch's on the run's validation sentences. A bundle that differs is not written.
     """
+    if len(test_src) != len(test_tgt):
+        raise click.UsageError("--test-src and --test-tgt go together, file by file.")
     refuse_existing(output, force=force)
     from heed.export.exporter import Label, export
     from heed.transformer.corpus import read_pairs

@@ -8,6 +8,7 @@ import click
 
 from heed.models import catalog, manifest
 from heed.models.bundle import Bundle
+from heed.models.errors import ModelError
 
 
 @click.group()
@@ -23,7 +24,11 @@ def command() -> None:
 def list_models() -> None:
     """List the models that have a name: name, languages, precision, directory."""
     for name, path in catalog.available().items():
-        found = manifest.read(path)
+        try:
+            found = manifest.read(path)
+        except ModelError as error:
+            click.echo(f"Warning: {error}", err=True)
+            continue
         languages = f"{found.src_language or '?'}-{found.tgt_language or '?'}"
         click.echo("\t".join([name, languages, found.precision, str(path)]))
 

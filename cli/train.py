@@ -1,6 +1,8 @@
 """`heed train`."""
 
+import contextlib
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -8,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from heed.cli import options
-from heed.models.config import PRESETS, preset
+from heed.models.config import PRESETS, ModelConfig, defaults, from_table, preset
+from heed.models.errors import ModelError
 from heed.models.files import refuse_existing
 
 if TYPE_CHECKING:
@@ -39,9 +42,7 @@ NETWORK = ("n_layers", "d_model", "d_ff", "n_heads", "dropout", "norm", "tied_em
     "--preset",
     "preset_name",
     type=click.Choice(PRESETS),
-    default="small",
-    show_default=True,
-    help="Network and training settings; the options below change them.",
+    help="Network and training settings; the options below change them.  [default: small]",
 )
 @click.option("--config", type=click.Path(path_type=Path), help="Repeat an earlier run by its config.toml.")
 @click.option("--src-language", default="", help="What the model card calls the source: en.")
@@ -93,7 +94,7 @@ def command(
     resume: Path | None,
     device: str,
     threads: int | None,
-    preset_name: str,
+    preset_name: str | None,
     config: Path | None,
     **asked: object,
 ) -> None:
@@ -103,16 +104,15 @@ def command(
     Ctrl-C saves a checkpoint and says how to go on. --config RUN/config.toml repeats a run.
     """
     given = {name: value for name, value in asked.items() if value not in (None, (), "")}
-    if resume is not None and (output or config or given):
-        raise click.UsageError("--resume goes on with what the run was asked; give it only --device and --threads.")
-    if resume is None and not (output and (config or ("src" in given and "tgt" in given))):
-        raise click.UsageError("Give --src, --tgt and -o, or --resume RUN.")
-    if output is not None:
-        refuse_existing(output, force=False)
-    click.echo("Reading the text", err=True)
-    run, corpus = (
-        _open(resume) if resume is not None else _create(output or Path(), _settings(preset_name, config), given)
-    )
+    if resume is not None:
+        if output or config or preset_name or given:
+            raise click.UsageError("--resume goes on with what the run was asked; give it only --device and --threads.")
+        run, corpus = _open(resume)
+    else:
+        if output is None or not (config or {"src", "tgt"} <= given.keys()):
+            raise click.UsageError("Give --src, --tgt and -o, or --resume RUN.")
+        refuse_existing(output, force=False, way_out=f"choose another name, or go on: heed train --resume {output}")
+        run, corpus = _create(output, _settings(preset_name, config), given)
     finished = _train(run, corpus, device, threads)
     if finished:
         click.echo(f"Done. Export it with: heed export {run.path} -o MODEL", err=True)
@@ -121,17 +121,18 @@ def command(
         ctx.exit(130)
 
 
-def _settings(preset_name: str, config: Path | None) -> dict[str, dict[str, object]]:
+def _settings(preset_name: str | None, config: Path | None) -> dict[str, dict[str, object]]:
     """The tables of a preset, or of an earlier run's config.toml."""
     if config is None:
-        return preset(preset_name)
+        return preset(preset_name or "small")
+    if preset_name is not None:
+        raise click.UsageError("--preset and --config exclude each other.")
     from heed.transformer.run import read_config
 
     return read_config(config)
 
 
 def _create(path: Path, settings: dict[str, dict[str, object]], given: dict[str, object]) -> "tuple[Run, Corpus]":
-    from heed.models.config import defaults, from_table
     from heed.transformer.config import TrainConfig
     from heed.transformer.preparation import new_run
 
@@ -141,7 +142,15 @@ def _create(path: Path, settings: dict[str, dict[str, object]], given: dict[str,
     if limits & given.keys():  # the user's own limits are the only ones
         training = {name: value for name, value in training.items() if name not in limits}
     training |= {name: _absolute(value) for name, value in given.items() if name not in NETWORK}
-    return new_run(path, network, from_table(TrainConfig, defaults(TrainConfig) | training, "heed train"))
+    if given.get("tied_embeddings") and given.get("joint") is False:
+        raise click.UsageError("--tied needs one vocabulary, and --separate makes two.")
+    try:  # before hours of work; the vocabulary's size comes with it
+        from_table(ModelConfig, defaults(ModelConfig) | network, "heed train")
+        config = from_table(TrainConfig, defaults(TrainConfig) | training, "heed train")
+    except ModelError as error:
+        raise click.UsageError(str(error)) from None
+    click.echo("Reading the text", err=True)
+    return new_run(path, network, config)
 
 
 def _open(path: Path) -> "tuple[Run, Corpus]":
@@ -149,6 +158,7 @@ def _open(path: Path) -> "tuple[Run, Corpus]":
     from heed.transformer.run import Run
 
     run = Run.open(path)
+    click.echo("Reading the text", err=True)
     return run, load_corpus(run)
 
 
@@ -184,15 +194,20 @@ def _train(run: "Run", corpus: "Corpus", device_name: str, threads: int | None) 
         }
         log.on_start(**facts)
         progress.on_start(**facts)
-        _stop_on_signal(trainer)
-        return trainer.train()
+        with _stopped_by_signal(trainer):
+            return trainer.train()
 
 
-def _stop_on_signal(trainer: "Trainer") -> None:
+@contextlib.contextmanager
+def _stopped_by_signal(trainer: "Trainer") -> Iterator[None]:
     """The first Ctrl-C ends training after the present step; a second one ends the program."""
 
     def stop(number: int, _: FrameType | None) -> None:
         signal.signal(number, signal.default_int_handler)
         trainer.stop()
 
-    signal.signal(signal.SIGINT, stop)
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -12,6 +12,7 @@ import click
 
 from heed.cli import options
 from heed.cli.lines import LineDecoder, read_windows
+from heed.models.errors import ModelError
 from heed.models.files import grown_file, refuse_existing
 
 WINDOW = 32  # batches whose lines are sorted by length together, where so many have arrived
@@ -30,7 +31,7 @@ WINDOW = 32  # batches whose lines are sorted by length together, where so many 
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, allow_dash=True),
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     help="File to write.  [default: stdout]",
 )
 @click.option(
@@ -81,7 +82,10 @@ def command(
 
     translator = Translator.load(catalog.find(model), device=device, threads=threads)
     asked = {name: value for name, value in search.items() if value is not None}
-    config = dataclasses.replace(translator.config, **asked)
+    try:
+        config = dataclasses.replace(translator.config, **asked)
+    except ModelError as error:
+        raise click.UsageError(str(error)) from None
     decoder = LineDecoder()
     with _open_output(file) as sink:
         for window in _windows(inputs or ("-",), batch_size * WINDOW):

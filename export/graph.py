@@ -92,12 +92,12 @@ class GraphBuilder:
     def linear(self, x: ir.Value, name: str, matrix: Array, bias: Array | None = None) -> ir.Value:
         """x times a matrix, (V, D) as PyTorch stores it, in the graph's precision, plus a bias, (V,)."""
         if self.precision == "int8":
-            return self._int8_linear(x, name, matrix, bias)
-        # Fused with a transposition, so that the embedding can be looked up in the same copy.
-        y = self.op("FusedMatMul", x, self.weight(name, matrix), domain=CONTRIB, transB=1)
+            y = self._int8_product(x, name, matrix)
+        else:  # fused with a transposition, so that the embedding can be looked up in the same copy
+            y = self.op("FusedMatMul", x, self.weight(name, matrix), domain=CONTRIB, transB=1)
         return y if bias is None else self.op("Add", y, self.weight(f"{name}.bias", bias))
 
-    def _int8_linear(self, x: ir.Value, name: str, matrix: Array, bias: Array | None) -> ir.Value:
+    def _int8_product(self, x: ir.Value, name: str, matrix: Array) -> ir.Value:
         """A product of 8-bit integers.
 
         The matrix has a scale for each output. x gets one for each row: its largest absolute value becomes 127,
@@ -109,10 +109,8 @@ class GraphBuilder:
         zero = self.constant(128.0, np.uint8)  # unsigned rows and signed columns: the processor's own instruction
         rows = self.op("QuantizeLinear", self.op("Div", x, scale), self.floats(1.0), zero)
         columns = self.op("Transpose", stored, perm=[1, 0])  # folded away when the graph is loaded
-        inputs = [rows, columns, scale, scales, zero, None]
-        if bias is not None:
-            inputs.append(self.weight(f"{name}.bias", bias))
-        return self.op("MatMulIntegerToFloat", *inputs, domain=CONTRIB)
+        # The operator's own bias would be multiplied by the rows' scales.
+        return self.op("MatMulIntegerToFloat", rows, columns, scale, scales, zero, domain=CONTRIB)
 
     def lookup(self, ids: ir.Value, name: str, matrix: Array) -> ir.Value:
         """The rows of a matrix, (V, D), at token ids of any shape."""

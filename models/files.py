@@ -11,15 +11,17 @@ from typing import BinaryIO
 
 from heed.models.errors import HeedError
 
+OVERWRITE = "choose another name, or overwrite it with --force"
 
-def refuse_existing(path: Path, *, force: bool) -> None:
+
+def refuse_existing(path: Path, *, force: bool, way_out: str = OVERWRITE) -> None:
     """Stop before work is done whose result could not be stored.
 
     Raises:
         HeedError: `path` exists and `force` is not set, or its parent does not exist.
     """
     if path.exists() and not force:
-        raise HeedError(f"{path}: exists already; choose another name, or overwrite it with --force")
+        raise HeedError(f"{path}: exists already; {way_out}")
     if not path.absolute().parent.is_dir():
         raise HeedError(f"{path}: the directory {path.absolute().parent} does not exist; create it first")
 
@@ -64,7 +66,11 @@ def directory_whole(path: Path, *, force: bool = False) -> Iterator[Path]:
         if path.exists():
             with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=aside.parent) as old:
                 path.rename(Path(old) / path.name)
-                aside.rename(path)
+                try:
+                    aside.rename(path)
+                except OSError:
+                    (Path(old) / path.name).rename(path)
+                    raise
         else:
             aside.rename(path)
     except BaseException:

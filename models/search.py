@@ -1,6 +1,7 @@
 """Beam search over any network that predicts the next token; with one beam it is greedy search."""
 
 import dataclasses
+import math
 from typing import Protocol
 
 import numpy as np
@@ -50,8 +51,8 @@ class DecodeConfig:
         wrong = []
         if self.beam_size < 1:
             wrong.append(f"beam_size must be at least 1, not {self.beam_size!r}")
-        if not self.length_penalty >= 0:
-            wrong.append(f"length_penalty must be at least 0, not {self.length_penalty!r}")
+        if not 0 <= self.length_penalty < math.inf:
+            wrong.append(f"length_penalty must be a number of at least 0, not {self.length_penalty!r}")
         if self.max_length is not None and self.max_length < 1:
             wrong.append(f"max_length must be at least 1, not {self.max_length!r}")
         if wrong:

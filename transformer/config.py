@@ -1,6 +1,7 @@
 """What a training run was asked to do."""
 
 import dataclasses
+import math
 
 from heed.models.errors import ModelError
 
@@ -36,9 +37,9 @@ class TrainConfig:
         limits = ("steps", "epochs", "minutes", "learning_rate_scale")
         above_zero = {name: getattr(self, name) for name in (*sizes, *limits)}
         wrong = [
-            f"{name} must be above 0, not {value!r}"
+            f"{name} must be a number above 0, not {value!r}"
             for name, value in above_zero.items()
-            if value is not None and value <= 0
+            if value is not None and not 0 < value < math.inf
         ]
         if self.steps is self.epochs is self.minutes is None:
             wrong.append("one of steps, epochs and minutes must say when to stop")

@@ -128,7 +128,12 @@ class RunLog:
             self._events.add_scalar("valid/bleu", validation.bleu, validation.step)
 
     def _record(self, event: str, facts: dict[str, object]) -> None:
-        rounded = {key: round(value, 6) if isinstance(value, float) else value for key, value in facts.items()}
+        rounded = {key: _rounded(value) if isinstance(value, float) else value for key, value in facts.items()}
         with named_errors(Path(self._file.name)):
             self._file.write(json.dumps({"event": event, **rounded}, ensure_ascii=False) + "\n")
             self._file.flush()
+
+
+def _rounded(value: float) -> float | None:
+    """Six digits after the point; JSON has no infinity and no NaN."""
+    return round(value, 6) if math.isfinite(value) else None

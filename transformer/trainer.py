@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
+import math
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -115,7 +116,11 @@ class Trainer:
         self.progress = dataclasses.replace(self.progress, **position, seconds=self.seconds, loss=None, bleu=None)
 
     def step(self, batch: Batch) -> None:
-        """Update the weights by the next batch."""
+        """Update the weights by the next batch.
+
+        Raises:
+            HeedError: The loss is no number any more.
+        """
         limits = self.run.train
         begin = time.monotonic()
         self._advance(step=self.progress.step + 1, batch=self.progress.batch + 1)
@@ -126,6 +131,11 @@ class Trainer:
             group["lr"] = rate
         self.network.train()
         loss, nll = self._loss(batch)
+        if not math.isfinite(loss.item()):
+            raise HeedError(
+                f"{self.run.path}: training diverged at step {self.progress.step}: the loss is {loss.item()}; "
+                "train anew with a smaller --learning-rate-scale or a longer --warmup"
+            )
         (loss / batch.n_tokens).backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
