@@ -41,6 +41,11 @@ class OnnxState:
         found = self._run(tokens, positions, mask, top, ["top_log_probs", "top_ids"])
         return found["top_log_probs"], found["top_ids"]
 
+    def keep(self, rows: IntArray) -> None:
+        """See `heed.models.search.State`."""
+        for values in (self._constant, self._past):
+            values.update({name: self._network.value(value.numpy()[rows]) for name, value in values.items()})
+
     def log_probs(self, tgt: IntArray) -> FloatArray:
         """Log-probabilities of every token after each position of whole targets, (B, T): (B, T, V)."""
         T = tgt.shape[1]

@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from heed.models.errors import ModelError
 
+LEAVING = 0.25  # share of a batch that is done when it leaves; each time, the keys and values of the rest are copied
+
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -28,6 +30,10 @@ class State(Protocol):
         Returns:
             The log-probabilities of the best candidates, (B, W, top), best first, and their token ids.
         """
+        ...
+
+    def keep(self, rows: IntArray) -> None:
+        """Go on with these sources of the batch alone."""
         ...
 
 
@@ -166,28 +172,29 @@ class Beams:
             scores = (possible / length_penalty(length, self._config.length_penalty)).astype(np.float32)
             self._ended = self._ended.best(Ended(scores, possible, np.full_like(beams, last_step), beams))
 
-    def hypotheses(self) -> list[list[Hypothesis]]:
-        """For each sentence its ended hypotheses, best first."""
-        ended = self._ended
+    def hypotheses(self, row: int) -> list[Hypothesis]:
+        """The ended hypotheses of a sentence, best first."""
+        score, log_prob = self._ended.score[row], self._ended.log_prob[row]
+        step, beam = self._ended.step[row], self._ended.beam[row]
         return [
-            [
-                Hypothesis(
-                    self._trace(sentence, ended.step[sentence, place], ended.beam[sentence, place]),
-                    float(ended.log_prob[sentence, place]),
-                    float(ended.score[sentence, place]),
-                )
-                for place in np.flatnonzero(np.isfinite(ended.score[sentence]))
-            ]
-            for sentence in range(len(self.done))
+            Hypothesis(self._trace(row, step[place], beam[place]), float(log_prob[place]), float(score[place]))
+            for place in np.flatnonzero(np.isfinite(score))
         ]
 
-    def _trace(self, sentence: int, step: int, beam: int) -> list[int]:
+    def _trace(self, row: int, step: int, beam: int) -> list[int]:
         """The tokens of a hypothesis, from its last step back to the first."""
         tokens = []
         for parents, chosen in reversed(self._history[: step + 1]):
-            tokens.append(int(chosen[sentence, beam]))
-            beam = parents[sentence, beam]
+            tokens.append(int(chosen[row, beam]))
+            beam = parents[row, beam]
         return tokens[::-1]
+
+    def keep(self, rows: IntArray) -> None:
+        """Go on with these sentences alone."""
+        self.tokens, self.mask, self.done = self.tokens[rows], self.mask[rows], self.done[rows]
+        self._max_lengths, self._log_probs = self._max_lengths[rows], self._log_probs[rows]
+        self._history = [(parents[rows], tokens[rows]) for parents, tokens in self._history]
+        self._ended = Ended(*(getattr(self._ended, field.name)[rows] for field in dataclasses.fields(Ended)))
 
 
 def search(
@@ -211,6 +218,14 @@ def search(
     state = network.start(src, np.arange(src.shape[1]) < lengths[:, None])
     max_lengths = lengths - 1 + 50 if config.max_length is None else np.full_like(lengths, config.max_length)
     beams = Beams(max_lengths, config, special)
-    while not beams.done.all():
+    found: dict[int, list[Hypothesis]] = {}
+    sentences = np.arange(len(sources))  # those still in the batch
+    while len(sentences):
         beams.advance(*state.step(beams.tokens, beams.mask, beams.top))
-    return beams.hypotheses()
+        if beams.done.mean() >= LEAVING:
+            found.update((int(sentences[row]), beams.hypotheses(row)) for row in np.flatnonzero(beams.done))
+            going_on = np.flatnonzero(~beams.done)
+            sentences = sentences[going_on]
+            beams.keep(going_on)
+            state.keep(going_on)
+    return [found[i] for i in range(len(sources))]

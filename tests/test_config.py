@@ -136,6 +136,8 @@ def test_the_width_of_a_head_is_a_share_of_the_width() -> None:
         *((name, 0) for name in ("vocab_size", "batch_tokens", "max_length", "warmup", "valid_every", "average")),
         *((name, 0) for name in ("steps", "epochs", "minutes", "learning_rate_scale")),
         ("learning_rate_scale", -1.0),
+        ("learning_rate_scale", float("inf")),
+        ("minutes", float("nan")),
         ("label_smoothing", 1.0),
         ("label_smoothing", -0.1),
         ("seed", -1),  # PyTorch takes it, NumPy does not

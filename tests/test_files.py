@@ -125,6 +125,25 @@ def test_what_exists_is_replaced_by_force_alone(tmp_path: Path) -> None:
     assert names(tmp_path) == ["old"]
 
 
+def test_what_cannot_be_replaced_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last rename may fail; what stood there must not go with the directory that it was moved to."""
+    path = tmp_path / "old"
+    path.mkdir()
+    (path / "file").write_text("before")
+    rename = Path.rename
+
+    def fail_for_the_new(source: Path, target: Path) -> Path:
+        if (source / "new").exists():
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", fail_for_the_new)
+    with pytest.raises(PermissionError), directory_whole(path, force=True) as aside:
+        (aside / "new").touch()
+    assert (path / "file").read_text() == "before"
+    assert names(tmp_path) == ["old"]
+
+
 def test_a_file_in_the_way_is_replaced_by_force(tmp_path: Path) -> None:
     path = tmp_path / "old"
     path.write_text("a file")

@@ -66,6 +66,6 @@ def test_a_tiny_network_learns(
     last = Last()
     assert Trainer(run, preparation.batches(run, corpus), torch.device("cpu"), [last]).train()
     assert last.validation.averaged
-    # Six seeds came to perplexities from 1.00005 to 1.002 and to 100 BLEU.
+    # Four seeds came to perplexities from 1.0003 to 1.004, and to 99.6 BLEU at least.
     assert math.exp(last.validation.loss) <= 1.02
     assert last.validation.bleu >= 98

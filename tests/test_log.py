@@ -73,6 +73,14 @@ def test_means_are_over_tokens_since_the_last_reading() -> None:
     assert meter.read() == pytest.approx({"loss": 3, "perplexity": 3, "tokens_per_second": 10})
 
 
+def test_what_is_no_number_is_null(tmp_path: Path) -> None:
+    """Python writes Infinity and NaN, which is no JSON."""
+    with RunLog(tmp_path, every=1) as log:
+        log.on_step(report(1, loss=math.nan, nll=math.inf))
+    (record,) = records(tmp_path)
+    assert record["loss"] is record["perplexity"] is None
+
+
 def test_perplexity_may_be_beyond_all_numbers() -> None:
     assert perplexity(math.log(7)) == pytest.approx(7)
     assert perplexity(1e4) == math.inf

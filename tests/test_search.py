@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from heed.models.config import ModelConfig
+from heed.models.errors import ModelError
 from heed.models.search import (
     BoolArray,
     DecodeConfig,
@@ -84,6 +85,10 @@ class FakeState:
             ids[b, w] = np.argsort(-every, kind="stable")[:top]
             log_probs[b, w] = every[ids[b, w]]
         return log_probs, ids
+
+    def keep(self, rows: IntArray) -> None:
+        self.sources = [self.sources[row] for row in rows]
+        self.seen = self.seen[rows]
 
 
 def continuations(language: Language, source: Tokens, alive: list[Alive], n_best: int) -> list[Alive]:
@@ -228,6 +233,15 @@ def test_a_longer_output_may_win_by_the_penalty() -> None:
         ((best, *_),) = search(FakeNetwork(language), [[5, 3]], config, SPECIAL)
         lengths.append(len(best.tokens))
     assert lengths[0] < lengths[1]
+
+
+def test_an_impossible_search_is_refused_by_name() -> None:
+    with pytest.raises(ModelError) as caught:
+        DecodeConfig(beam_size=0, length_penalty=float("nan"), max_length=0)
+    for part in ("beam_size must be at least 1, not 0", "length_penalty must be ", "max_length must be at least 1"):
+        assert part in str(caught.value)
+    with pytest.raises(ModelError, match="length_penalty"):
+        DecodeConfig(length_penalty=-0.1)
 
 
 def test_the_length_penalty_is_1_at_length_1_and_without_alpha() -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
 from heed.models.config import to_table
@@ -18,6 +19,7 @@ from heed.transformer import trainer as trainer_module
 from heed.transformer.checkpoint import OPTIMIZER, Progress
 from heed.transformer.config import TrainConfig
 from heed.transformer.log import RunLog, StepReport, Validation
+from heed.transformer.masks import padding_mask
 from heed.transformer.run import Run
 from heed.transformer.schedule import learning_rate
 from heed.transformer.trainer import Trainer, choose_device, choose_precision
@@ -166,16 +168,34 @@ def test_a_step_follows_the_schedule_and_reports_it(make_run: MakeRun) -> None:
 
 def test_a_step_is_adam_s_on_the_mean_loss_of_a_token(make_run: MakeRun) -> None:
     """β₁ = 0.9, β₂ = 0.98 and ε = 10^-9 (section 5.3), written out for the first step."""
-    recorder = Recorder()
-    trainer = sit(make_run(steps=1), recorder)
-    before = {name: parameter.detach().clone() for name, parameter in trainer.network.named_parameters()}
-    trainer.train()
+    trainer = sit(make_run(steps=1))
+    pad_id = trainer.run.src_tokenizer.pad_id
+    batch = next(trainer.batches.epoch(0, trainer.run.train.seed))
+    random_state = torch.get_rng_state()
+    logits = trainer.network.train()(batch.src, padding_mask(batch.src, pad_id), batch.tgt)
+    loss = cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=pad_id, label_smoothing=0.1)
+    names, parameters = zip(*trainer.network.named_parameters(), strict=True)
+    slopes = torch.autograd.grad(loss, parameters)
+    before = [parameter.detach().clone() for parameter in parameters]
+
+    torch.set_rng_state(random_state)  # for the same dropout
+    trainer.step(batch)
     rate = learning_rate(1, d_model=16, warmup=3)
-    for name, parameter in trainer.network.named_parameters():
+    for name, parameter, start, slope in zip(names, parameters, before, slopes, strict=True):
         moments = trainer.optimizer.state[parameter]
-        slope = moments["exp_avg"] / (1 - 0.9)
-        assert_close(moments["exp_avg_sq"], (1 - 0.98) * slope**2)
-        assert_close(parameter.detach(), before[name] - rate * slope / (slope.abs() + 1e-9), msg=name)
+        assert_close(moments["exp_avg"], (1 - 0.9) * slope, msg=name)
+        assert_close(moments["exp_avg_sq"], (1 - 0.98) * slope**2, msg=name)
+        seen = moments["exp_avg"] / (1 - 0.9)  # near zero its sign decides, so it is taken as it was computed
+        assert_close(parameter.detach(), start - rate * seen / (seen.abs() + 1e-9), msg=name)
+
+
+def test_training_that_diverges_ends_with_a_way_out(make_run: MakeRun) -> None:
+    run = make_run(learning_rate_scale=1e38)
+    with pytest.raises(HeedError) as caught:
+        sit(run).train()
+    assert str(caught.value).startswith(f"{run.path}: training diverged at step 2: the loss is nan; ")
+    assert "--learning-rate-scale" in str(caught.value)
+    assert checkpoints(run) == []
 
 
 def test_validation_comes_every_so_many_steps_and_at_the_end(make_run: MakeRun) -> None:

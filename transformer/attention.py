@@ -39,6 +39,11 @@ class KeyValueCache:
         self.keys, self.values = keys, values
         return keys, values
 
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these sequences of the batch alone."""
+        if self.keys is not None and self.values is not None:
+            self.keys, self.values = self.keys[rows], self.values[rows]
+
 
 class MultiHeadAttention(nn.Module):
     """Attention in several subspaces at once (section 3.2.2).

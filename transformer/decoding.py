@@ -26,6 +26,12 @@ class TorchState:
         self._n_steps += 1
         return log_probs.cpu().numpy(), ids.cpu().numpy()
 
+    @torch.inference_mode()
+    def keep(self, rows: IntArray) -> None:
+        """See `heed.models.search.State`."""
+        kept = torch.from_numpy(rows).to(self._state.memory_mask.device)
+        self._state.keep(kept)
+
 
 class TorchNetwork:
     """A PyTorch network that `heed.models.search.search` can decode with."""

@@ -23,6 +23,13 @@ class DecoderState:
     memory_mask: Tensor  # (B, 1, 1, S)
     caches: list[KeyValueCache]  # each layer's own keys and values
 
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these sources of the batch alone."""
+        self.memory = [(keys[rows], values[rows]) for keys, values in self.memory]
+        self.memory_mask = self.memory_mask[rows]
+        for cache in self.caches:
+            cache.keep(rows)
+
 
 class Embedding(nn.Module):
     """Token embeddings times √d_model (section 3.4), plus positions, with dropout (section 5.4)."""
