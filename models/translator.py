@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ class Translator:
         src_tokenizer: Of the lines.
         tgt_tokenizer: Of the translations.
         config: How to search, where a call does not say.
+        workers: Batches decoded at a time, each by a thread; the network must allow that.
     """
 
     def __init__(
@@ -45,8 +47,11 @@ class Translator:
         src_tokenizer: Tokenizer,
         tgt_tokenizer: Tokenizer,
         config: DecodeConfig | None = None,
+        *,
+        workers: int = 1,
     ) -> None:
         self.config = config or DecodeConfig()
+        self._workers = workers
         self._network = network
         self._src, self._tgt = src_tokenizer, tgt_tokenizer
         self._special = SpecialIds(
@@ -73,8 +78,10 @@ class Translator:
         config, (src, tgt) = bundle.manifest.network, load_tokenizers(path)
         if (len(src), len(tgt)) != (config.src_vocab_size, config.tgt_vocab_size):
             raise ModelError(f"{path}: damaged: its tokenizer is of another network than its manifest; get it again")
-        network = OnnxNetwork(path, config, device=device, threads=threads or available_cores())
-        return cls(network, src, tgt, bundle.manifest.decode)
+        # Threads that each decode a batch of their own outdo threads that share the operators of one.
+        workers = threads or available_cores() if device == "cpu" else 1
+        network = OnnxNetwork(path, config, device=device, threads=1)
+        return cls(network, src, tgt, bundle.manifest.decode, workers=workers)
 
     def translate(
         self,
@@ -101,11 +108,24 @@ class Translator:
 
     def _search(self, sources: list[list[int]], config: DecodeConfig, batch_size: int) -> list[Hypothesis]:
         """The best hypothesis of each source."""
+        # Every worker gets a share; the longest batches go first, so that none is left alone with one at the end.
+        share = max(1, min(batch_size, -(-len(sources) // self._workers)))
+        batches = list(plan_batches([len(source) for source in sources], share))[::-1]
         found: dict[int, Hypothesis] = {}
-        for batch in plan_batches([len(source) for source in sources], batch_size):
-            results = search(self._network, [sources[i] for i in batch], config, self._special)
+        for batch, results in zip(batches, self._search_all(sources, batches, config), strict=True):
             found.update(zip(batch, (hypotheses[0] for hypotheses in results), strict=True))
         return [found[i] for i in range(len(sources))]
+
+    def _search_all(
+        self, sources: list[list[int]], batches: list[list[int]], config: DecodeConfig
+    ) -> Iterable[list[list[Hypothesis]]]:
+        def decode(batch: list[int]) -> list[list[Hypothesis]]:
+            return search(self._network, [sources[i] for i in batch], config, self._special)
+
+        if min(self._workers, len(batches)) <= 1:
+            return map(decode, batches)
+        with ThreadPoolExecutor(self._workers) as pool:
+            return list(pool.map(decode, batches))
 
     def translate_lines(
         self,
