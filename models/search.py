@@ -223,7 +223,7 @@ def search(
     while len(sentences):
         beams.advance(*state.step(beams.tokens, beams.mask, beams.top))
         if beams.done.mean() >= LEAVING:
-            found.update((int(sentences[row]), beams.hypotheses(row)) for row in np.flatnonzero(beams.done))
+            found.update((int(sentences[row]), beams.hypotheses(row)) for row in np.flatnonzero(beams.done).tolist())
             going_on = np.flatnonzero(~beams.done)
             sentences = sentences[going_on]
             beams.keep(going_on)

@@ -50,6 +50,10 @@ class Tokenizer:
         """The number of pieces (V)."""
         return int(self._pieces.get_piece_size())
 
+    def piece(self, token_id: int) -> str:
+        """The text of a piece, with "▁" for the space before it."""
+        return str(self._pieces.id_to_piece(token_id))
+
     def encode(self, lines: Sequence[str]) -> list[list[int]]:
         """The token ids of each line, without special pieces; none for a line of white space."""
         ids: list[list[int]] = self._pieces.encode(list(lines), out_type=int)

@@ -8,6 +8,7 @@ from heed.models.tokenizer import Tokenizer
 from heed.transformer.config import TrainConfig
 from heed.transformer.preparation import HELD_OUT, batches, load_corpus, new_run, read_text
 from heed.transformer.run import Run
+from heed.transformer.subwords import train_tokenizer
 
 NETWORK = {"n_layers": 1, "d_model": 16, "d_ff": 24, "n_heads": 2}
 MakeConfig = Callable[..., TrainConfig]
@@ -67,6 +68,15 @@ def test_one_vocabulary_serves_both_sides(make_config: MakeConfig, tmp_path: Pat
     assert run.model.src_vocab_size == run.model.tgt_vocab_size == len(run.src_tokenizer) == 25
 
 
+def test_the_one_vocabulary_is_of_both_sides(
+    make_config: MakeConfig, write_lines: Callable[[str, list[str]], str], tmp_path: Path
+) -> None:
+    words = write_lines("train.words", ["one two", "three four"] * 50)
+    run, _ = new_run(tmp_path / "run", NETWORK, make_config(vocab_size=30, tgt=(words,)))
+    for line in ("1 2 3 4 5 6 7 8 9 0", "one two three four"):
+        assert run.src_tokenizer.decode(run.src_tokenizer.encode([line])) == [line]
+
+
 def test_two_vocabularies_serve_a_side_each(
     make_config: MakeConfig, write_lines: Callable[[str, list[str]], str], tmp_path: Path
 ) -> None:
@@ -84,6 +94,19 @@ def test_a_tokenizer_that_is_given_is_taken(make_config: MakeConfig, digits: Tok
     run, _ = new_run(tmp_path / "run", NETWORK, make_config(tokenizer=(str(path),)))
     assert run.src_tokenizer.model == run.tgt_tokenizer.model == digits.model
     assert run.model.tied_embeddings
+
+
+def test_two_tokenizers_that_are_given_are_of_source_and_target(
+    make_config: MakeConfig, digits: Tokenizer, tmp_path: Path
+) -> None:
+    others = train_tokenizer([" ".join("0123456789")], vocab_size=15, name="others")
+    paths = [tmp_path / "digits.model", tmp_path / "others.model"]
+    for path, tokenizer in zip(paths, (digits, others), strict=True):
+        path.write_bytes(tokenizer.model)
+    run, _ = new_run(tmp_path / "run", NETWORK, make_config(tokenizer=tuple(str(path) for path in paths)))
+    assert (run.src_tokenizer.model, run.tgt_tokenizer.model) == (digits.model, others.model)
+    assert (run.model.src_vocab_size, run.model.tgt_vocab_size) == (25, 15)
+    assert not run.model.tied_embeddings
 
 
 @pytest.mark.parametrize(

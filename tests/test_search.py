@@ -139,7 +139,7 @@ LANGUAGES = st.builds(
     end=st.sampled_from([-3.0, 0.0, 2.0]),
     unknown=st.sampled_from([0.0, 5.0]),
 )
-SOURCES = st.lists(st.lists(st.integers(4, 9), max_size=4).map(lambda ids: [*ids, 3]), min_size=1, max_size=3)
+SOURCES = st.lists(st.lists(st.integers(4, 9), max_size=4).map(lambda ids: [*ids, 3]), min_size=1, max_size=6)
 CONFIGS = st.builds(
     DecodeConfig,
     beam_size=st.integers(1, 5),
@@ -259,7 +259,7 @@ def network() -> Transformer:
     return Transformer(config).eval()
 
 
-TORCH_SOURCES = [[5, 6, 7, 8, 3], [9, 3], [4, 4, 10, 3]]
+TORCH_SOURCES = [[5, 6, 7, 8, 3], [9, 3], [4, 4, 10, 3], [8, 3], [6, 5, 4, 6, 5, 4, 3], [3]]
 
 
 @pytest.mark.parametrize("beam_size", [1, 4, V + 2])
@@ -280,8 +280,9 @@ def test_pytorch_s_log_probability_is_that_of_the_full_forward_pass(network: Tra
 @pytest.mark.parametrize("beam_size", [1, 4])
 def test_pytorch_decodes_a_batch_as_one_by_one(network: Transformer, beam_size: int) -> None:
     """One sentence, one beam: the mask was once an array that PyTorch may not write to, and warned of."""
-    config = DecodeConfig(beam_size=beam_size, max_length=8)
+    config = DecodeConfig(beam_size=beam_size)
     together = search(TorchNetwork(network), TORCH_SOURCES, config, SPECIAL)
+    assert len({len(hypotheses[0].tokens) for hypotheses in together}) > 2  # they leave the batch one after another
     for source, hypotheses in zip(TORCH_SOURCES, together, strict=True):
         (alone,) = search(TorchNetwork(network), [source], config, SPECIAL)
         assert [h.tokens for h in hypotheses] == [h.tokens for h in alone]

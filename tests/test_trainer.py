@@ -104,14 +104,18 @@ def checkpoints(run: Run) -> list[int]:
     return [checkpoint.load_progress(path).step for path in run.steps()]
 
 
-@pytest.mark.parametrize("stop_at", [1, 3, N_BATCHES, 5])
+def averaged(run: Run) -> dict[str, Tensor]:
+    return run.load_network(run.average_path).state_dict()
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, N_BATCHES, 5, 7])
 def test_a_stopped_run_goes_on_as_if_never_stopped(make_run: MakeRun, stop_at: int) -> None:
-    """Bit for bit: in mid-epoch, at its end, and at a validation; dropout draws in every step."""
+    """Bit for bit: in mid-epoch, at its end, at a validation, at the last step; dropout draws in every step."""
     whole, parts = Recorder(), Recorder()
-    uninterrupted = sit(make_run("whole"), whole)
+    uninterrupted = sit(make_run("whole", average=2), whole)
     assert uninterrupted.train()
 
-    run = make_run("parts")
+    run = make_run("parts", average=2)
     first = sit(run, parts)
     parts.after = {stop_at: first.stop}
     assert not first.train()
@@ -123,6 +127,9 @@ def test_a_stopped_run_goes_on_as_if_never_stopped(make_run: MakeRun, stop_at: i
     assert_same(state(second), state(uninterrupted))
     assert [report.loss for report in parts.steps] == [report.loss for report in whole.steps]
     assert second.progress.seconds >= first.progress.seconds > 0
+    # What a stop has saved does not count among the last checkpoints.
+    assert checkpoints(run) == checkpoints(uninterrupted.run)
+    assert_same(averaged(run), averaged(uninterrupted.run))
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(make_run: MakeRun) -> None:
@@ -285,18 +292,20 @@ class Clock:
 
 
 def test_time_ends_training_over_all_sittings(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer_module, "time", Clock())
-    recorder = Recorder()
+    clock, recorder = Clock(), Recorder()
+    monkeypatch.setattr(trainer_module, "time", clock)
     run = make_run(steps=None, minutes=10)
     first = sit(run, recorder)
-    recorder.after = {1: first.stop}
+    recorder.after = {6: first.stop}
     first.train()
-    assert 0 < first.progress.seconds < 600
-    second = sit(run, recorder)
-    assert second.train()
+    assert 200 < first.progress.seconds < 500
+    begin = clock.monotonic()
+    assert sit(run, recorder).train()
+    own = clock.monotonic() - begin
     saved = checkpoint.load_progress(run.steps()[-1])
-    assert 600 <= saved.seconds < 900
-    assert len(recorder.steps) == saved.step < 60  # for each looked at the clock
+    assert 600 <= saved.seconds < 700
+    assert saved.seconds == pytest.approx(first.progress.seconds + own, abs=100)  # `own` has the averaging as well
+    assert len(recorder.steps) == saved.step
 
 
 def test_the_log_of_a_run_has_its_steps_and_validations(make_run: MakeRun) -> None:
