@@ -5,7 +5,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -142,8 +142,9 @@ def _create(path: Path, settings: dict[str, dict[str, object]], given: dict[str,
     if limits & given.keys():  # the user's own limits are the only ones
         training = {name: value for name, value in training.items() if name not in limits}
     training |= {name: _absolute(value) for name, value in given.items() if name not in NETWORK}
-    if given.get("tied_embeddings") and given.get("joint") is False:
-        raise click.UsageError("--tied needs one vocabulary, and --separate makes two.")
+    given_tokenizers = cast("tuple[str, ...]", training.get("tokenizer", ()))
+    if given.get("tied_embeddings") and (training.get("joint") is False or len(given_tokenizers) == 2):
+        raise click.UsageError("--tied needs one vocabulary; leave out --separate or the second --tokenizer.")
     try:  # before hours of work; the vocabulary's size comes with it
         from_table(ModelConfig, defaults(ModelConfig) | network, "heed train")
         config = from_table(TrainConfig, defaults(TrainConfig) | training, "heed train")

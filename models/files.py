@@ -68,7 +68,7 @@ def directory_whole(path: Path, *, force: bool = False) -> Iterator[Path]:
                 path.rename(Path(old) / path.name)
                 try:
                     aside.rename(path)
-                except OSError:
+                except BaseException:
                     (Path(old) / path.name).rename(path)
                     raise
         else:

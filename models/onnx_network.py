@@ -38,6 +38,7 @@ class OnnxState:
     def step(self, tokens: IntArray, mask: BoolArray, top: int) -> tuple[FloatArray, IntArray]:
         """See `heed.models.search.State`."""
         positions = np.full(tokens.shape[1], self._n_steps, dtype=np.int64)
+        top = min(top, self._network.config.tgt_vocab_size)
         found = self._run(tokens, positions, mask, top, ["top_log_probs", "top_ids"])
         return found["top_log_probs"], found["top_ids"]
 

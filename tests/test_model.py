@@ -153,6 +153,7 @@ def test_hypotheses_that_share_a_position_do_not_see_each_other(norm: str) -> No
     model, src, W = network(norm), tokens(1, S), 3
     hypotheses = tokens(W, 4)
     state, mask = model.start(src, everything(src)), torch.zeros(W, 0, dtype=torch.bool)
+    logits = torch.empty(0)
     for position in range(4):
         mask = torch.cat([mask, torch.eye(W, dtype=torch.bool)], dim=1)
         ids = hypotheses[None, :, position]

@@ -97,7 +97,7 @@ def continuations(language: Language, source: Tokens, alive: list[Alive], n_best
     for tokens, log_prob in alive:
         nexts = language.log_probs(source, tokens)
         order = [token for token in np.argsort(-nexts, kind="stable").tolist() if token != SPECIAL.unk_id]
-        found += [((*tokens, token), log_prob + nexts[token]) for token in order]
+        found += [((*tokens, token), log_prob + float(nexts[token])) for token in order]
     return sorted(found, key=lambda item: -item[1])[:n_best]
 
 

@@ -112,10 +112,10 @@ def averaged(run: Run) -> dict[str, Tensor]:
 def test_a_stopped_run_goes_on_as_if_never_stopped(make_run: MakeRun, stop_at: int) -> None:
     """Bit for bit: in mid-epoch, at its end, at a validation, at the last step; dropout draws in every step."""
     whole, parts = Recorder(), Recorder()
-    uninterrupted = sit(make_run("whole", average=2), whole)
+    uninterrupted = sit(make_run("whole", average=3), whole)
     assert uninterrupted.train()
 
-    run = make_run("parts", average=2)
+    run = make_run("parts", average=3)
     first = sit(run, parts)
     parts.after = {stop_at: first.stop}
     assert not first.train()

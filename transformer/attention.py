@@ -12,7 +12,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
         q: Queries, (B, H, T, K).
         k: Keys, (B, H, S, K).
         v: Values, (B, H, S, K).
-        mask: True where a query may look, broadcastable to (B, H, T, S); every query must see one key.
+        mask: True where a query may look, broadcastable from (T, S) at least to (B, H, T, S); every query must see
+            a key.
 
     Returns:
         One weighted sum of values for each query, (B, H, T, K).

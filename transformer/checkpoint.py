@@ -16,6 +16,7 @@ from heed.models.errors import ModelError
 from heed.models.files import directory_whole
 from heed.transformer.model import Transformer
 
+MOMENTS = ("exp_avg", "exp_avg_sq")  # what Adam keeps of each parameter, beside its step
 WEIGHTS, OPTIMIZER, PROGRESS = "model.safetensors", "optimizer.safetensors", "progress.json"
 
 
@@ -70,6 +71,8 @@ def load_progress(directory: Path) -> Progress:
         table = json.loads((directory / PROGRESS).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{directory}: the checkpoint is damaged ({error}); delete it to use an earlier one") from None
+    if not isinstance(table, dict):
+        raise ModelError(f"{directory / PROGRESS}: damaged (no table); delete the checkpoint to use an earlier one")
     return from_table(Progress, table, str(directory / PROGRESS))
 
 
@@ -87,7 +90,8 @@ def load_weights(directory: Path, network: Transformer) -> None:
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        raise ModelError(f"{directory / WEIGHTS}: does not fit the run's config.toml: {error}") from None
+        reason = " ".join(str(error).split())  # torch lists every matrix on a line of its own
+        raise ModelError(f"{directory / WEIGHTS}: does not fit the run's config.toml: {reason:.200}") from None
 
 
 def load_optimizer(directory: Path, network: Transformer, optimizer: torch.optim.Optimizer) -> None:
@@ -96,18 +100,18 @@ def load_optimizer(directory: Path, network: Transformer, optimizer: torch.optim
     Raises:
         ModelError: The file is damaged or belongs to another network.
     """
-    states = _load(directory / OPTIMIZER)
-    torch.set_rng_state(states.pop("random.cpu"))
-    if "random.cuda" in states:
-        cuda = states.pop("random.cuda")
-        if torch.cuda.is_available():
-            torch.cuda.set_rng_state(cuda)
-    parameters = dict(network.named_parameters())
-    for key, value in states.items():
+    states, parameters = _load(directory / OPTIMIZER), dict(network.named_parameters())
+    found = {name: tensor.shape for name, tensor in states.items() if not name.startswith("random.")}
+    expected = {f"{name}/{key}": value.shape for name, value in parameters.items() for key in MOMENTS}
+    expected |= {f"{name}/step": torch.Size() for name in parameters}
+    if found != expected or "random.cpu" not in states:
+        raise ModelError(f"{directory / OPTIMIZER}: does not fit the run's config.toml; delete the checkpoint")
+    torch.set_rng_state(states["random.cpu"])
+    if "random.cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["random.cuda"])
+    for key in found:
         name, _, field = key.rpartition("/")
-        if name not in parameters:
-            raise ModelError(f"{directory / OPTIMIZER}: does not fit the run's config.toml: no parameter {name!r}")
-        optimizer.state[parameters[name]][field] = value.to(parameters[name].device)
+        optimizer.state[parameters[name]][field] = states[key].to(parameters[name].device)
 
 
 def average(directories: Sequence[Path], network: Transformer) -> None:

@@ -71,14 +71,15 @@ def new_run(path: Path, network: Mapping[str, object], config: TrainConfig) -> t
     tied = bool(network.get("tied_embeddings", True)) and src.model == tgt.model
     sizes = {"src_vocab_size": len(src), "tgt_vocab_size": len(tgt), "tied_embeddings": tied}
     model = from_table(ModelConfig, {**defaults(ModelConfig), **network, **sizes}, "the network asked for")
-    corpus = _corpus(training, (src, tgt), config)
+    corpus = _corpus(training, (src, tgt), config, config.src[0])
+    _corpus(validation, (src, tgt), config, (config.valid_src or config.src)[0])
     return Run.create(path, model, config, (src, tgt), validation), corpus
 
 
 def load_corpus(run: Run) -> Corpus:
     """The training pairs of a run that goes on."""
     training, _ = read_text(run.train)
-    return _corpus(training, (run.src_tokenizer, run.tgt_tokenizer), run.train)
+    return _corpus(training, (run.src_tokenizer, run.tgt_tokenizer), run.train, run.train.src[0])
 
 
 def batches(run: Run, corpus: Corpus) -> Batches:
@@ -86,11 +87,11 @@ def batches(run: Run, corpus: Corpus) -> Batches:
     return Batches(corpus, run.src_tokenizer, run.tgt_tokenizer, batch_tokens=run.train.batch_tokens)
 
 
-def _corpus(text: ParallelText, tokenizers: tuple[Tokenizer, Tokenizer], config: TrainConfig) -> Corpus:
+def _corpus(text: ParallelText, tokenizers: tuple[Tokenizer, Tokenizer], config: TrainConfig, name: str) -> Corpus:
     corpus = tokenize(text, *tokenizers, max_length=config.max_length)
     if not len(corpus):
         raise DataError(
-            f"{config.src[0]}: no pair is left: {corpus.n_empty} are empty on a side, "
+            f"{name}: no pair is left: {corpus.n_empty} are empty on a side, "
             f"{corpus.n_long} longer than --max-length {config.max_length} tokens"
         )
     return corpus

@@ -28,7 +28,7 @@ def train_tokenizer(lines: Iterable[str], *, vocab_size: int, name: str) -> Toke
             model_writer=model,
             model_type="bpe",
             vocab_size=vocab_size,
-            character_coverage=1.0,  # every character of the text: a pair's names and quotes must survive
+            character_coverage=1.0,  # every character of the text, as SentencePiece normalizes it (NFKC)
             pad_id=0,
             unk_id=1,
             bos_id=2,

@@ -203,8 +203,11 @@ class Trainer:
         path = self.run.checkpoint_path(self.progress.step)
         checkpoint.save(path, self.network, self.optimizer, self.progress)
         best, _ = self.run.best()
-        for old in self.run.steps()[: -self.run.train.average]:
-            if old != best:
+        # What a stop had saved has no loss, and is not among the checkpoints that an unstopped run averages.
+        validated = [step for step in self.run.steps() if checkpoint.load_progress(step).loss is not None]
+        needed = {path, best, *validated[-self.run.train.average :]}
+        for old in self.run.steps():
+            if old not in needed:
                 shutil.rmtree(old)
 
     def _average(self) -> None:

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import ctranslate2  # pyright: ignore[reportMissingImports]
 import numpy as np
@@ -42,7 +43,7 @@ def write_ctranslate2(network: Transformer, run: Run, directory: Path) -> None:
     """Convert a network's weights for CTranslate2, in int8."""
     config = network.config
     state = {name: tensor.float().numpy() for name, tensor in network.state_dict().items()}
-    spec = transformer_spec.TransformerSpec.from_config(
+    spec: Any = transformer_spec.TransformerSpec.from_config(
         config.n_layers, config.n_heads, pre_norm=config.norm == "pre", activation=common_spec.Activation.RELU
     )
     positions = sinusoids(torch.arange(1024), config.d_model).numpy()
@@ -51,13 +52,13 @@ def write_ctranslate2(network: Transformer, run: Run, directory: Path) -> None:
         embeddings.weight = state[f"{name}_embedding.weight"]
         side.position_encodings.encodings = positions
 
-    def norm(target: common_spec.LayerNormSpec, name: str) -> None:
+    def norm(target: Any, name: str) -> None:
         target.gamma, target.beta = state[f"{name}.weight"], state[f"{name}.bias"]
 
-    def attention(target: object, name: str, residual: str, groups: list[tuple[str, ...]]) -> None:
-        for linear, parts in zip(target.linear, groups, strict=True):  # type: ignore[attr-defined]
+    def attention(target: Any, name: str, residual: str, groups: list[tuple[str, ...]]) -> None:
+        for linear, parts in zip(target.linear, groups, strict=True):
             linear.weight = np.concatenate([state[f"{name}.{part}.weight"] for part in parts])
-        norm(target.layer_norm, f"{residual}.norm")  # type: ignore[attr-defined]
+        norm(target.layer_norm, f"{residual}.norm")
 
     for stack, layers in (("encoder", spec.encoder.layer), ("decoder", spec.decoder.layer)):
         for number, layer in enumerate(layers):
