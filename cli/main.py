@@ -1,6 +1,7 @@
 """The `heed` program: its commands, and how an error becomes one line and an exit code."""
 
 import contextlib
+import difflib
 import errno
 import importlib
 import importlib.metadata
@@ -35,6 +36,17 @@ class Program(click.Group):
         command = importlib.import_module(f"heed.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command of a line; for a misspelt one, name those that look like it."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if similar := difflib.get_close_matches(args[0], COMMANDS):
+                error.message += f" Did you mean {' or '.join(similar)}?"
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands from the table, so that help imports none of them."""

@@ -22,7 +22,10 @@ def command() -> None:
 
 @command.command("list")
 def list_models() -> None:
-    """List the models that have a name: name, languages, precision, directory."""
+    """List the models that have a name.
+
+    A line each: name, languages, precision and directory, with tabs between.
+    """
     for name, path in catalog.available().items():
         try:
             found = manifest.read(path)
@@ -37,7 +40,7 @@ def list_models() -> None:
 @click.argument("model", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest.")
 def info(model: str | None, as_json: bool) -> None:
-    """Describe a model: its card, or its manifest."""
+    """Show the card of a model, or its manifest."""
     path = catalog.find(model)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(manifest.read(path)), ensure_ascii=False))
@@ -56,7 +59,10 @@ def info(model: str | None, as_json: bool) -> None:
 @command.command()
 @click.argument("model", required=False)
 def verify(model: str | None) -> None:
-    """Check a model again: file names, sizes, hashes, and what its graphs read."""
+    """Check the files of a model again.
+
+    Their names, sizes and hashes, and which files the graphs would read.
+    """
     path = catalog.find(model)
     files = Bundle(path).manifest.files
     size = sum(record.size for record in files.values())

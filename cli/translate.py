@@ -42,19 +42,19 @@ WINDOW = 32  # batches whose lines are sorted by length together, where so many 
 @click.option(
     "--length-penalty",
     type=click.FloatRange(min=0),
-    help="Favours long ones.  [default: the model's, 0.6]",
+    help="α of the paper; more favours longer translations.  [default: the model's, 0.6]",
 )
 @click.option(
     "--max-length",
     type=click.IntRange(min=1),
-    help="Tokens of a line.  [default: the source's and 50 more]",
+    help="Tokens of a translation, at most.  [default: the source's and 50]",
 )
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
     default=64,
     show_default=True,
-    help="Lines at a time.",
+    help="Lines decoded together.",
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @options.threads

@@ -275,3 +275,9 @@ def test_a_directory_that_is_no_model(heed: Heed, tmp_path: Path, command: str) 
     assert result.stderr == (
         f"Error: {tmp_path}: no heed model (there is no heed.json); name a directory made by heed export\n"
     )
+
+
+def test_a_misspelt_command_is_guessed(heed: Heed) -> None:
+    result = heed("tranlsate")
+    assert result.exit_code == 2
+    assert "Did you mean translate?" in result.stderr
