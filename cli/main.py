@@ -44,9 +44,9 @@ class Program(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            if similar := difflib.get_close_matches(args[0], COMMANDS):
-                error.message += f" Did you mean {' or '.join(similar)}?"
-            raise
+            similar = difflib.get_close_matches(args[0], COMMANDS)
+            hint = f" Did you mean {' or '.join(similar)}?" if similar else ""
+            raise click.UsageError(error.message + hint, ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands from the table, so that help imports none of them."""
