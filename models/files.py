@@ -26,23 +26,6 @@ def refuse_existing(path: Path, *, force: bool, way_out: str = OVERWRITE) -> Non
         raise HeedError(f"{path}: the directory {path.absolute().parent} does not exist; create it first")
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Replace the file at `path` by `data`, or leave it as it was."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
-    aside = Path(name)
-    try:
-        with named_errors(path), os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    _sync(path.absolute().parent)
-
-
 @contextlib.contextmanager
 def directory_whole(path: Path, *, force: bool = False) -> Iterator[Path]:
     """Fill a new directory aside; it takes the name `path` when the block ends without an error.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from heed.models.errors import HeedError
-from heed.models.files import directory_whole, grown_file, refuse_existing, sha256, write_whole
+from heed.models.files import directory_whole, grown_file, refuse_existing, sha256
 
 
 class Interruption(BaseException):
@@ -44,34 +44,21 @@ def fail_at_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", fail)
 
 
-def test_a_file_is_made_and_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    for data in (b"first", b"", b"second"):
-        write_whole(path, data)
-        assert path.read_bytes() == data
-    assert names(tmp_path) == ["file"]
-
-
 @pytest.mark.usefixtures("fail_at_the_disk")
-def test_a_file_that_cannot_be_written_is_as_it_was(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"before")
-    with pytest.raises(OSError) as caught:  # noqa: PT011 - what it says is checked below
-        write_whole(path, b"after")
-    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
-    assert path.read_bytes() == b"before"
-    assert names(tmp_path) == ["file"]
-
-
-def test_a_file_honours_the_umask(tmp_path: Path, umask: int) -> None:
-    write_whole(tmp_path / "file", b"")
-    assert permissions(tmp_path / "file") == 0o666 & ~umask
+def test_a_full_disk_is_an_error_of_what_was_to_be_written(tmp_path: Path) -> None:
+    """The operating system names no file when a write fails."""
+    for write in (directory_whole, grown_file):
+        path = tmp_path / write.__name__
+        with pytest.raises(OSError) as caught, write(path):  # noqa: PT011 - what it says is checked below
+            pass
+        assert caught.value.errno == errno.ENOSPC
+        assert str(caught.value.filename).startswith(str(path))
+        assert not path.exists()
 
 
 def test_a_relative_name_is_meant_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    write_whole(Path("file"), b"data")
-    with directory_whole(Path("directory")):
+    with directory_whole(Path("directory")), grown_file(Path("file")):
         pass
     assert names(tmp_path) == ["directory", "file"]
 
