@@ -12,7 +12,7 @@ def write_card(manifest: Manifest) -> str:
     languages = f"{manifest.src_language or 'source'} → {manifest.tgt_language or 'target'}"
     sections = [
         f"# {manifest.name}\n",
-        f"A Transformer that translates {languages}, for [heed](https://pypi.org/project/heed/):\n",
+        f"A Transformer that translates {languages}, for heed:\n",
         f"    heed translate -m {manifest.name}\n",
         f"Made by heed {manifest.heed}, bundle format {manifest.format}. Products in {manifest.precision}.\n",
         "## Network\n",

@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="directory with tatoeba/en-de.tsv.gz")
     parser.add_argument("--work", type=Path, required=True, help="directory for the split, the run and the bundle")
-    parser.add_argument("--minutes", type=float, default=90, help="of training")
+    parser.add_argument("--minutes", type=float, default=103, help="of training")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     work: Path = arguments.work
