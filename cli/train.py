@@ -112,6 +112,7 @@ def command(
         if output is None or not (config or {"src", "tgt"} <= given.keys()):
             raise click.UsageError("Give --src, --tgt and -o, or --resume RUN.")
         refuse_existing(output, force=False, way_out=f"choose another name, or go on: heed train --resume {output}")
+        _require_device(device)
         run, corpus = _create(output, _settings(preset_name, config), given)
     finished = _train(run, corpus, device, threads)
     if finished:
@@ -119,6 +120,13 @@ def command(
     else:
         click.echo(f"Stopped. Go on with: heed train --resume {run.path}", err=True)
         ctx.exit(130)
+
+
+def _require_device(name: str) -> None:
+    """Refuse a device that is not there, before anything is written."""
+    from heed.transformer.trainer import choose_device
+
+    choose_device(name)
 
 
 def _settings(preset_name: str | None, config: Path | None) -> dict[str, dict[str, object]]:

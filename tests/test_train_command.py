@@ -532,3 +532,12 @@ def test_a_stop_and_going_on_is_no_stop(
     for file in ("model.safetensors", "optimizer.safetensors"):
         last = f"checkpoints/step-00000004/{file}"
         assert (stopped / last).read_bytes() == (run / last).read_bytes()
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(heed: Heed, tmp_path: Path) -> None:
+    src = tmp_path / "text"
+    src.write_text("1 2 3\n" * 30)
+    result = heed("train", "--src", src, "--tgt", src, "-o", tmp_path / "run", "--device", "nonsense")
+    assert result.exit_code == 1
+    assert "device 'nonsense' cannot be used" in result.stderr
+    assert not (tmp_path / "run").exists()
