@@ -4,11 +4,12 @@
 
 DIR holds tatoeba/en-de.tsv.gz: English, a tab, German ("www.manythings.org/anki and tatoeba.org", CC BY 2.0 FR).
 One English sentence can have several translations, so the test set is drawn by English sentence, and a sentence that
-differs from one of it only in case, punctuation or spacing is kept from the training set as well.
+differs from one of it only in case, punctuation or spacing is kept from the training set as well. The last line is JSON.
 """
 
 import argparse
 import gzip
+import json
 import random
 import re
 import subprocess
@@ -93,6 +94,8 @@ def main() -> None:
     export += ["--test-src", str(work / "tatoeba.test.en"), "--test-tgt", str(work / "tatoeba.test.de")]
     export += ["--licence", LICENCE, "--trained-on", TRAINED_ON]
     subprocess.run([HEED, "export", *export], check=True)
+    quality = json.loads((work / "en-de" / "heed.json").read_text("utf-8"))["quality"]
+    print(json.dumps({key: quality[key] for key in ("bleu", "chrf", "bleu_torch")}))
 
 
 if __name__ == "__main__":
