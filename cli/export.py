@@ -1,10 +1,12 @@
 """`heed export`."""
 
+import shlex
 from pathlib import Path
 
 import click
 
 from heed.cli import options
+from heed.models.errors import HeedError
 from heed.models.files import refuse_existing
 
 
@@ -49,6 +51,8 @@ def command(
     if len(test_src) != len(test_tgt):
         raise click.UsageError("--test-src and --test-tgt go together, file by file.")
     refuse_existing(output, force=force)
+    if output.exists() and not (output / "heed.json").is_file():
+        raise HeedError(f"{output}: is no heed model, and --force replaces nothing else; choose another name")
     from heed.export.exporter import Label, export
     from heed.transformer.corpus import read_pairs
     from heed.transformer.run import Run
@@ -74,4 +78,4 @@ def command(
             f"{quality.test_set}: BLEU {quality.bleu:.2f} (PyTorch {quality.bleu_torch:.2f}), chrF {quality.chrf:.2f}",
             err=True,
         )
-    click.echo(f"Done. Translate with: heed translate -m {output}", err=True)
+    click.echo(f"Done. Translate with: heed translate -m {shlex.quote(str(output))}", err=True)

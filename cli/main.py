@@ -97,11 +97,11 @@ def _describe(error: OSError) -> str:
 )
 @click.version_option(importlib.metadata.version("heed"), message="heed %(version)s")
 def main() -> None:
-    r"""The Transformer as a shell tool: train it, export it, translate with it.
+    """The Transformer as a shell tool: train it, export it, translate with it.
 
     \b
     echo "Good morning!" | heed translate
     heed train --src train.en --tgt train.de -o runs/ende
     heed export runs/ende -o ende
     heed translate -m ende -i news.en -o news.de
-    """
+    """  # noqa: D301 - Click's own mark for lines that are not to be joined

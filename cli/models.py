@@ -48,7 +48,7 @@ def info(model: str | None, as_json: bool) -> None:
     manifest.read(path)
     card = (path / "README.md").read_text("utf-8")
     if not sys.stdout.isatty():
-        click.echo(card, nl=False)
+        click.echo(card.encode("utf-8"), nl=False)
         return
     from rich.console import Console
     from rich.markdown import Markdown

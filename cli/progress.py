@@ -20,10 +20,10 @@ class TrainProgress:
         self._meter = Meter()
         self._shown = time.monotonic()
         self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=10),
             TaskProgressColumn(),
             TimeRemainingColumn(),
+            TextColumn("{task.description}"),
             console=console,
             disable=not console.is_terminal,
         )

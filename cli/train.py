@@ -1,6 +1,7 @@
 """`heed train`."""
 
 import contextlib
+import shlex
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,14 +112,18 @@ def command(
     else:
         if output is None or not (config or {"src", "tgt"} <= given.keys()):
             raise click.UsageError("Give --src, --tgt and -o, or --resume RUN.")
-        refuse_existing(output, force=False, way_out=f"choose another name, or go on: heed train --resume {output}")
+        refuse_existing(
+            output,
+            force=False,
+            way_out=f"choose another name, or go on: heed train --resume {shlex.quote(str(output))}",
+        )
         _require_device(device)
         run, corpus = _create(output, _settings(preset_name, config), given)
     finished = _train(run, corpus, device, threads)
     if finished:
-        click.echo(f"Done. Export it with: heed export {run.path} -o MODEL", err=True)
+        click.echo(f"Done. Export it with: heed export {shlex.quote(str(run.path))} -o MODEL", err=True)
     else:
-        click.echo(f"Stopped. Go on with: heed train --resume {run.path}", err=True)
+        click.echo(f"Stopped. Go on with: heed train --resume {shlex.quote(str(run.path))}", err=True)
         ctx.exit(130)
 
 

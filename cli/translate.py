@@ -75,7 +75,7 @@ def command(
     they have arrived, so a person may type them.
     """
     file = None if output is None or str(output) == "-" else output
-    if file is not None:
+    if file is not None and (file.is_file() or not file.exists()):
         refuse_existing(file, force=force)
     from heed.models import catalog
     from heed.models.translator import Translator
@@ -124,7 +124,11 @@ def _open_output(path: Path | None) -> Iterator[IO[bytes]]:
     if path is None:
         yield sys.stdout.buffer
         return
-    with grown_file(path) as (file, aside):
+    if path.exists() and not path.is_file():  # a pipe or a device is written to, not replaced
+        with path.open("wb") as file:
+            yield file
+        return
+    with grown_file(path.resolve()) as (file, aside):
         try:
             yield file
         except BaseException:

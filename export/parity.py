@@ -97,7 +97,7 @@ def _forced(
         kept = targets != tgt_tokenizer.pad_id
         ours = exported.start(src, src != src_tokenizer.pad_id).log_probs(tgt)
         theirs = _torch_log_probs(network, src, tgt, src_tokenizer.pad_id)
-        totals.difference = max(totals.difference, float(np.abs(ours - theirs)[kept].max()))
+        totals.difference = float(np.maximum(totals.difference, np.abs(ours - theirs)[kept].max()))  # keeps a NaN
         totals.nll_bundle -= float(np.take_along_axis(ours, targets[:, :, None], axis=2)[kept].sum())
         totals.nll_torch -= float(np.take_along_axis(theirs, targets[:, :, None], axis=2)[kept].sum())
         totals.n_tokens += int(kept.sum())

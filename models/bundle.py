@@ -24,11 +24,15 @@ class Bundle:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.manifest: Manifest = manifests.read(path)
+        if self.manifest.kind != manifests.KIND:
+            raise ModelError(f"{path}: its kind is {self.manifest.kind!r}, and this heed runs {manifests.KIND!r} alone")
         wrong = self._wrong_files() or self._wrong_references()
         if wrong:
             raise ModelError(f"{path}: damaged: {'; '.join(wrong)}; get or export the model again")
 
     def _wrong_files(self) -> list[str]:
+        from heed.models.tokenizer import tokenizer_files  # not above, so that help needs no SentencePiece
+
         wrong = []
         for name, record in self.manifest.files.items():
             file = self.path / name
@@ -40,7 +44,7 @@ class Bundle:
                 wrong.append(f"{name} has {file.stat().st_size} bytes and should have {record.size}")
             elif sha256(file) != record.sha256:
                 wrong.append(f"{name} differs from what was exported (SHA-256)")
-        missing = [name for name in GRAPHS if name not in self.manifest.files]
+        missing = [name for name in (*GRAPHS, *tokenizer_files(self.path)) if name not in self.manifest.files]
         return wrong + [f"{name} is not in the manifest" for name in missing]
 
     def _wrong_references(self) -> list[str]:

@@ -80,15 +80,19 @@ def write_tokenizers(directory: Path, tokenizers: tuple[Tokenizer, Tokenizer]) -
             (directory / name).write_bytes(tokenizer.model)
 
 
+def tokenizer_files(directory: Path) -> tuple[str, ...]:
+    """The name of the one tokenizer in a directory, or the names of the source's and the target's."""
+    return (JOINT,) if (directory / JOINT).exists() else SEPARATE
+
+
 def load_tokenizers(directory: Path) -> tuple[Tokenizer, Tokenizer]:
     """Read the source's and the target's tokenizer.
 
     Raises:
         ModelError: One is missing or damaged.
     """
-    names = (JOINT,) if (directory / JOINT).exists() else SEPARATE
     try:
-        found = [Tokenizer.load(directory / name) for name in names]
+        found = [Tokenizer.load(directory / name) for name in tokenizer_files(directory)]
     except OSError as error:
         raise ModelError(f"{error.filename}: {error.strerror}; restore it, or make the model again") from None
     return found[0], found[-1]

@@ -406,3 +406,17 @@ def test_a_damaged_bundle_is_one_line_on_stderr_and_status_4(copy: Path, heed: C
         assert result.stderr.startswith("Error: ")
         assert result.stderr.count("\n") == 1
         assert "weights.bin has 0 bytes" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda table: table["files"].pop("tokenizer.model"), "tokenizer.model is not in the manifest"),
+        (lambda table: table.update(kind="decoder"), "its kind is 'decoder'"),
+    ],
+)
+def test_what_could_not_be_loaded_is_not_verified(
+    copy: Path, change: Callable[[dict[str, object]], object], expected: str
+) -> None:
+    edit_manifest(copy, change)
+    assert expected in complaint(copy)

@@ -281,3 +281,9 @@ def test_a_misspelt_command_is_guessed(heed: Heed) -> None:
     result = heed("tranlsate")
     assert result.exit_code == 2
     assert "Did you mean translate?" in result.stderr
+
+
+def test_the_examples_stand_on_lines_of_their_own(heed: Heed) -> None:
+    shown = [line.strip() for line in heed("--help").stdout.splitlines()]
+    assert 'echo "Good morning!" | heed translate' in shown
+    assert "heed export runs/ende -o ende" in shown

@@ -476,6 +476,12 @@ def test_an_existing_directory_is_left_as_it_was(heed: Callable[..., Result], tr
     assert result.stderr == f"Error: {output}: exists already; choose another name, or overwrite it with --force\n"
     assert [file.name for file in output.iterdir()] == ["precious"]
 
+    refused = heed("export", trained, "-o", output, "--force")
+    assert refused.exit_code == 1
+    assert "is no heed model, and --force replaces nothing else" in refused.stderr
+    assert [file.name for file in output.iterdir()] == ["precious"]
+
+    (output / "heed.json").write_text("{}")
     forced = heed("export", trained, "-o", output, "--force")
     assert forced.exit_code == 0, forced.stderr
     assert not (output / "precious").exists()
@@ -496,7 +502,7 @@ def test_an_export_that_differs_is_not_written(
     output = tmp_path / "model"
     if force:
         output.mkdir()
-        (output / "precious").write_text("mine")
+        (output / "heed.json").write_text("mine")
 
     def write_damaged(network: Transformer, precision: str, directory: Path) -> None:
         damaged = copy.deepcopy(network)
@@ -511,7 +517,7 @@ def test_an_export_that_differs_is_not_written(
     assert "Done" not in result.stderr
     assert [file.name for file in tmp_path.iterdir()] == (["model"] if force else [])
     if force:
-        assert [file.name for file in output.iterdir()] == ["precious"]
+        assert [file.name for file in output.iterdir()] == ["heed.json"]
 
 
 def test_no_run_no_export(heed: Callable[..., Result], tmp_path: Path) -> None:

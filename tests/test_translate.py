@@ -342,3 +342,19 @@ def test_a_device_that_is_not_there_is_told_before_the_work(heed: Heed, bundle: 
 
 def test_threads_change_nothing(heed: Heed, bundle: Path, lines: list[str]) -> None:
     assert translate(heed, bundle, text(lines), "--threads", 3) == translate(heed, bundle, text(lines))
+
+
+def test_a_pipe_is_written_to_and_a_link_leads_to_its_file(heed: Heed, bundle: Path, tmp_path: Path) -> None:
+    """Renaming over them would take them away from whoever reads them."""
+    expected = translate(heed, bundle, text(["1 2 3"]))
+    pipe, target, link = tmp_path / "pipe", tmp_path / "target", tmp_path / "link"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    translate(heed, bundle, text(["1 2 3"]), "-o", pipe)
+    assert os.read(reader, 1 << 16) == expected
+    os.close(reader)
+    target.write_bytes(b"before")
+    link.symlink_to(target)
+    translate(heed, bundle, text(["1 2 3"]), "-o", link, "--force")
+    assert link.is_symlink()
+    assert target.read_bytes() == expected

@@ -7,6 +7,7 @@ import math
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import sacrebleu
 import torch
@@ -78,21 +79,19 @@ class Trainer:
 
     def train(self) -> bool:
         """Train until a limit is reached; returns False if it was stopped before."""
-        saved = self.progress.step
         for batch in self._remaining_batches():
             self.step(batch)
             if self.progress.step % self.run.train.valid_every == 0:
                 self._validate_and_save()
-                saved = self.progress.step
             if self._stopped:
                 break
-        if self.progress.step > saved:
-            if self._stopped:
-                self._save(loss=None, bleu=None)
-            else:
-                self._validate_and_save()
+        unvalidated = self.progress.step > 0 and self.progress.loss is None
         if self._stopped:
+            if unvalidated:
+                self._save(loss=None, bleu=None)
             return False
+        if unvalidated:
+            self._validate_and_save()
         self._average()
         return True
 
@@ -109,11 +108,7 @@ class Trainer:
                 if self.share_done() >= 1:
                     return
                 yield batch
-            self._advance(epoch=epoch + 1, batch=0)
-
-    def _advance(self, **position: int) -> None:
-        """Move on; the figures of the last validation are not those of what comes."""
-        self.progress = dataclasses.replace(self.progress, **position, seconds=self.seconds, loss=None, bleu=None)
+            self.progress = dataclasses.replace(self.progress, epoch=epoch + 1, batch=0)
 
     def step(self, batch: Batch) -> None:
         """Update the weights by the next batch.
@@ -123,7 +118,8 @@ class Trainer:
         """
         limits = self.run.train
         begin = time.monotonic()
-        self._advance(step=self.progress.step + 1, batch=self.progress.batch + 1)
+        step, number = self.progress.step + 1, self.progress.batch + 1
+        self.progress = dataclasses.replace(self.progress, step=step, batch=number, loss=None, bleu=None)
         rate = limits.learning_rate_scale * learning_rate(
             self.progress.step, d_model=self.run.model.d_model, warmup=limits.warmup
         )
@@ -203,17 +199,21 @@ class Trainer:
         path = self.run.checkpoint_path(self.progress.step)
         checkpoint.save(path, self.network, self.optimizer, self.progress)
         best, _ = self.run.best()
-        # What a stop had saved has no loss, and is not among the checkpoints that an unstopped run averages.
-        validated = [step for step in self.run.steps() if checkpoint.load_progress(step).loss is not None]
-        needed = {path, best, *validated[-self.run.train.average :]}
+        needed = {path, best, *self._last_validated()}
         for old in self.run.steps():
             if old not in needed:
-                shutil.rmtree(old)
+                # Under a hidden name first, so that a kill in between leaves no half checkpoint.
+                shutil.rmtree(old.rename(old.with_name(f".{old.name}")))
+
+    def _last_validated(self) -> list[Path]:
+        """The checkpoints to average: not those of a stop, which an unstopped run does not have."""
+        validated = [step for step in self.run.steps() if checkpoint.load_progress(step).loss is not None]
+        return validated[-self.run.train.average :]
 
     def _average(self) -> None:
         """At the end of training, make and validate the mean of the last checkpoints (section 6.1)."""
         trained = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
-        checkpoint.average(self.run.steps()[-self.run.train.average :], self.network)
+        checkpoint.average(self._last_validated() or self.run.steps(), self.network)
         validation = dataclasses.replace(self.validate(), averaged=True)
         for listener in self.listeners:
             listener.on_validation(validation)
@@ -230,6 +230,8 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.partition(":")[0] not in ("cpu", "cuda"):
+        raise HeedError(f"device {name!r} cannot be used: it is neither cpu nor cuda; give --device cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

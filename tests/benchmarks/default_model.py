@@ -4,7 +4,8 @@
 
 DIR holds tatoeba/en-de.tsv.gz: English, a tab, German ("www.manythings.org/anki and tatoeba.org", CC BY 2.0 FR).
 One English sentence can have several translations, so the test set is drawn by English sentence, and a sentence that
-differs from one of it only in case, punctuation or spacing is kept from the training set as well. The last line is JSON.
+differs from one of it only in case, punctuation or spacing is kept from the training set as well.
+The last line is JSON.
 """
 
 import argparse
