@@ -15,8 +15,6 @@ from heed.cli.lines import LineDecoder, read_windows
 from heed.models.errors import ModelError
 from heed.models.files import grown_file, refuse_existing
 
-WINDOW = 32  # batches whose lines are sorted by length together, where so many have arrived
-
 
 @click.command(epilog='Example: echo "Good morning!" | heed translate')
 @click.option("-m", "--model", help="A model's directory or name.  [default: en-de, which heed brings]")
@@ -78,7 +76,7 @@ def command(
     if file is not None and (file.is_file() or not file.exists()):
         refuse_existing(file, force=force)
     from heed.models import catalog
-    from heed.models.translator import Translator
+    from heed.models.translator import WINDOW, Translator
 
     translator = Translator.load(catalog.find(model), device=device, threads=threads)
     asked = {name: value for name, value in search.items() if value is not None}

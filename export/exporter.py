@@ -25,8 +25,6 @@ from heed.transformer.decoding import TorchNetwork
 from heed.transformer.model import Transformer
 from heed.transformer.run import Run
 
-PRECISIONS = ("float32", "int8")
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Label:
@@ -51,7 +49,7 @@ def export(
     Args:
         run: What to export.
         output: The bundle's directory, made when everything has been compared.
-        precision: Of matrix products, one of `PRECISIONS`.
+        precision: Of matrix products, "float32" or "int8".
         label: Names and credits.
         test: A test set's name and pairs, to measure the translations by.
         force: Replace what stands at `output`.

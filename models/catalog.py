@@ -36,8 +36,10 @@ def find(model: str | None) -> Path:
     """
     if model is None:
         return DEFAULT
+    if (Path(model) / manifest.FILE_NAME).is_file():
+        return Path(model)
     names = available()
-    if (Path(model) / manifest.FILE_NAME).is_file() or (model not in names and Path(model).is_dir()):
+    if model not in names and Path(model).is_dir():
         return Path(model)
     if model not in names:
         raise ModelError(f"{model}: no directory and no name of a model; the names are: {', '.join(names)}")

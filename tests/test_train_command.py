@@ -541,3 +541,17 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_written(heed: 
     assert result.exit_code == 1
     assert "device 'nonsense' cannot be used" in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_limit_that_is_over_at_once_leaves_a_run_to_export(
+    heed: Heed,
+    write_lines: Callable[[str, list[str]], str],
+    digit_lines: Callable[[int, int], list[str]],
+    tmp_path: Path,
+) -> None:
+    """Nothing trained was nothing to average, and a traceback."""
+    text = write_lines("text", digit_lines(60, 5))
+    arguments = ("--preset", "tiny", "--vocab-size", 25, "--threads", 1, "--minutes", 1e-9)
+    result = heed("train", "--src", text, "--tgt", text, "-o", tmp_path / "run", *arguments)
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "run" / "checkpoints" / "average").is_dir()

@@ -312,7 +312,7 @@ def test_the_log_of_a_run_has_its_steps_and_validations(make_run: MakeRun) -> No
     run = make_run()
     with RunLog(run.path, every=2) as log:
         sit(run, log).train()
-    records = [json.loads(line) for line in run.log_path.read_text("utf-8").splitlines()]
+    records = [json.loads(line) for line in (run.path / "log.jsonl").read_text("utf-8").splitlines()]
     assert [record["step"] for record in records if record["event"] == "step"] == [2, 4, 6]
     assert [record["step"] for record in records if record["event"] == "validation"] == [3, 6, 7, 7]
 

@@ -132,7 +132,7 @@ def test_a_window_smaller_than_the_input_changes_nothing(
     heed: Heed, bundle: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = translate(heed, bundle, text(lines))
-    monkeypatch.setattr("heed.cli.translate.WINDOW", 1)
+    monkeypatch.setattr("heed.models.translator.WINDOW", 1)
     for batch_size in (1, 7, 60):
         assert translate(heed, bundle, text(lines), "--batch-size", batch_size) == expected
 

@@ -38,7 +38,6 @@ class Run:
         self.path = path
         self.model, self.train = model, train
         self.src_tokenizer, self.tgt_tokenizer = tokenizers
-        self.log_path = path / "log.jsonl"
 
     @classmethod
     def create(

@@ -105,7 +105,7 @@ class Trainer:
         """Batches from where training stands until a limit is reached."""
         for epoch in itertools.count(self.progress.epoch):
             for batch in self.batches.epoch(epoch, self.run.train.seed, start=self.progress.batch):
-                if self.share_done() >= 1:
+                if self.progress.step > 0 and self.share_done() >= 1:  # a run has at least one step to average
                     return
                 yield batch
             self.progress = dataclasses.replace(self.progress, epoch=epoch + 1, batch=0)
@@ -127,9 +127,10 @@ class Trainer:
             group["lr"] = rate
         self.network.train()
         loss, nll = self._loss(batch)
-        if not math.isfinite(loss.item()):
+        total = loss.item()
+        if not math.isfinite(total):
             raise HeedError(
-                f"{self.run.path}: training diverged at step {self.progress.step}: the loss is {loss.item()}; "
+                f"{self.run.path}: training diverged at step {self.progress.step}: the loss is {total}; "
                 "train anew with a smaller --learning-rate-scale or a longer --warmup"
             )
         (loss / batch.n_tokens).backward()
@@ -138,7 +139,7 @@ class Trainer:
         report = StepReport(
             step=self.progress.step,
             epoch=self.progress.epoch,
-            loss=loss.item(),
+            loss=total,
             nll=nll.item(),
             n_tokens=batch.n_tokens,
             learning_rate=rate,
@@ -213,7 +214,7 @@ class Trainer:
     def _average(self) -> None:
         """At the end of training, make and validate the mean of the last checkpoints (section 6.1)."""
         trained = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
-        checkpoint.average(self._last_validated() or self.run.steps(), self.network)
+        checkpoint.average(self._last_validated(), self.network)
         validation = dataclasses.replace(self.validate(), averaged=True)
         for listener in self.listeners:
             listener.on_validation(validation)
