@@ -4,7 +4,6 @@ import contextlib
 import difflib
 import errno
 import importlib
-import importlib.metadata
 import io
 import os
 import sys
@@ -19,6 +18,7 @@ COMMANDS = {
     "export": "Turn a training run into a verified ONNX bundle.",
     "translate": "Translate lines of text.",
     "models": "List, describe and verify models.",
+    "doctor": "Say what translates here, and what does not and why.",
 }
 
 
@@ -95,7 +95,7 @@ def _describe(error: OSError) -> str:
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Each command explains itself: heed translate --help",
 )
-@click.version_option(importlib.metadata.version("heed"), message="heed %(version)s")
+@click.version_option(package_name="heed", message="heed %(version)s")
 def main() -> None:
     """The Transformer as a shell tool: train it, export it, translate with it.
 
@@ -105,3 +105,17 @@ def main() -> None:
     heed export runs/ende -o ende
     heed translate -m ende -i news.en -o news.de
     """  # noqa: D301 - Click's own mark for lines that are not to be joined
+
+
+def run() -> None:
+    """What the installed program calls: the commands, and an end without delay.
+
+    All output is out by then, and taking down Python and ONNX Runtime piece by piece takes longer than a sentence.
+    """
+    try:
+        main()
+    except SystemExit as end:
+        for stream in (sys.stdout, sys.stderr):
+            if stream:  # None, where the caller closed it
+                stream.flush()
+        os._exit(end.code if isinstance(end.code, int) else 0)

@@ -54,6 +54,11 @@ from heed.models.files import grown_file, refuse_existing
     show_default=True,
     help="Lines decoded together.",
 )
+@click.option(
+    "--shortlist/--no-shortlist",
+    default=True,
+    help="Choose among the words that a line is likely to need, or among all: slower.  [default: shortlist]",
+)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @options.threads
 @options.force
@@ -62,6 +67,7 @@ def command(
     inputs: tuple[str, ...],
     output: Path | None,
     batch_size: int,
+    shortlist: bool,
     device: str,
     threads: int | None,
     force: bool,
@@ -78,7 +84,7 @@ def command(
     from heed.models import catalog
     from heed.models.translator import WINDOW, Translator
 
-    translator = Translator.load(catalog.find(model), device=device, threads=threads)
+    translator = Translator.load(catalog.find(model), device=device, threads=threads, shortlist=shortlist)
     asked = {name: value for name, value in search.items() if value is not None}
     try:
         config = dataclasses.replace(translator.config, **asked)

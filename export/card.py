@@ -40,11 +40,13 @@ def _network(network: ModelConfig) -> str:
 
 
 def _quality(quality: Quality) -> str:
+    whole = "" if quality.bleu_whole is None else f"| BLEU over the whole vocabulary | {quality.bleu_whole:.2f} |\n"
     return (
         f"{quality.test_set}, {quality.sentences:,} sentences, beam {quality.beam_size}:\n\n"
         "| | |\n|---|---|\n"
         f"| BLEU | {quality.bleu:.2f} |\n"
         f"| chrF | {quality.chrf:.2f} |\n"
+        f"{whole}"
         f"| BLEU before the export (PyTorch, float32) | {quality.bleu_torch:.2f} |\n\n"
         f"sacreBLEU's signatures: `{quality.bleu_signature}`, `{quality.chrf_signature}`.\n"
     )

@@ -24,6 +24,7 @@ from heed.transformer.corpus import ParallelText
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.model import Transformer
 from heed.transformer.run import Run
+from heed.transformer.shortlist import Shortlist
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ def export(
     Args:
         run: What to export.
         output: The bundle's directory, made when everything has been compared.
-        precision: Of matrix products, "float32" or "int8".
+        precision: Of matrix products, "float32", "float16" or "int8".
         label: Names and credits.
         test: A test set's name and pairs, to measure the translations by.
         force: Replace what stands at `output`.
@@ -60,9 +61,9 @@ def export(
     """
     checkpoint, _ = run.best()
     network = run.load_network(checkpoint)
-    tokenizers = run.src_tokenizer, run.tgt_tokenizer
+    tokenizers, shortlist = (run.src_tokenizer, run.tgt_tokenizer), Shortlist.load(run.path)
     with directory_whole(output, force=force) as aside:
-        write_graphs(network, precision, aside)
+        write_graphs(network, precision, aside, shortlist)
         exported = OnnxNetwork(aside, run.model, device="cpu", threads=available_cores())
         compared = parity.compare(network, exported, tokenizers, run.validation)
         parity.require(compared, precision)
@@ -70,6 +71,9 @@ def export(
         if test is not None:
             name, text = test
             sides: dict[str, Network] = {"before": TorchNetwork(network), "after": exported}
+            if shortlist:
+                narrowed = OnnxNetwork(aside, run.model, device="cpu", threads=available_cores(), shortlist=True)
+                sides |= {"after": narrowed, "whole": exported}
             measured = quality.measure(name, text, tokenizers, sides, DecodeConfig())
         write_tokenizers(aside, tokenizers)
         manifest = Manifest(
@@ -94,14 +98,20 @@ def export(
     return manifest
 
 
-def write_graphs(network: Transformer, precision: str, directory: Path) -> None:
-    """Write the two graphs of a network and their file of weights."""
+def write_graphs(network: Transformer, precision: str, directory: Path, shortlist: Shortlist | None = None) -> None:
+    """Write the graphs of a network and their file of weights."""
     with torch.inference_mode():
         state = {name: tensor.float().cpu().numpy() for name, tensor in network.state_dict().items()}
     weights = Weights()
-    for name in ("encoder", "decoder"):
-        writer = NetworkWriter(name, network.config, state, weights, precision)
-        (writer.encoder() if name == "encoder" else writer.decoder()).save(directory / f"{name}.onnx")
+
+    def writer(name: str) -> NetworkWriter:
+        return NetworkWriter(name, network.config, state, weights, precision)
+
+    graphs = [writer("encoder").encoder(), writer("decoder").decoder()]
+    if shortlist:
+        graphs += [writer("shortlist").shortlist(shortlist), writer("shortlist_decoder").decoder(shortlist=True)]
+    for graph in graphs:
+        graph.save(directory / f"{graph.name}.onnx")
     weights.write(directory)
-    for name in ("encoder", "decoder"):
-        onnx.checker.check_model(directory / f"{name}.onnx")
+    for graph in graphs:
+        onnx.checker.check_model(directory / f"{graph.name}.onnx")

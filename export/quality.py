@@ -16,7 +16,15 @@ def measure(
     sides: dict[str, Network],
     config: DecodeConfig,
 ) -> Quality:
-    """BLEU and chrF of the translations "after" the export, and BLEU of those "before" it."""
+    """BLEU and chrF of the translations "after" the export, BLEU of those "before" it, and of those without shortlist.
+
+    Args:
+        name: Of the test set.
+        text: Its pairs.
+        tokenizers: Source and target.
+        sides: Networks: "before", "after", and "whole", where that is another one than "after".
+        config: How to search.
+    """
     bleu, chrf = sacrebleu.BLEU(), sacrebleu.CHRF()
     texts = {
         side: [found.text for found in Translator(network, *tokenizers).translate(text.src, config)]
@@ -29,6 +37,7 @@ def measure(
         bleu=round(bleu.corpus_score(texts["after"], [text.tgt]).score, 2),
         chrf=round(chrf.corpus_score(texts["after"], [text.tgt]).score, 2),
         bleu_torch=round(bleu.corpus_score(texts["before"], [text.tgt]).score, 2),
+        bleu_whole=round(bleu.corpus_score(texts["whole"], [text.tgt]).score, 2) if "whole" in texts else None,
         bleu_signature=str(bleu.get_signature()),
         chrf_signature=str(chrf.get_signature()),
     )

@@ -9,7 +9,7 @@ from heed.models.config import ModelConfig, from_table
 from heed.models.errors import ModelError
 from heed.models.search import DecodeConfig
 
-FORMAT = 1  # of a bundle; a later one is refused
+FORMAT = 2  # of a bundle; a later one is refused
 FILE_NAME = "heed.json"
 KIND = "encoder-decoder"
 
@@ -45,6 +45,7 @@ class Quality:
     bleu: float
     chrf: float
     bleu_torch: float  # of the network before the export, in float32
+    bleu_whole: float | None  # over the whole vocabulary; None: the bundle has no shortlist
     bleu_signature: str
     chrf_signature: str
 
@@ -59,7 +60,7 @@ class Manifest:
     name: str
     src_language: str
     tgt_language: str
-    precision: str  # of matrix products: "float32" or "int8"
+    precision: str  # of matrix products: "float32", "float16" or "int8"
     network: ModelConfig
     decode: DecodeConfig  # what is used unless the user asks for something else
     licence: str

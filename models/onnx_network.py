@@ -4,79 +4,118 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as native  # pyright: ignore[reportAttributeAccessIssue]
+from onnxruntime import OrtValue
 
+from heed.models.cache import Cache
 from heed.models.config import ModelConfig
 from heed.models.errors import ModelError
 from heed.models.search import BoolArray, FloatArray, IntArray
+from heed.models.session import open_session
 
-# What ONNX Runtime raises for a graph it cannot load; they share no base of their own.
-REFUSALS = (
-    native.Fail,
-    native.InvalidArgument,
-    native.InvalidGraph,
-    native.InvalidProtobuf,
-    native.NoSuchFile,
-    native.NotImplemented,
-    native.RuntimeException,
-)
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+ENCODED = 32  # sources encoded at a time: more leave the processor's own memory
 
 
 class OnnxState:
-    """A batch of sources being decoded; its keys and values stay in ONNX Runtime's memory."""
+    """A batch being decoded by a network in ONNX Runtime; see `heed.models.search.State`.
 
-    def __init__(self, network: "OnnxNetwork", memory: dict[str, onnxruntime.OrtValue], src_mask: BoolArray) -> None:
+    The graphs' outputs of keys and values are bound to their inputs, and so written in place.
+    """
+
+    def __init__(self, network: "OnnxNetwork") -> None:
         self._network = network
-        self._constant = {**memory, "src_mask": network.value(src_mask)}
-        config = network.config
-        nothing = np.zeros((len(src_mask), config.n_heads, 0, config.d_head), dtype=np.float32)
-        self._past = {name: network.value(nothing) for name in network.cache_names}
-        self._n_steps = 0
+        self._memory = Cache((f"memory_{name}" for name in network.cache_names), network.device, network.dtype)
+        self._past = Cache(network.cache_names, network.device, network.dtype)
+        self._src_mask: BoolArray = np.zeros((0, 0), dtype=bool)
+        self._shortlist: dict[str, OrtValue] = {}
+        self._binding: onnxruntime.IOBinding | None = None  # of a step; None: something it binds has changed
+        self._n_slots = 0
 
-    def step(self, tokens: IntArray, mask: BoolArray, top: int) -> tuple[FloatArray, IntArray]:
+    def read(self, src: IntArray, src_mask: BoolArray) -> None:
         """See `heed.models.search.State`."""
-        positions = np.full(tokens.shape[1], self._n_steps, dtype=np.int64)
-        top = min(top, self._network.config.tgt_vocab_size)
-        found = self._run(tokens, positions, mask, top, ["top_log_probs", "top_ids"])
-        return found["top_log_probs"], found["top_ids"]
+        (B, S), config = src.shape, self._network.config
+        self._src_mask, self._binding = src_mask, None
+        self._memory.begin((B, config.n_heads, S, config.d_head))
+        self._past.begin((B, config.n_heads, 0, config.d_head))
+        for first in range(0, B, ENCODED):
+            rows = np.arange(first, min(first + ENCODED, B))
+            binding = self._network.encoder.io_binding()
+            _bind_arrays(binding, {"src": src[rows], "src_mask": src_mask[rows], "rows": rows})
+            _bind_in_place(binding, self._memory)
+            self._network.encoder.run_with_iobinding(binding)
+        if self._network.shortlist:
+            sources = {"src": src, "src_mask": src_mask}
+            self._shortlist = _outputs(self._network.shortlist, sources, self._network.device)
 
-    def keep(self, rows: IntArray) -> None:
+    def step(
+        self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray, top: int
+    ) -> tuple[FloatArray, IntArray]:
         """See `heed.models.search.State`."""
-        for values in (self._constant, self._past):
-            values.update({name: self._network.value(value.numpy()[rows]) for name, value in values.items()})
+        arrays = {"tgt": tokens, "positions": np.array([position]), "slots": slots, "mask": mask}
+        log_probs, ids = self._run(arrays, top, ["top_log_probs", "top_ids"])
+        return log_probs, ids
 
     def log_probs(self, tgt: IntArray) -> FloatArray:
         """Log-probabilities of every token after each position of whole targets, (B, T): (B, T, V)."""
-        T = tgt.shape[1]
-        causal = np.broadcast_to(np.tri(T, dtype=bool), (len(tgt), T, T))
-        return self._run(tgt, np.arange(T), causal, 1, ["log_probs"])["log_probs"]
+        B, T = tgt.shape
+        self._binding = None
+        positions = np.arange(T)
+        causal = np.broadcast_to(np.tri(T, dtype=bool), (B, T, T))
+        arrays = {"tgt": tgt, "positions": positions, "slots": np.broadcast_to(positions, (B, T)), "mask": causal}
+        (log_probs,) = self._run(arrays, 1, ["log_probs"])
+        return log_probs
 
-    def _run(self, tgt: IntArray, positions: IntArray, mask: BoolArray, top: int, names: list[str]) -> dict[str, Any]:
-        network = self._network
-        inputs = {
-            "tgt": tgt,
-            "positions": positions,
-            "mask": mask,
-            "top": np.array([top], dtype=np.int64),
-        }
-        binding = network.decoder.io_binding()
-        for name, array in inputs.items():
-            binding.bind_cpu_input(name, np.ascontiguousarray(array))
-        for name, value in self._constant.items():
+    def keep(self, rows: IntArray) -> None:
+        """See `heed.models.search.State`."""
+        self._binding = None
+        self._src_mask = self._src_mask[rows]
+        self._memory.keep(rows)
+        self._past.keep(rows)
+        if self._shortlist:
+            mask = self._shortlist["shortlist_mask"].numpy()[rows]
+            self._shortlist["shortlist_mask"] = OrtValue.ortvalue_from_numpy(mask, self._network.device)
+
+    def _run(self, arrays: dict[str, Any], top: int, outputs: list[str]) -> list[npt.NDArray[Any]]:
+        n_slots = arrays["mask"].shape[2]
+        if self._binding is None or n_slots > self._n_slots:
+            self._past.widen(n_slots)
+            self._binding, self._n_slots = self._bind(), n_slots
+        _bind_arrays(self._binding, {**arrays, "top": np.array([top], dtype=np.int64)})
+        for name in outputs:
+            self._binding.bind_output(name, "cpu")
+        self._network.decoder.run_with_iobinding(self._binding)
+        return [value.numpy() for value in self._binding.get_outputs()[-len(outputs) :]]
+
+    def _bind(self) -> onnxruntime.IOBinding:
+        """What stays the same from step to step."""
+        binding = self._network.decoder.io_binding()
+        _bind_arrays(binding, {"src_mask": self._src_mask})
+        for name, value in {**self._memory.values, **self._shortlist}.items():
             binding.bind_ortvalue_input(name, value)
-        for name, value in self._past.items():
-            binding.bind_ortvalue_input(f"past_{name}", value)
-        for name in names:
-            binding.bind_output(name, "cpu")
-        for name in self._past:
-            binding.bind_output(name, network.device)
-        network.decoder.run_with_iobinding(binding)
-        outputs = binding.get_outputs()
-        self._past = dict(zip(self._past, outputs[len(names) :], strict=True))
-        self._n_steps += 1
-        return {name: value.numpy() for name, value in zip(names, outputs, strict=False)}
+        _bind_in_place(binding, self._past)
+        return binding
+
+
+def _outputs(session: onnxruntime.InferenceSession, arrays: dict[str, Any], device: str) -> dict[str, OrtValue]:
+    """All outputs of a graph, left in the memory of the device."""
+    binding, names = session.io_binding(), [output.name for output in session.get_outputs()]
+    _bind_arrays(binding, arrays)
+    for name in names:
+        binding.bind_output(name, device)
+    session.run_with_iobinding(binding)
+    return dict(zip(names, binding.get_outputs(), strict=True))
+
+
+def _bind_arrays(binding: onnxruntime.IOBinding, arrays: dict[str, npt.NDArray[Any]]) -> None:
+    for name, array in arrays.items():
+        binding.bind_cpu_input(name, np.ascontiguousarray(array))
+
+
+def _bind_in_place(binding: onnxruntime.IOBinding, cache: Cache) -> None:
+    for name, value in cache.values.items():
+        binding.bind_ortvalue_input(f"past_{name}", value)
+        binding.bind_ortvalue_output(name, value)
 
 
 class OnnxNetwork:
@@ -87,18 +126,29 @@ class OnnxNetwork:
         config: The network's sizes.
         device: "cpu" or "cuda".
         threads: Processor threads.
+        shortlist: Decode over the tokens alone that a batch's sources are likely to need; the bundle must know them.
 
     Raises:
         ModelError: The device cannot be used, or ONNX Runtime refuses a graph.
     """
 
-    def __init__(self, directory: Path, config: ModelConfig, *, device: str, threads: int) -> None:
+    def __init__(
+        self, directory: Path, config: ModelConfig, *, device: str, threads: int, shortlist: bool = False
+    ) -> None:
         self.config, self.device = config, device
-        self._encoder = _session(directory / "encoder.onnx", device, threads)
-        self.decoder = _session(directory / "decoder.onnx", device, threads)
+        self.encoder = open_session(directory / "encoder.onnx", device, threads)
+        decoder = "shortlist_decoder.onnx" if shortlist else "decoder.onnx"
+        self.decoder = open_session(directory / decoder, device, threads)
+        self.shortlist = open_session(directory / "shortlist.onnx", device, threads) if shortlist else None
         layers = range(config.n_layers)
         self.cache_names = [f"{part}.{number}" for number in layers for part in ("keys", "values")]
         self._require_fit(directory)
+
+    @property
+    def dtype(self) -> type[np.floating]:
+        """Of keys and values."""
+        kinds = {value.type for value in self.decoder.get_inputs() if value.name.startswith("past_")}
+        return np.float16 if kinds == {"tensor(float16)"} else np.float32
 
     def _require_fit(self, directory: Path) -> None:
         """Refuse graphs of another network than the manifest tells of."""
@@ -106,46 +156,10 @@ class OnnxNetwork:
         found = {value.name: value.shape[1::2] for value in decoder.get_inputs() if value.name.startswith("past_")}
         found |= {value.name: value.shape[2] for value in decoder.get_outputs() if value.name == "log_probs"}
         expected: dict[str, object] = {f"past_{name}": [config.n_heads, config.d_head] for name in self.cache_names}
-        if found != expected | {"log_probs": config.tgt_vocab_size}:
+        expected["log_probs"] = "V'" if self.shortlist else config.tgt_vocab_size
+        if found != expected:
             raise ModelError(f"{directory}: damaged: its graphs are of another network than its manifest; get it again")
 
-    def start(self, src: IntArray, src_mask: BoolArray) -> OnnxState:
+    def state(self) -> OnnxState:
         """See `heed.models.search.Network`."""
-        binding = self._encoder.io_binding()
-        binding.bind_cpu_input("src", src)
-        binding.bind_cpu_input("src_mask", src_mask)
-        names = [f"memory_{name}" for name in self.cache_names]
-        for name in names:
-            binding.bind_output(name, self.device)
-        self._encoder.run_with_iobinding(binding)
-        return OnnxState(self, dict(zip(names, binding.get_outputs(), strict=True)), src_mask)
-
-    def value(self, array: "FloatArray | BoolArray") -> onnxruntime.OrtValue:
-        """An array in the memory of the device."""
-        return onnxruntime.OrtValue.ortvalue_from_numpy(array, self.device)
-
-
-def _session(path: Path, device: str, threads: int) -> onnxruntime.InferenceSession:
-    provider = PROVIDERS[device]
-    if provider not in onnxruntime.get_available_providers():
-        raise ModelError(
-            f"device {device!r}: this onnxruntime has no {provider}; install onnxruntime-gpu, or use --device cpu"
-        )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors; they become exceptions
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not burn a core
-    try:
-        session = onnxruntime.InferenceSession(
-            path,
-            options,
-            providers=[provider],
-            disabled_optimizers=["SkipLayerNormFusion"],  # on a CPU seven times slower than its two parts
-        )
-    except REFUSALS as error:
-        raise ModelError(f"{path}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from None
-    if provider not in session.get_providers():
-        raise ModelError(
-            f"device {device!r}: {provider} could not be started (a driver or library is missing); use --device cpu"
-        )
-    return session
+        return OnnxState(self)

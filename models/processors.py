@@ -1,9 +1,13 @@
-"""How many processor cores this process may use."""
+"""The processor: what it can, and how many of its cores this process may use."""
 
 import os
+import platform
 from pathlib import Path
 
 CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+CPU_INFO = Path("/proc/cpuinfo")
+# Those that make matrix products fast: of floats, of 8-bit integers, and bfloat16 in training.
+INSTRUCTIONS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "avx512_bf16", "amx_bf16")
 
 
 def available_cores(limit_file: Path = CGROUP_LIMIT) -> int:
@@ -18,3 +22,14 @@ def available_cores(limit_file: Path = CGROUP_LIMIT) -> int:
     except (OSError, ValueError):
         return cores
     return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+
+
+def processor(info_file: Path = CPU_INFO) -> tuple[str, list[str]]:
+    """The processor's name, and which instructions for matrix products it has, as far as the system tells."""
+    try:
+        lines = info_file.read_text().splitlines()
+    except OSError:
+        lines = []
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in reversed(lines))}
+    flags = fields.get("flags", "").split()
+    return fields.get("model name") or platform.machine(), [name for name in INSTRUCTIONS if name in flags]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy.typing as npt
 
 from heed.models.errors import ModelError
 
-LEAVING = 0.25  # share of a batch that is done when it leaves; each time, the keys and values of the rest are copied
+LEAVING = 0.25  # share of a batch that is done when the rest goes on in fewer rows
+SLOTS = 8  # places for keys and values, of which every row gets so many more when one runs out
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -17,15 +19,32 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 class State(Protocol):
-    """A batch of sources being decoded; keeps the keys and values of every token it was given."""
+    """Room to decode a batch of sources at a time, one in each of B rows.
 
-    def step(self, tokens: IntArray, mask: BoolArray, top: int) -> tuple[FloatArray, IntArray]:
+    The keys and values of a row's tokens stand in C slots, in any order: what a token sees is said by a mask, and a
+    slot that no hypothesis sees any more is used again. So no key or value ever moves.
+    """
+
+    def read(self, src: IntArray, src_mask: BoolArray) -> None:
+        """Begin with new sources.
+
+        Args:
+            src: Token ids, (B, S).
+            src_mask: True where they are no padding, (B, S).
+        """
+        ...
+
+    def step(
+        self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray, top: int
+    ) -> tuple[FloatArray, IntArray]:
         """Read one more token of each hypothesis and predict the next.
 
         Args:
             tokens: (B, W).
-            mask: Which of the P tokens given before and the W given now each one sees, (B, W, P + W).
-            top: How many candidates to return; all V, where there are fewer.
+            position: Where in the output they stand.
+            slots: Where their keys and values are put, (B, W).
+            mask: Which slots each one sees, its own among them, (B, W, C); C may grow from step to step.
+            top: How many candidates to return; all there are, where they are fewer.
 
         Returns:
             The log-probabilities of the best candidates, (B, W, top), best first, and their token ids.
@@ -33,15 +52,15 @@ class State(Protocol):
         ...
 
     def keep(self, rows: IntArray) -> None:
-        """Go on with these sources of the batch alone."""
+        """Go on with these rows alone, in this order."""
         ...
 
 
 class Network(Protocol):
     """What decodes: a network in PyTorch or in ONNX Runtime."""
 
-    def start(self, src: IntArray, src_mask: BoolArray) -> State:
-        """Encode source token ids, (B, S); the mask is True where they are no padding."""
+    def state(self) -> State:
+        """Room to decode in, for one thread at a time and batch after batch."""
         ...
 
 
@@ -83,9 +102,9 @@ class Hypothesis:
     score: float  # log_prob over the length penalty
 
 
-def length_penalty(length: int, alpha: float) -> float:
+def length_penalty(length: IntArray | int, alpha: float) -> FloatArray:
     """((5 + length) / 6)^α, what a log-probability is divided by (Wu et al., 2016, arXiv 1609.08144, equation 14)."""
-    return float(((5 + length) / 6) ** alpha)
+    return np.asarray(((5 + length) / 6) ** alpha, dtype=np.float32)
 
 
 @dataclasses.dataclass
@@ -108,36 +127,54 @@ class Ended:
 class Beams:
     """The hypotheses of a batch of sentences, and which of them to go on with.
 
-    No key or value ever moves: hypotheses are chosen by what the next tokens may see. A sentence is done
-    when as many hypotheses have ended as the beam is wide; one ends when its end token is among the best
-    `beam_size` candidates. At the length limit the hypotheses count as they stand.
+    One ends when its end token is among the best `beam_size` candidates. At the length limit the hypotheses count as
+    they stand. A sentence is done when as many have ended as the beam is wide, or when none that goes on can still be
+    among the `n_best`: a log-probability only falls, and the length penalty is largest at the limit.
 
     Args:
         max_lengths: The length limit of each sentence, in tokens, (B,).
         config: How to search.
         special: The special token ids.
+        n_best: Hypotheses wanted of each sentence.
     """
 
-    def __init__(self, max_lengths: IntArray, config: DecodeConfig, special: SpecialIds) -> None:
+    def __init__(self, max_lengths: IntArray, config: DecodeConfig, special: SpecialIds, n_best: int) -> None:
         B, W = len(max_lengths), config.beam_size
-        self.tokens: IntArray = np.full((B, W), special.bos_id, dtype=np.int64)  # what each hypothesis reads next
-        self.mask: BoolArray = np.tile(np.eye(W, dtype=bool), (B, 1, 1))  # and which tokens it then sees
         self.done: BoolArray = np.zeros(B, dtype=bool)
-        self._config, self._special, self._max_lengths = config, special, max_lengths
-        self._log_probs: FloatArray = np.full((B, W), -np.inf, dtype=np.float32)
-        self._log_probs[:, 0] = 0  # all begin alike, so one is enough
+        self._config, self._special, self._n_best = config, special, min(n_best, W)
+        self._max_lengths = max_lengths
+        # What each hypothesis reads next, and the slots of what it has read. All begin alike, so at first there is one.
+        self._tokens: IntArray = np.full((B, 1), special.bos_id, dtype=np.int64)
+        self._seen: BoolArray = np.zeros((B, 1, SLOTS), dtype=bool)
+        self._log_probs: FloatArray = np.zeros((B, 1), dtype=np.float32)
         self._history: list[tuple[IntArray, IntArray]] = []  # of each step: parents and tokens, (B, W)
         nothing = np.full((B, W), -np.inf, dtype=np.float32)
         self._ended = Ended(nothing, nothing, np.zeros((B, W), dtype=np.int64), np.zeros((B, W), dtype=np.int64))
 
-    @property
-    def top(self) -> int:
-        """Candidates needed of each hypothesis: one for each beam, the end, and the unknown token."""
-        return self._config.beam_size + 2
+    def step(self, state: State) -> None:
+        """Let a state predict, and go on with the best."""
+        slots, mask = self._place()
+        top = self._config.beam_size + 2  # one for each beam, the end, and the unknown token
+        log_probs, ids = state.step(self._tokens, len(self._history), slots, mask, top)
+        self._advance(log_probs, ids, mask)
 
-    def advance(self, log_probs: FloatArray, ids: IntArray) -> None:
-        """Choose the next hypotheses among the candidates, (B, W, top or V)."""
-        B, W = self.tokens.shape
+    def _place(self) -> tuple[IntArray, BoolArray]:
+        """A free slot for each token, (B, W), and which slots it sees, (B, W, C)."""
+        W = self._tokens.shape[1]
+        taken = self._seen.any(axis=1)
+        lacking = W - (~taken).sum(axis=1).min()
+        if lacking > 0:
+            more = -(-lacking // SLOTS) * SLOTS
+            self._seen = np.pad(self._seen, ((0, 0), (0, 0), (0, more)))
+            taken = np.pad(taken, ((0, 0), (0, more)))
+        slots = np.argsort(taken, axis=1, kind="stable")[:, :W]
+        mask = self._seen.copy()
+        np.put_along_axis(mask, slots[:, :, None], values=True, axis=2)
+        return slots, mask
+
+    def _advance(self, log_probs: FloatArray, ids: IntArray, mask: BoolArray) -> None:
+        """Choose the next hypotheses among the candidates, (B, W, top or fewer), given what each has seen."""
+        B, W = len(ids), self._config.beam_size
         log_probs = np.where(ids == self._special.unk_id, -np.inf, log_probs)
         totals = (self._log_probs[:, :, None] + log_probs).reshape(B, -1)
         order = np.argsort(-totals, axis=1, kind="stable")[:, : 2 * W]  # at most W of them are ends
@@ -148,37 +185,40 @@ class Beams:
         self._end(np.where(is_end, totals, -np.inf)[:, :W], parents[:, :W], length, last_step=length - 2)
 
         alive = np.argsort(is_end, axis=1, kind="stable")[:, :W]
-        self._log_probs = np.take_along_axis(totals, alive, axis=1)
-        self.tokens = np.take_along_axis(tokens, alive, axis=1)
+        # Where the vocabulary is smaller than the beam, ends are among them: those do not go on.
+        self._log_probs = np.take_along_axis(np.where(is_end, -np.inf, totals), alive, axis=1)
+        self._tokens = np.take_along_axis(tokens, alive, axis=1)
         parents = np.take_along_axis(parents, alive, axis=1)
-        self._history.append((parents, self.tokens))
+        self._history.append((parents, self._tokens))
+        self._seen = np.take_along_axis(mask, parents[:, :, None], axis=1)
         at_limit = length >= self._max_lengths
-        beams = np.broadcast_to(np.arange(W), (B, W))
-        self._end(
-            np.where(at_limit[:, None], self._log_probs, -np.inf),
-            beams,
-            length,
-            last_step=length - 1,
-        )
-
-        self.done |= at_limit | np.isfinite(self._ended.score).all(axis=1)
-        seen = np.take_along_axis(self.mask, parents[:, :, None], axis=1)
-        self.mask = np.concatenate([seen, np.broadcast_to(np.eye(W, dtype=bool), (B, W, W))], axis=2)
+        standing = np.broadcast_to(np.arange(alive.shape[1]), alive.shape)
+        self._end(np.where(at_limit[:, None], self._log_probs, -np.inf), standing, length, last_step=length - 1)
+        self.done |= at_limit | self._settled()
+        self._seen[self.done] = False
 
     def _end(self, log_probs: FloatArray, beams: IntArray, length: int, last_step: int) -> None:
         """Count hypotheses, (B, W), as ended, but impossible ones (-inf) and those of sentences that are done."""
         possible = np.where(self.done[:, None], -np.inf, log_probs).astype(np.float32)
         if np.isfinite(possible).any():
-            scores = (possible / length_penalty(length, self._config.length_penalty)).astype(np.float32)
+            scores = possible / length_penalty(length, self._config.length_penalty)
             self._ended = self._ended.best(Ended(scores, possible, np.full_like(beams, last_step), beams))
 
+    def _settled(self) -> BoolArray:
+        """Which sentences have their best hypotheses already, (B,)."""
+        scores = self._ended.score
+        attainable = self._log_probs[:, 0] / length_penalty(self._max_lengths, self._config.length_penalty)
+        wanted = scores[:, self._n_best - 1]
+        settled: BoolArray = np.isfinite(scores[:, -1]) | (np.isfinite(wanted) & (wanted >= attainable))
+        return settled
+
     def hypotheses(self, row: int) -> list[Hypothesis]:
-        """The ended hypotheses of a sentence, best first."""
+        """The best ended hypotheses of a sentence, best first."""
         score, log_prob = self._ended.score[row], self._ended.log_prob[row]
         step, beam = self._ended.step[row], self._ended.beam[row]
         return [
             Hypothesis(self._trace(row, step[place], beam[place]), float(log_prob[place]), float(score[place]))
-            for place in np.flatnonzero(np.isfinite(score))
+            for place in np.flatnonzero(np.isfinite(score))[: self._n_best]
         ]
 
     def _trace(self, row: int, step: int, beam: int) -> list[int]:
@@ -190,42 +230,52 @@ class Beams:
         return tokens[::-1]
 
     def keep(self, rows: IntArray) -> None:
-        """Go on with these sentences alone."""
-        self.tokens, self.mask, self.done = self.tokens[rows], self.mask[rows], self.done[rows]
-        self._max_lengths, self._log_probs = self._max_lengths[rows], self._log_probs[rows]
+        """Go on with these sentences alone, in this order."""
+        for name in ("done", "_max_lengths", "_tokens", "_seen", "_log_probs"):
+            setattr(self, name, getattr(self, name)[rows])
         self._history = [(parents[rows], tokens[rows]) for parents, tokens in self._history]
         self._ended = Ended(*(getattr(self._ended, field.name)[rows] for field in dataclasses.fields(Ended)))
 
 
 def search(
-    network: Network, sources: list[list[int]], config: DecodeConfig, special: SpecialIds
+    state: State, sources: Sequence[list[int]], config: DecodeConfig, special: SpecialIds, *, n_best: int = 1
 ) -> list[list[Hypothesis]]:
     """Decode a batch of sources.
 
     Args:
-        network: What predicts.
+        state: What predicts.
         sources: Token ids of each source, its end token included.
         config: How to search.
         special: The target's special token ids.
+        n_best: Hypotheses wanted of each.
 
     Returns:
-        For each source its ended hypotheses, best first; at least one.
+        For each source its best ended hypotheses, best first: at least one, at most `n_best` or the beam's width.
     """
     lengths = np.array([len(source) for source in sources])
     src = np.zeros((len(sources), lengths.max()), dtype=np.int64)  # the mask hides what fills the shorter ones
     for row, source in zip(src, sources, strict=True):
         row[: len(source)] = source
-    state = network.start(src, np.arange(src.shape[1]) < lengths[:, None])
+    state.read(src, np.arange(src.shape[1]) < lengths[:, None])
     max_lengths = lengths - 1 + 50 if config.max_length is None else np.full_like(lengths, config.max_length)
-    beams = Beams(max_lengths, config, special)
+    beams = Beams(max_lengths, config, special, n_best)
     found: dict[int, list[Hypothesis]] = {}
     sentences = np.arange(len(sources))  # those still in the batch
-    while len(sentences):
-        beams.advance(*state.step(beams.tokens, beams.mask, beams.top))
+    while True:
+        beams.step(state)
         if beams.done.mean() >= LEAVING:
             found.update((int(sentences[row]), beams.hypotheses(row)) for row in np.flatnonzero(beams.done).tolist())
-            going_on = np.flatnonzero(~beams.done)
-            sentences = sentences[going_on]
-            beams.keep(going_on)
-            state.keep(going_on)
-    return [found[i] for i in range(len(sources))]
+            rows = going_on(beams.done)
+            if not len(rows):
+                return [found[i] for i in range(len(sources))]
+            sentences = sentences[rows]
+            beams.keep(rows)
+            state.keep(rows)
+
+
+def going_on(done: BoolArray) -> IntArray:
+    """The rows that are not done, the last ones in the places of those that are: so the fewest have to move."""
+    n_rows = int((~done).sum())
+    rows = np.arange(n_rows)
+    rows[done[:n_rows]] = np.flatnonzero(~done[n_rows:]) + n_rows
+    return rows

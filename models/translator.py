@@ -4,11 +4,12 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from heed.models.errors import ModelError
 from heed.models.processors import available_cores
-from heed.models.search import DecodeConfig, Hypothesis, Network, SpecialIds, search
+from heed.models.search import DecodeConfig, Hypothesis, Network, SpecialIds, State, search
 from heed.models.tokenizer import Tokenizer, load_tokenizers
 
 if TYPE_CHECKING:
@@ -52,20 +53,26 @@ class Translator:
     ) -> None:
         self.config = config or DecodeConfig()
         self._workers = workers
-        self._network = network
+        self._pool = ThreadPoolExecutor(workers)  # starts no thread before one is needed
+        self._states: SimpleQueue[State] = SimpleQueue()  # one for each worker, used again and again
+        for _ in range(workers):
+            self._states.put(network.state())
         self._src, self._tgt = src_tokenizer, tgt_tokenizer
         self._special = SpecialIds(
             bos_id=tgt_tokenizer.bos_id, eos_id=tgt_tokenizer.eos_id, unk_id=tgt_tokenizer.unk_id
         )
 
     @classmethod
-    def load(cls, path: "Path", *, device: str = "cpu", threads: int | None = None) -> "Translator":
+    def load(
+        cls, path: "Path", *, device: str = "cpu", threads: int | None = None, shortlist: bool = True
+    ) -> "Translator":
         """Load a bundle.
 
         Args:
             path: Its directory.
             device: "cpu" or "cuda".
             threads: Processor threads; None: as many as the cores that this process may use.
+            shortlist: Decode each line over the tokens that its words are likely to need, where the bundle knows them.
 
         Raises:
             ModelError: The bundle is damaged or of a later format, or the device cannot be used.
@@ -80,7 +87,8 @@ class Translator:
             raise ModelError(f"{path}: damaged: its tokenizer is of another network than its manifest; get it again")
         # Threads that each decode a batch of their own outdo threads that share the operators of one.
         workers = threads or available_cores() if device == "cpu" else 1
-        network = OnnxNetwork(path, config, device=device, threads=1)
+        shortlist = shortlist and "shortlist.onnx" in bundle.manifest.files
+        network = OnnxNetwork(path, config, device=device, threads=1, shortlist=shortlist)
         return cls(network, src, tgt, bundle.manifest.decode, workers=workers)
 
     def translate(
@@ -120,12 +128,15 @@ class Translator:
         self, sources: list[list[int]], batches: list[list[int]], config: DecodeConfig
     ) -> Iterable[list[list[Hypothesis]]]:
         def decode(batch: list[int]) -> list[list[Hypothesis]]:
-            return search(self._network, [sources[i] for i in batch], config, self._special)
+            state = self._states.get()
+            try:
+                return search(state, [sources[i] for i in batch], config, self._special)
+            finally:
+                self._states.put(state)
 
         if min(self._workers, len(batches)) <= 1:
             return map(decode, batches)
-        with ThreadPoolExecutor(self._workers) as pool:
-            return list(pool.map(decode, batches))
+        return self._pool.map(decode, batches)
 
     def translate_lines(
         self,

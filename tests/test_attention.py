@@ -79,10 +79,13 @@ def test_multi_head_attention_is_that_of_pytorch(n_heads: int) -> None:
     assert_close(ours(x, *ours.project(memory), mask[:, None, None]), expected)
 
 
-def test_the_cache_returns_what_was_put_in_in_order() -> None:
+def test_the_cache_has_in_each_slot_what_was_put_there_last() -> None:
     keys, values = torch.randn(B, H, T, K), torch.randn(B, H, T, K)
-    cache = KeyValueCache()
-    for part in (slice(0, 1), slice(1, 4), slice(4, T)):
-        seen = cache.append(keys[:, :, part], values[:, :, part])
-    assert torch.equal(seen[0], keys)
-    assert torch.equal(seen[1], values)
+    cache, slots = KeyValueCache(), torch.stack([torch.randperm(T) for _ in range(B)])
+    for part in (slice(0, T), slice(0, 1), slice(1, 4), slice(4, T)):  # all, then again the right ones one by one
+        offset = T if part == slice(0, T) else 0
+        seen = cache.write(keys[:, :, part] + offset, values[:, :, part] + offset, slots[:, part], T + 2)
+    for found, expected in zip(seen, (keys, values), strict=True):
+        assert found.shape == (B, H, T + 2, K)
+        assert torch.equal(found[torch.arange(B)[:, None], :, slots], expected.transpose(1, 2))
+        assert not found[:, :, T:].any()

@@ -122,11 +122,11 @@ def test_a_bundle_without_a_manifest_is_none(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("found", [2, 0, None, "1"])
+@pytest.mark.parametrize("found", [3, 1, None, "2"])
 def test_another_format_is_refused_with_a_way_out(copy: Path, found: object) -> None:
     edit_manifest(copy, lambda table: table.update(format=found))
     assert complaint(copy) == (
-        f"{copy / 'heed.json'}: format {found!r}, and this heed reads 1; install a heed that fits"
+        f"{copy / 'heed.json'}: format {found!r}, and this heed reads 2; install a heed that fits"
     )
 
 
@@ -200,7 +200,7 @@ def test_a_manifest_comes_back(bundle: Path, tmp_path: Path) -> None:
 
 
 def _numbers() -> list[str]:
-    return ["sentences", "beam_size", "bleu", "chrf", "bleu_torch"]
+    return ["sentences", "beam_size", "bleu", "chrf", "bleu_torch", "bleu_whole"]
 
 
 def _texts() -> list[str]:

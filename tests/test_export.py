@@ -88,7 +88,9 @@ def padded(rows: list[list[int]]) -> IntArray:
 
 
 def onnx_log_probs(exported: Exported, src: IntArray, tgt: IntArray) -> FloatArray:
-    return exported.onnx.start(src, src != PAD).log_probs(tgt)
+    state = exported.onnx.state()
+    state.read(src, src != PAD)
+    return state.log_probs(tgt)
 
 
 @torch.inference_mode()
@@ -118,8 +120,8 @@ def test_log_probabilities_are_those_of_pytorch(float32: Exported, lengths: list
 def test_the_search_finds_what_it_finds_with_pytorch(float32: Exported, beam_size: int) -> None:
     sources = [[*source, 3] for source in draw_sources(float32.torch, [4, 1, 8, 3, 12, 5])]
     config = DecodeConfig(beam_size=beam_size, max_length=15)
-    found = search(float32.onnx, sources, config, SPECIAL)
-    expected = search(TorchNetwork(float32.torch), sources, config, SPECIAL)
+    found = search(float32.onnx.state(), sources, config, SPECIAL, n_best=beam_size)
+    expected = search(TorchNetwork(float32.torch).state(), sources, config, SPECIAL, n_best=beam_size)
     assert [[h.tokens for h in hypotheses] for hypotheses in found] == [
         [h.tokens for h in hypotheses] for hypotheses in expected
     ]
@@ -133,7 +135,7 @@ def test_the_beam_sees_more_than_the_greedy_search(float32: Exported) -> None:
     """Otherwise equal beams would only say that both are greedy."""
     sources = draw_sources(float32.torch, [4, 1, 8, 3, 12, 5])
     best = [
-        [hypotheses[0].tokens for hypotheses in search(float32.onnx, sources, config, SPECIAL)]
+        [hypotheses[0].tokens for hypotheses in search(float32.onnx.state(), sources, config, SPECIAL)]
         for config in (DecodeConfig(beam_size=1, max_length=15), DecodeConfig(beam_size=4, max_length=15))
     ]
     assert best[0] != best[1]
@@ -153,11 +155,13 @@ def test_step_by_step_is_the_whole_target(
     src = padded(draw_sources(exported.torch, [5, 2, 3]))
     tgt = torch.randint(2, 23, (B, T)).numpy()
     whole = onnx_log_probs(exported, src, tgt)
-    state = exported.onnx.start(src, src != PAD)
+    state = exported.onnx.state()
+    state.read(src, src != PAD)
     vocabulary = exported.torch.config.tgt_vocab_size
     for position in range(T):
         seen = np.ones((B, 1, position + 1), dtype=bool)
-        top, ids = state.step(tgt[:, position : position + 1], seen, vocabulary)
+        slots = np.full((B, 1), position)
+        top, ids = state.step(tgt[:, position : position + 1], position, slots, seen, vocabulary)
         step = np.empty_like(top)
         np.put_along_axis(step, ids, top, axis=2)
         # In int8 a sum that differs in its last bit can round to the next of 127 levels of an activation.
@@ -169,7 +173,9 @@ def test_the_top_candidates_are_the_best_in_order(float32: Exported) -> None:
     src = padded(draw_sources(float32.torch, [5, 2, 3]))
     tgt = np.full((B, 1), 2)
     log_probs = onnx_log_probs(float32, src, tgt)[:, 0]
-    top, ids = float32.onnx.start(src, src != PAD).step(tgt, np.ones((B, 1, 1), dtype=bool), 6)
+    state = float32.onnx.state()
+    state.read(src, src != PAD)
+    top, ids = state.step(tgt, 0, np.zeros((B, 1), dtype=np.int64), np.ones((B, 1, 1), dtype=bool), 6)
     assert top.shape == ids.shape == (B, 1, 6)
     np.testing.assert_array_equal(top[:, 0], -np.sort(-log_probs, axis=1)[:, :6])
     np.testing.assert_array_equal(top[:, 0], np.take_along_axis(log_probs, ids[:, 0], axis=1))
@@ -179,14 +185,14 @@ def test_the_top_candidates_are_the_best_in_order(float32: Exported) -> None:
 
 
 class RoundedLinear(nn.Module):
-    """What an int8 product means: rows of weights and of inputs, rounded to 63 and 127 levels."""
+    """What an int8 product means: rows of weights rounded to 63 levels; of inputs to 127, or to 255 if none is negative."""
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, levels: int) -> None:
         super().__init__()
-        self.weight, self.bias = rounded(linear.weight, 63), linear.bias
+        self.weight, self.bias, self.levels = rounded(linear.weight, 63), linear.bias, levels
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(rounded(x, 127), self.weight, self.bias)
+        return F.linear(rounded(x, self.levels), self.weight, self.bias)
 
 
 def rounded(x: Tensor, levels: int) -> Tensor:
@@ -199,7 +205,7 @@ def round_network(network: Transformer) -> Transformer:
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.Linear):
-                setattr(module, name, RoundedLinear(child))
+                setattr(module, name, RoundedLinear(child, 255 if name == "outer" else 127))
     with torch.no_grad():
         for embedding in {network.src_embedding, network.tgt_embedding}:
             embedding.weight.copy_(rounded(embedding.weight, 63))
@@ -325,10 +331,12 @@ def test_a_graph_holds_no_weights_and_says_what_it_takes(float32: Exported, grap
     inputs = {value.name for value in model.graph.input}
     outputs = {value.name for value in model.graph.output}
     if graph == "encoder.onnx":
-        assert inputs == {"src", "src_mask"}
+        assert inputs == {"src", "src_mask", "rows"} | {f"past_{name}" for name in memory}
         assert outputs == memory
     else:
-        assert inputs == {"tgt", "positions", "mask", "src_mask", "top"} | memory | {f"past_{name}" for name in cache}
+        assert inputs == {"tgt", "positions", "slots", "mask", "src_mask", "top"} | memory | {
+            f"past_{name}" for name in cache
+        }
         assert outputs == {"top_log_probs", "top_ids", "log_probs"} | cache
 
 
@@ -504,11 +512,11 @@ def test_an_export_that_differs_is_not_written(
         output.mkdir()
         (output / "heed.json").write_text("mine")
 
-    def write_damaged(network: Transformer, precision: str, directory: Path) -> None:
+    def write_damaged(network: Transformer, precision: str, directory: Path, shortlist: None) -> None:
         damaged = copy.deepcopy(network)
         with torch.no_grad():
             damaged.decoder.layers[0].cross_attention.output.weight.mul_(-1)  # type: ignore[union-attr, operator]
-        write_graphs(damaged, precision, directory)
+        write_graphs(damaged, precision, directory, shortlist)
 
     monkeypatch.setattr(exporter, "write_graphs", write_damaged)
     result = heed("export", trained, "-o", output, "--precision", precision, *["--force"] * force)

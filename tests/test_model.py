@@ -139,10 +139,12 @@ def test_decoding_with_a_cache_is_the_full_forward_pass(norm: str, parts: list[i
     mask = padding_mask(src, PAD)
     state, logits, done = model.start(src, mask), [], 0
     causal = causal_mask(T, src.device)
+    slots = torch.stack([torch.randperm(T) for _ in range(B)])  # keys and values may stand in any order
     for size in parts:
         step = slice(done, done + size)
-        seen = causal[step, : done + size]
-        logits.append(model.decode(tgt[:, step], torch.arange(T)[step], seen, state))
+        seen = torch.zeros(B, size, T, dtype=torch.bool)
+        seen.scatter_(2, slots[:, None, :].expand(B, size, T), causal[step].expand(B, size, T))
+        logits.append(model.decode(tgt[:, step], torch.arange(T)[step], seen[:, None], state, slots[:, step]))
         done += size
     assert_close(torch.cat(logits, dim=1), model(src, mask, tgt))
 
@@ -156,8 +158,8 @@ def test_hypotheses_that_share_a_position_do_not_see_each_other(norm: str) -> No
     logits = torch.empty(0)
     for position in range(4):
         mask = torch.cat([mask, torch.eye(W, dtype=torch.bool)], dim=1)
-        ids = hypotheses[None, :, position]
-        logits = model.decode(ids, torch.full((W,), position), mask[None, None], state)
+        ids, slots = hypotheses[None, :, position], torch.arange(W)[None] + W * position
+        logits = model.decode(ids, torch.tensor([position]), mask[None, None], state, slots)
     expected = model(src.expand(W, S), everything(src).expand(W, 1, 1, S), hypotheses)
     assert_close(logits[0], expected[:, -1])
 

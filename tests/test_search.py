@@ -16,6 +16,7 @@ from heed.models.search import (
     Hypothesis,
     IntArray,
     SpecialIds,
+    going_on,
     length_penalty,
     search,
 )
@@ -50,36 +51,37 @@ class Language:
         return sum(float(self.log_probs(source, tokens[:i])[token]) for i, token in enumerate(tokens))
 
 
-class FakeNetwork:
-    """Reads each hypothesis back from what the mask lets it see, as attention would."""
+class FakeState:
+    """Reads each hypothesis back from the slots that the mask lets it see, as attention would."""
 
     def __init__(self, language: Language) -> None:
         self.language = language
+        self.sources: list[Tokens] = []
+        self.slots: dict[tuple[int, int], tuple[int, int]] = {}  # by row and slot: position and token
+        self.most_slots = 0
 
-    def start(self, src: IntArray, src_mask: BoolArray) -> "FakeState":
+    def read(self, src: IntArray, src_mask: BoolArray) -> None:
         assert src.shape == src_mask.shape
-        sources = [tuple(row[mask].tolist()) for row, mask in zip(src, src_mask, strict=True)]
-        return FakeState(self.language, sources)
+        self.sources = [tuple(row[mask].tolist()) for row, mask in zip(src, src_mask, strict=True)]
+        self.slots, self.most_slots = {}, 0
 
-
-class FakeState:
-    def __init__(self, language: Language, sources: list[Tokens]) -> None:
-        self.language, self.sources = language, sources
-        self.seen: IntArray = np.zeros((len(sources), 0), dtype=np.int64)
-        self.n_steps = 0
-
-    def step(self, tokens: IntArray, mask: BoolArray, top: int) -> tuple[FloatArray, IntArray]:
-        B, W = tokens.shape
-        self.seen = np.concatenate([self.seen, tokens], axis=1)
-        self.n_steps += 1
-        assert mask.shape == (B, W, self.seen.shape[1])
-        # Of each step a hypothesis sees one token, and now its own.
-        assert (mask.reshape(B, W, self.n_steps, W).sum(axis=3) == 1).all()
-        assert (mask[:, :, -W:] == np.eye(W, dtype=bool)).all()
+    def step(
+        self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray, top: int
+    ) -> tuple[FloatArray, IntArray]:
+        (B, W), self.most_slots = tokens.shape, max(self.most_slots, mask.shape[2])
+        assert len(self.sources) == B
+        assert mask.shape == (B, W, self.most_slots)  # they never become fewer
+        assert all(len(set(row)) == W for row in slots.tolist())
+        self.slots.update({(b, int(slots[b, w])): (position, int(tokens[b, w])) for b, w in np.ndindex(B, W)})
         top = min(top, self.language.vocab_size)
         log_probs, ids = np.zeros((B, W, top), dtype=np.float32), np.zeros((B, W, top), dtype=np.int64)
         for b, w in np.ndindex(B, W):
-            first, *prefix = self.seen[b][mask[b, w]].tolist()
+            if mask[b, w].sum() == 1 and position:  # the sentence is done; what comes out counts no more
+                continue
+            assert mask[b, w, slots[b, w]]
+            seen = sorted(self.slots[b, slot] for slot in np.flatnonzero(mask[b, w]).tolist())
+            assert [place for place, _ in seen] == list(range(position + 1))  # one token of each step
+            first, *prefix = [token for _, token in seen]
             assert first == SPECIAL.bos_id
             every = self.language.log_probs(self.sources[b], tuple(prefix))
             ids[b, w] = np.argsort(-every, kind="stable")[:top]
@@ -88,7 +90,8 @@ class FakeState:
 
     def keep(self, rows: IntArray) -> None:
         self.sources = [self.sources[row] for row in rows]
-        self.seen = self.seen[rows]
+        places = {old: new for new, old in enumerate(rows.tolist())}
+        self.slots = {(places[b], slot): what for (b, slot), what in self.slots.items() if b in places}
 
 
 def continuations(language: Language, source: Tokens, alive: list[Alive], n_best: int) -> list[Alive]:
@@ -148,26 +151,26 @@ CONFIGS = st.builds(
 )
 
 
-@given(LANGUAGES, SOURCES, CONFIGS)
+@given(LANGUAGES, SOURCES, CONFIGS, st.integers(1, 5))
 def test_a_search_finds_what_the_plain_one_finds(
-    language: Language, sources: list[list[int]], config: DecodeConfig
+    language: Language, sources: list[list[int]], config: DecodeConfig, n_best: int
 ) -> None:
-    found = search(FakeNetwork(language), sources, config, SPECIAL)
-    expected = [beam_search(language, tuple(source), config) for source in sources]
+    found = search(FakeState(language), sources, config, SPECIAL, n_best=n_best)
+    expected = [beam_search(language, tuple(source), config)[:n_best] for source in sources]
     assert [[h.tokens for h in hypotheses] for hypotheses in found] == [[h.tokens for h in x] for x in expected]
     assert found == expected
 
 
 @given(LANGUAGES, SOURCES, CONFIGS)
 def test_a_batch_is_decoded_as_one_by_one(language: Language, sources: list[list[int]], config: DecodeConfig) -> None:
-    network = FakeNetwork(language)
-    alone = [search(network, [source], config, SPECIAL)[0] for source in sources]
-    assert search(network, sources, config, SPECIAL) == alone
+    state = FakeState(language)
+    alone = [search(state, [source], config, SPECIAL)[0] for source in sources]
+    assert search(state, sources, config, SPECIAL) == alone
 
 
 @given(LANGUAGES, SOURCES, st.integers(1, 7))
 def test_one_beam_is_greedy(language: Language, sources: list[list[int]], limit: int) -> None:
-    found = search(FakeNetwork(language), sources, DecodeConfig(beam_size=1, max_length=limit), SPECIAL)
+    found = search(FakeState(language), sources, DecodeConfig(beam_size=1, max_length=limit), SPECIAL)
     expected = [list(greedy(language, tuple(source), limit)) for source in sources]
     assert [[h.tokens for h in hypotheses] for hypotheses in found] == [[tokens] for tokens in expected]
 
@@ -176,7 +179,7 @@ def test_one_beam_is_greedy(language: Language, sources: list[list[int]], limit:
 def test_a_log_probability_is_that_of_the_tokens_and_the_end(
     language: Language, sources: list[list[int]], config: DecodeConfig
 ) -> None:
-    found = search(FakeNetwork(language), sources, config, SPECIAL)
+    found = search(FakeState(language), sources, config, SPECIAL, n_best=config.beam_size)
     for source, hypotheses in zip(sources, found, strict=True):
         assert 1 <= len(hypotheses) <= config.beam_size
         assert hypotheses == sorted(hypotheses, key=lambda hypothesis: -hypothesis.score)
@@ -194,7 +197,7 @@ def test_a_log_probability_is_that_of_the_tokens_and_the_end(
 def test_no_special_token_but_those_of_the_text_is_put_out(
     language: Language, sources: list[list[int]], config: DecodeConfig
 ) -> None:
-    for hypotheses in search(FakeNetwork(language), sources, config, SPECIAL):
+    for hypotheses in search(FakeState(language), sources, config, SPECIAL, n_best=config.beam_size):
         for hypothesis in hypotheses:
             assert SPECIAL.unk_id not in hypothesis.tokens
             assert SPECIAL.eos_id not in hypothesis.tokens
@@ -213,7 +216,7 @@ def test_a_beam_as_wide_as_the_language_finds_the_best(language: Language, limit
         outputs = [(*tokens, word) for tokens in outputs for word in words]
     best = max([*whole, *outputs], key=lambda tokens: language.forced(source, tokens))
     config = DecodeConfig(beam_size=len(whole) + len(outputs), length_penalty=0.0, max_length=limit)
-    (found,) = search(FakeNetwork(language), [list(source)], config, SPECIAL)
+    (found,) = search(FakeState(language), [list(source)], config, SPECIAL)
     assert found[0].log_prob == pytest.approx(language.forced(source, best), rel=1e-5)
     assert found[0].tokens == [token for token in best if token != SPECIAL.eos_id]
 
@@ -221,7 +224,7 @@ def test_a_beam_as_wide_as_the_language_finds_the_best(language: Language, limit
 def test_without_a_limit_an_output_has_50_tokens_more_than_its_source() -> None:
     endless = Language(seed=1, vocab_size=6, end=-100.0)
     config = DecodeConfig(beam_size=2)
-    found = search(FakeNetwork(endless), [[5, 3], [5, 6, 7, 3]], config, SPECIAL)
+    found = search(FakeState(endless), [[5, 3], [5, 6, 7, 3]], config, SPECIAL, n_best=2)
     assert [[len(h.tokens) for h in hypotheses] for hypotheses in found] == [[51, 51], [53, 53]]
 
 
@@ -230,7 +233,7 @@ def test_a_longer_output_may_win_by_the_penalty() -> None:
     lengths = []
     for alpha in (0.0, 5.0):
         config = DecodeConfig(length_penalty=alpha, max_length=9)
-        ((best, *_),) = search(FakeNetwork(language), [[5, 3]], config, SPECIAL)
+        ((best, *_),) = search(FakeState(language), [[5, 3]], config, SPECIAL)
         lengths.append(len(best.tokens))
     assert lengths[0] < lengths[1]
 
@@ -242,6 +245,22 @@ def test_an_impossible_search_is_refused_by_name() -> None:
         assert part in str(caught.value)
     with pytest.raises(ModelError, match="length_penalty"):
         DecodeConfig(length_penalty=-0.1)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=9))
+def test_who_goes_on_takes_the_places_of_the_done(done: list[bool]) -> None:
+    rows = going_on(np.array(done)).tolist()
+    alive = [row for row, is_done in enumerate(done) if not is_done]
+    assert sorted(rows) == alive
+    assert [row for place, row in enumerate(rows) if row == place] == [row for row in alive if row < len(alive)]
+
+
+def test_slots_are_used_again() -> None:
+    """Of 30 steps of 4 hypotheses far fewer tokens are still seen than the 120 that were read."""
+    language = Language(seed=1, vocab_size=9, end=-100.0)
+    state = FakeState(language)
+    search(state, [[5, 3]], DecodeConfig(max_length=30), SPECIAL)
+    assert 30 <= state.most_slots <= 70
 
 
 def test_the_length_penalty_is_1_at_length_1_and_without_alpha() -> None:
@@ -266,7 +285,7 @@ TORCH_SOURCES = [[5, 6, 7, 8, 3], [9, 3], [4, 4, 10, 3], [8, 3], [6, 5, 4, 6, 5,
 def test_pytorch_s_log_probability_is_that_of_the_full_forward_pass(network: Transformer, beam_size: int) -> None:
     """With more beams than the vocabulary has tokens, too."""
     config = DecodeConfig(beam_size=beam_size, max_length=8)
-    found = search(TorchNetwork(network), TORCH_SOURCES, config, SPECIAL)
+    found = search(TorchNetwork(network).state(), TORCH_SOURCES, config, SPECIAL)
     for source, hypotheses in zip(TORCH_SOURCES, found, strict=True):
         src = torch.tensor([source])
         for hypothesis in hypotheses:
@@ -281,9 +300,9 @@ def test_pytorch_s_log_probability_is_that_of_the_full_forward_pass(network: Tra
 def test_pytorch_decodes_a_batch_as_one_by_one(network: Transformer, beam_size: int) -> None:
     """One sentence, one beam: the mask was once an array that PyTorch may not write to, and warned of."""
     config = DecodeConfig(beam_size=beam_size)
-    together = search(TorchNetwork(network), TORCH_SOURCES, config, SPECIAL)
+    together = search(TorchNetwork(network).state(), TORCH_SOURCES, config, SPECIAL)
     assert len({len(hypotheses[0].tokens) for hypotheses in together}) > 2  # they leave the batch one after another
     for source, hypotheses in zip(TORCH_SOURCES, together, strict=True):
-        (alone,) = search(TorchNetwork(network), [source], config, SPECIAL)
+        (alone,) = search(TorchNetwork(network).state(), [source], config, SPECIAL)
         assert [h.tokens for h in hypotheses] == [h.tokens for h in alone]
         assert [h.log_prob for h in hypotheses] == pytest.approx([h.log_prob for h in alone], rel=1e-5)

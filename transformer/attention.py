@@ -26,24 +26,31 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
 
 
 class KeyValueCache:
-    """The keys and values that a decoder layer has computed so far, so that a step adds only its own."""
+    """The keys and values that a decoder layer has computed so far, each in one of C slots of its sequence."""
 
     def __init__(self) -> None:
-        self.keys: Tensor | None = None
+        self.keys: Tensor | None = None  # (B, H, C, K)
         self.values: Tensor | None = None
 
-    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add (B, H, T, K) keys and values after the P held; returns all P + T of both."""
-        if self.keys is not None and self.values is not None:
-            keys = torch.cat([self.keys, keys], dim=2)
-            values = torch.cat([self.values, values], dim=2)
-        self.keys, self.values = keys, values
-        return keys, values
+    def write(self, keys: Tensor, values: Tensor, slots: Tensor, n_slots: int) -> tuple[Tensor, Tensor]:
+        """Put keys and values, (B, H, T, K), into slots, (B, T), of at least `n_slots`; returns all of both."""
+        self.keys = _put(self.keys, keys, slots, n_slots)
+        self.values = _put(self.values, values, slots, n_slots)
+        return self.keys, self.values
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these sequences of the batch alone."""
         if self.keys is not None and self.values is not None:
             self.keys, self.values = self.keys[rows], self.values[rows]
+
+
+def _put(cache: Tensor | None, new: Tensor, slots: Tensor, n_slots: int) -> Tensor:
+    B, H, _, K = new.shape
+    held = new.new_zeros(B, H, 0, K) if cache is None else cache
+    if held.shape[2] < n_slots:
+        held = torch.cat([held, new.new_zeros(B, H, n_slots - held.shape[2], K)], dim=2)
+    held[torch.arange(B, device=slots.device)[:, None], :, slots] = new.transpose(1, 2)
+    return held
 
 
 class MultiHeadAttention(nn.Module):

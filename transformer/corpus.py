@@ -48,11 +48,16 @@ class TokenLists:
     def __init__(self, lists: Sequence[Sequence[int]]) -> None:
         self.lengths = np.array([len(ids) for ids in lists], dtype=np.int64)
         self._ends = self.lengths.cumsum()
-        self._ids = np.fromiter((i for ids in lists for i in ids), dtype=np.int32, count=int(self.lengths.sum()))
+        self.ids = np.fromiter((i for ids in lists for i in ids), dtype=np.int32, count=int(self.lengths.sum()))
 
     def __len__(self) -> int:
         """The number of lists."""
         return len(self.lengths)
+
+    def __getitem__(self, index: int) -> npt.NDArray[np.int32]:
+        """One of the lists."""
+        end = self._ends[index]
+        return self.ids[end - self.lengths[index] : end]
 
     def padded(self, indices: IntArray, pad_id: int, *, first: int | None = None, last: int | None = None) -> IntArray:
         """Some of the lists as rows of one array, with a token before and after each, padded on the right."""
@@ -62,8 +67,8 @@ class TokenLists:
         if first is not None:
             rows[:, 0] = first
         for row, index in zip(rows, indices, strict=True):
-            end, n_ids = self._ends[index], self.lengths[index]
-            row[start : start + n_ids] = self._ids[end - n_ids : end]
+            n_ids = self.lengths[index]
+            row[start : start + n_ids] = self[index]
             if last is not None:
                 row[start + n_ids] = last
         return rows

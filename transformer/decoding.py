@@ -2,35 +2,49 @@
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from heed.models.search import BoolArray, FloatArray, IntArray
 from heed.transformer.model import DecoderState, Transformer
 
 
 class TorchState:
-    """A batch of sources being decoded by a PyTorch network."""
+    """Sources being decoded by a PyTorch network; see `heed.models.search.State`."""
 
-    def __init__(self, network: Transformer, state: DecoderState) -> None:
-        self._network, self._state = network, state
-        self._n_steps = 0
+    def __init__(self, network: Transformer) -> None:
+        self._network = network
+        self._device = network.projection.weight.device
+        self._state: DecoderState | None = None
 
     @torch.inference_mode()
-    def step(self, tokens: IntArray, mask: BoolArray, top: int) -> tuple[FloatArray, IntArray]:
+    def read(self, src: IntArray, src_mask: BoolArray) -> None:
         """See `heed.models.search.State`."""
-        device = self._state.memory_mask.device
-        tgt = torch.from_numpy(tokens).to(device)  # (B, W): the hypotheses of a sentence are its queries
-        positions = torch.full((tokens.shape[1],), self._n_steps, device=device)
-        seen = torch.from_numpy(np.ascontiguousarray(mask)).to(device)[:, None]  # (B, 1, W, P + W)
-        logits = self._network.decode(tgt, positions, seen, self._state)
+        self._state = self._network.start(self._tensor(src), self._tensor(src_mask)[:, None, None])
+
+    @torch.inference_mode()
+    def step(
+        self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray, top: int
+    ) -> tuple[FloatArray, IntArray]:
+        """See `heed.models.search.State`."""
+        assert self._state is not None, "a batch is read before the first step"
+        logits = self._network.decode(
+            self._tensor(tokens),
+            torch.tensor([position], device=self._device),
+            self._tensor(mask)[:, None],  # (B, 1, W, C)
+            self._state,
+            self._tensor(slots),
+        )
         log_probs, ids = logits.float().log_softmax(-1).topk(min(top, logits.shape[-1]), dim=-1)
-        self._n_steps += 1
         return log_probs.cpu().numpy(), ids.cpu().numpy()
 
     @torch.inference_mode()
     def keep(self, rows: IntArray) -> None:
         """See `heed.models.search.State`."""
-        kept = torch.from_numpy(rows).to(self._state.memory_mask.device)
-        self._state.keep(kept)
+        if self._state is not None:
+            self._state.keep(self._tensor(rows))
+
+    def _tensor(self, array: IntArray | BoolArray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
 
 
 class TorchNetwork:
@@ -39,9 +53,6 @@ class TorchNetwork:
     def __init__(self, network: Transformer) -> None:
         self._network = network
 
-    @torch.inference_mode()
-    def start(self, src: IntArray, src_mask: BoolArray) -> TorchState:
+    def state(self) -> TorchState:
         """See `heed.models.search.Network`."""
-        device = self._network.projection.weight.device
-        mask = torch.from_numpy(src_mask).to(device)[:, None, None]  # (B, 1, 1, S)
-        return TorchState(self._network, self._network.start(torch.from_numpy(src).to(device), mask))
+        return TorchState(self._network)

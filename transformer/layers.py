@@ -5,8 +5,10 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from heed.models.config import ModelConfig
-from heed.transformer.attention import KeyValueCache, MultiHeadAttention
+from heed.transformer.attention import MultiHeadAttention
 from heed.transformer.dropout import Dropout
+
+Write = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class FeedForward(nn.Module):
@@ -80,20 +82,20 @@ class DecoderLayer(nn.Module):
         mask: Tensor,
         memory: tuple[Tensor, Tensor],
         memory_mask: Tensor,
-        cache: KeyValueCache,
+        write: Write,
     ) -> Tensor:
-        """Transform x, (B, T, D), the positions that follow those in the cache.
+        """Transform x, (B, T, D), positions of targets.
 
         Args:
             x: Positions to transform, (B, T, D).
-            mask: What they see of the P positions in the cache and of themselves, to (B, H, T, P + T).
+            mask: Which keys and values they see, broadcastable to (B, H, T, C).
             memory: Keys and values of the encoder's output, (B, H, S, K) each.
             memory_mask: What they see of it, broadcastable to (B, H, T, S).
-            cache: This layer's keys and values so far; x's own are added.
+            write: Puts x's own keys and values, (B, H, T, K), beside earlier ones; returns all, (B, H, C, K).
         """
 
         def attend_to_self(x: Tensor) -> Tensor:
-            return self.self_attention(x, *cache.append(*self.self_attention.project(x)), mask)
+            return self.self_attention(x, *write(*self.self_attention.project(x)), mask)
 
         def attend_to_memory(x: Tensor) -> Tensor:
             return self.cross_attention(x, *memory, memory_mask)

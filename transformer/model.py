@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from heed.models.config import ModelConfig
 from heed.transformer.attention import KeyValueCache
 from heed.transformer.dropout import Dropout
-from heed.transformer.layers import DecoderLayer, EncoderLayer
+from heed.transformer.layers import DecoderLayer, EncoderLayer, Write
 from heed.transformer.masks import causal_mask
 from heed.transformer.positions import sinusoids
 
@@ -40,7 +40,7 @@ class Embedding(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, ids: Tensor, positions: Tensor) -> Tensor:
-        """Embed token ids, (B, T), that stand at positions (T,); returns (B, T, D)."""
+        """Embed token ids, (B, T), that stand at positions (T,) or (1,); returns (B, T, D)."""
         d_model = self.weight.shape[1]
         return self.dropout(F.embedding(ids, self.weight) * math.sqrt(d_model) + sinusoids(positions, d_model))
 
@@ -68,11 +68,17 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.n_layers))
         self.norm = nn.LayerNorm(config.d_model) if config.norm == "pre" else nn.Identity()
 
-    def forward(self, x: Tensor, mask: Tensor, state: DecoderState) -> Tensor:
-        """Transform x, (B, T, D), which sees the P cached positions and itself by a mask (…, T, P + T)."""
+    def forward(self, x: Tensor, mask: Tensor, state: DecoderState, slots: Tensor | None) -> Tensor:
+        """Transform x, (B, T, D), as `Transformer.decode` does."""
         for layer, memory, cache in zip(self.layers, state.memory, state.caches, strict=True):
-            x = layer(x, mask, memory, state.memory_mask, cache)
+            x = layer(x, mask, memory, state.memory_mask, _writer(cache, slots, mask.shape[-1]))
         return self.norm(x)
+
+
+def _writer(cache: KeyValueCache, slots: Tensor | None, n_slots: int) -> Write:
+    if slots is None:
+        return lambda keys, values: (keys, values)
+    return lambda keys, values: cache.write(keys, values, slots, n_slots)
 
 
 class Transformer(nn.Module):
@@ -130,14 +136,17 @@ class Transformer(nn.Module):
         projected = [layer.cross_attention.project(memory) for layer in self.decoder.layers]  # type: ignore[union-attr, operator]
         return DecoderState(projected, src_mask, [KeyValueCache() for _ in projected])
 
-    def decode(self, tgt: Tensor, positions: Tensor, mask: Tensor, state: DecoderState) -> Tensor:
-        """The logits of target tokens, (B, T), that follow the P tokens in the state; (B, T, V).
+    def decode(
+        self, tgt: Tensor, positions: Tensor, mask: Tensor, state: DecoderState, slots: Tensor | None = None
+    ) -> Tensor:
+        """The logits of the tokens that follow each of some target tokens, (B, T); (B, T, V).
 
         Args:
             tgt: Token ids, (B, T).
-            positions: Where they stand in the target, (T,); the hypotheses of a beam share a position.
-            mask: What they see of the P cached tokens and of themselves, broadcastable to (B, H, T, P + T).
-            state: Extended by these tokens.
+            positions: Where they stand in the target, (T,), or (1,) for all: the hypotheses of a beam share a position.
+            mask: Which keys and values they see, broadcastable to (B, H, T, C).
+            state: The sources, and the keys and values of earlier tokens.
+            slots: Where in the state theirs are put, (B, T); None: nowhere, for C are those of the T tokens.
         """
-        x = self.decoder(self.tgt_embedding(tgt, positions), mask, state)
+        x = self.decoder(self.tgt_embedding(tgt, positions), mask, state, slots)
         return self.projection(x)

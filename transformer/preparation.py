@@ -10,6 +10,7 @@ from heed.transformer.batches import Batches
 from heed.transformer.config import TrainConfig
 from heed.transformer.corpus import Corpus, ParallelText, read_pairs, tokenize
 from heed.transformer.run import Run
+from heed.transformer.shortlist import ALWAYS, Shortlist, learn_shortlist
 from heed.transformer.subwords import train_tokenizer
 
 HELD_OUT = 1000  # pairs for validation where none are given, and
@@ -73,7 +74,12 @@ def new_run(path: Path, network: Mapping[str, object], config: TrainConfig) -> t
     model = from_table(ModelConfig, {**defaults(ModelConfig), **network, **sizes}, "the network asked for")
     corpus = _corpus(training, (src, tgt), config, config.src[0])
     _corpus(validation, (src, tgt), config, (config.valid_src or config.src)[0])
-    return Run.create(path, model, config, (src, tgt), validation), corpus
+    return Run.create(path, model, config, (src, tgt), validation, shortlist(corpus, src, tgt)), corpus
+
+
+def shortlist(corpus: Corpus, src: Tokenizer, tgt: Tokenizer) -> Shortlist | None:
+    """Which target tokens a source needs, learnt from the pairs; None where the vocabulary is so small already."""
+    return learn_shortlist(corpus, len(src), len(tgt), tgt.eos_id) if len(tgt) > 2 * ALWAYS else None
 
 
 def load_corpus(run: Run) -> Corpus:

@@ -16,6 +16,7 @@ from heed.transformer.checkpoint import Progress
 from heed.transformer.config import TrainConfig
 from heed.transformer.corpus import ParallelText, read_lines
 from heed.transformer.model import Transformer
+from heed.transformer.shortlist import Shortlist
 
 FORMAT = 1  # of the directory; a later one is refused
 AVERAGE = "average"  # the checkpoint that is the mean of the last ones
@@ -25,7 +26,8 @@ class Run:
     """A directory that holds a training run.
 
     Its files: config.toml (all that was asked), tokenizer.model (or tokenizer.src.model and tokenizer.tgt.model),
-    valid.src and valid.tgt (the pairs it is judged by), checkpoints/, log.jsonl and tensorboard/.
+    valid.src and valid.tgt (the pairs it is judged by), shortlist.safetensors (the words that each source word needs),
+    checkpoints/, log.jsonl and tensorboard/.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Run:
         train: TrainConfig,
         tokenizers: tuple[Tokenizer, Tokenizer],
         validation: ParallelText,
+        shortlist: Shortlist | None = None,
     ) -> "Run":
         """Make the directory of a new run.
 
@@ -64,6 +67,8 @@ class Run:
             write_tokenizers(aside, tokenizers)
             _write_lines(aside / "valid.src", validation.src)
             _write_lines(aside / "valid.tgt", validation.tgt)
+            if shortlist:
+                shortlist.save(aside)
             (aside / "checkpoints").mkdir()
         return cls(path, model, train, tokenizers)
 

@@ -1,0 +1,124 @@
+"""A graph loaded in ONNX Runtime, on the device that was asked for and on no other."""
+
+import contextlib
+import ctypes
+import io
+import re
+from pathlib import Path
+
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as native  # pyright: ignore[reportAttributeAccessIssue]
+
+from heed.models.errors import ModelError
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+# Products of float32 in TF32, CUDA's default, are no more precise than in float16; who wants that has float16.
+OPTIONS = {"cpu": {}, "cuda": {"use_tf32": "0"}}
+# What ONNX Runtime raises for a graph it cannot load; they share no base of their own.
+REFUSALS = (
+    native.Fail,
+    native.InvalidArgument,
+    native.InvalidGraph,
+    native.InvalidProtobuf,
+    native.NoSuchFile,
+    native.NotImplemented,
+    native.RuntimeException,
+)
+# Where the time goes, and what reads or writes keys and values: on another device than the rest these would be slower
+# than on a processor alone. What computes shapes, ONNX Runtime puts on the processor on purpose, also beside CUDA; its
+# own option session.disable_cpu_ep_fallback would refuse that too, and so every graph of ours.
+HEAVY = {"FusedMatMul", "LayerNormalization", "LogSoftmax", "MatMul", "MatMulIntegerToFloat", "ScatterND", "Softmax"}
+
+
+def open_session(path: Path, device: str, threads: int) -> onnxruntime.InferenceSession:
+    """Load a graph.
+
+    Args:
+        path: Its file.
+        device: "cpu" or "cuda".
+        threads: Processor threads.
+
+    Raises:
+        ModelError: The device cannot be used or does not run all of the graph, or ONNX Runtime refuses the graph.
+    """
+    provider = PROVIDERS[device]
+    if provider not in onnxruntime.get_available_providers():
+        raise ModelError(
+            f"device {device!r}: this onnxruntime has no {provider}; install 'onnxruntime-gpu[cuda,cudnn]' in its "
+            "place, or use --device cpu"
+        )
+    if device == "cuda":
+        _load_cuda()
+    try:
+        session = onnxruntime.InferenceSession(
+            path,
+            _options(threads),
+            providers=[(provider, OPTIONS[device])],
+            disabled_optimizers=["SkipLayerNormFusion"],  # on a CPU seven times slower than its two parts
+            enable_fallback=0,  # which says on stdout that it fails, and goes on with the CPU
+        )
+    except REFUSALS as error:
+        raise ModelError(f"{path}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from None
+    except RuntimeError as error:  # of a provider
+        raise _not_started(device, str(error)) from None
+    if provider not in session.get_providers():  # a library is missing; ONNX Runtime only logs that
+        raise _not_started(device, _missing_library())
+    _require_on(device, path, session)
+    return session
+
+
+def placement(session: onnxruntime.InferenceSession) -> dict[str, list[str]]:
+    """The operators of the nodes that each execution provider runs."""
+    found: dict[str, list[str]] = {}
+    for part in session.get_provider_graph_assignment_info():
+        found.setdefault(part.ep_name, []).extend(node.op_type for node in part.get_nodes())
+    return found
+
+
+def _options(threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors; they become exceptions
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not burn a core
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")  # for `placement`
+    return options
+
+
+def _load_cuda() -> None:
+    """Load the libraries of CUDA that pip installs, where the loader does not look, before ONNX Runtime needs them."""
+    onnxruntime.set_default_logger_severity(4)  # what is missing is said once, by the error
+    with contextlib.redirect_stdout(io.StringIO()):  # where it would say what is missing, too
+        onnxruntime.preload_dlls()
+
+
+def _missing_library() -> str:
+    """Why ONNX Runtime could not load the library that uses CUDA, in the loader's words."""
+    try:
+        ctypes.CDLL(str(Path(onnxruntime.__file__).parent / "capi" / "libonnxruntime_providers_cuda.so"))
+    except OSError as error:
+        return str(error)
+    return "ONNX Runtime does not say why"
+
+
+def _not_started(device: str, reason: str) -> ModelError:
+    # CUDA's own words, out of a page of C++.
+    found = re.search(r"CUDA failure \d+: [^;\n]*[^;\s]", reason)
+    return ModelError(
+        f"device {device!r}: {PROVIDERS[device]} could not be started ({found[0] if found else reason}); "
+        "install NVIDIA's driver and 'onnxruntime-gpu[cuda,cudnn]', or use --device cpu"
+    )
+
+
+def _require_on(device: str, path: Path, session: onnxruntime.InferenceSession) -> None:
+    """Refuse to run on the processor, unasked, what another device has no operators for: int8 products with CUDA."""
+    elsewhere = {
+        operator
+        for provider, operators in placement(session).items()
+        for operator in operators
+        if provider != PROVIDERS[device] and operator in HEAVY
+    }
+    if elsewhere:
+        raise ModelError(
+            f"device {device!r}: of {path}, {', '.join(sorted(elsewhere))} would run on the processor (int8 runs there "
+            "alone); export the model with --precision float16, or use --device cpu"
+        )
