@@ -24,8 +24,8 @@ from heed.models.files import refuse_existing
     type=click.Choice(["float32", "float16", "int8"]),
     default="float32",
     show_default=True,
-    help="Of matrix products. int8 is smaller and faster on a CPU, float16 on a GPU; the price in BLEU is measured with "
-    "a test set.",
+    help="Of matrix products. int8 is smaller and faster on a CPU, float16 on a GPU; the price in BLEU is measured "
+    "with a test set.",
 )
 @click.option("--test-src", multiple=True, type=options.TEXT_FILE, help="Test set to measure BLEU and chrF on.")
 @click.option("--test-tgt", multiple=True, type=options.TEXT_FILE, help="Its translation.")

@@ -17,8 +17,8 @@ COMMANDS = {
     "train": "Train a Transformer on pairs of text files.",
     "export": "Turn a training run into a verified ONNX bundle.",
     "translate": "Translate lines of text.",
-    "models": "List, describe and verify models.",
     "doctor": "Say what translates here, and what does not and why.",
+    "models": "List, describe and verify models.",
 }
 
 

@@ -50,7 +50,7 @@ class Bundle:
     def _wrong_references(self) -> list[str]:
         """ONNX Runtime would open whatever file a graph names, so only listed ones may be."""
         wrong = []
-        for graph in GRAPHS:
+        for graph in (name for name in self.manifest.files if name.endswith(".onnx")):
             try:
                 names = external_files((self.path / graph).read_bytes())
             except ValueError as error:

@@ -185,7 +185,7 @@ def test_the_top_candidates_are_the_best_in_order(float32: Exported) -> None:
 
 
 class RoundedLinear(nn.Module):
-    """What an int8 product means: rows of weights rounded to 63 levels; of inputs to 127, or to 255 if none is negative."""
+    """What an int8 product means: rows of weights rounded to 63 levels; inputs to 127, or 255 if none is negative."""
 
     def __init__(self, linear: nn.Linear, levels: int) -> None:
         super().__init__()

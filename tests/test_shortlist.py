@@ -150,7 +150,6 @@ def test_log_probabilities_are_those_of_the_whole_vocabulary_without_the_rest(tm
         state.read(src, src != 0)
     tgt = np.array([[2, 11, 12]] * 3)
     every = states[0].log_probs(tgt)
-    found: dict[tuple[int, int], float] = {}
     mask, slots = np.ones((3, 1, 1), dtype=bool), np.zeros((3, 1), dtype=np.int64)
     log_probs, ids = states[1].step(tgt[:, :1], 0, slots, mask, V)
     for row, source in enumerate(sources):

@@ -16,7 +16,6 @@ import itertools
 import json
 import math
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -198,8 +197,13 @@ def serve(translate: Translate) -> None:
         texts = translate(lines, request)
         seconds = time.perf_counter() - begin
         Path(request["output"]).write_text("".join(text + "\n" for text in texts), "utf-8")
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"seconds": seconds, "peak_mib": peak}), flush=True)
+        print(json.dumps({"seconds": seconds, "peak_mib": peak_mib()}), flush=True)
+
+
+def peak_mib() -> float:
+    """The most memory that this process has had; ru_maxrss would count that of the process which started it."""
+    status = Path("/proc/self/status").read_text("utf-8")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 class Side:
@@ -271,7 +275,7 @@ def compare(
     sides: dict[str, list[Side]], tokenizer: Tokenizer, texts: dict[str, Path], rounds: int, **common: Any
 ) -> dict[str, Any]:
     """The ratio of speeds in turns, and BLEU of both."""
-    cores, batches = available_cores(), (32, 64, 128)
+    cores, batches = available_cores(), (16, 32, 64, 128)
     print(f"\nbeam {common['beam']}, {'with a shortlist' if common['shortlist'] else 'over the whole vocabulary'}")
     splits = sorted({(cores, 1), (1, cores)})
     grids: dict[str, list[Settings]] = {
@@ -322,6 +326,7 @@ def measure(work: Path, texts: dict[str, Path], rounds: int) -> dict[str, float]
     tokenizer = Tokenizer.load(work / "heed" / "tokenizer.model")
     sides = {"heed": [Side("heed", work, "")], "peer": [Side("peer", work, isa) for isa in ISAS]}
     result: dict[str, float] = {}
+    chosen: dict[str, tuple[Side, Settings]] = {}
     for beam, shortlist in itertools.product((1, 4), (True, False)):
         found = compare(sides, tokenizer, texts, rounds, beam=beam, shortlist=shortlist)
         name = ("greedy" if beam == 1 else "beam4") + ("" if shortlist else "_whole")

@@ -1,0 +1,127 @@
+"""`heed doctor`."""
+
+import importlib.metadata
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import click
+
+from heed.models.errors import ModelError
+from heed.models.processors import available_cores, processor
+
+DEVICES = ("cpu", "cuda")
+
+
+@click.command(epilog="Example: heed doctor --json")
+@click.option("-m", "--model", help="A model's directory or name.  [default: en-de, which heed brings]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(model: str | None, as_json: bool) -> None:
+    """Say what translates here, and what does not and why.
+
+    Checks the files of a model and takes a step with it on each device. Exits with 0 when the model translates on the
+    CPU.
+    """
+    from heed.models import catalog
+
+    path = catalog.find(model)
+    report: dict[str, Any] = {"versions": _versions(), "processor": _processor(), "providers": _providers()}
+    try:
+        report["model"] = _model(path)
+        report["devices"] = {device: _device(path, device) for device in DEVICES}
+        error = report["devices"]["cpu"].get("error")
+    except ModelError as damage:
+        error = str(damage)
+    click.echo(json.dumps(report | {"error": error}, ensure_ascii=False) if as_json else _text(report))
+    if error:
+        raise ModelError(error)
+
+
+def _versions() -> dict[str, str | None]:
+    """Of what translates, and of torch, which only training needs."""
+    import onnxruntime
+
+    return {
+        "heed": importlib.metadata.version("heed"),
+        "python": platform.python_version(),
+        "onnxruntime": onnxruntime.__version__,  # a distribution of several names
+        "numpy": importlib.metadata.version("numpy"),
+        "sentencepiece": importlib.metadata.version("sentencepiece"),
+        "torch": next((found.version for found in importlib.metadata.distributions(name="torch")), None),
+    }
+
+
+def _processor() -> dict[str, Any]:
+    name, instructions = processor()
+    return {"name": name, "cores": available_cores(), "instructions": instructions}
+
+
+def _providers() -> list[str]:
+    """What this onnxruntime was built with; whether they start is another question."""
+    import onnxruntime
+
+    return onnxruntime.get_available_providers()
+
+
+def _model(path: Path) -> dict[str, Any]:
+    """What a model is; its files are checked."""
+    from heed.models.bundle import Bundle
+
+    manifest = Bundle(path).manifest
+    size = sum(record.size for record in manifest.files.values())
+    return {"name": manifest.name, "path": str(path), "precision": manifest.precision, "size": size}
+
+
+def _device(path: Path, device: str) -> dict[str, Any]:
+    """How many nodes of each graph each execution provider runs when a device takes a step; or why it does not."""
+    from heed.models import manifest as manifests
+    from heed.models.onnx_network import OnnxNetwork
+    from heed.models.search import DecodeConfig
+    from heed.models.session import REFUSALS, placement
+    from heed.models.tokenizer import load_tokenizers
+    from heed.models.translator import Translator
+
+    manifest = manifests.read(path)
+    try:
+        shortlist = "shortlist.onnx" in manifest.files
+        network = OnnxNetwork(path, manifest.network, device=device, threads=1, shortlist=shortlist)
+        Translator(network, *load_tokenizers(path)).translate(["."], DecodeConfig(max_length=1))
+    except ModelError as error:
+        return {"error": str(error)}
+    except REFUSALS as error:  # a device may load a graph and then lack memory for it
+        return {"error": f"device {device!r}: a step fails: {str(error).splitlines()[0]}"}
+    graphs = {"encoder": network.encoder, "decoder": network.decoder, "shortlist": network.shortlist}
+    return {
+        "nodes": {
+            name: {provider: len(operators) for provider, operators in placement(session).items()}
+            for name, session in graphs.items()
+            if session is not None
+        }
+    }
+
+
+def _text(report: dict[str, Any]) -> str:
+    versions, processor, model = report["versions"], report["processor"], report.get("model")
+    torch = versions["torch"]
+    lines = {
+        "heed": versions["heed"],
+        "with": ", ".join(f"{name} {versions[name]}" for name in ("python", "onnxruntime", "numpy", "sentencepiece")),
+        "training": f"torch {torch}" if torch else "not installed; pip install '.[train]' where heed's source is",
+        "processor": ", ".join([processor["name"], f"{processor['cores']} cores", *processor["instructions"]]),
+    }
+    lines["providers"] = ", ".join(report["providers"])
+    if model:
+        lines["model"] = f"{model['name']}, {model['precision']}, {model['size']:,} bytes, complete, {model['path']}"
+    for device, found in report.get("devices", {}).items():
+        lines[device] = f"no: {found['error']}" if "error" in found else _nodes(found["nodes"])
+    return "\n".join(f"{name:<11}{line}" for name, line in lines.items())
+
+
+def _nodes(graphs: dict[str, dict[str, int]]) -> str:
+    """Which provider runs how many nodes of which graph."""
+    parts = (
+        f"{graph}: " + " and ".join(f"{n} nodes on {provider}" for provider, n in providers.items())
+        for graph, providers in graphs.items()
+    )
+    return "translates; " + ", ".join(parts)
