@@ -11,7 +11,7 @@ import numpy.typing as npt
 from heed.models.errors import ModelError
 
 LEAVING = 0.25  # share of a batch that is done when the rest goes on in fewer rows
-SLOTS = 8  # places for keys and values, of which every row gets so many more when one runs out
+SLOTS = 16  # places for keys and values, of which every row gets so many more when one runs out
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]

@@ -79,6 +79,7 @@ def _options(threads: int) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors; they become exceptions
+    options.enable_mem_pattern = False  # a plan kept for every shape of input: memory that grows with the stream
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not burn a core
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")  # for `placement`
     return options
