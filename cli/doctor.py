@@ -75,22 +75,19 @@ def _model(path: Path) -> dict[str, Any]:
 
 def _device(path: Path, device: str) -> dict[str, Any]:
     """How many nodes of each graph each execution provider runs when a device takes a step; or why it does not."""
-    from heed.models import manifest as manifests
+    from heed.models.bundle import Bundle
     from heed.models.onnx_network import OnnxNetwork
     from heed.models.search import DecodeConfig
-    from heed.models.session import REFUSALS, placement
+    from heed.models.session import placement
     from heed.models.tokenizer import load_tokenizers
     from heed.models.translator import Translator
 
-    manifest = manifests.read(path)
     try:
-        shortlist = "shortlist.onnx" in manifest.files
-        network = OnnxNetwork(path, manifest.network, device=device, threads=1, shortlist=shortlist)
+        bundle = Bundle(path)
+        network = OnnxNetwork(path, bundle.manifest.network, device=device, threads=1, shortlist=bundle.has_shortlist)
         Translator(network, *load_tokenizers(path)).translate(["."], DecodeConfig(max_length=1))
     except ModelError as error:
         return {"error": str(error)}
-    except REFUSALS as error:  # a device may load a graph and then lack memory for it
-        return {"error": f"device {device!r}: a step fails: {str(error).splitlines()[0]}"}
     graphs = {"encoder": network.encoder, "decoder": network.decoder, "shortlist": network.shortlist}
     return {
         "nodes": {

@@ -115,7 +115,9 @@ def run() -> None:
     try:
         main()
     except SystemExit as end:
+        if isinstance(end.code, str):  # something to say, which Python does
+            raise
         for stream in (sys.stdout, sys.stderr):
             if stream:  # None, where the caller closed it
                 stream.flush()
-        os._exit(end.code if isinstance(end.code, int) else 0)
+        os._exit(end.code or 0)

@@ -39,7 +39,7 @@ from heed.models.files import grown_file, refuse_existing
 )
 @click.option(
     "--length-penalty",
-    type=click.FloatRange(min=0),
+    type=click.FloatRange(min=0, max=10),
     help="α of the paper; more favours longer translations.  [default: the model's, 0.6]",
 )
 @click.option(

@@ -67,13 +67,14 @@ def export(
         exported = OnnxNetwork(aside, run.model, device="cpu", threads=available_cores())
         compared = parity.compare(network, exported, tokenizers, run.validation)
         parity.require(compared, precision)
+        sides: dict[str, Network] = {"before": TorchNetwork(network), "after": exported}
+        if shortlist:
+            narrowed = OnnxNetwork(aside, run.model, device="cpu", threads=available_cores(), shortlist=True)
+            parity.require_shortlist(exported, narrowed, tokenizers, run.validation)
+            sides |= {"after": narrowed, "whole": exported}
         measured: Quality | None = None
         if test is not None:
             name, text = test
-            sides: dict[str, Network] = {"before": TorchNetwork(network), "after": exported}
-            if shortlist:
-                narrowed = OnnxNetwork(aside, run.model, device="cpu", threads=available_cores(), shortlist=True)
-                sides |= {"after": narrowed, "whole": exported}
             measured = quality.measure(name, text, tokenizers, sides, DecodeConfig())
         write_tokenizers(aside, tokenizers)
         manifest = Manifest(

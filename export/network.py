@@ -10,8 +10,8 @@ The encoder's graph computes what `Transformer.start` does, the decoder's what `
              keys.L, values.L: the same with those of tgt in their slots
 
 T is a target's length where it is given whole, and the width of the beam where it is searched for. ScatterND writes in
-place when an output is bound to its input's memory, so no key or value is ever copied. With a shortlist there are
-two graphs more, one that finds the vocabulary of a batch, and a decoder that predicts over it alone:
+place when an output is bound to its input's memory, so from step to step no key or value is copied. With a shortlist
+there are two graphs more, one that finds the vocabulary of a batch, and a decoder that predicts over it alone:
 
     shortlist: src, src_mask (B, S)
           -> shortlist_ids (V'), shortlist_mask (B, 1, V'), shortlist_columns, shortlist_scales

@@ -49,6 +49,34 @@ def compare(
     )
 
 
+def require_shortlist(
+    whole: OnnxNetwork, narrowed: OnnxNetwork, tokenizers: tuple[Tokenizer, Tokenizer], text: ParallelText
+) -> None:
+    """Refuse a shortlist's graphs unless they predict what the whole vocabulary's do, among fewer tokens.
+
+    Raises:
+        ModelError: With the figure that is off.
+    """
+    (src_tokenizer, tgt_tokenizer) = tokenizers
+    pairs = tokenize(ParallelText(text.src[:BATCH_SIZE], text.tgt[:BATCH_SIZE]), *tokenizers, max_length=512)
+    indices = np.arange(len(pairs))
+    src = pairs.src.padded(indices, src_tokenizer.pad_id, last=src_tokenizer.eos_id)
+    tgt = pairs.tgt.padded(indices, tgt_tokenizer.pad_id, first=tgt_tokenizer.bos_id)
+    states = whole.state(), narrowed.state()
+    for state in states:
+        state.read(src, src != src_tokenizer.pad_id)
+    every, found = (state.log_probs(tgt) for state in states)
+    possible = np.isfinite(found)
+    among = np.where(possible, every[:, :, states[1].vocabulary], -np.inf)
+    expected = among - np.logaddexp.reduce(among, axis=2, keepdims=True)
+    difference = float(np.abs(found - expected)[possible].max())
+    if not difference <= LOG_PROB_LIMIT:
+        raise ModelError(
+            f"the export is refused: over the shortlist a log-probability differs by {difference:.2g}, more than "
+            f"{LOG_PROB_LIMIT:g}; this is a bug in heed: report it"
+        )
+
+
 def require(parity: Parity, precision: str) -> None:
     """Refuse an export that is not the network it came from.
 

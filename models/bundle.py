@@ -9,6 +9,7 @@ from heed.models.files import sha256
 from heed.models.manifest import FileRecord, Manifest
 
 GRAPHS = ("encoder.onnx", "decoder.onnx")
+SHORTLIST = ("shortlist.onnx", "shortlist_decoder.onnx")  # a bundle has both of these, or neither
 
 
 class Bundle:
@@ -44,8 +45,14 @@ class Bundle:
                 wrong.append(f"{name} has {file.stat().st_size} bytes and should have {record.size}")
             elif sha256(file) != record.sha256:
                 wrong.append(f"{name} differs from what was exported (SHA-256)")
-        missing = [name for name in (*GRAPHS, *tokenizer_files(self.path)) if name not in self.manifest.files]
+        required = (*GRAPHS, *tokenizer_files(self.path), *(SHORTLIST if self.has_shortlist else ()))
+        missing = [name for name in required if name not in self.manifest.files]
         return wrong + [f"{name} is not in the manifest" for name in missing]
+
+    @property
+    def has_shortlist(self) -> bool:
+        """Whether it can decode over the tokens alone that a batch's sources are likely to need."""
+        return any(name in self.manifest.files for name in SHORTLIST)
 
     def _wrong_references(self) -> list[str]:
         """ONNX Runtime would open whatever file a graph names, so only listed ones may be."""

@@ -12,7 +12,7 @@ from heed.models.cache import Cache
 from heed.models.config import ModelConfig
 from heed.models.errors import ModelError
 from heed.models.search import BoolArray, FloatArray, IntArray
-from heed.models.session import open_session
+from heed.models.session import open_session, run
 
 ENCODED = 32  # sources encoded at a time: more leave the processor's own memory
 
@@ -43,7 +43,7 @@ class OnnxState:
             binding = self._network.encoder.io_binding()
             _bind_arrays(binding, {"src": src[rows], "src_mask": src_mask[rows], "rows": rows})
             _bind_in_place(binding, self._memory)
-            self._network.encoder.run_with_iobinding(binding)
+            run(self._network.encoder, binding)
         if self._network.shortlist:
             sources = {"src": src, "src_mask": src_mask}
             self._shortlist = _outputs(self._network.shortlist, sources, self._network.device)
@@ -56,8 +56,15 @@ class OnnxState:
         log_probs, ids = self._run(arrays, top, ["top_log_probs", "top_ids"])
         return log_probs, ids
 
+    @property
+    def vocabulary(self) -> IntArray:
+        """The token ids that it predicts, (V,) or (V',)."""
+        ids = self._shortlist.get("shortlist_ids")
+        found: IntArray = np.arange(self._network.config.tgt_vocab_size) if ids is None else ids.numpy()
+        return found
+
     def log_probs(self, tgt: IntArray) -> FloatArray:
-        """Log-probabilities of every token after each position of whole targets, (B, T): (B, T, V)."""
+        """Log-probabilities after each position of whole targets, (B, T), the first thing after `read`: (B, T, V)."""
         B, T = tgt.shape
         self._binding = None
         positions = np.arange(T)
@@ -84,7 +91,7 @@ class OnnxState:
         _bind_arrays(self._binding, {**arrays, "top": np.array([top], dtype=np.int64)})
         for name in outputs:
             self._binding.bind_output(name, "cpu")
-        self._network.decoder.run_with_iobinding(self._binding)
+        run(self._network.decoder, self._binding)
         return [value.numpy() for value in self._binding.get_outputs()[-len(outputs) :]]
 
     def _bind(self) -> onnxruntime.IOBinding:
@@ -103,7 +110,7 @@ def _outputs(session: onnxruntime.InferenceSession, arrays: dict[str, Any], devi
     _bind_arrays(binding, arrays)
     for name in names:
         binding.bind_output(name, device)
-    session.run_with_iobinding(binding)
+    run(session, binding)
     return dict(zip(names, binding.get_outputs(), strict=True))
 
 

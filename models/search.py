@@ -1,7 +1,6 @@
 """Beam search over any network that predicts the next token; with one beam it is greedy search."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -22,7 +21,7 @@ class State(Protocol):
     """Room to decode a batch of sources at a time, one in each of B rows.
 
     The keys and values of a row's tokens stand in C slots, in any order: what a token sees is said by a mask, and a
-    slot that no hypothesis sees any more is used again. So no key or value ever moves.
+    slot that no hypothesis sees any more is used again. So from step to step no key or value moves.
     """
 
     def read(self, src: IntArray, src_mask: BoolArray) -> None:
@@ -76,8 +75,8 @@ class DecodeConfig:
         wrong = []
         if self.beam_size < 1:
             wrong.append(f"beam_size must be at least 1, not {self.beam_size!r}")
-        if not 0 <= self.length_penalty < math.inf:
-            wrong.append(f"length_penalty must be a number of at least 0, not {self.length_penalty!r}")
+        if not 0 <= self.length_penalty <= 10:
+            wrong.append(f"length_penalty must be a number from 0 to 10, not {self.length_penalty!r}")
         if self.max_length is not None and self.max_length < 1:
             wrong.append(f"max_length must be at least 1, not {self.max_length!r}")
         if wrong:
@@ -216,9 +215,12 @@ class Beams:
         """The best ended hypotheses of a sentence, best first."""
         score, log_prob = self._ended.score[row], self._ended.log_prob[row]
         step, beam = self._ended.step[row], self._ended.beam[row]
+        best = np.flatnonzero(np.isfinite(score))[: self._n_best]
+        if not len(best):
+            raise ModelError("the network computed no numbers (NaN): its weights are damaged, or too large for float16")
         return [
             Hypothesis(self._trace(row, step[place], beam[place]), float(log_prob[place]), float(score[place]))
-            for place in np.flatnonzero(np.isfinite(score))[: self._n_best]
+            for place in best
         ]
 
     def _trace(self, row: int, step: int, beam: int) -> list[int]:

@@ -59,12 +59,27 @@ def open_session(path: Path, device: str, threads: int) -> onnxruntime.Inference
         )
     except REFUSALS as error:
         raise ModelError(f"{path}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from None
-    except RuntimeError as error:  # of a provider
+    except RuntimeError as error:  # of a provider that needs a driver
+        if device == "cpu":
+            raise
         raise _not_started(device, str(error)) from None
     if provider not in session.get_providers():  # a library is missing; ONNX Runtime only logs that
         raise _not_started(device, _missing_library())
     _require_on(device, path, session)
     return session
+
+
+def run(session: onnxruntime.InferenceSession, binding: onnxruntime.IOBinding) -> None:
+    """Run a graph on what is bound.
+
+    Raises:
+        ModelError: It fails, for want of memory above all.
+    """
+    try:
+        session.run_with_iobinding(binding)
+    except (RuntimeError, *REFUSALS) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"ONNX Runtime fails: {reason}; if memory is short, use a smaller --batch-size") from None
 
 
 def placement(session: onnxruntime.InferenceSession) -> dict[str, list[str]]:

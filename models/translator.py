@@ -27,7 +27,7 @@ class Translation:
 
     text: str
     tokens: list[int]  # the target's token ids, without special ones
-    log_prob: float  # of the tokens and their end, in nats
+    log_prob: float  # of the tokens and their end, in nats; with a shortlist, among the tokens of the line's
     score: float  # log_prob over the length penalty; what the search ranks by
 
 
@@ -73,6 +73,7 @@ class Translator:
             device: "cpu" or "cuda".
             threads: Processor threads; None: as many as the cores that this process may use.
             shortlist: Decode each line over the tokens that its words are likely to need, where the bundle knows them.
+                Log-probabilities are those among these tokens then; to compare them between lines, go without.
 
         Raises:
             ModelError: The bundle is damaged or of a later format, or the device cannot be used.
@@ -87,7 +88,7 @@ class Translator:
             raise ModelError(f"{path}: damaged: its tokenizer is of another network than its manifest; get it again")
         # Threads that each decode a batch of their own outdo threads that share the operators of one.
         workers = threads or available_cores() if device == "cpu" else 1
-        shortlist = shortlist and "shortlist.onnx" in bundle.manifest.files
+        shortlist = shortlist and bundle.has_shortlist
         network = OnnxNetwork(path, config, device=device, threads=1, shortlist=shortlist)
         return cls(network, src, tgt, bundle.manifest.decode, workers=workers)
 

@@ -83,7 +83,7 @@ def test_the_probabilities_are_those_of_ibm_model_1(pairs: list[tuple[list[int],
 
 def test_a_shortlist_has_the_likeliest_translations_and_the_most_frequent_tokens() -> None:
     text, words = dictionary_corpus(300)
-    found = learn_shortlist(text, V, V, EOS, n_likely=2, n_always=2)
+    found = learn_shortlist(text, V, V, EOS, joint=False, n_likely=2, n_always=2)
     assert found.always.tolist() == [EOS, 9]
     assert found.likely.shape == (V, 2)
     for word in range(V):
@@ -91,16 +91,24 @@ def test_a_shortlist_has_the_likeliest_translations_and_the_most_frequent_tokens
 
 
 def test_of_more_text_than_the_limit_every_source_token_is_still_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    text, words = dictionary_corpus(400)
-    monkeypatch.setattr(module, "LIMIT", 6000)  # of 400 · 5 · 6
-    src, _, _ = translation_probabilities(text, V)
-    assert set(src.tolist()) == set(words)
+    """One that only the last pair has, too."""
+    pairs = [([10, 11, 12], [20, 21, 22])] * 400 + [([13], [23])]
+    monkeypatch.setattr(module, "LIMIT", 300)  # of 400 · 9 + 1
+    src, tgt, _ = translation_probabilities(corpus(pairs), V)
+    assert (13, 23) in zip(src.tolist(), tgt.tolist(), strict=True)
+
+
+def test_with_one_vocabulary_every_token_can_be_copied() -> None:
+    text, words = dictionary_corpus(300)
+    found = learn_shortlist(text, V, V, EOS, joint=True, n_likely=3, n_always=2)
+    assert all(token in found.likely[token] for token in range(V))
+    assert all(translation in found.likely[word] for word, translation in words.items())
 
 
 def test_a_run_keeps_its_shortlist(tmp_path: Path) -> None:
     assert Shortlist.load(tmp_path) is None
     text, _ = dictionary_corpus(30)
-    written = learn_shortlist(text, V, V, EOS, n_likely=4, n_always=5)
+    written = learn_shortlist(text, V, V, EOS, joint=True, n_likely=4, n_always=5)
     written.save(tmp_path)
     found = Shortlist.load(tmp_path)
     assert found is not None

@@ -79,7 +79,9 @@ def new_run(path: Path, network: Mapping[str, object], config: TrainConfig) -> t
 
 def shortlist(corpus: Corpus, src: Tokenizer, tgt: Tokenizer) -> Shortlist | None:
     """Which target tokens a source needs, learnt from the pairs; None where the vocabulary is so small already."""
-    return learn_shortlist(corpus, len(src), len(tgt), tgt.eos_id) if len(tgt) > 2 * ALWAYS else None
+    if len(tgt) <= 2 * ALWAYS:
+        return None
+    return learn_shortlist(corpus, len(src), len(tgt), tgt.eos_id, joint=src.model == tgt.model)
 
 
 def load_corpus(run: Run) -> Corpus:

@@ -19,9 +19,9 @@ FILE_NAME = "shortlist.safetensors"
 LIKELY = 40  # translations kept of a source token
 ALWAYS = 1000  # most frequent target tokens, in every sentence's shortlist
 ROUNDS = 5  # of expectation and maximization; the likeliest translations hardly change after
-# Words in both sentences of a pair, multiplied: what the memory, 24 bytes each, and the time of a round grow with.
-LIMIT = 40_000_000
-ENOUGH = 30  # pairs with a source token, where the text is larger than that
+# Tokens of both sentences of a pair, multiplied: the memory, some 60 bytes each, and the time of a round grow with it.
+LIMIT = 20_000_000
+ENOUGH = (1, 3, 10, 30)  # pairs with each source token to look for, in this order, where the text is larger than that
 
 Ids = npt.NDArray[np.int32]
 
@@ -45,7 +45,14 @@ class Shortlist:
 
 
 def learn_shortlist(
-    corpus: Corpus, src_size: int, tgt_size: int, eos_id: int, *, n_likely: int = LIKELY, n_always: int = ALWAYS
+    corpus: Corpus,
+    src_size: int,
+    tgt_size: int,
+    eos_id: int,
+    *,
+    joint: bool,
+    n_likely: int = LIKELY,
+    n_always: int = ALWAYS,
 ) -> Shortlist:
     """Learn it from training pairs.
 
@@ -54,6 +61,7 @@ def learn_shortlist(
         src_size: Tokens of the source vocabulary, V_src.
         tgt_size: Of the target's.
         eos_id: The target's end token, which any sentence needs.
+        joint: Whether source and target share one vocabulary: a token can then always be copied.
         n_likely: L, at most.
         n_always: F, at most.
     """
@@ -67,6 +75,9 @@ def learn_shortlist(
     rank = np.arange(len(src)) - np.searchsorted(src, src)  # of each translation among those of its source token
     kept = rank < n_likely
     likely[src[kept], rank[kept]] = tgt[kept]
+    if joint:
+        copied = np.arange(src_size, dtype=np.int32)
+        likely[:, -1] = np.where((likely == copied[:, None]).any(axis=1), likely[:, -1], copied)
     return Shortlist(likely, always)
 
 
@@ -100,15 +111,18 @@ def _meetings(corpus: Corpus, tgt_size: int) -> tuple[IntArray, npt.NDArray[np.i
 
 
 def _telling_pairs(corpus: Corpus) -> Iterator[int]:
-    """All pairs; of more text than `LIMIT`, those with a source token that few pairs before had."""
+    """All pairs; of more text than `LIMIT`, those with a source token that too few had so far: first none, then few."""
     sizes = corpus.src.lengths * corpus.tgt.lengths
     if sizes.sum() <= LIMIT:
         yield from range(len(corpus))
         return
     seen, size = np.zeros(int(corpus.src.ids.max()) + 1, dtype=np.int64), 0
-    for i in range(len(corpus)):
-        src = corpus.src[i]
-        if seen[src].min() < ENOUGH and size + sizes[i] <= LIMIT:
-            seen[src] += 1
-            size += sizes[i]
-            yield i
+    taken = np.zeros(len(corpus), dtype=bool)
+    for enough in ENOUGH:
+        for i in np.flatnonzero(~taken).tolist():
+            src = corpus.src[i]
+            if seen[src].min() < enough and size + sizes[i] <= LIMIT:
+                seen[src] += 1
+                size += sizes[i]
+                taken[i] = True
+                yield i
