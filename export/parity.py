@@ -68,8 +68,8 @@ def require_shortlist(
     every, found = (state.log_probs(tgt) for state in states)
     possible = np.isfinite(found)
     among = np.where(possible, every[:, :, states[1].vocabulary], -np.inf)
-    expected = among - np.logaddexp.reduce(among, axis=2, keepdims=True)
-    difference = float(np.abs(found - expected)[possible].max())
+    total = np.broadcast_to(np.logaddexp.reduce(among, axis=2, keepdims=True), among.shape)
+    difference = float(np.abs(found[possible] - (among[possible] - total[possible])).max())
     if not difference <= LOG_PROB_LIMIT:
         raise ModelError(
             f"the export is refused: over the shortlist a log-probability differs by {difference:.2g}, more than "

@@ -298,11 +298,23 @@ def test_a_graph_that_reads_another_file_is_refused(
 ) -> None:
     """ONNX Runtime is never asked: whoever made the graph also wrote its hash into the manifest."""
     monkeypatch.setattr("onnxruntime.InferenceSession", None)
+    if graph == "shortlist.onnx":
+        shutil.copy(copy / "decoder.onnx", copy / "shortlist_decoder.onnx")
     (copy / graph).write_bytes(hide(location).SerializeToString())
     manifests.write(copy, dataclasses.replace(manifests.read(copy), files=record_files(copy)))
     with pytest.raises(ModelError) as caught:
         Translator.load(copy)
     assert f"{graph} reads {location!r}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("there", "missing"),
+    [("shortlist.onnx", "shortlist_decoder.onnx"), ("shortlist_decoder.onnx", "shortlist.onnx")],
+)
+def test_half_a_shortlist_is_refused(copy: Path, there: str, missing: str) -> None:
+    shutil.copy(copy / "decoder.onnx", copy / there)
+    manifests.write(copy, dataclasses.replace(manifests.read(copy), files=record_files(copy)))
+    assert f"{missing} is not in the manifest" in complaint(copy)
 
 
 @EVERYWHERE

@@ -131,6 +131,13 @@ def test_the_search_finds_what_it_finds_with_pytorch(float32: Exported, beam_siz
     assert len({tuple(hypotheses[0].tokens) for hypotheses in found}) > 2  # else the test would show little
 
 
+def test_a_beam_may_be_wider_than_the_vocabulary(float32: Exported) -> None:
+    source, config = [*draw_sources(float32.torch, [4])[0], 3], DecodeConfig(beam_size=25, max_length=3)
+    (found,) = search(float32.onnx.state(), [source], config, SPECIAL, n_best=25)
+    (expected,) = search(TorchNetwork(float32.torch).state(), [source], config, SPECIAL, n_best=25)
+    assert [h.tokens for h in found] == [h.tokens for h in expected]
+
+
 def test_the_beam_sees_more_than_the_greedy_search(float32: Exported) -> None:
     """Otherwise equal beams would only say that both are greedy."""
     sources = draw_sources(float32.torch, [4, 1, 8, 3, 12, 5])

@@ -306,3 +306,15 @@ def test_pytorch_decodes_a_batch_as_one_by_one(network: Transformer, beam_size: 
         (alone,) = search(TorchNetwork(network).state(), [source], config, SPECIAL)
         assert [h.tokens for h in hypotheses] == [h.tokens for h in alone]
         assert [h.log_prob for h in hypotheses] == pytest.approx([h.log_prob for h in alone], rel=1e-5)
+
+
+def test_a_network_that_computes_no_numbers_is_told() -> None:
+    class Broken(FakeState):
+        def step(
+            self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray, top: int
+        ) -> tuple[FloatArray, IntArray]:
+            log_probs, ids = super().step(tokens, position, slots, mask, top)
+            return np.full_like(log_probs, np.nan), ids
+
+    with pytest.raises(ModelError, match="no numbers"):
+        search(Broken(Language(seed=1, vocab_size=6)), [[5, 3]], DecodeConfig(beam_size=1, max_length=2), SPECIAL)
