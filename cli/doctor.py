@@ -3,13 +3,15 @@
 import importlib.metadata
 import json
 import platform
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from heed.models.errors import ModelError
 from heed.models.processors import available_cores, processor
+
+if TYPE_CHECKING:
+    from heed.models.bundle import Bundle
 
 DEVICES = ("cpu", "cuda")
 
@@ -24,12 +26,14 @@ def command(model: str | None, as_json: bool) -> None:
     CPU.
     """
     from heed.models import catalog
+    from heed.models.bundle import Bundle
 
     path = catalog.find(model)
     report: dict[str, Any] = {"versions": _versions(), "processor": _processor(), "providers": _providers()}
     try:
-        report["model"] = _model(path)
-        report["devices"] = {device: _device(path, device) for device in DEVICES}
+        bundle = Bundle(path)
+        report["model"] = _model(bundle)
+        report["devices"] = {device: _device(bundle, device) for device in DEVICES}
         error = report["devices"]["cpu"].get("error")
     except ModelError as damage:
         error = str(damage)
@@ -64,27 +68,24 @@ def _providers() -> list[str]:
     return onnxruntime.get_available_providers()
 
 
-def _model(path: Path) -> dict[str, Any]:
-    """What a model is; its files are checked."""
-    from heed.models.bundle import Bundle
-
-    manifest = Bundle(path).manifest
+def _model(bundle: "Bundle") -> dict[str, Any]:
+    """What a model is."""
+    manifest = bundle.manifest
     size = sum(record.size for record in manifest.files.values())
-    return {"name": manifest.name, "path": str(path), "precision": manifest.precision, "size": size}
+    return {"name": manifest.name, "path": str(bundle.path), "precision": manifest.precision, "size": size}
 
 
-def _device(path: Path, device: str) -> dict[str, Any]:
+def _device(bundle: "Bundle", device: str) -> dict[str, Any]:
     """How many nodes of each graph each execution provider runs when a device takes a step; or why it does not."""
-    from heed.models.bundle import Bundle
     from heed.models.onnx_network import OnnxNetwork
     from heed.models.search import DecodeConfig
     from heed.models.session import placement
     from heed.models.tokenizer import load_tokenizers
     from heed.models.translator import Translator
 
+    path, config = bundle.path, bundle.manifest.network
     try:
-        bundle = Bundle(path)
-        network = OnnxNetwork(path, bundle.manifest.network, device=device, threads=1, shortlist=bundle.has_shortlist)
+        network = OnnxNetwork(path, config, device=device, threads=1, shortlist=bundle.has_shortlist)
         Translator(network, *load_tokenizers(path)).translate(["."], DecodeConfig(max_length=1))
     except ModelError as error:
         return {"error": str(error)}

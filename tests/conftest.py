@@ -3,7 +3,7 @@
 import random
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,9 @@ import torch
 from click.testing import CliRunner, Result
 
 from heed.cli.main import main
+from heed.models.config import ModelConfig
 from heed.models.tokenizer import Tokenizer
+from heed.transformer.model import Transformer
 from heed.transformer.subwords import train_tokenizer
 
 
@@ -44,6 +46,25 @@ def digits(digit_lines: Callable[[int, int], list[str]]) -> Tokenizer:
     """A tokenizer for which each digit with the space before it is one token."""
     # 4 special pieces, the space, 10 digits, and 10 digits with a space.
     return train_tokenizer(digit_lines(500, 0), vocab_size=25, name="digits")
+
+
+@pytest.fixture(scope="session")
+def draw_network() -> Callable[[Mapping[str, object]], Transformer]:
+    """Makes a small network, given the rest of its sizes, in which every parameter counts."""
+
+    def draw(sizes: Mapping[str, object]) -> Transformer:
+        torch.manual_seed(7)
+        config = ModelConfig(n_layers=2, d_model=16, d_ff=24, n_heads=2, **sizes)  # type: ignore[arg-type]
+        network = Transformer(config).eval()
+        with torch.no_grad():
+            for name, parameter in network.named_parameters():  # fresh biases are 0, and fresh norms scale by 1
+                if parameter.dim() == 1:
+                    parameter.add_(torch.randn_like(parameter) * 0.3)
+                elif "cross_attention" in name:
+                    parameter.mul_(4)  # so that outputs depend on the source
+        return network
+
+    return draw
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import copy
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,6 @@ from heed.export.parity import LOG_PROB_LIMIT, LOSS_LIMIT, require
 from heed.export.quantization import quantize_rows
 from heed.models import manifest as manifests
 from heed.models.bundle import Bundle
-from heed.models.config import ModelConfig
 from heed.models.errors import ModelError
 from heed.models.manifest import Parity
 from heed.models.onnx_network import OnnxNetwork
@@ -52,29 +51,24 @@ class Exported:
     directory: Path
 
 
-def make(directory: Path, sizes: dict[str, object], precision: str) -> Exported:
-    torch.manual_seed(7)
-    config = ModelConfig(n_layers=2, d_model=16, d_ff=24, n_heads=2, **sizes)  # type: ignore[arg-type]
-    network = Transformer(config).eval()
+Draw = Callable[[Mapping[str, object]], Transformer]
+
+
+def write(network: Transformer, directory: Path, precision: str) -> Exported:
     with torch.no_grad():
-        for name, parameter in network.named_parameters():  # fresh biases are 0, and fresh norms scale by 1
-            if parameter.dim() == 1:
-                parameter.add_(torch.randn_like(parameter) * 0.3)
-            elif "cross_attention" in name:
-                parameter.mul_(4)  # so that outputs depend on the source
-        network.projection.weight[SPECIAL.eos_id] *= 0.5  # and do not end at once
+        network.projection.weight[SPECIAL.eos_id] *= 0.5  # outputs do not end at once
     write_graphs(network, precision, directory)
-    return Exported(network, OnnxNetwork(directory, config, device="cpu", threads=1), directory)
+    return Exported(network, OnnxNetwork(directory, network.config, device="cpu", threads=1), directory)
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
-def float32(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return make(tmp_path_factory.mktemp("float32"), NETWORKS[request.param], "float32")
+def float32(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, draw_network: Draw) -> Exported:
+    return write(draw_network(NETWORKS[request.param]), tmp_path_factory.mktemp("float32"), "float32")
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
-def int8(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return make(tmp_path_factory.mktemp("int8"), NETWORKS[request.param], "int8")
+def int8(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, draw_network: Draw) -> Exported:
+    return write(draw_network(NETWORKS[request.param]), tmp_path_factory.mktemp("int8"), "int8")
 
 
 def draw_sources(network: Transformer, lengths: list[int]) -> list[list[int]]:

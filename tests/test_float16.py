@@ -1,7 +1,7 @@
 """float16, as far as a CPU can show it: its kernels there are those of float32 with roundings between."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,6 @@ from click.testing import Result
 
 from heed.export.exporter import write_graphs
 from heed.export.parity import LOSS_LIMIT
-from heed.models.config import ModelConfig
 from heed.models.onnx_network import OnnxNetwork
 from heed.models.search import FloatArray, IntArray
 from heed.transformer.masks import padding_mask
@@ -30,22 +29,9 @@ NETWORKS = {
 LIMIT = 0.02
 
 
-def make(sizes: dict[str, object]) -> Transformer:
-    torch.manual_seed(7)
-    config = ModelConfig(n_layers=2, d_model=16, d_ff=24, n_heads=2, tgt_vocab_size=V, **sizes)  # type: ignore[arg-type]
-    network = Transformer(config).eval()
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():  # fresh biases are 0, and fresh norms scale by 1
-            if parameter.dim() == 1:
-                parameter.add_(torch.randn_like(parameter) * 0.3)
-            elif "cross_attention" in name:
-                parameter.mul_(4)  # so that outputs depend on the source
-    return network
-
-
 @pytest.fixture(scope="module", params=NETWORKS)
-def network(request: pytest.FixtureRequest) -> Transformer:
-    return make(NETWORKS[request.param])
+def network(request: pytest.FixtureRequest, draw_network: Callable[[Mapping[str, object]], Transformer]) -> Transformer:
+    return draw_network({"tgt_vocab_size": V, **NETWORKS[request.param]})
 
 
 def load(network: Transformer, directory: Path, precision: str = "float16") -> OnnxNetwork:
