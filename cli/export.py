@@ -56,9 +56,9 @@ def command(
         raise HeedError(f"{output}: is no heed model, and --force replaces nothing else; choose another name")
     from heed.export.exporter import Label, export
     from heed.transformer.corpus import read_pairs
-    from heed.transformer.run import Run
+    from heed.transformer.run import TranslationRun
 
-    opened = Run.open(run)
+    opened = TranslationRun.open(run)
     test = (
         (", ".join(Path(path).name for path in test_src), read_pairs(test_src, test_tgt))
         if test_src or test_tgt

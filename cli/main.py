@@ -14,7 +14,7 @@ from heed.models.errors import HeedError
 
 # Help and completion name every command without importing what it needs.
 COMMANDS = {
-    "train": "Train a Transformer on pairs of text files.",
+    "train": "Train a Transformer to translate, or to go on with text.",
     "export": "Turn a training run into a verified ONNX bundle.",
     "translate": "Translate lines of text.",
     "doctor": "Say what translates here, and what does not and why.",

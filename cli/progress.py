@@ -38,7 +38,7 @@ class TrainProgress:
 
     def on_start(self, **facts: object) -> None:
         """Show what training works with."""
-        self._say("  ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in facts.items()))
+        self._say("  ".join(f"{_words(name)} {_plain(value)}" for name, value in facts.items()))
 
     def on_step(self, report: StepReport) -> None:
         """Show a step, if it is time to."""
@@ -61,16 +61,21 @@ class TrainProgress:
     def on_validation(self, validation: Validation) -> None:
         """Show how good the network is, with an example."""
         name = "average of the last checkpoints" if validation.averaged else f"step {validation.step:,}"
+        judgement = validation.judgement
+        figures = "  ".join(f"{_words(figure)} {value:.4g}" for figure, value in judgement.figures.items())
         self._say(
             f"[bold]{name}[/bold]  {validation.minutes:.1f} min  validation perplexity "
-            f"{perplexity(validation.loss):.2f}  BLEU {validation.bleu:.1f}"
+            f"{perplexity(judgement.loss):.2f}  {figures}"
         )
-        for label, text in (("source", validation.source), ("reference", validation.reference)):
+        for label, text in judgement.example.items():
             self._say(f"  [dim]{label:>11}[/dim]  {escape(text)}")
-        self._say(f"  [dim]{'translation':>11}[/dim]  {escape(validation.translation)}")
 
     def _say(self, line: str) -> None:
         self._console.print(line, highlight=False, soft_wrap=True)
+
+
+def _words(name: str) -> str:
+    return "BLEU" if name == "bleu" else name.replace("_", " ")
 
 
 def _plain(value: object) -> str:

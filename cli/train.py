@@ -1,26 +1,39 @@
 """`heed train`."""
 
 import contextlib
+import dataclasses
 import shlex
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from heed.cli import options
-from heed.models.config import PRESETS, ModelConfig, defaults, from_table, preset
+from heed.models.config import (
+    TEXT_PRESETS,
+    TRANSLATION_PRESETS,
+    Config,
+    DataclassInstance,
+    LanguageModelConfig,
+    ModelConfig,
+    defaults,
+    from_table,
+    preset,
+)
 from heed.models.errors import ModelError
 from heed.models.files import refuse_existing
 
 if TYPE_CHECKING:
-    from heed.transformer.corpus import Corpus
+    from heed.transformer.batches import Batches
+    from heed.transformer.initial import Initial
+    from heed.transformer.packing import Packing
     from heed.transformer.run import Run
     from heed.transformer.trainer import Trainer
 
-NETWORK = ("n_layers", "d_model", "d_ff", "n_heads", "dropout", "norm", "tied_embeddings")
+Table = dict[str, object]
 
 
 @click.command(epilog="Example: heed train --src train.en --tgt train.de --preset small --minutes 60 -o runs/ende")
@@ -33,6 +46,21 @@ NETWORK = ("n_layers", "d_model", "d_ff", "n_heads", "dropout", "norm", "tied_em
 @click.option("--tgt", multiple=True, type=options.TEXT_FILE, help="Its translation, line by line.")
 @click.option("--valid-src", multiple=True, type=options.TEXT_FILE, help="Validation text.  [default: pairs held out]")
 @click.option("--valid-tgt", multiple=True, type=options.TEXT_FILE, help="Its translation.")
+@click.option(
+    "--text",
+    multiple=True,
+    type=options.TEXT_FILE,
+    help="Text to learn to go on with: a file is one text, a line of a .jsonl another (.gz too). Repeat for more.",
+)
+@click.option(
+    "--pairs",
+    multiple=True,
+    type=options.TEXT_FILE,
+    help="A .jsonl of prompts and completions, of which the completions are learnt.",
+)
+@click.option("--valid-text", multiple=True, type=options.TEXT_FILE, help="Validation text.  [default: 5% held out]")
+@click.option("--valid-pairs", multiple=True, type=options.TEXT_FILE, help="Validation prompts and completions.")
+@click.option("--text-field", help="Field of a .jsonl that holds the text.  [default: text]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory of the run, to be made.")
 @click.option(
     "--resume",
@@ -42,18 +70,31 @@ NETWORK = ("n_layers", "d_model", "d_ff", "n_heads", "dropout", "norm", "tied_em
 @click.option(
     "--preset",
     "preset_name",
-    type=click.Choice(PRESETS),
-    help="Network and training settings; the options below change them.  [default: small]",
+    type=click.Choice([*TRANSLATION_PRESETS, *TEXT_PRESETS]),
+    help="Network and training settings; the options below change them.  [default: small; for text gpt-tiny]",
+)
+@click.option(
+    "--init-from",
+    type=click.Path(exists=True, file_okay=False),
+    help="Begin with the weights and the vocabulary of a run or a bundle.",
 )
 @click.option("--config", type=click.Path(path_type=Path), help="Repeat an earlier run by its config.toml.")
 @click.option("--src-language", default="", help="What the model card calls the source: en.")
 @click.option("--tgt-language", default="", help="And the target: de.")
-@click.option("--n-layers", type=int, help="Layers of the encoder, and of the decoder.")
+@click.option("--n-layers", type=int, help="Layers, of the encoder and of the decoder.")
 @click.option("--d-model", type=int, help="Width.")
 @click.option("--d-ff", type=int, help="Inner width of the feed-forward sub-layers.")
 @click.option("--n-heads", type=int, help="Attention heads.")
 @click.option("--dropout", type=float, help="Share of activations dropped.")
-@click.option("--norm", type=click.Choice(["post", "pre"]), help="Layer norm after each residual, or before.")
+@click.option("--n-kv-heads", type=int, help="Text: heads of keys and values, each for a group of attention heads.")
+@click.option(
+    "--norm",
+    type=click.Choice(["post", "pre", "layer", "rms"]),
+    help="Translation: layer norm after each residual, or before. Text: layer norm or RMS norm.",
+)
+@click.option("--positions", type=click.Choice(["learned", "rotary"]), help="Text: how the network knows them.")
+@click.option("--activation", type=click.Choice(["gelu", "swiglu"]), help="Text: of the feed-forward sub-layers.")
+@click.option("--context", type=int, help="Text: tokens that the network sees at a time.")
 @click.option(
     "--tied/--untied",
     "tied_embeddings",
@@ -72,6 +113,8 @@ NETWORK = ("n_layers", "d_model", "d_ff", "n_heads", "dropout", "norm", "tied_em
 @click.option("--max-length", type=int, help="Leave out pairs with more tokens on a side.")
 @click.option("--warmup", type=int, help="Steps of rising learning rate.")
 @click.option("--learning-rate-scale", type=float, help="Times the paper's schedule.")
+@click.option("--learning-rate", type=float, help="Text: at its peak.")
+@click.option("--weight-decay", type=float, help="Text: of matrices.")
 @click.option("--label-smoothing", type=float, help="Share of the loss spread over all tokens.")
 @click.option("--precision", type=click.Choice(["auto", "bfloat16", "float32"]), help="Of matrix products.")
 @click.option("--steps", type=int, help="Stop after this many steps.")
@@ -99,7 +142,7 @@ def command(
     config: Path | None,
     **asked: object,
 ) -> None:
-    """Train a Transformer on pairs of text files.
+    """Train a Transformer to translate, or to go on with text.
 
     Learns a vocabulary, trains, validates, and keeps the last checkpoints and the best in the run's directory.
     Ctrl-C saves a checkpoint and says how to go on. --config RUN/config.toml repeats a run.
@@ -108,18 +151,20 @@ def command(
     if resume is not None:
         if output or config or preset_name or given:
             raise click.UsageError("--resume goes on with what the run was asked; give it only --device and --threads.")
-        run, corpus = _open(resume)
+        run, batches = _open(resume)
     else:
-        if output is None or not (config or {"src", "tgt"} <= given.keys()):
-            raise click.UsageError("Give --src, --tgt and -o, or --resume RUN.")
+        if output is None or not (config or {"src", "tgt"} <= given.keys() or {"text", "pairs"} & given.keys()):
+            raise click.UsageError("Give -o with --src and --tgt, --text or --pairs; or --resume RUN.")
+        if config and preset_name:
+            raise click.UsageError("--preset and --config exclude each other.")
         refuse_existing(
             output,
             force=False,
             way_out=f"choose another name, or go on: heed train --resume {shlex.quote(str(output))}",
         )
         _require_device(device)
-        run, corpus = _create(output, _settings(preset_name, config), given)
-    finished = _train(run, corpus, device, threads)
+        run, batches = _create(output, preset_name, config, given)
+    finished = _train(run, batches, device, threads)
     if finished:
         click.echo(f"Done. Export it with: heed export {shlex.quote(str(run.path))} -o MODEL", err=True)
     else:
@@ -134,46 +179,106 @@ def _require_device(name: str) -> None:
     choose_device(name)
 
 
-def _settings(preset_name: str | None, config: Path | None) -> dict[str, dict[str, object]]:
-    """The tables of a preset, or of an earlier run's config.toml."""
-    if config is None:
-        return preset(preset_name or "small")
-    if preset_name is not None:
-        raise click.UsageError("--preset and --config exclude each other.")
-    from heed.transformer.run import read_config
+def _create(path: Path, preset_name: str | None, config: Path | None, given: Table) -> "tuple[Run, Batches | Packing]":
+    """Make a run of what a preset or an earlier run's config.toml says, as changed by options."""
+    from heed.transformer.run import TextRun, TranslationRun, read_config
 
-    return read_config(config)
-
-
-def _create(path: Path, settings: dict[str, dict[str, object]], given: dict[str, object]) -> "tuple[Run, Corpus]":
-    from heed.transformer.config import TrainConfig
-    from heed.transformer.preparation import new_run
-
-    network = settings["model"] | {name: value for name, value in given.items() if name in NETWORK}
-    training = {**settings["train"]}
+    if config:
+        kind, network, training = read_config(config)
+    else:
+        of_text = preset_name in TEXT_PRESETS if preset_name else bool({"text", "pairs"} & given.keys())
+        kind = (TextRun if of_text else TranslationRun).kind
+        tables = preset(preset_name or ("gpt-tiny" if of_text else "small"))
+        network, training = tables["model"], tables["train"]
     limits = {"steps", "epochs", "minutes"}
     if limits & given.keys():  # the user's own limits are the only ones
         training = {name: value for name, value in training.items() if name not in limits}
-    training |= {name: _absolute(value) for name, value in given.items() if name not in NETWORK}
+    initial = _initial(given.get("init_from") or training.get("init_from"), kind, given)
+    if initial:
+        network = initial.network
+        training = training | {"tokenizer": initial.tokenizer}
+    make = _create_text if kind == TextRun.kind else _create_translation
+    return make(path, network, training, given, initial)
+
+
+def _initial(source: object, kind: str, given: Table) -> "Initial | None":
+    """The network to begin with."""
+    if not source:
+        return None
+    from heed.transformer.initial import from_run
+
+    fixed = {field.name for config in (ModelConfig, LanguageModelConfig) for field in dataclasses.fields(config)}
+    fixed = (fixed | {"tokenizer", "vocab_size", "joint"}) - {"dropout"}
+    if wrong := fixed & given.keys():
+        raise click.UsageError(f"--init-from decides {_options(wrong)}; leave that out.")
+    initial = from_run(Path(str(source)))
+    if initial.kind != kind:
+        raise click.UsageError(f"--init-from: {source} is of kind {initial.kind}, and this run of kind {kind}.")
+    return initial
+
+
+def _create_translation(
+    path: Path, network: Table, training: Table, given: Table, initial: "Initial | None"
+) -> "tuple[Run, Batches]":
+    from heed.transformer import preparation
+    from heed.transformer.config import TranslationConfig
+
+    network, training = _asked(network, training, given, ModelConfig, TranslationConfig)
     given_tokenizers = cast("tuple[str, ...]", training.get("tokenizer", ()))
     if given.get("tied_embeddings") and (training.get("joint") is False or len(given_tokenizers) == 2):
         raise click.UsageError("--tied needs one vocabulary; leave out --separate or the second --tokenizer.")
-    try:  # before hours of work; the vocabulary's size comes with it
-        from_table(ModelConfig, defaults(ModelConfig) | network, "heed train")
-        config = from_table(TrainConfig, defaults(TrainConfig) | training, "heed train")
+    config = _config(TranslationConfig, training)
+    click.echo("Reading the text", err=True)
+    run, corpus = preparation.new_run(path, network, config, initial.weights if initial else None)
+    return run, preparation.batches(run, corpus)
+
+
+def _create_text(
+    path: Path, network: Table, training: Table, given: Table, initial: "Initial | None"
+) -> "tuple[Run, Packing]":
+    from heed.transformer import text_preparation
+    from heed.transformer.config import TextConfig
+
+    network, training = _asked(network, training, given, LanguageModelConfig, TextConfig)
+    config = _config(TextConfig, training)
+    click.echo("Reading the text", err=True)
+    return text_preparation.new_text_run(path, network, config, initial.weights if initial else None)
+
+
+def _asked(
+    network: Table, training: Table, given: Table, model: type[DataclassInstance], train: type[DataclassInstance]
+) -> tuple[Table, Table]:
+    """The tables as changed by options, which must be of this kind of run; the network's is checked."""
+    names = {field.name for field in dataclasses.fields(model)}
+    if stray := given.keys() - names - {field.name for field in dataclasses.fields(train)}:
+        raise click.UsageError(f"{_options(stray)}: not for this kind of network.")
+    network = network | {name: value for name, value in given.items() if name in names}
+    training = training | {name: _absolute(value) for name, value in given.items() if name not in names}
+    _config(model, network)  # before hours of work; the vocabulary's size comes with it
+    return network, training
+
+
+def _config(kind: type[Config], table: Table) -> Config:
+    try:
+        return from_table(kind, defaults(kind) | table, "heed train")
     except ModelError as error:
         raise click.UsageError(str(error)) from None
+
+
+def _options(names: Iterable[str]) -> str:
+    """Names of settings, as options."""
+    return ", ".join(f"--{name.replace('_', '-')}" for name in sorted(names))
+
+
+def _open(path: Path) -> "tuple[Run, Batches | Packing]":
+    from heed.transformer import preparation, text_preparation
+    from heed.transformer.run import TextRun, open_run
+
+    run = open_run(path)
     click.echo("Reading the text", err=True)
-    return new_run(path, network, config)
-
-
-def _open(path: Path) -> "tuple[Run, Corpus]":
-    from heed.transformer.preparation import load_corpus
-    from heed.transformer.run import Run
-
-    run = Run.open(path)
-    click.echo("Reading the text", err=True)
-    return run, load_corpus(run)
+    if isinstance(run, TextRun):
+        return run, text_preparation.load_text(run)
+    return run, preparation.batches(run, preparation.load_corpus(run))
 
 
 def _absolute(value: object) -> object:
@@ -181,26 +286,22 @@ def _absolute(value: object) -> object:
     return tuple(str(Path(name).absolute()) for name in value) if isinstance(value, tuple) else value
 
 
-def _train(run: "Run", corpus: "Corpus", device_name: str, threads: int | None) -> bool:
+def _train(run: "Run", batches: "Batches | Packing", device_name: str, threads: int | None) -> bool:
     import torch
     from rich.console import Console
 
     from heed.cli.progress import TrainProgress
     from heed.models.processors import available_cores
     from heed.transformer.log import RunLog
-    from heed.transformer.preparation import batches
     from heed.transformer.trainer import Trainer, choose_device
 
     torch.set_num_threads(threads or available_cores())
     device = choose_device(device_name)
     with RunLog(run.path) as log, TrainProgress(Console(stderr=True)) as progress:
-        trainer = Trainer(run, batches(run, corpus), device, (log, progress))
+        trainer: Trainer[Any] = Trainer(run, cast("Any", batches), device, (log, progress))
         facts = {
-            "pairs": len(corpus),
-            "left_out_empty": corpus.n_empty,
-            "left_out_long": corpus.n_long,
+            **batches.facts,
             "parameters": sum(parameter.numel() for parameter in trainer.network.parameters()),
-            "vocabulary": len(run.tgt_tokenizer),
             "device": str(device),
             "precision": str(trainer.precision).removeprefix("torch."),
             "threads": torch.get_num_threads(),
@@ -213,7 +314,7 @@ def _train(run: "Run", corpus: "Corpus", device_name: str, threads: int | None) 
 
 
 @contextlib.contextmanager
-def _stopped_by_signal(trainer: "Trainer") -> Iterator[None]:
+def _stopped_by_signal(trainer: "Trainer[Any]") -> Iterator[None]:
     """The first Ctrl-C ends training after the present step; a second one ends the program."""
 
     def stop(number: int, _: FrameType | None) -> None:

@@ -23,7 +23,7 @@ from heed.models.tokenizer import write_tokenizers
 from heed.transformer.corpus import ParallelText
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.model import Transformer
-from heed.transformer.run import Run
+from heed.transformer.run import TranslationRun
 from heed.transformer.shortlist import Shortlist
 
 
@@ -37,7 +37,7 @@ class Label:
 
 
 def export(
-    run: Run,
+    run: TranslationRun,
     output: Path,
     *,
     precision: str,

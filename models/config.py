@@ -9,7 +9,8 @@ from importlib import resources
 
 from heed.models.errors import ModelError
 
-PRESETS = ("tiny", "small", "base", "big")
+TRANSLATION_PRESETS = ("tiny", "small", "base", "big")
+TEXT_PRESETS = ("gpt-tiny", "gpt2", "modern-small")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,45 @@ class ModelConfig:
     @property
     def d_head(self) -> int:
         """Width of one head (d_k = d_v in the paper)."""
+        return self.d_model // self.n_heads
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LanguageModelConfig:
+    """A decoder-only Transformer; the defaults are GPT-2's smallest (Radford et al., 2019, Table 2)."""
+
+    n_layers: int = 12
+    d_model: int = 768  # width
+    d_ff: int = 3072  # inner width of the feed-forward sub-layer
+    n_heads: int = 12  # attention heads
+    n_kv_heads: int = 12  # heads of keys and values, each shared by a group of query heads (arXiv 2305.13245)
+    dropout: float = 0.1  # share of activations dropped in training
+    positions: str = "learned"  # "learned": a vector each; "rotary": queries and keys are turned (arXiv 2104.09864)
+    norm: str = "layer"  # "layer" norm, or "rms": without mean and shift (arXiv 1910.07467); before each sub-layer
+    activation: str = "gelu"  # of the feed-forward sub-layer: "gelu", or "swiglu", which is gated (arXiv 2002.05202)
+    biases: bool = True  # whether projections and feed-forward have them
+    context: int = 1024  # tokens that it can see at a time, the beginning included
+    vocab_size: int = 50257  # pieces
+
+    def __post_init__(self) -> None:
+        sizes = ("n_layers", "d_model", "d_ff", "n_heads", "n_kv_heads", "context", "vocab_size")
+        wrong = [f"{name} must be at least 1, not {getattr(self, name)!r}" for name in sizes if getattr(self, name) < 1]
+        if not wrong and self.d_model % (2 * self.n_heads):  # even, because a rotation turns pairs
+            wrong.append(f"d_model {self.d_model!r} must be a multiple of 2 × n_heads {self.n_heads!r}")
+        if not wrong and self.n_heads % self.n_kv_heads:
+            wrong.append(f"n_heads {self.n_heads!r} must be a multiple of n_kv_heads {self.n_kv_heads!r}")
+        if not 0 <= self.dropout < 1:
+            wrong.append(f"dropout must be at least 0 and below 1, not {self.dropout!r}")
+        choices = {"positions": ("learned", "rotary"), "norm": ("layer", "rms"), "activation": ("gelu", "swiglu")}
+        for name, (one, other) in choices.items():
+            if getattr(self, name) not in (one, other):
+                wrong.append(f"{name} must be {one!r} or {other!r}, not {getattr(self, name)!r}")
+        if wrong:
+            raise ModelError("; ".join(wrong))
+
+    @property
+    def d_head(self) -> int:
+        """Width of one head."""
         return self.d_model // self.n_heads
 
 

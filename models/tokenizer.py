@@ -54,6 +54,10 @@ class Tokenizer:
         """The text of a piece, with "▁" for the space before it."""
         return str(self._pieces.id_to_piece(token_id))
 
+    def is_byte(self, token_id: int) -> bool:
+        """Whether a piece is one byte of a character that has no piece, written as <0x0A>."""
+        return bool(self._pieces.is_byte(token_id))
+
     def encode(self, lines: Sequence[str]) -> list[list[int]]:
         """The token ids of each line, without special pieces; none for a line of white space."""
         ids: list[list[int]] = self._pieces.encode(list(lines), out_type=int)

@@ -5,29 +5,29 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heed.models.config import PRESETS, ModelConfig, from_table, preset, to_table
+from heed.models.config import TRANSLATION_PRESETS, ModelConfig, from_table, preset, to_table
 from heed.models.errors import ModelError
-from heed.transformer.config import TrainConfig
+from heed.transformer.config import TranslationConfig
 
 WHERE = "runs/x/config.toml"
 
 
 def train_table(**changes: object) -> dict[str, object]:
-    return to_table(TrainConfig(src=("train.en",), tgt=("train.de",), steps=100_000)) | changes
+    return to_table(TranslationConfig(src=("train.en",), tgt=("train.de",), steps=100_000)) | changes
 
 
-def complaint(kind: type[ModelConfig] | type[TrainConfig], table: dict[str, object]) -> str:
+def complaint(kind: type[ModelConfig] | type[TranslationConfig], table: dict[str, object]) -> str:
     with pytest.raises(ModelError) as caught:
         from_table(kind, table, WHERE)
     return str(caught.value)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", TRANSLATION_PRESETS)
 def test_a_preset_is_a_network_and_a_training(name: str) -> None:
     tables = preset(name)
     assert set(tables) == {"model", "train"}
     model = from_table(ModelConfig, to_table(ModelConfig()) | tables["model"], name)
-    train = from_table(TrainConfig, train_table(**tables["train"]), name)
+    train = from_table(TranslationConfig, train_table(**tables["train"]), name)
     assert to_table(model).items() >= tables["model"].items()
     assert to_table(train).items() >= tables["train"].items()
 
@@ -40,7 +40,7 @@ def test_the_base_preset_is_the_default() -> None:
 
 TEXT = st.text("abc\u00e9 /\\\"'\n")
 TRAINING = st.builds(
-    TrainConfig,
+    TranslationConfig,
     src=st.lists(TEXT, max_size=2).map(tuple),
     tgt=st.lists(TEXT, max_size=2).map(tuple),
     src_language=TEXT,
@@ -54,15 +54,15 @@ TRAINING = st.builds(
 
 
 @given(TRAINING)
-def test_a_table_gives_its_configuration_back(config: TrainConfig) -> None:
-    assert from_table(TrainConfig, to_table(config), WHERE) == config
+def test_a_table_gives_its_configuration_back(config: TranslationConfig) -> None:
+    assert from_table(TranslationConfig, to_table(config), WHERE) == config
     through_a_file = tomllib.loads(tomli_w.dumps(to_table(config)))
-    assert from_table(TrainConfig, through_a_file, WHERE) == config
+    assert from_table(TranslationConfig, through_a_file, WHERE) == config
 
 
 def test_what_is_absent_is_left_out_of_the_table() -> None:
     assert "epochs" not in train_table()
-    assert from_table(TrainConfig, train_table(), WHERE).epochs is None
+    assert from_table(TranslationConfig, train_table(), WHERE).epochs is None
 
 
 def test_all_that_is_wrong_is_reported_at_once() -> None:
@@ -89,11 +89,11 @@ def test_all_that_is_wrong_is_reported_at_once() -> None:
     ],
 )
 def test_a_value_of_a_wrong_type_is_named(key: str, value: object, words: str) -> None:
-    assert complaint(TrainConfig, train_table(**{key: value})) == f"{WHERE}: {key} must be {words}"
+    assert complaint(TranslationConfig, train_table(**{key: value})) == f"{WHERE}: {key} must be {words}"
 
 
 def test_a_whole_number_is_a_number() -> None:
-    assert from_table(TrainConfig, train_table(minutes=5, learning_rate_scale=2), WHERE).minutes == 5
+    assert from_table(TranslationConfig, train_table(minutes=5, learning_rate_scale=2), WHERE).minutes == 5
 
 
 def test_all_impossible_values_are_reported_at_once() -> None:
@@ -145,7 +145,7 @@ def test_the_width_of_a_head_is_a_share_of_the_width() -> None:
     ],
 )
 def test_an_impossible_training_is_refused_by_name(name: str, value: object) -> None:
-    found = complaint(TrainConfig, train_table(**{name: value}))
+    found = complaint(TranslationConfig, train_table(**{name: value}))
     assert found.startswith(f"{WHERE}: {name} must be ")
     assert repr(value) in found
 
@@ -153,11 +153,11 @@ def test_an_impossible_training_is_refused_by_name(name: str, value: object) -> 
 def test_a_training_without_an_end_is_refused() -> None:
     table = train_table()
     del table["steps"]
-    assert "one of steps, epochs and minutes must say when to stop" in complaint(TrainConfig, table)
+    assert "one of steps, epochs and minutes must say when to stop" in complaint(TranslationConfig, table)
     for limit in ("steps", "epochs", "minutes"):
-        from_table(TrainConfig, table | {limit: 1}, WHERE)
+        from_table(TranslationConfig, table | {limit: 1}, WHERE)
 
 
 def test_options_that_go_together_are_refused_apart() -> None:
-    assert "valid_src and valid_tgt go together" in complaint(TrainConfig, train_table(valid_src=["valid.en"]))
-    assert "not 3" in complaint(TrainConfig, train_table(tokenizer=["a", "b", "c"]))
+    assert "valid_src and valid_tgt go together" in complaint(TranslationConfig, train_table(valid_src=["valid.en"]))
+    assert "not 3" in complaint(TranslationConfig, train_table(tokenizer=["a", "b", "c"]))

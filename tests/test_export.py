@@ -29,6 +29,7 @@ from heed.models.translator import Translator
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.masks import padding_mask
 from heed.transformer.model import Transformer
+from heed.transformer.run import TranslationRun
 
 SPECIAL = SpecialIds(bos_id=2, eos_id=3, unk_id=1)
 PAD = 0
@@ -549,9 +550,8 @@ def test_half_a_test_set_is_refused_by_the_options_names(
 def test_a_bundle_translates_as_the_run_s_network_does(
     bundle: Path, trained: Path, digit_lines: Callable[[int, int], list[str]]
 ) -> None:
-    from heed.transformer.run import Run
 
-    run = Run.open(trained)
+    run = TranslationRun.open(trained)
     network = run.load_network(run.best()[0])
     lines = [*digit_lines(40, 9), "", "nothing known", "1 2 3" * 30]
     ours = Translator.load(bundle, threads=1).translate(lines)

@@ -89,7 +89,7 @@ class DropAll(nn.Module):
 @pytest.mark.parametrize("norm", ["post", "pre"])
 def test_dropout_stands_between_a_sublayer_and_its_residual(norm: str) -> None:
     """Where all that a sub-layer puts out is dropped, its input is left (section 5.4)."""
-    residual = Residual(config(norm))
+    residual = Residual(nn.LayerNorm(D), 0.1, norm_first=norm == "pre")
     randomize(residual)
     residual.add_module("dropout", DropAll())
     x = torch.randn(B, S, D)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from heed.transformer.log import Meter, RunLog, StepReport, Validation, perplexity
+from heed.transformer.objectives import Judgement
 
 
 def report(step: int, **changes: float) -> StepReport:
@@ -16,11 +17,11 @@ VALIDATION = Validation(
     step=4,
     epoch=0,
     minutes=0.1,
-    loss=math.log(2),
-    bleu=12.5,
-    source="a\u2028\u00e9",
-    reference='"b"',
-    translation="[b]",
+    judgement=Judgement(
+        loss=math.log(2),
+        figures={"bleu": 12.5},
+        example={"source": "a\u2028\u00e9", "reference": '"b"', "translation": "[b]"},
+    ),
 )
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from heed.models.config import PRESETS, ModelConfig, defaults, from_table, preset
-from heed.transformer.config import TrainConfig
+from heed.models.config import TEXT_PRESETS, TRANSLATION_PRESETS, ModelConfig, defaults, from_table, preset
+from heed.transformer.config import TranslationConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "pyproject.toml").read_text("utf-8")
@@ -125,19 +125,21 @@ def test_no_dependency_is_idle_and_none_is_missing() -> None:
 def test_data_files_are_packaged() -> None:
     data = PROJECT["tool"]["setuptools"]["package-data"]["heed.models"]
     presets = list((ROOT / "models/presets").iterdir())
-    assert sorted(path.name for path in presets) == sorted(f"{name}.toml" for name in PRESETS)
+    assert sorted(path.name for path in presets) == sorted(
+        f"{name}.toml" for name in (*TRANSLATION_PRESETS, *TEXT_PRESETS)
+    )
     assert all(any(path.relative_to(ROOT / "models").match(pattern) for pattern in data) for path in presets)
     folders = {path.name for path in (ROOT / "models").iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert folders <= {pattern.partition("/")[0] for pattern in data}
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", TRANSLATION_PRESETS)
 def test_a_preset_is_a_configuration(name: str) -> None:
     tables = preset(name)
     assert set(tables) == {"model", "train"}
     from_table(ModelConfig, defaults(ModelConfig) | tables["model"], name)
     files = {"src": ["a"], "tgt": ["b"]}
-    from_table(TrainConfig, defaults(TrainConfig) | tables["train"] | files, name)
+    from_table(TranslationConfig, defaults(TranslationConfig) | tables["train"] | files, name)
 
 
 @pytest.mark.parametrize("package", PACKAGES)

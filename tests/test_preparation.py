@@ -5,13 +5,13 @@ import pytest
 
 from heed.models.errors import DataError, HeedError
 from heed.models.tokenizer import Tokenizer
-from heed.transformer.config import TrainConfig
+from heed.transformer.config import TranslationConfig
 from heed.transformer.preparation import HELD_OUT, batches, load_corpus, new_run, read_text
-from heed.transformer.run import Run
+from heed.transformer.run import TranslationRun
 from heed.transformer.subwords import train_tokenizer
 
 NETWORK = {"n_layers": 1, "d_model": 16, "d_ff": 24, "n_heads": 2}
-MakeConfig = Callable[..., TrainConfig]
+MakeConfig = Callable[..., TranslationConfig]
 
 
 @pytest.fixture
@@ -20,10 +20,10 @@ def make_config(
 ) -> MakeConfig:
     """What is asked of a training on a number of pairs."""
 
-    def make(n_pairs: int = 100, **wishes: object) -> TrainConfig:
+    def make(n_pairs: int = 100, **wishes: object) -> TranslationConfig:
         files = {side: (write_lines(f"train.{side}", digit_lines(n_pairs, 1)),) for side in ("src", "tgt")}
         settings: dict[str, object] = {"vocab_size": 25, "steps": 1, **files}
-        return TrainConfig(**settings | wishes)  # type: ignore[arg-type]
+        return TranslationConfig(**settings | wishes)  # type: ignore[arg-type]
 
     return make
 
@@ -37,7 +37,7 @@ def test_a_share_is_held_out_for_validation(make_config: MakeConfig, n_pairs: in
 
 def test_what_is_held_out_never_trains_though_the_run_goes_on(make_config: MakeConfig, tmp_path: Path) -> None:
     run, corpus = new_run(tmp_path / "run", NETWORK, make_config())
-    again = load_corpus(Run.open(run.path))
+    again = load_corpus(TranslationRun.open(run.path))
     assert again.src.lengths.tolist() == corpus.src.lengths.tolist()
     seen = {
         line

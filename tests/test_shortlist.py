@@ -18,7 +18,7 @@ from heed.models.translator import Translator
 from heed.transformer import shortlist as module
 from heed.transformer.corpus import Corpus, TokenLists
 from heed.transformer.model import Transformer
-from heed.transformer.run import Run
+from heed.transformer.run import TranslationRun
 from heed.transformer.shortlist import Shortlist, learn_shortlist, translation_probabilities
 
 EOS = 3
@@ -192,7 +192,7 @@ def run_with_shortlist(trained: Path, tmp_path_factory: pytest.TempPathFactory) 
 
     path = tmp_path_factory.mktemp("narrow") / "run"
     shutil.copytree(trained, path)
-    tokenizer = Run.open(path).tgt_tokenizer
+    tokenizer = TranslationRun.open(path).tgt_tokenizer
     own = np.arange(len(tokenizer), dtype=np.int32)[:, None]  # every digit is its own translation
     Shortlist(own, np.array([tokenizer.eos_id], dtype=np.int32)).save(path)
     return path

@@ -217,7 +217,7 @@ def test_what_is_needed_is_asked_for(heed: Heed, pairs: list[str], tmp_path: Pat
     values = {"--src": pairs[1], "--tgt": pairs[3], "-o": str(tmp_path / "run")}
     result = heed("train", *[word for option in options for word in (option, values[option])])
     assert result.exit_code == 2
-    assert "--src, --tgt and -o, or --resume RUN" in result.stderr
+    assert "--src and --tgt, --text or --pairs; or --resume RUN" in result.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -12,7 +12,7 @@ from heed.models import catalog
 from heed.models.search import DecodeConfig
 from heed.models.translator import Translator
 from heed.transformer.decoding import TorchNetwork
-from heed.transformer.run import Run
+from heed.transformer.run import TranslationRun
 
 Heed = Callable[..., Result]
 SHORT = ("--max-length", "6", "--threads", "1")  # lines of 2 to 6 digits need no more
@@ -21,7 +21,7 @@ SHORT = ("--max-length", "6", "--threads", "1")  # lines of 2 to 6 digits need n
 @pytest.fixture(scope="session")
 def reference(trained: Path) -> Translator:
     """The network before its export, in PyTorch."""
-    run = Run.open(trained)
+    run = TranslationRun.open(trained)
     return Translator(TorchNetwork(run.load_network(run.best()[0])), run.src_tokenizer, run.tgt_tokenizer)
 
 

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from heed.transformer.positions import Rotation, rotate
+
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     """Scaled dot-product attention, softmax(q kᵀ / √d_k) v (section 3.2.1, equation 1).
@@ -56,27 +58,33 @@ def _put(cache: Tensor | None, new: Tensor, slots: Tensor, n_slots: int) -> Tens
 class MultiHeadAttention(nn.Module):
     """Attention in several subspaces at once (section 3.2.2).
 
-    The projections have no biases, as in the paper. Projecting keys and values is a step of its own,
-    so that the decoder can keep them.
+    The paper's projections have no biases, and each head its own keys and values; language models may differ.
+    Projecting keys and values is a step of its own, so that the decoder can keep them.
     """
 
-    def __init__(self, *, d_model: int, n_heads: int) -> None:
+    def __init__(self, *, d_model: int, n_heads: int, n_kv_heads: int | None = None, biases: bool = False) -> None:
         super().__init__()
-        self.n_heads = n_heads
-        self.query = nn.Linear(d_model, d_model, bias=False)
-        self.key = nn.Linear(d_model, d_model, bias=False)
-        self.value = nn.Linear(d_model, d_model, bias=False)
-        self.output = nn.Linear(d_model, d_model, bias=False)
+        self.d_head = d_model // n_heads
+        self.group = n_heads // (n_kv_heads or n_heads)  # query heads that share a head of keys and values
+        d_kv = d_model // self.group
+        self.query = nn.Linear(d_model, d_model, bias=biases)
+        self.key = nn.Linear(d_model, d_kv, bias=biases)
+        self.value = nn.Linear(d_model, d_kv, bias=biases)
+        self.output = nn.Linear(d_model, d_model, bias=biases)
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The keys and values of x, (B, S, D): two tensors (B, H, S, K)."""
-        return self._split_heads(self.key(x)), self._split_heads(self.value(x))
+    def project(self, x: Tensor, rotation: Rotation | None = None) -> tuple[Tensor, Tensor]:
+        """The keys, turned by their positions' rotation, and values of x, (B, S, D): two tensors (B, H, S, K)."""
+        return rotate(self._split_heads(self.key(x)), rotation), self._split_heads(self.value(x))
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor, rotation: Rotation | None = None
+    ) -> Tensor:
         """Let x, (B, T, D), attend to keys and values, (B, H, S, K); returns (B, T, D)."""
-        q = self._split_heads(self.query(x))
+        q = rotate(self._split_heads(self.query(x)), rotation)
+        if self.group > 1:
+            keys, values = (each.repeat_interleave(self.group, dim=1) for each in (keys, values))
         heads = attention(q, keys, values, mask)
         return self.output(heads.transpose(1, 2).flatten(2))  # (B, T, D)
 
     def _split_heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # (B, H, T, K)
+        return x.unflatten(-1, (-1, self.d_head)).transpose(1, 2)  # (B, H, T, K)

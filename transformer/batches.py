@@ -50,6 +50,16 @@ class Batches:
         self.batch_tokens = batch_tokens
         self._src, self._tgt = src, tgt
 
+    @property
+    def facts(self) -> dict[str, int]:
+        """What a person would like to know of them before training."""
+        return {
+            "pairs": len(self.corpus),
+            "left_out_empty": self.corpus.n_empty,
+            "left_out_long": self.corpus.n_long,
+            "vocabulary": len(self._tgt),
+        }
+
     def epoch(self, epoch: int, seed: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from number `start` on, shuffled."""
         random = np.random.default_rng((seed, epoch))

@@ -9,12 +9,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialize
-from torch import Tensor
+from torch import Tensor, nn
 
 from heed.models.config import from_table, to_table
 from heed.models.errors import ModelError
 from heed.models.files import directory_whole
-from heed.transformer.model import Transformer
+
+Weights = dict[str, Tensor]  # by their names in the network
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what Adam keeps of each parameter, beside its step
 WEIGHTS, OPTIMIZER, PROGRESS = "model.safetensors", "optimizer.safetensors", "progress.json"
@@ -32,13 +33,13 @@ class Progress:
     bleu: float | None = None  # validation, greedy
 
 
-def save_weights(directory: Path, network: Transformer, progress: Progress) -> None:
+def save_weights(directory: Path, network: nn.Module, progress: Progress) -> None:
     """Make a checkpoint for use alone: weights and their figures."""
     with directory_whole(directory, force=True) as aside:
         _write(aside, network.state_dict(), progress)
 
 
-def save(directory: Path, network: Transformer, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+def save(directory: Path, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
     """Make a checkpoint that training can go on from: also the optimizer and the random state."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in network.named_parameters()}
     states = {"random.cpu": torch.get_rng_state()}
@@ -52,13 +53,30 @@ def save(directory: Path, network: Transformer, optimizer: torch.optim.Optimizer
 
 
 def _write(directory: Path, weights: dict[str, Tensor], progress: Progress) -> None:
-    # Tied matrices are one tensor under several names; it is stored once, under its first name.
-    stored: dict[int, str] = {}
-    for name, tensor in weights.items():
-        stored.setdefault(tensor.data_ptr(), name)
-    once = {name: weights[name].contiguous() for name in stored.values()}
+    once = {name: weights[name].contiguous() for name in dict.fromkeys(_stored_names(weights).values())}
     (directory / WEIGHTS).write_bytes(serialize(once))
     (directory / PROGRESS).write_text(json.dumps(to_table(progress), indent=2) + "\n", "utf-8")
+
+
+def _stored_names(weights: dict[str, Tensor]) -> dict[str, str]:
+    """For each name the one that its tensor is stored by: tied matrices are one tensor under several names."""
+    firsts: dict[int, str] = {}
+    return {name: firsts.setdefault(tensor.data_ptr(), name) for name, tensor in weights.items()}
+
+
+def write_weights(directory: Path, weights: Weights) -> None:
+    """Make a directory of weights alone."""
+    directory.mkdir()
+    (directory / WEIGHTS).write_bytes(serialize(weights))
+
+
+def read_weights(directory: Path) -> Weights:
+    """The weights of a checkpoint.
+
+    Raises:
+        ModelError: The file is damaged.
+    """
+    return _load(directory / WEIGHTS)
 
 
 def load_progress(directory: Path) -> Progress:
@@ -76,17 +94,15 @@ def load_progress(directory: Path) -> Progress:
     return from_table(Progress, table, str(directory / PROGRESS))
 
 
-def load_weights(directory: Path, network: Transformer) -> None:
+def load_weights(directory: Path, network: nn.Module) -> None:
     """Put a checkpoint's weights into a network.
 
     Raises:
         ModelError: The file is damaged or belongs to another network.
     """
-    weights = _load(directory / WEIGHTS)
-    if network.config.tied_embeddings:
-        shared = weights.get("src_embedding.weight")
-        if shared is not None:
-            weights |= {"tgt_embedding.weight": shared, "projection.weight": shared}
+    weights = read_weights(directory)
+    names = _stored_names(network.state_dict())
+    weights |= {name: weights[stored] for name, stored in names.items() if stored in weights}
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
@@ -94,7 +110,7 @@ def load_weights(directory: Path, network: Transformer) -> None:
         raise ModelError(f"{directory / WEIGHTS}: does not fit the run's config.toml: {reason:.200}") from None
 
 
-def load_optimizer(directory: Path, network: Transformer, optimizer: torch.optim.Optimizer) -> None:
+def load_optimizer(directory: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Put back the optimizer's moments and the random state, so that training goes on as if never stopped.
 
     Raises:
@@ -114,7 +130,7 @@ def load_optimizer(directory: Path, network: Transformer, optimizer: torch.optim
         optimizer.state[parameters[name]][field] = states[key].to(parameters[name].device)
 
 
-def average(directories: Sequence[Path], network: Transformer) -> None:
+def average(directories: Sequence[Path], network: nn.Module) -> None:
     """Put the mean of several checkpoints' weights into a network (section 6.1)."""
     total: dict[str, Tensor] = {}
     for directory in directories:

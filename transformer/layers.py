@@ -2,26 +2,57 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from heed.models.config import ModelConfig
-from heed.transformer.attention import MultiHeadAttention
+from heed.transformer.attention import KeyValueCache, MultiHeadAttention
 from heed.transformer.dropout import Dropout
 
 Write = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-class FeedForward(nn.Module):
-    """The position-wise network max(0, x W₁ + b₁) W₂ + b₂ (section 3.3, equation 2)."""
+def writer(cache: KeyValueCache | None, slots: Tensor | None, n_slots: int) -> Write:
+    """What puts keys and values into slots of a cache; without either, they stay alone."""
+    if cache is None or slots is None:
+        return lambda keys, values: (keys, values)
+    return lambda keys, values: cache.write(keys, values, slots, n_slots)
 
-    def __init__(self, *, d_model: int, d_ff: int) -> None:
+
+class FeedForward(nn.Module):
+    """The position-wise network max(0, x W₁ + b₁) W₂ + b₂ (section 3.3, equation 2), or one with another activation."""
+
+    def __init__(
+        self,
+        *,
+        d_model: int,
+        d_ff: int,
+        activation: Callable[[Tensor], Tensor] = torch.relu,
+        biases: bool = True,
+    ) -> None:
         super().__init__()
-        self.inner = nn.Linear(d_model, d_ff)
-        self.outer = nn.Linear(d_ff, d_model)
+        self.activation = activation
+        self.inner = nn.Linear(d_model, d_ff, bias=biases)
+        self.outer = nn.Linear(d_ff, d_model, bias=biases)
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform each position of x, (B, T, D), alone."""
-        return self.outer(self.inner(x).relu())
+        return self.outer(self.activation(self.inner(x)))
+
+
+class GatedFeedForward(nn.Module):
+    """SwiGLU, (SiLU(x W_g) · x W₁) W₂ (Shazeer, 2020, arXiv 2002.05202)."""
+
+    def __init__(self, *, d_model: int, d_ff: int, biases: bool) -> None:
+        super().__init__()
+        self.gate = nn.Linear(d_model, d_ff, bias=biases)
+        self.inner = nn.Linear(d_model, d_ff, bias=biases)
+        self.outer = nn.Linear(d_ff, d_model, bias=biases)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform each position of x, (B, T, D), alone."""
+        return self.outer(F.silu(self.gate(x)) * self.inner(x))
 
 
 class Residual(nn.Module):
@@ -31,11 +62,11 @@ class Residual(nn.Module):
     keeps a clear path through all layers and so trains deep stacks (Xiong et al., 2020, arXiv 2002.04745).
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, norm: nn.Module, dropout: float, *, norm_first: bool) -> None:
         super().__init__()
-        self.norm_first = config.norm == "pre"
-        self.norm = nn.LayerNorm(config.d_model)
-        self.dropout = Dropout(config.dropout)
+        self.norm_first = norm_first
+        self.norm = norm
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
         """Apply a sub-layer to x, (B, T, D)."""
@@ -44,15 +75,19 @@ class Residual(nn.Module):
         return self.norm(x + self.dropout(sublayer(x)))
 
 
+def _residual(config: ModelConfig) -> Residual:
+    return Residual(nn.LayerNorm(config.d_model), config.dropout, norm_first=config.norm == "pre")
+
+
 class EncoderLayer(nn.Module):
     """Self-attention and feed-forward (Figure 1, left)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.self_attention = MultiHeadAttention(d_model=config.d_model, n_heads=config.n_heads)
-        self.self_residual = Residual(config)
+        self.self_residual = _residual(config)
         self.feed_forward = FeedForward(d_model=config.d_model, d_ff=config.d_ff)
-        self.feed_residual = Residual(config)
+        self.feed_residual = _residual(config)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Transform x, (B, S, D), under a mask broadcastable to (B, H, S, S)."""
@@ -70,11 +105,11 @@ class DecoderLayer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.self_attention = MultiHeadAttention(d_model=config.d_model, n_heads=config.n_heads)
-        self.self_residual = Residual(config)
+        self.self_residual = _residual(config)
         self.cross_attention = MultiHeadAttention(d_model=config.d_model, n_heads=config.n_heads)
-        self.cross_residual = Residual(config)
+        self.cross_residual = _residual(config)
         self.feed_forward = FeedForward(d_model=config.d_model, d_ff=config.d_ff)
-        self.feed_residual = Residual(config)
+        self.feed_residual = _residual(config)
 
     def forward(
         self,

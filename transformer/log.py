@@ -9,6 +9,7 @@ from typing import Protocol
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from heed.models.files import named_errors
+from heed.transformer.objectives import Judgement
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,17 +28,13 @@ class StepReport:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Validation:
-    """How good the network is, with an example."""
+    """How good the network is at a step."""
 
     step: int
     epoch: int
     minutes: float  # of training so far, over all sittings
-    loss: float  # negative log-likelihood of a token, in nats
-    bleu: float  # of greedy translations, by sacreBLEU
     averaged: bool = False  # whether the weights are the mean of the last checkpoints
-    source: str
-    reference: str
-    translation: str
+    judgement: Judgement
 
 
 class Listener(Protocol):
@@ -119,13 +116,13 @@ class RunLog:
 
     def on_validation(self, validation: Validation) -> None:
         """See `Listener`."""
-        self._record(
-            "validation",
-            {**dataclasses.asdict(validation), "perplexity": perplexity(validation.loss)},
-        )
+        judgement = validation.judgement
+        figures = {"loss": judgement.loss, "perplexity": perplexity(judgement.loss), **judgement.figures}
+        where = {name: getattr(validation, name) for name in ("step", "epoch", "minutes", "averaged")}
+        self._record("validation", {**where, **figures, **judgement.example})
         if not validation.averaged:
-            self._events.add_scalar("valid/loss", validation.loss, validation.step)
-            self._events.add_scalar("valid/bleu", validation.bleu, validation.step)
+            for name, value in figures.items():
+                self._events.add_scalar(f"valid/{name}", value, validation.step)
 
     def _record(self, event: str, facts: dict[str, object]) -> None:
         rounded = {key: _rounded(value) if isinstance(value, float) else value for key, value in facts.items()}

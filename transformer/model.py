@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from heed.models.config import ModelConfig
 from heed.transformer.attention import KeyValueCache
 from heed.transformer.dropout import Dropout
-from heed.transformer.layers import DecoderLayer, EncoderLayer, Write
+from heed.transformer.layers import DecoderLayer, EncoderLayer, writer
 from heed.transformer.masks import causal_mask
 from heed.transformer.positions import sinusoids
 
@@ -71,14 +71,8 @@ class Decoder(nn.Module):
     def forward(self, x: Tensor, mask: Tensor, state: DecoderState, slots: Tensor | None) -> Tensor:
         """Transform x, (B, T, D), as `Transformer.decode` does."""
         for layer, memory, cache in zip(self.layers, state.memory, state.caches, strict=True):
-            x = layer(x, mask, memory, state.memory_mask, _writer(cache, slots, mask.shape[-1]))
+            x = layer(x, mask, memory, state.memory_mask, writer(cache, slots, mask.shape[-1]))
         return self.norm(x)
-
-
-def _writer(cache: KeyValueCache, slots: Tensor | None, n_slots: int) -> Write:
-    if slots is None:
-        return lambda keys, values: (keys, values)
-    return lambda keys, values: cache.write(keys, values, slots, n_slots)
 
 
 class Transformer(nn.Module):

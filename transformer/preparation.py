@@ -7,9 +7,10 @@ from heed.models.config import ModelConfig, defaults, from_table
 from heed.models.errors import DataError
 from heed.models.tokenizer import Tokenizer
 from heed.transformer.batches import Batches
-from heed.transformer.config import TrainConfig
+from heed.transformer.checkpoint import Weights
+from heed.transformer.config import TranslationConfig
 from heed.transformer.corpus import Corpus, ParallelText, read_pairs, tokenize
-from heed.transformer.run import Run
+from heed.transformer.run import TranslationRun
 from heed.transformer.shortlist import ALWAYS, Shortlist, learn_shortlist
 from heed.transformer.subwords import train_tokenizer
 
@@ -17,7 +18,7 @@ HELD_OUT = 1000  # pairs for validation where none are given, and
 HELD_OUT_SHARE = 0.05  # at most this share of them
 
 
-def read_text(config: TrainConfig) -> tuple[ParallelText, ParallelText]:
+def read_text(config: TranslationConfig) -> tuple[ParallelText, ParallelText]:
     """The training and the validation pairs; the same ones every time.
 
     Raises:
@@ -35,7 +36,7 @@ def read_text(config: TrainConfig) -> tuple[ParallelText, ParallelText]:
     return training, validation
 
 
-def tokenizers(text: ParallelText, config: TrainConfig) -> tuple[Tokenizer, Tokenizer]:
+def tokenizers(text: ParallelText, config: TranslationConfig) -> tuple[Tokenizer, Tokenizer]:
     """The source's and the target's tokenizer, given or learnt from the training text.
 
     Raises:
@@ -56,13 +57,16 @@ def tokenizers(text: ParallelText, config: TrainConfig) -> tuple[Tokenizer, Toke
     return src, tgt
 
 
-def new_run(path: Path, network: Mapping[str, object], config: TrainConfig) -> tuple[Run, Corpus]:
+def new_run(
+    path: Path, network: Mapping[str, object], config: TranslationConfig, initial: Weights | None = None
+) -> tuple[TranslationRun, Corpus]:
     """Make a run: read the text, learn the vocabulary, settle the network's size.
 
     Args:
         path: The run's directory.
         network: The fields of its `ModelConfig` but for the vocabulary, which the tokenizers decide.
         config: What was asked.
+        initial: The weights to begin with; None: fresh ones.
 
     Raises:
         HeedError: Something asked for cannot be; nothing has been written.
@@ -74,7 +78,8 @@ def new_run(path: Path, network: Mapping[str, object], config: TrainConfig) -> t
     model = from_table(ModelConfig, {**defaults(ModelConfig), **network, **sizes}, "the network asked for")
     corpus = _corpus(training, (src, tgt), config, config.src[0])
     _corpus(validation, (src, tgt), config, (config.valid_src or config.src)[0])
-    return Run.create(path, model, config, (src, tgt), validation, shortlist(corpus, src, tgt)), corpus
+    learnt = shortlist(corpus, src, tgt)
+    return TranslationRun.create(path, model, config, (src, tgt), validation, learnt, initial), corpus
 
 
 def shortlist(corpus: Corpus, src: Tokenizer, tgt: Tokenizer) -> Shortlist | None:
@@ -84,18 +89,20 @@ def shortlist(corpus: Corpus, src: Tokenizer, tgt: Tokenizer) -> Shortlist | Non
     return learn_shortlist(corpus, len(src), len(tgt), tgt.eos_id, joint=src.model == tgt.model)
 
 
-def load_corpus(run: Run) -> Corpus:
+def load_corpus(run: TranslationRun) -> Corpus:
     """The training pairs of a run that goes on."""
     training, _ = read_text(run.train)
     return _corpus(training, (run.src_tokenizer, run.tgt_tokenizer), run.train, run.train.src[0])
 
 
-def batches(run: Run, corpus: Corpus) -> Batches:
+def batches(run: TranslationRun, corpus: Corpus) -> Batches:
     """The batches of a run."""
     return Batches(corpus, run.src_tokenizer, run.tgt_tokenizer, batch_tokens=run.train.batch_tokens)
 
 
-def _corpus(text: ParallelText, tokenizers: tuple[Tokenizer, Tokenizer], config: TrainConfig, name: str) -> Corpus:
+def _corpus(
+    text: ParallelText, tokenizers: tuple[Tokenizer, Tokenizer], config: TranslationConfig, name: str
+) -> Corpus:
     corpus = tokenize(text, *tokenizers, max_length=config.max_length)
     if not len(corpus):
         raise DataError(

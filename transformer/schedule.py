@@ -1,8 +1,12 @@
-"""The learning rate of a step (section 5.3, equation 3)."""
+"""The learning rate of a step."""
+
+import math
 
 
 def learning_rate(step: int, *, d_model: int, warmup: int) -> float:
-    """d_model^-0.5 · min(step^-0.5, step · warmup^-1.5): a linear rise, then decay by the root of the step.
+    """The paper's (section 5.3, equation 3): a linear rise, then decay by the root of the step.
+
+    It is d_model^-0.5 · min(step^-0.5, step · warmup^-1.5).
 
     Args:
         step: Counted from 1.
@@ -10,3 +14,15 @@ def learning_rate(step: int, *, d_model: int, warmup: int) -> float:
         warmup: Steps until the peak.
     """
     return float(d_model**-0.5 * min(step**-0.5, step * warmup**-1.5))
+
+
+def cosine(step: int, share_done: float, *, warmup: int) -> float:
+    """A linear rise to 1, then half a cosine down to a tenth at the end of training (Brown et al., 2020, appendix B).
+
+    Args:
+        step: Counted from 1.
+        share_done: How much of training is behind, from 0 to 1.
+        warmup: Steps until the peak.
+    """
+    fall = 0.1 + 0.45 * (1 + math.cos(math.pi * min(share_done, 1.0)))
+    return min(step / warmup, 1.0) * fall

@@ -3,20 +3,34 @@
 import io
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import sentencepiece
 
 from heed.models.errors import DataError
 from heed.models.tokenizer import Tokenizer
 
+# What gives every text back as it was: no normalization, bytes for characters that have no piece, newlines as pieces.
+VERBATIM: dict[str, Any] = {
+    "normalization_rule_name": "identity",
+    "remove_extra_whitespaces": False,
+    "add_dummy_prefix": False,
+    "byte_fallback": True,
+    "split_digits": True,
+    "allow_whitespace_only_pieces": True,  # for the indentation of programs
+    "user_defined_symbols": ["\n"],
+    "max_sentence_length": 1 << 16,  # bytes; a paragraph may be a line
+}
 
-def train_tokenizer(lines: Iterable[str], *, vocab_size: int, name: str) -> Tokenizer:
+
+def train_tokenizer(lines: Iterable[str], *, vocab_size: int, name: str, verbatim: bool = False) -> Tokenizer:
     """Learn a byte-pair vocabulary.
 
     Args:
         lines: The text.
         vocab_size: Pieces, special ones included.
         name: What the text is called in errors.
+        verbatim: Give every text back as it was, and not as SentencePiece normalizes it (NFKC).
 
     Raises:
         DataError: The text is too small for the vocabulary.
@@ -28,12 +42,13 @@ def train_tokenizer(lines: Iterable[str], *, vocab_size: int, name: str) -> Toke
             model_writer=model,
             model_type="bpe",
             vocab_size=vocab_size,
-            character_coverage=1.0,  # every character of the text, as SentencePiece normalizes it (NFKC)
+            character_coverage=0.9999 if verbatim else 1.0,  # of the text's characters; the others' bytes are there
             pad_id=0,
             unk_id=1,
             bos_id=2,
             eos_id=3,
             minloglevel=2,
+            **(VERBATIM if verbatim else {}),
         )
     except RuntimeError as error:
         raise DataError(_explain(str(error), vocab_size, name)) from None

@@ -1,6 +1,5 @@
 """The training loop: steps, validations and checkpoints until a limit is reached (section 5)."""
 
-import contextlib
 import dataclasses
 import itertools
 import math
@@ -8,27 +7,34 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
 
-import sacrebleu
 import torch
 
 from heed.models.errors import HeedError
-from heed.models.search import DecodeConfig
-from heed.models.translator import Translator
 from heed.transformer import checkpoint
-from heed.transformer.batches import Batch, Batches
+from heed.transformer.batches import Batch
 from heed.transformer.checkpoint import Progress
-from heed.transformer.corpus import tokenize
-from heed.transformer.decoding import TorchNetwork
 from heed.transformer.log import Listener, StepReport, Validation
-from heed.transformer.loss import smoothed_cross_entropy
-from heed.transformer.masks import padding_mask
-from heed.transformer.model import Transformer
-from heed.transformer.run import Run
-from heed.transformer.schedule import learning_rate
+from heed.transformer.objectives import Computing, Judgement, Objective, TextObjective, TranslationObjective
+from heed.transformer.packing import TextBatch
+from heed.transformer.run import Run, TextRun, TranslationRun
+
+AnyBatch = TypeVar("AnyBatch", Batch, TextBatch)
 
 
-class Trainer:
+Made = TypeVar("Made", covariant=True)
+
+
+class Epochs(Protocol[Made]):
+    """The batches of a text."""
+
+    def epoch(self, epoch: int, seed: int, start: int = 0) -> Iterator[Made]:
+        """Those of a pass over the text, from number `start` on; the same ones every time."""
+        ...
+
+
+class Trainer(Generic[AnyBatch]):
     """Trains a run's network, from its last checkpoint where there is one.
 
     Args:
@@ -41,30 +47,23 @@ class Trainer:
         ModelError: The last checkpoint is damaged.
     """
 
-    def __init__(self, run: Run, batches: Batches, device: torch.device, listeners: Sequence[Listener]) -> None:
+    def __init__(
+        self, run: Run, batches: Epochs[AnyBatch], device: torch.device, listeners: Sequence[Listener]
+    ) -> None:
         torch.manual_seed(run.train.seed)
-        self.run, self.batches, self.device, self.listeners = run, batches, device, listeners
-        self.network = Transformer(run.model).to(device)
-        # β₁, β₂ and ε of section 5.3; the schedule sets the rate of each step.
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=0.0, betas=(0.9, 0.98), eps=1e-9, fused=True)
+        self.batches: Epochs[AnyBatch] = batches
+        self.run, self.device, self.listeners = run, device, listeners
+        self.network = run.new_network().to(device)
         self.precision = choose_precision(run.train.precision, device)
+        self._objective = _objective(run, Computing(device, self.precision))
+        self.optimizer = self._objective.optimizer(self.network)
         self.progress = Progress()
+        if run.initial_path.exists():
+            checkpoint.load_weights(run.initial_path, self.network)
         if steps := run.steps():
             self.progress = checkpoint.load_progress(steps[-1])
             checkpoint.load_weights(steps[-1], self.network)
             checkpoint.load_optimizer(steps[-1], self.network, self.optimizer)
-        self._validation = run.validation
-        self._valid_batches = Batches(
-            tokenize(
-                self._validation,
-                run.src_tokenizer,
-                run.tgt_tokenizer,
-                max_length=run.train.max_length,
-            ),
-            run.src_tokenizer,
-            run.tgt_tokenizer,
-            batch_tokens=run.train.batch_tokens,
-        )
         self._stopped = False
         self._earlier_seconds, self._since = self.progress.seconds, time.monotonic()
 
@@ -88,7 +87,7 @@ class Trainer:
         unvalidated = self.progress.step > 0 and self.progress.loss is None
         if self._stopped:
             if unvalidated:
-                self._save(loss=None, bleu=None)
+                self._save()
             return False
         if unvalidated:
             self._validate_and_save()
@@ -101,7 +100,7 @@ class Trainer:
         done = ((progress.step, train.steps), (progress.epoch, train.epochs), (self.seconds / 60, train.minutes))
         return max(so_far / limit for so_far, limit in done if limit is not None)
 
-    def _remaining_batches(self) -> Iterator[Batch]:
+    def _remaining_batches(self) -> Iterator[AnyBatch]:
         """Batches from where training stands until a limit is reached."""
         for epoch in itertools.count(self.progress.epoch):
             for batch in self.batches.epoch(epoch, self.run.train.seed, start=self.progress.batch):
@@ -110,30 +109,29 @@ class Trainer:
                 yield batch
             self.progress = dataclasses.replace(self.progress, epoch=epoch + 1, batch=0)
 
-    def step(self, batch: Batch) -> None:
+    def step(self, batch: AnyBatch) -> None:
         """Update the weights by the next batch.
 
         Raises:
             HeedError: The loss is no number any more.
         """
-        limits = self.run.train
         begin = time.monotonic()
         step, number = self.progress.step + 1, self.progress.batch + 1
         self.progress = dataclasses.replace(self.progress, step=step, batch=number, loss=None, bleu=None)
-        rate = limits.learning_rate_scale * learning_rate(
-            self.progress.step, d_model=self.run.model.d_model, warmup=limits.warmup
-        )
+        rate = self._objective.learning_rate(step, self.share_done())
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.network.train()
-        loss, nll = self._loss(batch)
+        loss, nll = self._objective.loss(self.network, batch)
         total = loss.item()
         if not math.isfinite(total):
             raise HeedError(
                 f"{self.run.path}: training diverged at step {self.progress.step}: the loss is {total}; "
-                "train anew with a smaller --learning-rate-scale or a longer --warmup"
+                "train anew with a smaller learning rate or a longer --warmup"
             )
         (loss / batch.n_tokens).backward()
+        if math.isfinite(self._objective.clip):
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._objective.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         report = StepReport(
@@ -149,54 +147,27 @@ class Trainer:
         for listener in self.listeners:
             listener.on_step(report)
 
-    def _loss(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        src, tgt, targets = (ids.to(self.device) for ids in (batch.src, batch.tgt, batch.targets))
-        with self._autocast():
-            logits = self.network(src, padding_mask(src, self.run.src_tokenizer.pad_id), tgt)
-        return smoothed_cross_entropy(
-            logits,
-            targets,
-            pad_id=self.run.tgt_tokenizer.pad_id,
-            label_smoothing=self.run.train.label_smoothing,
-        )
-
-    def _autocast(self) -> contextlib.AbstractContextManager[object]:
-        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
-
     @torch.inference_mode()
     def validate(self) -> Validation:
-        """Loss over the held-out pairs, and BLEU of their greedy translations."""
+        """How good the network is now."""
         self.network.eval()
-        nll, n_tokens = 0.0, 0
-        for batch in self._valid_batches.in_order():
-            nll += self._loss(batch)[1].item()
-            n_tokens += batch.n_tokens
-        translator = Translator(TorchNetwork(self.network), self.run.src_tokenizer, self.run.tgt_tokenizer)
-        with self._autocast():
-            found = translator.translate(self._validation.src, DecodeConfig(beam_size=1))
-        translations = [translation.text for translation in found]
-        bleu = sacrebleu.corpus_bleu(translations, [self._validation.tgt], force=True).score
-        sample = self.progress.step // self.run.train.valid_every % len(translations)
         return Validation(
             step=self.progress.step,
             epoch=self.progress.epoch,
             minutes=self.seconds / 60,
-            loss=nll / max(n_tokens, 1),
-            bleu=bleu,
-            source=self._validation.src[sample],
-            reference=self._validation.tgt[sample],
-            translation=translations[sample],
+            judgement=self._objective.judge(self.network, self.progress.step // self.run.train.valid_every),
         )
 
     def _validate_and_save(self) -> None:
         validation = self.validate()
         for listener in self.listeners:
             listener.on_validation(validation)
-        self._save(loss=validation.loss, bleu=validation.bleu)
+        self.progress = _judged(self.progress, validation.judgement)
+        self._save()
 
-    def _save(self, *, loss: float | None, bleu: float | None) -> None:
+    def _save(self) -> None:
         """Make a checkpoint, then delete those that are neither the best nor among the last."""
-        self.progress = dataclasses.replace(self.progress, seconds=self.seconds, loss=loss, bleu=bleu)
+        self.progress = dataclasses.replace(self.progress, seconds=self.seconds)
         path = self.run.checkpoint_path(self.progress.step)
         checkpoint.save(path, self.network, self.optimizer, self.progress)
         best, _ = self.run.best()
@@ -218,9 +189,20 @@ class Trainer:
         validation = dataclasses.replace(self.validate(), averaged=True)
         for listener in self.listeners:
             listener.on_validation(validation)
-        progress = dataclasses.replace(self.progress, loss=validation.loss, bleu=validation.bleu)
+        progress = _judged(self.progress, validation.judgement)
         checkpoint.save_weights(self.run.average_path, self.network, progress)
         self.network.load_state_dict(trained)
+
+
+def _objective(run: Run, computing: Computing) -> Objective[Any, Any]:
+    if isinstance(run, TextRun):
+        return TextObjective(run, computing)
+    assert isinstance(run, TranslationRun)
+    return TranslationObjective(run, computing)
+
+
+def _judged(progress: Progress, judgement: Judgement) -> Progress:
+    return dataclasses.replace(progress, loss=judgement.loss, bleu=judgement.figures.get("bleu"))
 
 
 def choose_device(name: str) -> torch.device:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import torch
 
-from heed.models.config import PRESETS, preset
+from heed.models.config import TRANSLATION_PRESETS, preset
 from heed.models.processors import available_cores
-from heed.transformer.config import TrainConfig
+from heed.transformer.config import TranslationConfig
 from heed.transformer.preparation import batches, new_run
 from heed.transformer.trainer import Trainer, choose_device
 
@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--src", required=True)
     parser.add_argument("--tgt", required=True)
-    parser.add_argument("--preset", choices=PRESETS, default="small")
+    parser.add_argument("--preset", choices=TRANSLATION_PRESETS, default="small")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=5, help="steps of each precision in a round")
     parser.add_argument("--threads", type=int, default=available_cores())
@@ -37,7 +37,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     tables = preset(arguments.preset)
-    config = TrainConfig(src=(arguments.src,), tgt=(arguments.tgt,), steps=1)
+    config = TranslationConfig(src=(arguments.src,), tgt=(arguments.tgt,), steps=1)
     asked = {key: value for key, value in tables["train"].items() if key != "average"}
     config = dataclasses.replace(config, **asked)  # type: ignore[arg-type]
     speeds: dict[str, list[float]] = {name: [] for name in PRECISIONS}

@@ -33,7 +33,7 @@ from heed.models.translator import Translator
 
 if TYPE_CHECKING:  # torch stays out of the processes whose memory is measured
     from heed.transformer.model import Transformer
-    from heed.transformer.run import Run
+    from heed.transformer.run import TranslationRun
     from heed.transformer.shortlist import Shortlist
 
 TEST = "test_2016_flickr"
@@ -67,12 +67,12 @@ def export(data: Path, run: Path, bundle: Path) -> None:
 
 def convert(run_path: Path, directory: Path) -> None:
     """Convert the run's weights for CTranslate2, unless that is done."""
-    from heed.transformer.run import Run
+    from heed.transformer.run import TranslationRun
     from heed.transformer.shortlist import Shortlist
 
     if directory.exists():
         return
-    run = Run.open(run_path)
+    run = TranslationRun.open(run_path)
     write_ctranslate2(run.load_network(run.best()[0]), run, directory)
     shortlist = Shortlist.load(run_path)
     if shortlist:
@@ -80,7 +80,7 @@ def convert(run_path: Path, directory: Path) -> None:
         write_vmap(shortlist, pieces, directory / "vmap.txt")
 
 
-def write_ctranslate2(network: "Transformer", run: "Run", directory: Path) -> None:
+def write_ctranslate2(network: "Transformer", run: "TranslationRun", directory: Path) -> None:
     """Convert a network's weights for CTranslate2, in int8."""
     import torch
     from ctranslate2.specs import common_spec, transformer_spec  # pyright: ignore[reportMissingImports]

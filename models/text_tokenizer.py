@@ -1,0 +1,80 @@
+"""Any text to token ids and back, byte for byte, by a SentencePiece model with byte fallback."""
+
+import codecs
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from heed.models.errors import ModelError
+from heed.models.tokenizer import JOINT, Tokenizer
+
+SPACE = "\u2581"  # how SentencePiece writes a space; a text that holds the character itself gets it in bytes
+SPACE_BYTES = (b"\xe2", b"\x96", b"\x81")
+PROBE = " a\n\t \u2581\u00bd\ufb01\U0001f600\x00\r\n"
+
+
+class TextTokenizer:
+    """A tokenizer whose tokens, put together, are the text.
+
+    Args:
+        pieces: Its SentencePiece model.
+        name: What error messages call it.
+
+    Raises:
+        ModelError: The model changes texts: it has no bytes for unknown characters, or normalizes.
+    """
+
+    def __init__(self, pieces: Tokenizer, name: str) -> None:
+        self.pieces = pieces
+        self.pad_id, self.bos_id, self.eos_id = pieces.pad_id, pieces.bos_id, pieces.eos_id
+        self._bytes = [_bytes(pieces, token) for token in range(len(pieces))]
+        self._space = [self._bytes.index(byte) for byte in SPACE_BYTES if byte in self._bytes]
+        if self.decode(self.encode(PROBE)) != PROBE:
+            raise ModelError(
+                f"{name}: does not give every text back; train it with --byte_fallback, "
+                "--normalization_rule_name=identity, --remove_extra_whitespaces=false and --add_dummy_prefix=false"
+            )
+
+    @classmethod
+    def load(cls, directory: Path) -> "TextTokenizer":
+        """Read the tokenizer of a run or a bundle.
+
+        Raises:
+            ModelError: It is missing or damaged.
+        """
+        path = directory / JOINT
+        try:
+            return cls(Tokenizer.load(path), str(path))
+        except OSError as error:
+            raise ModelError(f"{path}: {error.strerror}; restore it, or make the model again") from None
+
+    def __len__(self) -> int:
+        """The number of pieces (V)."""
+        return len(self.pieces)
+
+    def encode(self, text: str) -> list[int]:
+        """The token ids of a text, without special ones."""
+        first, *rest = self.pieces.encode(text.split(SPACE))
+        return first + [token for part in rest for token in (*self._space, *part)]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of token ids; bytes that are no whole character become U+FFFD."""
+        return b"".join(self._bytes[token] for token in ids).decode("utf-8", "replace")
+
+    def decoded(self, ids: Iterable[int]) -> Iterator[str]:
+        """The text that each token adds, as soon as its characters are whole; together, what `decode` gives."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        for token in ids:
+            yield decoder.decode(self._bytes[token])
+        yield decoder.decode(b"", final=True)
+
+    def token_bytes(self, ids: Sequence[int]) -> bytes:
+        """What token ids stand for."""
+        return b"".join(self._bytes[token] for token in ids)
+
+
+def _bytes(pieces: Tokenizer, token: int) -> bytes:
+    """What a token stands for; special ones stand for nothing."""
+    if token in (pieces.pad_id, pieces.unk_id, pieces.bos_id, pieces.eos_id):
+        return b""
+    piece = pieces.piece(token)
+    return bytes([int(piece[1:-1], 16)]) if pieces.is_byte(token) else piece.replace(SPACE, " ").encode()

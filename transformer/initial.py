@@ -1,0 +1,32 @@
+"""What a run begins with that another one has learnt."""
+
+import dataclasses
+from pathlib import Path
+
+from heed.models.config import to_table
+from heed.models.tokenizer import tokenizer_files
+from heed.transformer import checkpoint
+from heed.transformer.checkpoint import Weights
+from heed.transformer.run import open_run
+
+
+@dataclasses.dataclass(frozen=True)
+class Initial:
+    """A network that was trained before."""
+
+    kind: str
+    network: dict[str, object]  # the table of its configuration
+    tokenizer: tuple[str, ...]  # its files
+    weights: Weights
+
+
+def from_run(path: Path) -> Initial:
+    """The best checkpoint of a run.
+
+    Raises:
+        HeedError: The run is damaged or has no checkpoint.
+    """
+    run = open_run(path)
+    best, _ = run.best()
+    files = tuple(str((path / name).absolute()) for name in tokenizer_files(path))
+    return Initial(run.kind, to_table(run.model), files, checkpoint.read_weights(best))

@@ -1,0 +1,167 @@
+"""What a network is trained for: its loss, how it is judged, and how it is optimized."""
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Protocol, TypeVar
+
+import sacrebleu
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, AdamW, Optimizer
+
+from heed.models.search import DecodeConfig
+from heed.models.translator import Translator
+from heed.transformer.batches import Batch, Batches
+from heed.transformer.corpus import tokenize
+from heed.transformer.decoding import TorchNetwork
+from heed.transformer.documents import TokenStream
+from heed.transformer.language_model import LanguageModel
+from heed.transformer.loss import smoothed_cross_entropy
+from heed.transformer.masks import padding_mask, text_mask
+from heed.transformer.model import Transformer
+from heed.transformer.packing import Packing, TextBatch
+from heed.transformer.run import TextRun, TranslationRun
+from heed.transformer.schedule import cosine, learning_rate
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """How good a network is."""
+
+    loss: float  # validation: negative log-likelihood of a token, in nats
+    figures: Mapping[str, float]  # others, by name
+    example: Mapping[str, str]  # what it made of some of the validation text
+
+
+AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module, contravariant=True)
+AnyBatch = TypeVar("AnyBatch", contravariant=True)
+
+
+class Objective(Protocol[AnyNetwork, AnyBatch]):
+    """What a network is trained for."""
+
+    clip: float  # the largest norm of the gradients; larger ones are scaled down to it
+
+    def optimizer(self, network: AnyNetwork) -> Optimizer:
+        """What updates the weights."""
+        ...
+
+    def learning_rate(self, step: int, share_done: float) -> float:
+        """Of a step, counted from 1, when training has come some way from 0 to 1."""
+        ...
+
+    def loss(self, network: AnyNetwork, batch: AnyBatch) -> tuple[Tensor, Tensor]:
+        """The loss to be minimized, and the negative log-likelihood in nats, summed over the batch's tokens."""
+        ...
+
+    def judge(self, network: AnyNetwork, number: int) -> Judgement:
+        """How good a network is; the number of the validation chooses the example."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Computing:
+    """Where and in what precision a network computes."""
+
+    device: torch.device
+    precision: torch.dtype  # of matrix products; weights, sums and the loss stay in float32
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """The context in which a network is called."""
+        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
+
+
+class TranslationObjective:
+    """To translate, by the paper's loss and optimizer (sections 5.3 and 5.4)."""
+
+    clip = math.inf
+
+    def __init__(self, run: TranslationRun, computing: Computing) -> None:
+        self._run, self._computing = run, computing
+        self._text = run.validation
+        tokenizers = run.src_tokenizer, run.tgt_tokenizer
+        pairs = tokenize(self._text, *tokenizers, max_length=run.train.max_length)
+        self._batches = Batches(pairs, *tokenizers, batch_tokens=run.train.batch_tokens)
+
+    def optimizer(self, network: Transformer) -> Optimizer:
+        """Adam with β₁, β₂ and ε of section 5.3; the schedule sets the rate of each step."""
+        return Adam(network.parameters(), lr=0.0, betas=(0.9, 0.98), eps=1e-9, fused=True)
+
+    def learning_rate(self, step: int, share_done: float) -> float:  # noqa: ARG002 - the paper's does not know the end
+        """See `Objective`."""
+        train = self._run.train
+        return train.learning_rate_scale * learning_rate(step, d_model=self._run.model.d_model, warmup=train.warmup)
+
+    def loss(self, network: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
+        """See `Objective`."""
+        src, tgt, targets = (ids.to(self._computing.device) for ids in (batch.src, batch.tgt, batch.targets))
+        with self._computing.autocast():
+            logits = network(src, padding_mask(src, self._run.src_tokenizer.pad_id), tgt)
+        pad_id, smoothing = self._run.tgt_tokenizer.pad_id, self._run.train.label_smoothing
+        return smoothed_cross_entropy(logits, targets, pad_id=pad_id, label_smoothing=smoothing)
+
+    def judge(self, network: Transformer, number: int) -> Judgement:
+        """Loss over the held-out pairs, and BLEU of their greedy translations."""
+        nll, n_tokens = 0.0, 0
+        for batch in self._batches.in_order():
+            nll += self.loss(network, batch)[1].item()
+            n_tokens += batch.n_tokens
+        translator = Translator(TorchNetwork(network), self._run.src_tokenizer, self._run.tgt_tokenizer)
+        with self._computing.autocast():
+            found = translator.translate(self._text.src, DecodeConfig(beam_size=1))
+        translations = [translation.text for translation in found]
+        i = number % len(translations)
+        return Judgement(
+            loss=nll / max(n_tokens, 1),
+            figures={"bleu": sacrebleu.corpus_bleu(translations, [self._text.tgt], force=True).score},
+            example={"source": self._text.src[i], "reference": self._text.tgt[i], "translation": translations[i]},
+        )
+
+
+class TextObjective:
+    """To go on with a text, by GPT-3's optimizer (Brown et al., 2020, appendix B)."""
+
+    clip = 1.0
+
+    def __init__(self, run: TextRun, computing: Computing) -> None:
+        self._run, self._computing = run, computing
+        self._stream = TokenStream(run.validation, run.tokenizer)
+        self._packing = packing(run, self._stream)
+
+    def optimizer(self, network: LanguageModel) -> Optimizer:
+        """AdamW, which lets matrices decay, and neither biases nor norms."""
+        parameters = list(network.parameters())
+        groups = [
+            {"params": [p for p in parameters if p.dim() > 1], "weight_decay": self._run.train.weight_decay},
+            {"params": [p for p in parameters if p.dim() == 1], "weight_decay": 0.0},
+        ]
+        return AdamW(groups, lr=0.0, betas=(0.9, 0.95), fused=True)
+
+    def learning_rate(self, step: int, share_done: float) -> float:
+        """See `Objective`."""
+        train = self._run.train
+        return train.learning_rate * cosine(step, share_done, warmup=train.warmup)
+
+    def loss(self, network: LanguageModel, batch: TextBatch) -> tuple[Tensor, Tensor]:
+        """See `Objective`."""
+        parts = batch.ids, batch.targets, batch.positions
+        ids, targets, positions = (part.to(self._computing.device) for part in parts)
+        with self._computing.autocast():
+            logits = network(ids, positions, text_mask(positions))
+        return smoothed_cross_entropy(logits, targets, pad_id=self._run.tokenizer.pad_id, label_smoothing=0.0)
+
+    def judge(self, network: LanguageModel, number: int) -> Judgement:  # noqa: ARG002 - always the beginning
+        """Loss over the held-out documents, in nats a token and in bits a byte."""
+        nll, n_tokens = 0.0, 0
+        for batch in self._packing.in_order():
+            nll += self.loss(network, batch)[1].item()
+            n_tokens += batch.n_tokens
+        bits = nll / math.log(2) / max(self._stream.n_bytes, 1)
+        return Judgement(loss=nll / max(n_tokens, 1), figures={"bits_per_byte": bits}, example={})
+
+
+def packing(run: TextRun, stream: TokenStream) -> Packing:
+    """The batches of a stream, as a run asks for them."""
+    return Packing(stream, run.tokenizer, context=run.model.context, batch_tokens=run.train.batch_tokens)
