@@ -17,6 +17,7 @@ COMMANDS = {
     "train": "Train a Transformer to translate, or to go on with text.",
     "export": "Turn a training run into a verified ONNX bundle.",
     "translate": "Translate lines of text.",
+    "evaluate": "Score translations: BLEU, chrF and TER.",
     "doctor": "Say what translates here, and what does not and why.",
     "models": "List, describe and verify models.",
 }
