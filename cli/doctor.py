@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from heed.cli import options
+from heed.cli.command import Command
+from heed.cli.loading import find_model
 from heed.models.errors import ModelError
 from heed.models.processors import available_cores, processor
 
@@ -16,8 +19,8 @@ if TYPE_CHECKING:
 DEVICES = ("cpu", "cuda")
 
 
-@click.command(epilog="Example: heed doctor --json")
-@click.option("-m", "--model", help="A model's directory or name.  [default: en-de, which heed brings]")
+@click.command(cls=Command, epilog="Example: heed doctor --json")
+@options.model
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(model: str | None, as_json: bool) -> None:
     """Say what translates here, and what does not and why.
@@ -25,10 +28,9 @@ def command(model: str | None, as_json: bool) -> None:
     Checks the files of a model and takes a step with it on each device. Exits with 0 when the model translates on the
     CPU.
     """
-    from heed.models import catalog
     from heed.models.bundle import Bundle
 
-    path = catalog.find(model)
+    path = find_model(model)
     report: dict[str, Any] = {"versions": _versions(), "processor": _processor(), "providers": _providers()}
     try:
         bundle = Bundle(path)

@@ -3,13 +3,14 @@
 import dataclasses
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from heed.cli import options
+from heed.cli import messages, options
+from heed.cli.command import Command
+from heed.cli.loading import load_translator
 from heed.models.errors import DataError
 
 INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True)
@@ -28,11 +29,32 @@ class Score:
     signature: str  # sacreBLEU's: what was computed, for others to compare
 
 
-@click.command(epilog="Example: heed evaluate -m ende --src test.en --ref test.de")
+@click.command(
+    cls=Command,
+    extra="evaluate",
+    sections={
+        "What is scored": ("src", "hyp", "refs"),
+        "Scoring": ("tokenize", "bootstrap", "as_json"),
+        "Translating --src": TRANSLATING,
+    },
+)
 @click.option("--src", type=INPUT, help="Text to translate and score; - is stdin.")
-@click.option("--hyp", type=INPUT, help="Translations to score, made before; - is stdin.")
-@click.option("--ref", "refs", required=True, multiple=True, type=INPUT, help="Right translations. Repeat for more.")
-@click.option("--bootstrap", type=click.IntRange(min=0), default=1000, show_default=True, help="Resamples; 0 is none.")
+@click.option("--hyp", type=INPUT, help="Translations made before; - is stdin.")
+@click.option(
+    "--ref",
+    "refs",
+    required=True,
+    multiple=True,
+    type=INPUT,
+    help="Right translations. Repeat for more of each line.",
+)
+@click.option(
+    "--bootstrap",
+    type=click.IntRange(min=0),
+    default=1000,
+    show_default=True,
+    help="Resamples of the lines, to tell how far chance moves a score.",
+)
 @click.option(
     "--tokenize",
     type=click.Choice(TOKENIZERS),
@@ -63,8 +85,12 @@ def command(
 ) -> None:
     """Score translations: BLEU, chrF and TER.
 
+    \b
+    heed evaluate -m ende --src test.en --ref test.de
+    heed translate -i test.en | heed evaluate --hyp - --ref test.de
+
     Translates --src with a model, or takes the translations in --hyp, and compares them line by line with --ref.
-    sacreBLEU computes the scores, their signatures, and by bootstrap resampling how far chance moves them.
+    sacreBLEU computes the scores, and their signatures for others to compare.
     """
     if (src is None) == (hyp is None):
         raise click.UsageError("Give --src, which is translated, or --hyp, translations made before.")
@@ -118,15 +144,13 @@ def _require_pairs(name: str, lines: list[str], references: dict[str, list[str]]
 
 
 def _translate(
-    lines: list[str], *, model: Path | None, batch_size: int, shortlist: bool, device: str, threads: int | None,
+    lines: list[str], *, model: str | None, device: str, threads: int | None, shortlist: bool, batch_size: int,
     **search: Any,
 ) -> list[str]:  # fmt: skip
-    from heed.models import catalog
-    from heed.models.translator import Translator
-
-    translator = Translator.load(catalog.find(model), device=device, threads=threads, shortlist=shortlist)
+    translator = load_translator(model, device=device, threads=threads, shortlist=shortlist)
     asked = {name: value for name, value in search.items() if value is not None}
-    found = translator.translate(lines, dataclasses.replace(translator.config, **asked), batch_size=batch_size)
+    with messages.timed(f"Translated {len(lines):,} lines"):
+        found = translator.translate(lines, dataclasses.replace(translator.config, **asked), batch_size=batch_size)
     return [translation.text for translation in found]
 
 

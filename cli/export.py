@@ -5,12 +5,17 @@ from pathlib import Path
 
 import click
 
-from heed.cli import options
+from heed.cli import messages, options
+from heed.cli.command import Command
 from heed.models.errors import HeedError
 from heed.models.files import refuse_existing
 
 
-@click.command(epilog="Example: heed export runs/ende -o ende --precision int8 --test-src test.en --test-tgt test.de")
+@click.command(
+    cls=Command,
+    extra="train",
+    epilog="Example: heed export runs/ende -o ende --precision int8 --test-src test.en --test-tgt test.de",
+)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "-o",
@@ -65,20 +70,18 @@ def command(
         else None
     )
     label = Label(name=name or output.absolute().name, licence=licence, trained_on=trained_on)
-    click.echo("Writing the graphs and comparing them with PyTorch", err=True)
+    messages.note("Writing the graphs and comparing them with PyTorch")
     manifest = export(opened, output, precision=precision, label=label, test=test, force=force)
     parity, quality = manifest.parity, manifest.quality
-    click.echo(
+    messages.note(
         f"{parity.sentences} sentences: {parity.greedy_identical} greedy and {parity.beam_identical} beam "
         f"{parity.beam_size} translations the same as PyTorch's; log-probabilities differ by at most "
-        f"{parity.log_prob_difference:.2g}; loss {parity.loss_bundle:.4f}, PyTorch's {parity.loss_torch:.4f}",
-        err=True,
+        f"{parity.log_prob_difference:.2g}; loss {parity.loss_bundle:.4f}, PyTorch's {parity.loss_torch:.4f}"
     )
     if quality:
         whole = "" if quality.bleu_whole is None else f", over the whole vocabulary {quality.bleu_whole:.2f}"
-        click.echo(
+        messages.note(
             f"{quality.test_set}: BLEU {quality.bleu:.2f} (PyTorch {quality.bleu_torch:.2f}{whole}), "
-            f"chrF {quality.chrf:.2f}",
-            err=True,
+            f"chrF {quality.chrf:.2f}"
         )
-    click.echo(f"Done. Translate with: heed translate -m {shlex.quote(str(output))}", err=True)
+    messages.note(f"Done. Translate with: heed translate -m {shlex.quote(str(output))}")

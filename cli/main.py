@@ -1,7 +1,6 @@
 """The `heed` program: its commands, and how an error becomes one line and an exit code."""
 
 import contextlib
-import difflib
 import errno
 import importlib
 import io
@@ -44,10 +43,8 @@ class Program(click.Group):
         """Find the command of a line; for a misspelt one, name those that look like it."""
         try:
             return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            similar = difflib.get_close_matches(args[0], COMMANDS)
-            hint = f" Did you mean {' or '.join(similar)}?" if similar else ""
-            raise click.UsageError(error.message + hint, ctx) from None
+        except click.NoSuchCommand as error:
+            raise click.NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands from the table, so that help imports none of them."""
@@ -105,7 +102,7 @@ def main() -> None:
     heed train --src train.en --tgt train.de -o runs/ende
     heed export runs/ende -o ende
     heed translate -m ende -i news.en -o news.de
-    """  # noqa: D301 - Click's own mark for lines that are not to be joined
+    """
 
 
 def run() -> None:

@@ -6,12 +6,13 @@ import sys
 
 import click
 
-from heed.models import catalog, manifest
-from heed.models.bundle import Bundle
+from heed.cli import messages, options
+from heed.cli.command import Group
+from heed.cli.loading import find_model
 from heed.models.errors import ModelError
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """List, describe and verify models.
 
@@ -26,26 +27,30 @@ def list_models() -> None:
 
     A line each: name, languages, precision and directory, with tabs between.
     """
+    from heed.models import catalog, manifest
+
     for name, path in catalog.available().items():
         try:
             found = manifest.read(path)
         except ModelError as error:
-            click.echo(f"Warning: {error}", err=True)
+            messages.warning(str(error))
             continue
         languages = f"{found.src_language or '?'}-{found.tgt_language or '?'}"
         click.echo("\t".join([name, languages, found.precision, str(path)]))
 
 
 @command.command()
-@click.argument("model", required=False)
+@options.model_argument
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest.")
 def info(model: str | None, as_json: bool) -> None:
     """Show the card of a model, or its manifest."""
-    path = catalog.find(model)
+    from heed.models import manifest
+
+    path = find_model(model)
+    found = manifest.read(path)
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(manifest.read(path)), ensure_ascii=False))
+        click.echo(json.dumps(dataclasses.asdict(found), ensure_ascii=False))
         return
-    manifest.read(path)
     card = (path / "README.md").read_text("utf-8")
     if not sys.stdout.isatty():
         click.echo(card.encode("utf-8"), nl=False)
@@ -57,13 +62,15 @@ def info(model: str | None, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("model", required=False)
+@options.model_argument
 def verify(model: str | None) -> None:
     """Check the files of a model again.
 
     Their names, sizes and hashes, and which files the graphs would read.
     """
-    path = catalog.find(model)
+    from heed.models.bundle import Bundle
+
+    path = find_model(model)
     files = Bundle(path).manifest.files
     size = sum(record.size for record in files.values())
     click.echo(f"{path}: {len(files)} files, {size:,} bytes, as they were exported")

@@ -3,10 +3,33 @@
 from collections.abc import Iterable
 
 import click
+from click.shell_completion import CompletionItem
 
 TEXT_FILE = click.Path(exists=True, dir_okay=False, readable=True)
 
-model = click.option("-m", "--model", help="A model's directory or name.  [default: en-de, which heed brings]")
+
+class Model(click.ParamType):
+    """A model by its directory or its name."""
+
+    name = "model"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
+        """Directories, which the shell knows, and names."""
+        from heed.models import catalog
+
+        names = [name for name in catalog.available() if name.startswith(incomplete)]
+        return [CompletionItem(incomplete, type="dir"), *map(CompletionItem, names)]
+
+
+model = click.option(
+    "-m",
+    "--model",
+    type=Model(),
+    envvar="HEED_MODEL",
+    show_envvar=True,
+    help="A model's directory or name; without it the one that heed brings, en-de.",
+)
+model_argument = click.argument("model", required=False, type=Model(), envvar="HEED_MODEL")
 beam_size = click.option(
     "--beam-size",
     type=click.IntRange(min=1),
@@ -34,11 +57,21 @@ shortlist = click.option(
     default=True,
     help="Choose among the words that a line is likely to need, or among all: slower.  [default: shortlist]",
 )
-device = click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+device = click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    envvar="HEED_DEVICE",
+    show_envvar=True,
+    help="Where to compute.",
+)
 threads = click.option(
     "--threads",
     type=click.IntRange(min=1),
-    help="Processor threads.  [default: the cores this process may use]",
+    envvar="HEED_THREADS",
+    show_envvar=True,
+    help="Processor threads; without it as many as the cores that this process may use.",
 )
 force = click.option("--force", is_flag=True, help="Overwrite what exists.")
 

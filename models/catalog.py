@@ -1,15 +1,17 @@
 """Models by name: the default one, and those in the user's directory of models."""
 
+import difflib
+import json
 import os
 from importlib import resources
 from pathlib import Path
 
 import platformdirs
 
-from heed.models import manifest
 from heed.models.errors import ModelError
 
 DEFAULT = Path(str(resources.files("heed.models"))) / "default"
+MANIFEST = "heed.json"  # what makes a directory a model
 
 
 def models_directory() -> Path:
@@ -19,11 +21,12 @@ def models_directory() -> Path:
 
 def available() -> dict[str, Path]:
     """The models that have a name, the default model first."""
-    found = {manifest.read(DEFAULT).name: DEFAULT}
+    # Without a manifest's reader, because a shell that completes names waits for this.
+    found = {json.loads((DEFAULT / MANIFEST).read_bytes())["name"]: DEFAULT}
     directory = models_directory()
     if directory.is_dir():
         for path in sorted(directory.iterdir()):
-            if (path / manifest.FILE_NAME).is_file():
+            if (path / MANIFEST).is_file():
                 found.setdefault(path.name, path)
     return found
 
@@ -36,11 +39,13 @@ def find(model: str | None) -> Path:
     """
     if model is None:
         return DEFAULT
-    if (Path(model) / manifest.FILE_NAME).is_file():
+    if (Path(model) / MANIFEST).is_file():
         return Path(model)
     names = available()
     if model not in names and Path(model).is_dir():
         return Path(model)
     if model not in names:
-        raise ModelError(f"{model}: no directory and no name of a model; the names are: {', '.join(names)}")
+        similar = difflib.get_close_matches(model, names)
+        guess = f"did you mean {' or '.join(similar)}? " if similar else ""
+        raise ModelError(f"{model}: no directory and no name of a model; {guess}the names are: {', '.join(names)}")
     return names[model]

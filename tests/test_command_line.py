@@ -2,6 +2,7 @@ import errno
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -277,10 +278,19 @@ def test_a_directory_that_is_no_model(heed: Heed, tmp_path: Path, command: str) 
     )
 
 
-def test_a_misspelt_command_is_guessed(heed: Heed) -> None:
-    result = heed("tranlsate")
+@pytest.mark.parametrize(
+    ("arguments", "guess"),
+    [
+        (["tranlsate"], "'translate'"),
+        (["models", "lsit"], "'list'"),
+        (["doctor", "--modle", "x"], "'--model'"),
+        (["evaluate", "--thread", "2"], "'--threads'"),
+    ],
+)
+def test_what_is_misspelt_is_guessed(heed: Heed, arguments: list[str], guess: str) -> None:
+    result = heed(*arguments)
     assert result.exit_code == 2
-    assert "Did you mean translate?" in result.stderr
+    assert re.search(f"Did you mean (one of: .*)?{guess}", result.stderr)
 
 
 def test_the_examples_stand_on_lines_of_their_own(heed: Heed) -> None:

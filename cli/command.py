@@ -1,0 +1,74 @@
+"""The form that commands share: options in sections, -q, -v and --no-color, and a word on what is not installed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from heed.cli import messages
+from heed.models.errors import HeedError
+
+OTHER = "Other options"  # the section of what is in no other one
+WIDEST = 22  # characters of an option's names that have its help beside them
+METAVARS = {"integer": "N", "integer range": "N", "float": "X", "float range": "X"}  # shorter than Click's own
+
+
+class Command(click.Command):
+    """A command of heed.
+
+    Args:
+        sections: Names of parameters by the heading that help lists them under; the others come last.
+        extra: Of heed's extras the one whose packages the command needs.
+    """
+
+    def __init__(
+        self, *args: Any, sections: Mapping[str, Sequence[str]] | None = None, extra: str | None = None, **settings: Any
+    ) -> None:
+        super().__init__(*args, **settings)
+        self.sections = sections or {}
+        self.extra = extra
+        self.params += messages.options()
+        for parameter in self.params:
+            parameter.metavar = parameter.metavar or METAVARS.get(parameter.type.name)
+
+    def option_sections(self, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
+        """What help says of each option, by heading."""
+        headings = {name: heading for heading, names in self.sections.items() for name in names}
+        found: dict[str, list[tuple[str, str]]] = {heading: [] for heading in (*self.sections, OTHER)}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record and isinstance(parameter, click.Option):
+                found[headings.get(parameter.name or "", OTHER)].append(record)
+        return {heading: records for heading, records in found.items() if records}
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the options by section, all in the same columns."""
+        sections = self.option_sections(ctx)
+        names = [name for records in sections.values() for name, _ in records]
+        width = min(WIDEST, max(len(name) for name in names))
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(width), words) for name, words in records], col_max=width)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a package that an extra would bring is named.
+
+        Raises:
+            HeedError: It is not installed.
+        """
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if self.extra is None or package == "heed":
+                raise
+            raise HeedError(
+                f"{ctx.command_path} needs {package}, which is not installed; "
+                f"where heed's source is: pip install '.[{self.extra}]'"
+            ) from None
+
+
+class Group(click.Group):
+    """A command of commands, each of that form."""
+
+    command_class = Command

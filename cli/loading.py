@@ -1,0 +1,42 @@
+"""The model that a command was asked for."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from heed.cli import messages
+from heed.models.errors import ModelError
+
+if TYPE_CHECKING:
+    from heed.models.translator import Translator
+
+
+def find_model(model: str | None) -> Path:
+    """The directory of the model that a command was asked for, by its option or by the environment.
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    from heed.models import catalog
+
+    try:
+        return catalog.find(model)
+    except ModelError as error:
+        if click.get_current_context().get_parameter_source("model") is ParameterSource.ENVIRONMENT:
+            raise ModelError(f"HEED_MODEL: {error}") from None
+        raise
+
+
+def load_translator(model: str | None, *, device: str, threads: int | None, shortlist: bool) -> "Translator":
+    """Load it to translate; see Translator.load.
+
+    Raises:
+        ModelError: There is no such model, or it cannot be used here.
+    """
+    from heed.models.translator import Translator
+
+    path = find_model(model)
+    with messages.timed(f"Loaded {path} for {device}"):
+        return Translator.load(path, device=device, threads=threads, shortlist=shortlist)
