@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": "Score translations: BLEU, chrF and TER.",
     "doctor": "Say what translates here, and what does not and why.",
     "models": "List, describe and verify models.",
+    "completion": "Print a script by which a shell completes commands.",
 }
 
 
