@@ -20,6 +20,7 @@ COMMANDS = {
     "doctor": "Say what translates here, and what does not and why.",
     "models": "List, describe and verify models.",
     "completion": "Print a script by which a shell completes commands.",
+    "man": "Print the man page of heed or of a command, made from its help.",
 }
 
 

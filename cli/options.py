@@ -5,6 +5,14 @@ from collections.abc import Iterable
 import click
 from click.shell_completion import CompletionItem
 
+# What heed reads from the environment; options win over it.
+ENVIRONMENT = {
+    "HEED_MODEL": "The model to use, by its directory or name.",
+    "HEED_MODELS": "The directory of the models that have a name.",
+    "HEED_DEVICE": "Where to compute: cpu or cuda.",
+    "HEED_THREADS": "Processor threads.",
+    "NO_COLOR": "No colours, whatever its value.",
+}
 TEXT_FILE = click.Path(exists=True, dir_okay=False, readable=True)
 
 
