@@ -1,7 +1,9 @@
 """`heed doctor`."""
 
+import difflib
 import importlib.metadata
 import json
+import os
 import platform
 from typing import TYPE_CHECKING, Any
 
@@ -19,23 +21,36 @@ if TYPE_CHECKING:
 DEVICES = ("cpu", "cuda")
 
 
-@click.command(cls=Command, epilog="Example: heed doctor --json")
+@click.command(cls=Command)
 @options.model
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(model: str | None, as_json: bool) -> None:
     """Say what translates here, and what does not and why.
 
-    Checks the files of a model and takes a step with it on each device. Exits with 0 when the model translates on the
-    CPU.
+    \b
+    heed doctor
+    heed doctor -m ende --json
+
+    Shows versions, the processor, the models that have a name, what is read from the environment, and what would make
+    translating faster. Checks the files of a model and takes a step with it on each device. Exits with 0 when the
+    model translates on the CPU.
     """
+    from heed.models import catalog
     from heed.models.bundle import Bundle
 
     path = find_model(model)
-    report: dict[str, Any] = {"versions": _versions(), "processor": _processor(), "providers": _providers()}
+    report: dict[str, Any] = {
+        "versions": _versions(),
+        "processor": _processor(),
+        "providers": _providers(),
+        "environment": {name: value for name, value in os.environ.items() if name.startswith("HEED_")},
+        "models": {"directory": str(catalog.models_directory()), "names": list(catalog.available())},
+    }
     try:
         bundle = Bundle(path)
         report["model"] = _model(bundle)
         report["devices"] = {device: _device(bundle, device) for device in DEVICES}
+        report["hints"] = _hints(report)
         error = report["devices"]["cpu"].get("error")
     except ModelError as damage:
         error = str(damage)
@@ -45,7 +60,7 @@ def command(model: str | None, as_json: bool) -> None:
 
 
 def _versions() -> dict[str, str | None]:
-    """Of what translates, and of torch, which only training needs."""
+    """Of what translates; of torch, which only training needs, and of sacreBLEU, which scores."""
     import onnxruntime
 
     return {
@@ -54,13 +69,19 @@ def _versions() -> dict[str, str | None]:
         "onnxruntime": onnxruntime.__version__,  # a distribution of several names
         "numpy": importlib.metadata.version("numpy"),
         "sentencepiece": importlib.metadata.version("sentencepiece"),
-        "torch": next((found.version for found in importlib.metadata.distributions(name="torch")), None),
+        "torch": _installed("torch"),
+        "sacrebleu": _installed("sacrebleu"),
     }
+
+
+def _installed(name: str) -> str | None:
+    """The version of what need not be there."""
+    return next((found.version for found in importlib.metadata.distributions(name=name)), None)
 
 
 def _processor() -> dict[str, Any]:
     name, instructions = processor()
-    return {"name": name, "cores": available_cores(), "instructions": instructions}
+    return {"name": name, "cores": available_cores(), "of": os.cpu_count() or 1, "instructions": instructions}
 
 
 def _providers() -> list[str]:
@@ -101,21 +122,42 @@ def _device(bundle: "Bundle", device: str) -> dict[str, Any]:
     }
 
 
+def _hints(report: dict[str, Any]) -> list[str]:
+    """What may be other than the user means it, and what would make translating faster."""
+    hints = []
+    for name in report["environment"]:
+        if name not in options.ENVIRONMENT:
+            similar = difflib.get_close_matches(name, options.ENVIRONMENT, n=1)
+            hints.append(f"{name} is not read" + "".join(f"; did you mean {guess}?" for guess in similar))
+    cores, of, threads = report["processor"]["cores"], report["processor"]["of"], os.environ.get("HEED_THREADS", "")
+    if cores < of:
+        hints.append(f"this process may use {cores} of the {of} cores")
+    if threads.isdecimal() and int(threads) != cores:
+        hints.append(f"HEED_THREADS={threads} is {'less' if int(threads) < cores else 'more'} than these {cores} cores")
+    if report["model"]["precision"] != "int8":
+        hints.append("on a CPU int8 is faster: heed export --precision int8")
+    return hints
+
+
 def _text(report: dict[str, Any]) -> str:
-    versions, processor, model = report["versions"], report["processor"], report.get("model")
-    torch = versions["torch"]
+    versions, processor, model, models = (report.get(name) for name in ("versions", "processor", "model", "models"))
+    torch, sacrebleu = versions["torch"], versions["sacrebleu"]
     lines = {
         "heed": versions["heed"],
         "with": ", ".join(f"{name} {versions[name]}" for name in ("python", "onnxruntime", "numpy", "sentencepiece")),
         "training": f"torch {torch}" if torch else "not installed; pip install '.[train]' where heed's source is",
+        "evaluating": f"sacrebleu {sacrebleu}" if sacrebleu else "not installed; pip install sacrebleu",
         "processor": ", ".join([processor["name"], f"{processor['cores']} cores", *processor["instructions"]]),
+        "providers": ", ".join(report["providers"]),
+        "environment": ", ".join("=".join(setting) for setting in report["environment"].items()) or "nothing set",
+        "models": f"{', '.join(models['names'])}; the user's own are in {models['directory']}",
     }
-    lines["providers"] = ", ".join(report["providers"])
     if model:
         lines["model"] = f"{model['name']}, {model['precision']}, {model['size']:,} bytes, complete, {model['path']}"
     for device, found in report.get("devices", {}).items():
         lines[device] = f"no: {found['error']}" if "error" in found else _nodes(found["nodes"])
-    return "\n".join(f"{name:<11}{line}" for name, line in lines.items())
+    hints = [("hint", hint) for hint in report.get("hints", ())]
+    return "\n".join(f"{name:<13}{line}" for name, line in [*lines.items(), *hints])
 
 
 def _nodes(graphs: dict[str, dict[str, int]]) -> str:

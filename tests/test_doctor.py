@@ -75,6 +75,38 @@ def test_an_unknown_model(heed: Heed) -> None:
     assert result.stderr.startswith("Error: nowhere: ")
 
 
+def test_the_environment_and_the_models_are_told(
+    heed: Heed, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(bundle, tmp_path / "mine")
+    monkeypatch.setenv("HEED_MODELS", str(tmp_path))
+    monkeypatch.setenv("HEED_MODEL", "mine")
+    report = json.loads(heed("doctor", "--json").stdout)
+    assert report["environment"] == {"HEED_MODELS": str(tmp_path), "HEED_MODEL": "mine"}
+    assert report["models"] == {"directory": str(tmp_path), "names": ["en-de", "mine"]}
+    lines = dict(line.split(None, 1) for line in heed("doctor").stdout.splitlines())
+    assert lines["models"] == f"en-de, mine; the user's own are in {tmp_path}"
+    assert f"HEED_MODELS={tmp_path}" in lines["environment"]
+
+
+def test_what_slows_or_is_mistaken_is_hinted(heed: Heed, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cores = available_cores()
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert json.loads(heed("doctor", "--json").stdout)["hints"] == []
+    monkeypatch.setattr(os, "cpu_count", lambda: cores + 3)
+    monkeypatch.setenv("HEED_THREADS", str(cores + 1))
+    monkeypatch.setenv("HEED_MODLE", "mine")
+    hints = json.loads(heed("doctor", "-m", bundle, "--json").stdout)["hints"]
+    assert hints == [
+        "HEED_MODLE is not read; did you mean HEED_MODEL?",
+        f"this process may use {cores} of the {cores + 3} cores",
+        f"HEED_THREADS={cores + 1} is more than these {cores} cores",
+        "on a CPU int8 is faster: heed export --precision int8",
+    ]
+    told = heed("doctor", "-m", bundle).stdout.splitlines()
+    assert [line.split(None, 1)[1] for line in told if line.startswith("hint ")] == hints
+
+
 def test_no_torch_is_needed(bundle: Path) -> None:
     code = "import sys; sys.modules['torch'] = None; from heed.cli.main import main; main(sys.argv[1:])"
     command = [sys.executable, "-c", code, "doctor", "-m", str(bundle), "--json"]
