@@ -8,7 +8,6 @@ import click
 from heed.cli import messages
 from heed.models.errors import HeedError
 
-OTHER = "Other options"  # the section of what is in no other one
 WIDEST = 22  # characters of an option's names that have its help beside them
 METAVARS = {"integer": "N", "integer range": "N", "float": "X", "float range": "X"}  # shorter than Click's own
 
@@ -34,11 +33,12 @@ class Command(click.Command):
     def option_sections(self, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
         """What help says of each option, by heading."""
         headings = {name: heading for heading, names in self.sections.items() for name in names}
-        found: dict[str, list[tuple[str, str]]] = {heading: [] for heading in (*self.sections, OTHER)}
+        other = "Other options" if self.sections else "Options"
+        found: dict[str, list[tuple[str, str]]] = {heading: [] for heading in (*self.sections, other)}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record and isinstance(parameter, click.Option):
-                found[headings.get(parameter.name or "", OTHER)].append(record)
+                found[headings.get(parameter.name or "", other)].append(record)
         return {heading: records for heading, records in found.items() if records}
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -14,7 +14,11 @@ from heed.models.files import refuse_existing
 @click.command(
     cls=Command,
     extra="train",
-    epilog="Example: heed export runs/ende -o ende --precision int8 --test-src test.en --test-tgt test.de",
+    sections={
+        "The bundle": ("output", "precision", "force"),
+        "Its quality": ("test_src", "test_tgt"),
+        "Its card": ("name", "licence", "trained_on"),
+    },
 )
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
@@ -29,8 +33,7 @@ from heed.models.files import refuse_existing
     type=click.Choice(["float32", "float16", "int8"]),
     default="float32",
     show_default=True,
-    help="Of matrix products. int8 is smaller and faster on a CPU, float16 on a GPU; the price in BLEU is measured "
-    "with a test set.",
+    help="Of matrix products. int8 is smaller and faster on a CPU, float16 on a GPU; a test set tells the price.",
 )
 @click.option("--test-src", multiple=True, type=options.TEXT_FILE, help="Test set to measure BLEU and chrF on.")
 @click.option("--test-tgt", multiple=True, type=options.TEXT_FILE, help="Its translation.")
@@ -50,6 +53,11 @@ def command(
     force: bool,
 ) -> None:
     """Turn a training run into a verified ONNX bundle.
+
+    \b
+    heed export runs/ende -o ende
+    heed export runs/ende -o ende --precision int8 \\
+        --test-src test.en --test-tgt test.de
 
     Takes the checkpoint with the best validation BLEU, writes its graphs, and compares their results in ONNX Runtime
     with PyTorch's on the run's validation sentences. A bundle that differs is not written.

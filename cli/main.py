@@ -93,7 +93,7 @@ def _describe(error: OSError) -> str:
 @click.group(
     cls=Program,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Each command explains itself: heed translate --help",
+    epilog="Each command explains itself: heed translate --help. heed doctor says what works here.",
 )
 @click.version_option(package_name="heed", message="heed %(version)s")
 def main() -> None:

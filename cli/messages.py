@@ -39,13 +39,13 @@ def timed(deed: str) -> Iterator[None]:
     detail(f"{deed} in {time.perf_counter() - begun:.2f} s")
 
 
-def console() -> "Console":
-    """Where progress is shown: stderr, in colours where they are wanted, and nowhere with -q."""
+def console(*, stderr: bool = True) -> "Console":
+    """Rich's way to a terminal, in colours where they are wanted; on stderr, which is for progress, silent with -q."""
     from rich.console import Console
 
     ctx = click.get_current_context(silent=True)
     colorless = True if ctx and ctx.color is False else None  # None: as NO_COLOR says
-    return Console(stderr=True, quiet=verbosity() < NORMAL, no_color=colorless)
+    return Console(stderr=stderr, quiet=stderr and verbosity() < NORMAL, no_color=colorless)
 
 
 def verbosity() -> int:

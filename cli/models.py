@@ -16,6 +16,11 @@ from heed.models.errors import ModelError
 def command() -> None:
     """List, describe and verify models.
 
+    \b
+    heed models list
+    heed models info en-de
+    heed models verify ende
+
     A model is a directory made by heed export. Those in $HEED_MODELS, or where the system keeps a user's data,
     have a name, and so has the model that heed brings.
     """
@@ -24,6 +29,10 @@ def command() -> None:
 @command.command("list")
 def list_models() -> None:
     """List the models that have a name.
+
+    \b
+    heed models list
+    heed models list | cut -f1
 
     A line each: name, languages, precision and directory, with tabs between.
     """
@@ -43,7 +52,14 @@ def list_models() -> None:
 @options.model_argument
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest.")
 def info(model: str | None, as_json: bool) -> None:
-    """Show the card of a model, or its manifest."""
+    """Show the card of a model, or its manifest.
+
+    \b
+    heed models info
+    heed models info ende --json
+
+    MODEL is a directory or a name; without it HEED_MODEL counts, or else the model that heed brings.
+    """
     from heed.models import manifest
 
     path = find_model(model)
@@ -55,10 +71,9 @@ def info(model: str | None, as_json: bool) -> None:
     if not sys.stdout.isatty():
         click.echo(card.encode("utf-8"), nl=False)
         return
-    from rich.console import Console
     from rich.markdown import Markdown
 
-    Console().print(Markdown(card))
+    messages.console(stderr=False).print(Markdown(card))
 
 
 @command.command()
@@ -66,7 +81,11 @@ def info(model: str | None, as_json: bool) -> None:
 def verify(model: str | None) -> None:
     """Check the files of a model again.
 
-    Their names, sizes and hashes, and which files the graphs would read.
+    \b
+    heed models verify ende
+
+    Their names, sizes and hashes, and which files the graphs would read. MODEL is a directory or a name; without it
+    HEED_MODEL counts, or else the model that heed brings.
     """
     from heed.models.bundle import Bundle
 

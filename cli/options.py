@@ -9,7 +9,7 @@ from click.shell_completion import CompletionItem
 ENVIRONMENT = {
     "HEED_MODEL": "The model to use, by its directory or name.",
     "HEED_MODELS": "The directory of the models that have a name.",
-    "HEED_DEVICE": "Where to compute: cpu or cuda.",
+    "HEED_DEVICE": "Where models run, cpu or cuda; training has an option of its own.",
     "HEED_THREADS": "Processor threads.",
     "NO_COLOR": "No colours, whatever its value.",
 }
