@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from heed.models.bundle import Bundle
 
 DEVICES = ("cpu", "cuda")
+WAY_OUT = "not installed; pip install '.[{}]' where heed's source is"
 
 
 @click.command(cls=Command)
@@ -140,13 +141,13 @@ def _hints(report: dict[str, Any]) -> list[str]:
 
 
 def _text(report: dict[str, Any]) -> str:
-    versions, processor, model, models = (report.get(name) for name in ("versions", "processor", "model", "models"))
+    versions, processor, models, model = report["versions"], report["processor"], report["models"], report.get("model")
     torch, sacrebleu = versions["torch"], versions["sacrebleu"]
     lines = {
         "heed": versions["heed"],
         "with": ", ".join(f"{name} {versions[name]}" for name in ("python", "onnxruntime", "numpy", "sentencepiece")),
-        "training": f"torch {torch}" if torch else "not installed; pip install '.[train]' where heed's source is",
-        "evaluating": f"sacrebleu {sacrebleu}" if sacrebleu else "not installed; pip install sacrebleu",
+        "training": f"torch {torch}" if torch else WAY_OUT.format("train"),
+        "evaluating": f"sacrebleu {sacrebleu}" if sacrebleu else WAY_OUT.format("evaluate"),
         "processor": ", ".join([processor["name"], f"{processor['cores']} cores", *processor["instructions"]]),
         "providers": ", ".join(report["providers"]),
         "environment": ", ".join("=".join(setting) for setting in report["environment"].items()) or "nothing set",

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from heed.cli import messages, options
 from heed.cli.command import Command
-from heed.cli.loading import load_translator
+from heed.cli.loading import load_translator, search_config
 from heed.models.errors import DataError
 
 INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True)
@@ -148,9 +148,9 @@ def _translate(
     **search: Any,
 ) -> list[str]:  # fmt: skip
     translator = load_translator(model, device=device, threads=threads, shortlist=shortlist)
-    asked = {name: value for name, value in search.items() if value is not None}
+    config = search_config(translator.config, search)
     with messages.timed(f"Translated {len(lines):,} lines"):
-        found = translator.translate(lines, dataclasses.replace(translator.config, **asked), batch_size=batch_size)
+        found = translator.translate(lines, config, batch_size=batch_size)
     return [translation.text for translation in found]
 
 
@@ -178,7 +178,8 @@ def _scores(
 
 def _score(result: Any, signature: str) -> Score:
     """A result of sacreBLEU's, whose numbers are NumPy's."""
-    return Score(*(round(float(number), 2) for number in (result.score, result.mean, result.ci)), signature)
+    score, mean, margin = (round(float(number), 2) for number in (result.score, result.mean, result.ci))
+    return Score(score, mean, margin, signature)
 
 
 def _text(scores: dict[str, Score], n_lines: int, bootstrap: int) -> str:

@@ -1,7 +1,9 @@
-"""The model that a command was asked for."""
+"""The model that a command was asked for, and the search."""
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -10,6 +12,7 @@ from heed.cli import messages
 from heed.models.errors import ModelError
 
 if TYPE_CHECKING:
+    from heed.models.search import DecodeConfig
     from heed.models.translator import Translator
 
 
@@ -40,3 +43,16 @@ def load_translator(model: str | None, *, device: str, threads: int | None, shor
     path = find_model(model)
     with messages.timed(f"Loaded {path} for {device}"):
         return Translator.load(path, device=device, threads=threads, shortlist=shortlist)
+
+
+def search_config(default: "DecodeConfig", options: Mapping[str, Any]) -> "DecodeConfig":
+    """How to search: as the model says, but for the options that were given.
+
+    Raises:
+        click.UsageError: One of them is none that Click could refuse, as nan.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        return dataclasses.replace(default, **given)
+    except ModelError as error:
+        raise click.UsageError(str(error)) from None

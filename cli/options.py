@@ -16,7 +16,7 @@ ENVIRONMENT = {
 TEXT_FILE = click.Path(exists=True, dir_okay=False, readable=True)
 
 
-class Model(click.ParamType):
+class Model(click.types.StringParamType):
     """A model by its directory or its name."""
 
     name = "model"

@@ -1,5 +1,6 @@
 """What several test files share."""
 
+import os
 import random
 import signal
 import sys
@@ -27,6 +28,13 @@ def one_thread() -> None:
 def seed() -> None:
     """A test draws the same weights whichever ran before it."""
     torch.manual_seed(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_habits() -> None:
+    """Nothing is read from what the developer has set for a heed of their own."""
+    for name in [name for name in os.environ if name.startswith("HEED_")]:
+        del os.environ[name]
 
 
 @pytest.fixture(scope="session")

@@ -132,6 +132,7 @@ def test_text_that_cannot_be_scored(heed: Heed, write_lines: Write, tmp_path: Pa
         (["--ref", "ref", "--src", "hyp", "--hyp", "hyp"], "Give --src"),
         (["--hyp", "hyp"], "Missing option '--ref'"),
         (["--ref", "ref", "--hyp", "hyp", "--beam-size", "2", "-m", "x"], "leave out --model, --beam-size"),
+        (["--ref", "ref", "--src", "hyp", "--length-penalty", "nan"], "length_penalty must be a number from 0 to 10"),
         (["--ref", "-", "--hyp", "-"], "Only one of the files can be stdin"),
         (["--ref", "ref", "--hyp", "nowhere"], "nowhere"),
     ],
