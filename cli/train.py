@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from heed.cli import options
+from heed.cli import messages, options
+from heed.cli.command import Command
 from heed.models.config import (
     TEXT_PRESETS,
     TRANSLATION_PRESETS,
@@ -36,7 +37,24 @@ if TYPE_CHECKING:
 Table = dict[str, object]
 
 
-@click.command(epilog="Example: heed train --src train.en --tgt train.de --preset small --minutes 60 -o runs/ende")
+SECTIONS = {
+    "Text to translate": ("src", "tgt", "valid_src", "valid_tgt", "src_language", "tgt_language"),
+    "Text to go on with": ("text", "pairs", "valid_text", "valid_pairs", "text_field"),
+    "The run": ("output", "resume", "preset_name", "init_from", "config"),
+    "Network": ("n_layers", "d_model", "d_ff", "n_heads", "dropout", "norm"),
+    "Network that translates": ("tied_embeddings",),
+    "Network that goes on with text": ("n_kv_heads", "positions", "activation", "context"),
+    "Vocabulary": ("tokenizer", "joint", "vocab_size"),
+    "Batches and optimizer": (
+        "batch_tokens", "max_length", "warmup", "learning_rate_scale", "label_smoothing", "learning_rate", "weight_decay",
+        "precision", "seed",
+    ),
+    "When to stop, to validate and what to keep": ("steps", "epochs", "minutes", "valid_every", "average"),
+    "Running": ("device", "threads"),
+}  # fmt: skip
+
+
+@click.command(cls=Command, extra="train", sections=SECTIONS)
 @click.option(
     "--src",
     multiple=True,
@@ -86,15 +104,17 @@ Table = dict[str, object]
 @click.option("--d-ff", type=int, help="Inner width of the feed-forward sub-layers.")
 @click.option("--n-heads", type=int, help="Attention heads.")
 @click.option("--dropout", type=float, help="Share of activations dropped.")
-@click.option("--n-kv-heads", type=int, help="Text: heads of keys and values, each for a group of attention heads.")
+@click.option("--n-kv-heads", type=int, help="Heads of keys and values, each for a group of attention heads.")
 @click.option(
     "--norm",
     type=click.Choice(["post", "pre", "layer", "rms"]),
-    help="Translation: layer norm after each residual, or before. Text: layer norm or RMS norm.",
+    help="To translate: layer norm after each residual, or before. For text: layer norm or RMS norm.",
 )
-@click.option("--positions", type=click.Choice(["learned", "rotary"]), help="Text: how the network knows them.")
-@click.option("--activation", type=click.Choice(["gelu", "swiglu"]), help="Text: of the feed-forward sub-layers.")
-@click.option("--context", type=int, help="Text: tokens that the network sees at a time.")
+@click.option(
+    "--positions", type=click.Choice(["learned", "rotary"]), help="How the network knows where a token stands."
+)
+@click.option("--activation", type=click.Choice(["gelu", "swiglu"]), help="Of the feed-forward sub-layers.")
+@click.option("--context", type=int, help="Tokens that the network sees at a time.")
 @click.option(
     "--tied/--untied",
     "tied_embeddings",
@@ -113,8 +133,8 @@ Table = dict[str, object]
 @click.option("--max-length", type=int, help="Leave out pairs with more tokens on a side.")
 @click.option("--warmup", type=int, help="Steps of rising learning rate.")
 @click.option("--learning-rate-scale", type=float, help="Times the paper's schedule.")
-@click.option("--learning-rate", type=float, help="Text: at its peak.")
-@click.option("--weight-decay", type=float, help="Text: of matrices.")
+@click.option("--learning-rate", type=float, help="Of text: at its peak.")
+@click.option("--weight-decay", type=float, help="Of text: of matrices.")
 @click.option("--label-smoothing", type=float, help="Share of the loss spread over all tokens.")
 @click.option("--precision", type=click.Choice(["auto", "bfloat16", "float32"]), help="Of matrix products.")
 @click.option("--steps", type=int, help="Stop after this many steps.")
@@ -144,6 +164,12 @@ def command(
 ) -> None:
     """Train a Transformer to translate, or to go on with text.
 
+    \b
+    heed train --src train.en --tgt train.de --minutes 60 -o runs/ende
+    heed train --text novel.txt --minutes 30 -o runs/novel
+    heed train --init-from runs/novel --pairs answers.jsonl -o runs/answers
+    heed train --resume runs/ende
+
     Learns a vocabulary, trains, validates, and keeps the last checkpoints and the best in the run's directory.
     Ctrl-C saves a checkpoint and says how to go on. --config RUN/config.toml repeats a run.
     """
@@ -166,9 +192,9 @@ def command(
         run, batches = _create(output, preset_name, config, given)
     finished = _train(run, batches, device, threads)
     if finished:
-        click.echo(f"Done. Export it with: heed export {shlex.quote(str(run.path))} -o MODEL", err=True)
+        messages.note(f"Done. Export it with: heed export {shlex.quote(str(run.path))} -o MODEL")
     else:
-        click.echo(f"Stopped. Go on with: heed train --resume {shlex.quote(str(run.path))}", err=True)
+        messages.note(f"Stopped. Go on with: heed train --resume {shlex.quote(str(run.path))}")
         ctx.exit(130)
 
 
@@ -228,7 +254,7 @@ def _create_translation(
     if given.get("tied_embeddings") and (training.get("joint") is False or len(given_tokenizers) == 2):
         raise click.UsageError("--tied needs one vocabulary; leave out --separate or the second --tokenizer.")
     config = _config(TranslationConfig, training)
-    click.echo("Reading the text", err=True)
+    messages.note("Reading the text")
     run, corpus = preparation.new_run(path, network, config, initial.weights if initial else None)
     return run, preparation.batches(run, corpus)
 
@@ -241,7 +267,7 @@ def _create_text(
 
     network, training = _asked(network, training, given, LanguageModelConfig, TextConfig)
     config = _config(TextConfig, training)
-    click.echo("Reading the text", err=True)
+    messages.note("Reading the text")
     return text_preparation.new_text_run(path, network, config, initial.weights if initial else None)
 
 
@@ -275,7 +301,7 @@ def _open(path: Path) -> "tuple[Run, Batches | Packing]":
     from heed.transformer.run import TextRun, open_run
 
     run = open_run(path)
-    click.echo("Reading the text", err=True)
+    messages.note("Reading the text")
     if isinstance(run, TextRun):
         return run, text_preparation.load_text(run)
     return run, preparation.batches(run, preparation.load_corpus(run))
@@ -288,7 +314,6 @@ def _absolute(value: object) -> object:
 
 def _train(run: "Run", batches: "Batches | Packing", device_name: str, threads: int | None) -> bool:
     import torch
-    from rich.console import Console
 
     from heed.cli.progress import TrainProgress
     from heed.models.processors import available_cores
@@ -297,7 +322,7 @@ def _train(run: "Run", batches: "Batches | Packing", device_name: str, threads: 
 
     torch.set_num_threads(threads or available_cores())
     device = choose_device(device_name)
-    with RunLog(run.path) as log, TrainProgress(Console(stderr=True)) as progress:
+    with RunLog(run.path) as log, TrainProgress(messages.console()) as progress:
         trainer: Trainer[Any] = Trainer(run, cast("Any", batches), device, (log, progress))
         facts = {
             **batches.facts,

@@ -1,7 +1,6 @@
 """`heed translate`."""
 
 import contextlib
-import dataclasses
 import sys
 from collections.abc import Iterator
 from io import BufferedIOBase
@@ -10,14 +9,22 @@ from typing import IO, Any, cast
 
 import click
 
-from heed.cli import options
+from heed.cli import messages, options
+from heed.cli.command import Command
 from heed.cli.lines import LineDecoder, read_windows
-from heed.models.errors import ModelError
+from heed.cli.loading import load_translator, search_config
 from heed.models.files import grown_file, refuse_existing
 
 
-@click.command(epilog='Example: echo "Good morning!" | heed translate')
-@click.option("-m", "--model", help="A model's directory or name.  [default: en-de, which heed brings]")
+@click.command(
+    cls=Command,
+    sections={
+        "Input and output": ("inputs", "output", "force"),
+        "Model and search": ("model", "beam_size", "length_penalty", "max_length", "shortlist"),
+        "Running": ("batch_size", "device", "threads"),
+    },
+)
+@options.model
 @click.option(
     "-i",
     "--input",
@@ -32,34 +39,12 @@ from heed.models.files import grown_file, refuse_existing
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     help="File to write.  [default: stdout]",
 )
-@click.option(
-    "--beam-size",
-    type=click.IntRange(min=1),
-    help="Hypotheses kept; 1 is greedy.  [default: the model's, 4]",
-)
-@click.option(
-    "--length-penalty",
-    type=click.FloatRange(min=0, max=10),
-    help="α of the paper; more favours longer translations.  [default: the model's, 0.6]",
-)
-@click.option(
-    "--max-length",
-    type=click.IntRange(min=1),
-    help="Tokens of a translation, at most.  [default: the source's and 50]",
-)
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=64,
-    show_default=True,
-    help="Lines decoded together.",
-)
-@click.option(
-    "--shortlist/--no-shortlist",
-    default=True,
-    help="Choose among the words that a line is likely to need, or among all: slower.  [default: shortlist]",
-)
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@options.beam_size
+@options.length_penalty
+@options.max_length
+@options.batch_size
+@options.shortlist
+@options.device
 @options.threads
 @options.force
 def command(
@@ -75,21 +60,21 @@ def command(
 ) -> None:
     """Translate lines of text.
 
+    \b
+    echo "Good morning!" | heed translate
+    heed translate -i news.en -o news.de
+    heed translate -m ende --beam-size 1 < news.en > news.de
+
     Reads stdin or files and writes a line for each line, in order, blank for blank. Lines are translated as soon as
     they have arrived, so a person may type them.
     """
     file = None if output is None or str(output) == "-" else output
     if file is not None and (file.is_file() or not file.exists()):
         refuse_existing(file, force=force)
-    from heed.models import catalog
-    from heed.models.translator import WINDOW, Translator
+    from heed.models.translator import WINDOW
 
-    translator = Translator.load(catalog.find(model), device=device, threads=threads, shortlist=shortlist)
-    asked = {name: value for name, value in search.items() if value is not None}
-    try:
-        config = dataclasses.replace(translator.config, **asked)
-    except ModelError as error:
-        raise click.UsageError(str(error)) from None
+    translator = load_translator(model, device=device, threads=threads, shortlist=shortlist)
+    config = search_config(translator.config, search)
     decoder = LineDecoder()
     with _open_output(file) as sink:
         for window in _windows(inputs or ("-",), batch_size * WINDOW):
@@ -100,10 +85,7 @@ def command(
             sink.write("".join(text + line.ending for text, line in zip(texts, lines, strict=True)).encode())
             sink.flush()
     if decoder.n_replaced:
-        click.echo(
-            f"Warning: {decoder.n_replaced} lines were not UTF-8; what could not be read became \ufffd",
-            err=True,
-        )
+        messages.warning(f"{decoder.n_replaced} lines were not UTF-8; what could not be read became \ufffd")
 
 
 def _windows(inputs: tuple[str, ...], limit: int) -> Iterator[list[bytes]]:
@@ -118,7 +100,7 @@ def _open_input(name: str) -> contextlib.AbstractContextManager[BufferedIOBase]:
         return Path(name).open("rb")
     stdin = cast("BufferedIOBase", sys.stdin.buffer)
     if stdin.isatty():
-        click.echo("Translating what you type, a line at a time; Ctrl-D ends.", err=True)
+        messages.note("Translating what you type, a line at a time; Ctrl-D ends.")
     return contextlib.nullcontext(stdin)
 
 

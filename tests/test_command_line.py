@@ -297,3 +297,11 @@ def test_the_examples_stand_on_lines_of_their_own(heed: Heed) -> None:
     shown = [line.strip() for line in heed("--help").stdout.splitlines()]
     assert 'echo "Good morning!" | heed translate' in shown
     assert "heed export runs/ende -o ende" in shown
+
+
+@pytest.mark.parametrize("command", [*([name] for name in COMMANDS), ["models", "list"], ["models", "info"]])
+def test_help_begins_with_examples(heed: Heed, command: list[str]) -> None:
+    usage, summary, examples, *_ = heed(*command, "--help").stdout.split("\n\n")
+    assert usage.startswith("Usage: ")
+    assert "\n" not in summary
+    assert f"heed {' '.join(command)}" in examples

@@ -1,3 +1,4 @@
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,6 +96,11 @@ def leaves() -> list[click.Command]:
     return found
 
 
+@pytest.mark.parametrize("command", leaves(), ids=lambda command: command.name)
+def test_every_command_can_be_quiet(command: click.Command) -> None:
+    assert {"-q", "-v", "--no-color"} <= {name for option in command.params for name in option.opts}
+
+
 @pytest.mark.parametrize("command", [command for command in leaves() if isinstance(command, Command)])
 def test_sections_name_options_that_there_are(command: Command) -> None:
     named = [name for names in command.sections.values() for name in names]
@@ -105,7 +111,7 @@ def test_sections_name_options_that_there_are(command: Command) -> None:
 def test_a_missing_package_is_a_line() -> None:
     @click.command(cls=Command, extra="train")
     def lacking() -> None:
-        import no_such_package.module  # type: ignore[import-not-found] # noqa: F401
+        importlib.import_module("no_such_package.module")
 
     with pytest.raises(HeedError, match=r" needs no_such_package, .* pip install '\.\[train\]'$"):
         lacking.main([], standalone_mode=False)
@@ -114,7 +120,7 @@ def test_a_missing_package_is_a_line() -> None:
 def test_a_missing_file_of_our_own_is_a_bug() -> None:
     @click.command(cls=Command, extra="train")
     def lacking() -> None:
-        import heed.no_such_module  # type: ignore[import-not-found] # noqa: F401
+        importlib.import_module("heed.no_such_module")
 
     with pytest.raises(ModuleNotFoundError):
         lacking.main([], standalone_mode=False)
@@ -130,3 +136,24 @@ def test_a_group_s_commands_have_the_form_too() -> None:
         """One."""
 
     assert isinstance(one, Command)
+
+
+def test_quiet_training_and_export_say_nothing(
+    heed: Heed,
+    write_lines: Callable[[str, list[str]], str],
+    digit_lines: Callable[[int, int], list[str]],
+    tmp_path: Path,
+) -> None:
+    text, run = write_lines("text", digit_lines(100, 2)), tmp_path / "run"
+    network = ["--preset", "tiny", "--d-model", "16", "--d-ff", "24", "--n-heads", "2", "--vocab-size", "25"]
+    limits = ["--steps", "2", "--valid-every", "2", "--precision", "float32", "--device", "cpu", "--threads", "1"]
+    trained = heed("train", "--src", text, "--tgt", text, "-o", run, *network, *limits, "-q")
+    exported = heed("export", run, "-o", tmp_path / "bundle", "-q")
+    for result in (trained, exported):
+        assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_what_was_replaced_is_said_quietly_too(heed: Heed, bundle: Path) -> None:
+    result = heed("translate", "-q", "-m", bundle, "--max-length", 4, "--threads", 1, stdin=b"1 \xff\n")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("Warning: 1 lines were not UTF-8")
