@@ -53,7 +53,7 @@ class Score:
     type=click.IntRange(min=0),
     default=1000,
     show_default=True,
-    help="Resamples of the lines, to tell how far chance moves a score.",
+    help="Resamples of the lines, to tell how far chance moves a score; 0 for none.",
 )
 @click.option(
     "--tokenize",
