@@ -46,8 +46,8 @@ SECTIONS = {
     "Network that goes on with text": ("n_kv_heads", "positions", "activation", "context"),
     "Vocabulary": ("tokenizer", "joint", "vocab_size"),
     "Batches and optimizer": (
-        "batch_tokens", "max_length", "warmup", "learning_rate_scale", "label_smoothing", "learning_rate", "weight_decay",
-        "precision", "seed",
+        "batch_tokens", "max_length", "warmup", "learning_rate_scale", "label_smoothing",
+        "learning_rate", "weight_decay", "precision", "seed",
     ),
     "When to stop, to validate and what to keep": ("steps", "epochs", "minutes", "valid_every", "average"),
     "Running": ("device", "threads"),
@@ -110,9 +110,7 @@ SECTIONS = {
     type=click.Choice(["post", "pre", "layer", "rms"]),
     help="To translate: layer norm after each residual, or before. For text: layer norm or RMS norm.",
 )
-@click.option(
-    "--positions", type=click.Choice(["learned", "rotary"]), help="How the network knows where a token stands."
-)
+@click.option("--positions", type=click.Choice(["learned", "rotary"]), help="How a token's position is known.")
 @click.option("--activation", type=click.Choice(["gelu", "swiglu"]), help="Of the feed-forward sub-layers.")
 @click.option("--context", type=int, help="Tokens that the network sees at a time.")
 @click.option(
