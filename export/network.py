@@ -18,23 +18,19 @@ there are two graphs more, one that finds the vocabulary of a batch, and a decod
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
-from heed.export.graph import CONTRIB, GraphBuilder
+from heed.export.graph import GraphBuilder
+from heed.export.stack import BOOL, FLOAT, INT64, StackWriter, State
 from heed.export.weights import Weights
 from heed.models.config import ModelConfig
 from heed.transformer.shortlist import Shortlist
 
-FLOAT, INT64, BOOL = ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.BOOL
 
-State = Mapping[str, npt.NDArray[np.float32]]
-
-
-class NetworkWriter:
+class NetworkWriter(StackWriter):
     """Writes one of the graphs.
 
     Args:
@@ -46,9 +42,8 @@ class NetworkWriter:
     """
 
     def __init__(self, name: str, config: ModelConfig, state: State, weights: Weights, precision: str) -> None:
+        super().__init__(GraphBuilder(name, weights, precision), state, n_heads=config.n_heads, d_head=config.d_head)
         self.config = config
-        self._state = state
-        self._graph = GraphBuilder(name, weights, precision)
 
     def encoder(self) -> GraphBuilder:
         """The graph of the encoder and the decoder's projections of its output."""
@@ -57,15 +52,14 @@ class NetworkWriter:
         mask = graph.narrow(self._additive(graph.input("src_mask", BOOL, ["N", "S"]), 1, 2))  # (N, 1, 1, S)
         rows = graph.input("rows", INT64, ["N"])
         positions = graph.range(src, 1)
-        heads = self._heads_shape(src)
         x = self._embed("src_embedding", src, positions)
         for number in range(config.n_layers):
-            x = self._encoder_layer(f"encoder.layers.{number}", x, mask, heads)
+            x = self._encoder_layer(f"encoder.layers.{number}", x, mask, src)
         memory = self._final_norm("encoder", x)
         places = self._places(rows, graph.op("Expand", positions, graph.op("Shape", src)))
         for number in range(config.n_layers):
             for part in ("key", "value"):
-                projected = self._heads(memory, f"decoder.layers.{number}.cross_attention.{part}", heads)
+                projected = self._heads(memory, f"decoder.layers.{number}.cross_attention.{part}", src)
                 self._write(f"memory_{part}s.{number}", projected, places, "M")
         return graph
 
@@ -78,10 +72,10 @@ class NetworkWriter:
         mask = graph.narrow(self._additive(graph.input("mask", BOOL, ["B", "T", "C"]), 1))  # (B, 1, T, C)
         src_mask = graph.narrow(self._additive(graph.input("src_mask", BOOL, ["B", "M"]), 1, 2))  # (B, 1, 1, M)
         top = graph.input("top", INT64, [1])
-        heads, places = self._heads_shape(tgt), self._places(graph.range(tgt, 0), slots)
+        places = self._places(graph.range(tgt, 0), slots)
         x = self._embed("tgt_embedding", tgt, positions)
         for number in range(config.n_layers):
-            x = self._decoder_layer(number, x, (mask, src_mask), heads, places)
+            x = self._decoder_layer(number, x, (mask, src_mask), tgt, places)
         x = self._final_norm("decoder", x)
         shape = graph.op("Concat", graph.op("Shape", tgt), graph.integers(-1), axis=0)  # (R, V) becomes (B, T, V)
         if shortlist:
@@ -145,27 +139,27 @@ class NetworkWriter:
     def _projection(self) -> str:
         return "src_embedding.weight" if self.config.tied_embeddings else "projection.weight"
 
-    def _encoder_layer(self, name: str, x: ir.Value, mask: ir.Value, heads: ir.Value) -> ir.Value:
+    def _encoder_layer(self, name: str, x: ir.Value, mask: ir.Value, ids: ir.Value) -> ir.Value:
         def attend(x: ir.Value) -> ir.Value:
-            q, k, v = (self._heads(x, f"{name}.self_attention.{part}", heads) for part in ("query", "key", "value"))
+            q, k, v = (self._heads(x, f"{name}.self_attention.{part}", ids) for part in ("query", "key", "value"))
             return self._attention(f"{name}.self_attention", q, k, v, mask)
 
         x = self._residual(f"{name}.self_residual", x, attend)
         return self._residual(f"{name}.feed_residual", x, lambda x: self._feed_forward(f"{name}.feed_forward", x))
 
     def _decoder_layer(
-        self, number: int, x: ir.Value, masks: tuple[ir.Value, ir.Value], heads: ir.Value, places: ir.Value
+        self, number: int, x: ir.Value, masks: tuple[ir.Value, ir.Value], ids: ir.Value, places: ir.Value
     ) -> ir.Value:
         name = f"decoder.layers.{number}"
         mask, src_mask = masks
 
         def attend_to_self(x: ir.Value) -> ir.Value:
-            q, k, v = (self._heads(x, f"{name}.self_attention.{part}", heads) for part in ("query", "key", "value"))
+            q, k, v = (self._heads(x, f"{name}.self_attention.{part}", ids) for part in ("query", "key", "value"))
             k, v = (self._write(f"{part}.{number}", new, places, "C") for part, new in (("keys", k), ("values", v)))
             return self._attention(f"{name}.self_attention", q, k, v, mask)
 
         def attend_to_memory(x: ir.Value) -> ir.Value:
-            query = self._heads(x, f"{name}.cross_attention.query", heads)
+            query = self._heads(x, f"{name}.cross_attention.query", ids)
             k, v = (self._cache(f"memory_{part}.{number}", "M") for part in ("keys", "values"))
             return self._attention(f"{name}.cross_attention", query, k, v, src_mask)
 
@@ -186,50 +180,18 @@ class NetworkWriter:
         x = graph.op("Add", scaled, graph.op("Reshape", pairs, graph.integers(-1, d_model)))
         return graph.op("Reshape", x, graph.integers(-1, d_model))
 
-    def _heads_shape(self, ids: ir.Value) -> ir.Value:
-        """What (R, D) becomes: (B, T, H, K)."""
-        sizes = self._graph.integers(self.config.n_heads, self.config.d_head)
-        return self._graph.op("Concat", self._graph.op("Shape", ids), sizes, axis=0)
-
-    def _heads(self, x: ir.Value, name: str, shape: ir.Value) -> ir.Value:
+    def _heads(self, x: ir.Value, name: str, ids: ir.Value) -> ir.Value:
         """x, (R, D), times a projection of an attention, head by head: (B, H, T, K).
 
         Queries come divided by √K already: scores are a plain product then, for which ONNX Runtime has a kernel for
         a single query that is twice as fast.
         """
         scale = self.config.d_head**-0.5 if name.endswith(".query") else 1.0
-        projected = self._graph.linear(x, name, self._state[f"{name}.weight"] * np.float32(scale))
-        return self._graph.op("Transpose", self._graph.op("Reshape", projected, shape), perm=[0, 2, 1, 3])
-
-    def _places(self, rows: ir.Value, slots: ir.Value) -> ir.Value:
-        """Where ScatterND puts the keys of tokens, given their rows, (N,), and slots, (N, T): (N, H, T, 3)."""
-        graph, H = self._graph, self.config.n_heads
-        length = graph.op("Shape", slots, start=1)
-        shape = graph.op("Concat", graph.op("Shape", slots, end=1), graph.integers(H), length, axis=0)
-        parts = [
-            graph.op("Unsqueeze", rows, graph.integers(1, 2)),
-            graph.constant(np.arange(H)[:, None], np.int64),
-            graph.op("Unsqueeze", slots, graph.integers(1)),
-        ]
-        wide = [graph.op("Unsqueeze", graph.op("Expand", part, shape), graph.integers(3)) for part in parts]
-        return graph.op("Concat", *wide, axis=3)
-
-    def _write(self, name: str, new: ir.Value, places: ir.Value, n_slots: str) -> ir.Value:
-        """The keys or values of an input with new ones, (N, H, T, K), in their places; an output of the graph."""
-        written = self._graph.op("ScatterND", self._cache(f"past_{name}", n_slots), places, new)
-        self._graph.output(name, written, self._graph.dtype, ["B", self.config.n_heads, n_slots, self.config.d_head])
-        return written
-
-    def _cache(self, name: str, n_slots: str) -> ir.Value:
-        """An input of keys or values."""
-        return self._graph.input(name, self._graph.dtype, ["B", self.config.n_heads, n_slots, self.config.d_head])
+        return self._split_heads(self._graph.linear(x, name, self._state[f"{name}.weight"] * np.float32(scale)), ids)
 
     def _attention(self, name: str, q: ir.Value, k: ir.Value, v: ir.Value, mask: ir.Value) -> ir.Value:
         graph = self._graph
-        scores = graph.op("FusedMatMul", q, k, domain=CONTRIB, transB=1)
-        heads = graph.op("MatMul", graph.op("Softmax", graph.op("Add", scores, mask), axis=-1), v)
-        heads = graph.op("Transpose", heads, perm=[0, 2, 1, 3])
-        flat = graph.op("Reshape", heads, graph.integers(-1, self.config.d_model))
+        flat = graph.op("Reshape", self._attend(q, k, v, mask), graph.integers(-1, self.config.d_model))
         return graph.linear(flat, f"{name}.output", self._state[f"{name}.output.weight"])
 
     def _feed_forward(self, name: str, x: ir.Value) -> ir.Value:
@@ -246,15 +208,3 @@ class NetworkWriter:
 
     def _final_norm(self, stack: str, x: ir.Value) -> ir.Value:
         return self._graph.narrow(self._norm(f"{stack}.norm", x) if self.config.norm == "pre" else x)
-
-    def _norm(self, name: str, x: ir.Value) -> ir.Value:
-        scale, shift = (
-            self._graph.weight(f"{name}.{part}", self._state[f"{name}.{part}"]) for part in ("weight", "bias")
-        )
-        return self._graph.op("LayerNormalization", x, scale, shift, axis=-1, epsilon=1e-5)
-
-    def _additive(self, mask: ir.Value, *axes: int) -> ir.Value:
-        """A mask as what is added to scores: 0 where True and -inf where False; with new dimensions."""
-        graph = self._graph
-        scores = graph.op("Where", mask, graph.floats(0.0), graph.floats(-math.inf))
-        return graph.op("Unsqueeze", scores, graph.integers(*axes))
