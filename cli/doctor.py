@@ -101,19 +101,13 @@ def _model(bundle: "Bundle") -> dict[str, Any]:
 
 def _device(bundle: "Bundle", device: str) -> dict[str, Any]:
     """How many nodes of each graph each execution provider runs when a device takes a step; or why it does not."""
-    from heed.models.onnx_network import OnnxNetwork
-    from heed.models.search import DecodeConfig
+    from heed.models.manifest import TextManifest
     from heed.models.session import placement
-    from heed.models.tokenizer import load_tokenizers
-    from heed.models.translator import Translator
 
-    path, config = bundle.path, bundle.manifest.network
     try:
-        network = OnnxNetwork(path, config, device=device, threads=1, shortlist=bundle.has_shortlist)
-        Translator(network, *load_tokenizers(path)).translate(["."], DecodeConfig(max_length=1))
+        graphs = _text_step(bundle, device) if isinstance(bundle.manifest, TextManifest) else _step(bundle, device)
     except ModelError as error:
         return {"error": str(error)}
-    graphs = {"encoder": network.encoder, "decoder": network.decoder, "shortlist": network.shortlist}
     return {
         "nodes": {
             name: {provider: len(operators) for provider, operators in placement(session).items()}
@@ -121,6 +115,32 @@ def _device(bundle: "Bundle", device: str) -> dict[str, Any]:
             if session is not None
         }
     }
+
+
+def _step(bundle: "Bundle", device: str) -> dict[str, Any]:
+    """Translate with a model, and return its graphs."""
+    from heed.models.onnx_network import OnnxNetwork
+    from heed.models.search import DecodeConfig
+    from heed.models.tokenizer import load_tokenizers
+    from heed.models.translator import Translator
+
+    path, config = bundle.path, bundle.translation().network
+    network = OnnxNetwork(path, config, device=device, threads=1, shortlist=bundle.has_shortlist)
+    Translator(network, *load_tokenizers(path)).translate(["."], DecodeConfig(max_length=1))
+    return {"encoder": network.encoder, "decoder": network.decoder, "shortlist": network.shortlist}
+
+
+def _text_step(bundle: "Bundle", device: str) -> dict[str, Any]:
+    """Go on with a text by a model, and return its graphs."""
+    import numpy as np
+
+    from heed.models.onnx_text_network import OnnxTextNetwork
+    from heed.models.text_tokenizer import TextTokenizer
+
+    network = OnnxTextNetwork(bundle.path, bundle.text().network, device=device, threads=1)
+    ids = np.array([[TextTokenizer.load(bundle.path).bos_id]])
+    network.state().score(ids, ids)
+    return {"stream": network.stream, "decoder": network.decoder}
 
 
 def _hints(report: dict[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ from heed.cli import messages, options
 from heed.cli.command import Group
 from heed.cli.loading import find_model
 from heed.models.errors import ModelError
+
+if TYPE_CHECKING:
+    from heed.models.manifest import TextManifest, TranslationManifest
 
 
 @click.group(cls=Group)
@@ -34,7 +38,7 @@ def list_models() -> None:
     heed models list
     heed models list | cut -f1
 
-    A line each: name, languages, precision and directory, with tabs between.
+    A line each: name, languages or "text", precision and directory, with tabs between.
     """
     from heed.models import catalog, manifest
 
@@ -44,8 +48,16 @@ def list_models() -> None:
         except ModelError as error:
             messages.warning(str(error))
             continue
-        languages = f"{found.src_language or '?'}-{found.tgt_language or '?'}"
-        click.echo("\t".join([name, languages, found.precision, str(path)]))
+        click.echo("\t".join([name, _languages(found), found.precision, str(path)]))
+
+
+def _languages(found: "TranslationManifest | TextManifest") -> str:
+    """From which to which a model translates; "text" where it goes on with text."""
+    from heed.models.manifest import TranslationManifest
+
+    if not isinstance(found, TranslationManifest):
+        return "text"
+    return f"{found.src_language or '?'}-{found.tgt_language or '?'}"
 
 
 @command.command()

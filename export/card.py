@@ -2,30 +2,78 @@
 
 import math
 
-from heed.models.config import ModelConfig
-from heed.models.manifest import Manifest, Parity, Quality
+from heed.models.config import LanguageModelConfig, ModelConfig
+from heed.models.manifest import Manifest, Parity, Quality, TextManifest, TextParity, TranslationManifest
 
 
-def write_card(manifest: Manifest) -> str:
-    """The text of a bundle's README.md."""
-    network = manifest.network
+def write_card(manifest: TranslationManifest) -> str:
+    """The text of the README.md of a bundle that translates."""
     languages = f"{manifest.src_language or 'source'} → {manifest.tgt_language or 'target'}"
     sections = [
-        f"# {manifest.name}\n",
-        f"A Transformer that translates {languages}, for heed:\n",
-        f"    heed translate -m {manifest.name}\n",
-        f"Made by heed {manifest.heed}, bundle format {manifest.format}. Products in {manifest.precision}.\n",
-        "## Network\n",
-        _network(network),
-        "## Training text\n",
-        f"{manifest.trained_on or 'Not stated.'}\n",
-        f"Licence of the model: {manifest.licence or 'not stated'}.\n",
+        *_head(manifest, f"A Transformer that translates {languages}", f"heed translate -m {manifest.name}"),
+        _network(manifest.network),
+        *_origin(manifest),
         "## Quality\n",
         _quality(manifest.quality) if manifest.quality else "Not measured at the export.\n",
         "## Equal to the network in PyTorch\n",
         _parity(manifest.parity),
     ]
     return "\n".join(sections)
+
+
+def write_text_card(manifest: TextManifest) -> str:
+    """The text of the README.md of a bundle that goes on with text."""
+    sections = [
+        *_head(
+            manifest, "A Transformer that goes on with text", f'heed generate -m {manifest.name} "Once upon a time"'
+        ),
+        _language_model(manifest.network),
+        *_origin(manifest),
+        "## Quality, and equal to the network in PyTorch\n",
+        _text_parity(manifest.parity),
+    ]
+    return "\n".join(sections)
+
+
+def _head(manifest: Manifest, what: str, command: str) -> list[str]:
+    return [
+        f"# {manifest.name}\n",
+        f"{what}, for heed:\n",
+        f"    {command}\n",
+        f"Made by heed {manifest.heed}, bundle format {manifest.format}. Products in {manifest.precision}.\n",
+        "## Network\n",
+    ]
+
+
+def _origin(manifest: Manifest) -> list[str]:
+    return [
+        "## Training text\n",
+        f"{manifest.trained_on or 'Not stated.'}\n",
+        f"Licence of the model: {manifest.licence or 'not stated'}.\n",
+    ]
+
+
+def _language_model(network: LanguageModelConfig) -> str:
+    shared = "" if network.n_kv_heads == network.n_heads else f" that share {network.n_kv_heads} of keys and values"
+    return (
+        f"{network.n_layers} layers, d_model {network.d_model}, d_ff {network.d_ff} ({network.activation}), "
+        f"{network.n_heads} heads{shared}, {network.positions} positions, {network.norm} norm before each sub-layer, "
+        f"context {network.context:,} tokens, vocabulary {network.vocab_size:,}, one embedding matrix for input and "
+        "output.\n"
+    )
+
+
+def _text_parity(parity: TextParity) -> str:
+    return (
+        f"Measured at the export over {parity.tokens:,} tokens of the validation text in {parity.texts} texts, ONNX "
+        "Runtime against PyTorch in float32:\n\n"
+        "| | |\n|---|---|\n"
+        f"| perplexity of a token, PyTorch | {math.exp(parity.loss_torch):.3f} |\n"
+        f"| perplexity of a token, this bundle | {math.exp(parity.loss_bundle):.3f} |\n"
+        f"| bits a byte, this bundle | {parity.bits_per_byte:.4f} |\n"
+        f"| texts that both go on with by the same tokens, greedily | {parity.greedy_identical} of {parity.texts} |\n"
+        f"| largest difference of a token's log-probability | {parity.log_prob_difference:.2g} |\n"
+    )
 
 
 def _network(network: ModelConfig) -> str:

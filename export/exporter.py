@@ -10,12 +10,13 @@ import torch
 
 from heed.export import parity, quality
 from heed.export.card import write_card
+from heed.export.label import Label
 from heed.export.network import NetworkWriter
 from heed.export.weights import Weights
 from heed.models import manifest as manifests
 from heed.models.bundle import record_files
 from heed.models.files import directory_whole
-from heed.models.manifest import Manifest, Quality
+from heed.models.manifest import Quality, TranslationManifest
 from heed.models.onnx_network import OnnxNetwork
 from heed.models.processors import available_cores
 from heed.models.search import DecodeConfig, Network
@@ -27,15 +28,6 @@ from heed.transformer.run import TranslationRun
 from heed.transformer.shortlist import Shortlist
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Label:
-    """What a bundle says of itself that no file of the run does."""
-
-    name: str
-    licence: str = ""
-    trained_on: str = ""
-
-
 def export(
     run: TranslationRun,
     output: Path,
@@ -44,7 +36,7 @@ def export(
     label: Label,
     test: tuple[str, ParallelText] | None = None,
     force: bool = False,
-) -> Manifest:
+) -> TranslationManifest:
     """Export the best checkpoint of a run.
 
     Args:
@@ -77,10 +69,10 @@ def export(
             name, text = test
             measured = quality.measure(name, text, tokenizers, sides, DecodeConfig())
         write_tokenizers(aside, tokenizers)
-        manifest = Manifest(
+        manifest = TranslationManifest(
             format=manifests.FORMAT,
             heed=importlib.metadata.version("heed"),
-            kind=manifests.KIND,
+            kind=run.kind,
             name=label.name,
             src_language=run.train.src_language,
             tgt_language=run.train.tgt_language,

@@ -83,9 +83,15 @@ class GraphBuilder:
         size = self.op("Squeeze", self.op("Shape", x, start=axis, end=axis + 1))
         return self.op("Range", self.constant(0, np.int64), size, self.constant(1, np.int64))
 
-    def top(self, x: ir.Value, n: ir.Value) -> Sequence[ir.Value]:
-        """The n largest entries of the last dimension, largest first, and their indices."""
-        return self._tape.op_multi_out("TopK", [x, n], {"axis": -1}, num_outputs=2)
+    def several(
+        self, kind: str, *inputs: ir.Value | None, n: int, domain: str = "", **attributes: int | float
+    ) -> Sequence[ir.Value]:
+        """Apply an operator that has several outputs."""
+        return self._tape.op_multi_out(kind, inputs, attributes, num_outputs=n, domain=domain)
+
+    def top(self, x: ir.Value, n_best: ir.Value) -> Sequence[ir.Value]:
+        """The `n_best` largest entries of the last dimension, largest first, and their indices."""
+        return self.several("TopK", x, n_best, n=2, axis=-1)
 
     def constant(self, value: float | list[int] | Array, dtype: npt.DTypeLike) -> ir.Value:
         """A small constant, kept in the graph itself."""

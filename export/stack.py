@@ -58,12 +58,17 @@ class StackWriter:
         return self._graph.input(name, self._graph.dtype, ["B", self._n_heads, n_slots, self._d_head])
 
     def _norm(self, name: str, x: ir.Value) -> ir.Value:
-        """Layer norm, or, where it has no shift, RMS norm."""
-        scale = self._graph.weight(f"{name}.weight", self._state[f"{name}.weight"])
-        if f"{name}.bias" not in self._state:
-            return self._graph.op("SimplifiedLayerNormalization", x, scale, axis=-1, epsilon=1e-5)
-        shift = self._graph.weight(f"{name}.bias", self._state[f"{name}.bias"])
-        return self._graph.op("LayerNormalization", x, scale, shift, axis=-1, epsilon=1e-5)
+        """Layer norm; it may have no shift."""
+        parts = [f"{name}.{part}" for part in ("weight", "bias") if f"{name}.{part}" in self._state]
+        weights = [self._graph.weight(part, self._state[part]) for part in parts]
+        return self._graph.op("LayerNormalization", x, *weights, axis=-1, epsilon=1e-5)
+
+    def _rms_norm(self, name: str, x: ir.Value) -> ir.Value:
+        """x over the root of its mean square, in the operators that ONNX Runtime makes one of when it loads them."""
+        graph, scale = self._graph, self._graph.weight(f"{name}.weight", self._state[f"{name}.weight"])
+        mean = graph.op("ReduceMean", graph.op("Pow", x, graph.floats(2.0)), graph.integers(-1), keepdims=1)
+        root = graph.op("Sqrt", graph.op("Add", mean, graph.floats(1e-5)))
+        return graph.op("Mul", graph.op("Div", x, root), scale)
 
     def _attend(self, q: ir.Value, k: ir.Value, v: ir.Value, mask: ir.Value, scale: float = 1.0) -> ir.Value:
         """Scaled dot-product attention under an additive mask; heads side by side again, (B, T, H, K)."""

@@ -6,9 +6,9 @@ from heed.models import manifest as manifests
 from heed.models.errors import ModelError
 from heed.models.external_data import external_files
 from heed.models.files import sha256
-from heed.models.manifest import FileRecord, Manifest
+from heed.models.manifest import FileRecord, TextManifest, TranslationManifest
 
-GRAPHS = ("encoder.onnx", "decoder.onnx")
+GRAPHS = {"encoder-decoder": ("encoder.onnx", "decoder.onnx"), "decoder": ("stream.onnx", "decoder.onnx")}  # by kind
 SHORTLIST = ("shortlist.onnx", "shortlist_decoder.onnx")  # a bundle has both of these, or neither
 
 
@@ -24,12 +24,30 @@ class Bundle:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.manifest: Manifest = manifests.read(path)
-        if self.manifest.kind != manifests.KIND:
-            raise ModelError(f"{path}: its kind is {self.manifest.kind!r}, and this heed runs {manifests.KIND!r} alone")
+        self.manifest = manifests.read(path)
         wrong = self._wrong_files() or self._wrong_references()
         if wrong:
             raise ModelError(f"{path}: damaged: {'; '.join(wrong)}; get or export the model again")
+
+    def translation(self) -> TranslationManifest:
+        """The manifest of a model that translates.
+
+        Raises:
+            ModelError: It is of another kind.
+        """
+        if not isinstance(self.manifest, TranslationManifest):
+            raise ModelError(f"{self.path}: this model does not translate, it goes on with text: use heed generate")
+        return self.manifest
+
+    def text(self) -> TextManifest:
+        """The manifest of a model that goes on with text.
+
+        Raises:
+            ModelError: It is of another kind.
+        """
+        if not isinstance(self.manifest, TextManifest):
+            raise ModelError(f"{self.path}: this model does not go on with text, it translates: use heed translate")
+        return self.manifest
 
     def _wrong_files(self) -> list[str]:
         from heed.models.tokenizer import tokenizer_files  # not above, so that help needs no SentencePiece
@@ -45,7 +63,11 @@ class Bundle:
                 wrong.append(f"{name} has {file.stat().st_size} bytes and should have {record.size}")
             elif sha256(file) != record.sha256:
                 wrong.append(f"{name} differs from what was exported (SHA-256)")
-        required = (*GRAPHS, *tokenizer_files(self.path), *(SHORTLIST if self.has_shortlist else ()))
+        required = (
+            *GRAPHS[self.manifest.kind],
+            *tokenizer_files(self.path),
+            *(SHORTLIST if self.has_shortlist else ()),
+        )
         missing = [name for name in required if name not in self.manifest.files]
         return wrong + [f"{name} is not in the manifest" for name in missing]
 

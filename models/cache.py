@@ -5,7 +5,7 @@ from math import prod
 
 import numpy as np
 import numpy.typing as npt
-from onnxruntime import OrtValue
+from onnxruntime import IOBinding, OrtValue
 
 from heed.models.search import IntArray
 
@@ -37,6 +37,12 @@ class Cache:
             array = self._array(name, shape)
             array.fill(0)  # what nothing was written to is read too, under a mask, and must be finite
             self._show(name, array)
+
+    def bind(self, binding: IOBinding) -> None:
+        """Let a graph read all arrays, and write what becomes of them into the same memory."""
+        for name, value in self.values.items():
+            binding.bind_ortvalue_input(f"past_{name}", value)
+            binding.bind_ortvalue_output(name, value)
 
     def keep(self, rows: IntArray) -> None:
         """Go on with these rows alone, in this order; most of them are where they are."""

@@ -5,13 +5,13 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from heed.models.config import ModelConfig, from_table
+from heed.models.chat import ChatTemplate
+from heed.models.config import DataclassInstance, LanguageModelConfig, ModelConfig, from_table
 from heed.models.errors import ModelError
 from heed.models.search import DecodeConfig
 
 FORMAT = 2  # of a bundle; a later one is refused
 FILE_NAME = "heed.json"
-KIND = "encoder-decoder"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,26 +51,66 @@ class Quality:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class TextParity:
+    """How a language model's bundle compares with the network it was exported from, in float32, on the same text."""
+
+    texts: int
+    tokens: int
+    greedy_identical: int  # texts whose beginnings both go on with by the same tokens
+    log_prob_difference: float  # largest difference of a token's log-probability
+    loss_torch: float  # mean negative log-likelihood of a token of the texts, in nats
+    loss_bundle: float
+    bits_per_byte: float  # of the texts, by the bundle
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """Everything that a bundle says of itself."""
+    """What every bundle says of itself."""
 
     format: int
     heed: str  # version that made it
     kind: str
     name: str
-    src_language: str
-    tgt_language: str
-    precision: str  # of matrix products: "float32", "float16" or "int8"
-    network: ModelConfig
-    decode: DecodeConfig  # what is used unless the user asks for something else
+    precision: str  # of matrix products: "float32", "float16", "int8" or, of a language model, "int4"
     licence: str
     trained_on: str  # the text, and whom to credit for it
     files: Mapping[str, FileRecord]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TranslationManifest(Manifest):
+    """Of a model that translates."""
+
+    src_language: str
+    tgt_language: str
+    network: ModelConfig
+    decode: DecodeConfig  # what is used unless the user asks for something else
     parity: Parity
     quality: Quality | None
 
 
-def read(directory: Path) -> Manifest:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextManifest(Manifest):
+    """Of a model that goes on with text."""
+
+    network: LanguageModelConfig
+    chat_template: ChatTemplate | None  # None: the model was taught no conversation
+    parity: TextParity
+
+
+KINDS: dict[str, type[TranslationManifest] | type[TextManifest]] = {
+    "encoder-decoder": TranslationManifest,
+    "decoder": TextManifest,
+}
+
+
+PARTS: dict[type[Manifest], dict[str, type[DataclassInstance]]] = {
+    TranslationManifest: {"network": ModelConfig, "decode": DecodeConfig, "parity": Parity, "quality": Quality},
+    TextManifest: {"network": LanguageModelConfig, "chat_template": ChatTemplate, "parity": TextParity},
+}
+
+
+def read(directory: Path) -> TranslationManifest | TextManifest:
     """Read a bundle's manifest.
 
     Raises:
@@ -91,13 +131,15 @@ def read(directory: Path) -> Manifest:
         raise ModelError(
             f"{path}: format {table.get('format')!r}, and this heed reads {FORMAT}; install a heed that fits"
         )
-    parts = {"network": ModelConfig, "decode": DecodeConfig, "parity": Parity, "quality": Quality}
-    for name, kind in parts.items():
+    kind = KINDS.get(str(table.get("kind")))
+    if kind is None:
+        raise ModelError(f"{path}: kind {table.get('kind')!r}, and this heed runs {' and '.join(KINDS)} alone")
+    for name, part in PARTS[kind].items():
         if isinstance(table.get(name), dict):
-            table[name] = from_table(kind, table[name], f"{path}, {name}")
+            table[name] = from_table(part, table[name], f"{path}, {name}")
     if isinstance(table.get("files"), dict):
         table["files"] = {name: _record(path, name, record) for name, record in table["files"].items()}
-    return from_table(Manifest, table, str(path))
+    return from_table(kind, table, str(path))
 
 
 def write(directory: Path, manifest: Manifest) -> None:

@@ -12,7 +12,7 @@ from heed.models.cache import Cache
 from heed.models.config import ModelConfig
 from heed.models.errors import ModelError
 from heed.models.search import BoolArray, FloatArray, IntArray
-from heed.models.session import open_session, run
+from heed.models.session import bind_arrays, open_session, run
 
 ENCODED = 32  # sources encoded at a time: more leave the processor's own memory
 
@@ -41,8 +41,8 @@ class OnnxState:
         for first in range(0, B, ENCODED):
             rows = np.arange(first, min(first + ENCODED, B))
             binding = self._network.encoder.io_binding()
-            _bind_arrays(binding, {"src": src[rows], "src_mask": src_mask[rows], "rows": rows})
-            _bind_in_place(binding, self._memory)
+            bind_arrays(binding, {"src": src[rows], "src_mask": src_mask[rows], "rows": rows})
+            self._memory.bind(binding)
             run(self._network.encoder, binding)
         if self._network.shortlist:
             sources = {"src": src, "src_mask": src_mask}
@@ -88,7 +88,7 @@ class OnnxState:
         if self._binding is None or n_slots > self._n_slots:
             self._past.widen(n_slots)
             self._binding, self._n_slots = self._bind(), n_slots
-        _bind_arrays(self._binding, {**arrays, "top": np.array([top], dtype=np.int64)})
+        bind_arrays(self._binding, {**arrays, "top": np.array([top], dtype=np.int64)})
         for name in outputs:
             self._binding.bind_output(name, "cpu")
         run(self._network.decoder, self._binding)
@@ -97,32 +97,21 @@ class OnnxState:
     def _bind(self) -> onnxruntime.IOBinding:
         """What stays the same from step to step."""
         binding = self._network.decoder.io_binding()
-        _bind_arrays(binding, {"src_mask": self._src_mask})
+        bind_arrays(binding, {"src_mask": self._src_mask})
         for name, value in {**self._memory.values, **self._shortlist}.items():
             binding.bind_ortvalue_input(name, value)
-        _bind_in_place(binding, self._past)
+        self._past.bind(binding)
         return binding
 
 
 def _outputs(session: onnxruntime.InferenceSession, arrays: dict[str, Any], device: str) -> dict[str, OrtValue]:
     """All outputs of a graph, left in the memory of the device."""
     binding, names = session.io_binding(), [output.name for output in session.get_outputs()]
-    _bind_arrays(binding, arrays)
+    bind_arrays(binding, arrays)
     for name in names:
         binding.bind_output(name, device)
     run(session, binding)
     return dict(zip(names, binding.get_outputs(), strict=True))
-
-
-def _bind_arrays(binding: onnxruntime.IOBinding, arrays: dict[str, npt.NDArray[Any]]) -> None:
-    for name, array in arrays.items():
-        binding.bind_cpu_input(name, np.ascontiguousarray(array))
-
-
-def _bind_in_place(binding: onnxruntime.IOBinding, cache: Cache) -> None:
-    for name, value in cache.values.items():
-        binding.bind_ortvalue_input(f"past_{name}", value)
-        binding.bind_ortvalue_output(name, value)
 
 
 class OnnxNetwork:

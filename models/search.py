@@ -87,7 +87,7 @@ class DecodeConfig:
 class SpecialIds:
     """The token ids of the target that mean something to the search."""
 
-    bos_id: int  # begins every output
+    bos_id: int | None  # begins every output; None: an output goes on from the last token of its source
     eos_id: int  # ends every output
     unk_id: int  # is never put out
 
@@ -123,6 +123,24 @@ class Ended:
         return Ended(*(np.take_along_axis(np.concatenate(pair, axis=1), order, axis=1) for pair in pairs))
 
 
+def place(seen: BoolArray) -> tuple[IntArray, BoolArray]:
+    """Find room for the next tokens, given which slots those before them see, (B, W, C).
+
+    Returns:
+        A free slot for each token, (B, W), and which slots it sees, (B, W, C); where slots are wanting, C has grown.
+    """
+    W, taken = seen.shape[1], seen.any(axis=1)
+    lacking = W - (~taken).sum(axis=1).min()
+    if lacking > 0:
+        more = -(-lacking // SLOTS) * SLOTS
+        seen = np.pad(seen, ((0, 0), (0, 0), (0, more)))
+        taken = np.pad(taken, ((0, 0), (0, more)))
+    slots = np.argsort(taken, axis=1, kind="stable")[:, :W]
+    mask = seen.copy()
+    np.put_along_axis(mask, slots[:, :, None], values=True, axis=2)
+    return slots, mask
+
+
 class Beams:
     """The hypotheses of a batch of sentences, and which of them to go on with.
 
@@ -131,19 +149,22 @@ class Beams:
     among the `n_best`: a log-probability only falls, and the length penalty is largest at the limit.
 
     Args:
+        first: What each output begins with, a token that it does not count, (B,).
         max_lengths: The length limit of each sentence, in tokens, (B,).
         config: How to search.
         special: The special token ids.
         n_best: Hypotheses wanted of each sentence.
     """
 
-    def __init__(self, max_lengths: IntArray, config: DecodeConfig, special: SpecialIds, n_best: int) -> None:
+    def __init__(
+        self, first: IntArray, max_lengths: IntArray, config: DecodeConfig, special: SpecialIds, n_best: int
+    ) -> None:
         B, W = len(max_lengths), config.beam_size
         self.done: BoolArray = np.zeros(B, dtype=bool)
         self._config, self._special, self._n_best = config, special, min(n_best, W)
         self._max_lengths = max_lengths
         # What each hypothesis reads next, and the slots of what it has read. All begin alike, so at first there is one.
-        self._tokens: IntArray = np.full((B, 1), special.bos_id, dtype=np.int64)
+        self._tokens: IntArray = first[:, None]
         self._seen: BoolArray = np.zeros((B, 1, SLOTS), dtype=bool)
         self._log_probs: FloatArray = np.zeros((B, 1), dtype=np.float32)
         self._history: list[tuple[IntArray, IntArray]] = []  # of each step: parents and tokens, (B, W)
@@ -152,24 +173,10 @@ class Beams:
 
     def step(self, state: State) -> None:
         """Let a state predict, and go on with the best."""
-        slots, mask = self._place()
+        slots, mask = place(self._seen)
         top = self._config.beam_size + 2  # one for each beam, the end, and the unknown token
         log_probs, ids = state.step(self._tokens, len(self._history), slots, mask, top)
         self._advance(log_probs, ids, mask)
-
-    def _place(self) -> tuple[IntArray, BoolArray]:
-        """A free slot for each token, (B, W), and which slots it sees, (B, W, C)."""
-        W = self._tokens.shape[1]
-        taken = self._seen.any(axis=1)
-        lacking = W - (~taken).sum(axis=1).min()
-        if lacking > 0:
-            more = -(-lacking // SLOTS) * SLOTS
-            self._seen = np.pad(self._seen, ((0, 0), (0, 0), (0, more)))
-            taken = np.pad(taken, ((0, 0), (0, more)))
-        slots = np.argsort(taken, axis=1, kind="stable")[:, :W]
-        mask = self._seen.copy()
-        np.put_along_axis(mask, slots[:, :, None], values=True, axis=2)
-        return slots, mask
 
     def _advance(self, log_probs: FloatArray, ids: IntArray, mask: BoolArray) -> None:
         """Choose the next hypotheses among the candidates, (B, W, top or fewer), given what each has seen."""
@@ -240,7 +247,13 @@ class Beams:
 
 
 def search(
-    state: State, sources: Sequence[list[int]], config: DecodeConfig, special: SpecialIds, *, n_best: int = 1
+    state: State,
+    sources: Sequence[list[int]],
+    config: DecodeConfig,
+    special: SpecialIds,
+    *,
+    n_best: int = 1,
+    context: int | None = None,
 ) -> list[list[Hypothesis]]:
     """Decode a batch of sources.
 
@@ -250,17 +263,19 @@ def search(
         config: How to search.
         special: The target's special token ids.
         n_best: Hypotheses wanted of each.
+        context: Tokens that the network can read of a source and its output together; None: any number.
 
     Returns:
         For each source its best ended hypotheses, best first: at least one, at most `n_best` or the beam's width.
     """
-    lengths = np.array([len(source) for source in sources])
-    src = np.zeros((len(sources), lengths.max()), dtype=np.int64)  # the mask hides what fills the shorter ones
-    for row, source in zip(src, sources, strict=True):
-        row[: len(source)] = source
-    state.read(src, np.arange(src.shape[1]) < lengths[:, None])
+    src, src_mask = padded(sources)
+    state.read(src, src_mask)
+    lengths = src_mask.sum(axis=1)
     max_lengths = lengths - 1 + 50 if config.max_length is None else np.full_like(lengths, config.max_length)
-    beams = Beams(max_lengths, config, special, n_best)
+    if context is not None:  # the last token of an output is not read
+        max_lengths = np.minimum(max_lengths, context + 1 - lengths)
+    first = np.array([source[-1] if special.bos_id is None else special.bos_id for source in sources])
+    beams = Beams(first, max_lengths, config, special, n_best)
     found: dict[int, list[Hypothesis]] = {}
     sentences = np.arange(len(sources))  # those still in the batch
     while True:
@@ -273,6 +288,15 @@ def search(
             sentences = sentences[rows]
             beams.keep(rows)
             state.keep(rows)
+
+
+def padded(rows: Sequence[list[int]]) -> tuple[IntArray, BoolArray]:
+    """Rows of token ids as an array, (B, S), and which of its places hold one of theirs: the first ones of each row."""
+    lengths = np.array([len(row) for row in rows])
+    mask = np.arange(lengths.max()) < lengths[:, None]
+    ids = np.zeros(mask.shape, dtype=np.int64)
+    ids[mask] = [token for row in rows for token in row]
+    return ids, mask
 
 
 def going_on(done: BoolArray) -> IntArray:

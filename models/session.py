@@ -5,7 +5,10 @@ import ctypes
 import io
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as native  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -80,6 +83,12 @@ def run(session: onnxruntime.InferenceSession, binding: onnxruntime.IOBinding) -
     except (RuntimeError, *REFUSALS) as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"ONNX Runtime fails: {reason}; if memory is short, use a smaller --batch-size") from None
+
+
+def bind_arrays(binding: onnxruntime.IOBinding, arrays: dict[str, npt.NDArray[Any]]) -> None:
+    """Let a graph read arrays, by the names of its inputs."""
+    for name, array in arrays.items():
+        binding.bind_cpu_input(name, np.ascontiguousarray(array))
 
 
 def placement(session: onnxruntime.InferenceSession) -> dict[str, list[str]]:

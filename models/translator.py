@@ -83,14 +83,15 @@ class Translator:
         from heed.models.onnx_network import OnnxNetwork
 
         bundle = Bundle(path)
-        config, (src, tgt) = bundle.manifest.network, load_tokenizers(path)
+        manifest, (src, tgt) = bundle.translation(), load_tokenizers(path)
+        config = manifest.network
         if (len(src), len(tgt)) != (config.src_vocab_size, config.tgt_vocab_size):
             raise ModelError(f"{path}: damaged: its tokenizer is of another network than its manifest; get it again")
         # Threads that each decode a batch of their own outdo threads that share the operators of one.
         workers = threads or available_cores() if device == "cpu" else 1
         shortlist = shortlist and bundle.has_shortlist
         network = OnnxNetwork(path, config, device=device, threads=1, shortlist=shortlist)
-        return cls(network, src, tgt, bundle.manifest.decode, workers=workers)
+        return cls(network, src, tgt, manifest.decode, workers=workers)
 
     def translate(
         self,

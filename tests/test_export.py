@@ -407,7 +407,7 @@ def test_an_export_is_proved_and_says_so(
     result = heed("export", trained, "-o", output, "--precision", precision, *test_set)
     assert result.exit_code == 0, result.stderr
     assert result.stdout_bytes == b""
-    manifest = Bundle(output).manifest
+    manifest = Bundle(output).translation()
     n_sentences = len((trained / "valid.src").read_text("utf-8").splitlines())
     assert manifest.parity.sentences == n_sentences == 20
     assert manifest.precision == precision
@@ -472,7 +472,7 @@ def test_quality_is_that_of_the_translations(
         output = tmp_path / f"model-{expected}"
         result = heed("export", trained, "-o", output, "--test-src", files[0], "--test-tgt", reference)
         assert result.exit_code == 0, result.stderr
-        quality = manifests.read(output).quality
+        quality = Bundle(output).translation().quality
         assert quality is not None
         assert quality.bleu == quality.bleu_torch == pytest.approx(expected)
 

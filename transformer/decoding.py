@@ -1,10 +1,13 @@
-"""The PyTorch network as the search sees it: numpy in, the best candidates out."""
+"""The PyTorch networks as the search sees them: numpy in, the best candidates out."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from heed.models.search import BoolArray, FloatArray, IntArray
+from heed.transformer.attention import KeyValueCache
+from heed.transformer.language_model import LanguageModel
+from heed.transformer.masks import causal_mask
 from heed.transformer.model import DecoderState, Transformer
 
 
@@ -34,8 +37,7 @@ class TorchState:
             self._state,
             self._tensor(slots),
         )
-        log_probs, ids = logits.float().log_softmax(-1).topk(min(top, logits.shape[-1]), dim=-1)
-        return log_probs.cpu().numpy(), ids.cpu().numpy()
+        return _best(logits.float().log_softmax(-1), top)
 
     @torch.inference_mode()
     def keep(self, rows: IntArray) -> None:
@@ -44,7 +46,7 @@ class TorchState:
             self._state.keep(self._tensor(rows))
 
     def _tensor(self, array: IntArray | BoolArray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+        return _tensor(array, self._device)
 
 
 class TorchNetwork:
@@ -56,3 +58,91 @@ class TorchNetwork:
     def state(self) -> TorchState:
         """See `heed.models.search.Network`."""
         return TorchState(self._network)
+
+
+class TorchTextState:
+    """Texts being gone on with by a PyTorch network; see `heed.models.text_network.TextState`."""
+
+    def __init__(self, network: LanguageModel) -> None:
+        self._network = network
+        self._device = network.embedding.weight.device
+        self._caches: list[KeyValueCache] = []  # first the slots of the prompts, then those of the steps
+        self._prompt_mask = self._tensor(np.zeros((0, 0), dtype=bool))  # which slots hold a prompt's tokens, (B, S - 1)
+
+    @torch.inference_mode()
+    def read(self, src: IntArray, src_mask: BoolArray) -> None:
+        """See `heed.models.text_network.TextState`."""
+        self._caches = [KeyValueCache() for _ in self._network.layers]
+        self._prompt_mask = self._tensor(src_mask[:, 1:])  # a slot for each token that has another behind it
+        B, n_slots = self._prompt_mask.shape
+        if n_slots:
+            slots = torch.arange(n_slots, device=self._device).expand(B, -1)
+            mask = causal_mask(n_slots, self._device).expand(B, 1, -1, -1)
+            self._network(self._tensor(src[:, :-1]), slots, mask, self._caches, slots)
+
+    @torch.inference_mode()
+    def step(
+        self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray, top: int
+    ) -> tuple[FloatArray, IntArray]:
+        """See `heed.models.search.State`."""
+        return _best(self._log_probs(tokens, position, slots, mask), top)
+
+    @torch.inference_mode()
+    def predict(self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray) -> FloatArray:
+        """See `heed.models.text_network.TextState`."""
+        log_probs: FloatArray = self._log_probs(tokens, position, slots, mask).cpu().numpy()
+        return log_probs
+
+    @torch.inference_mode()
+    def score(self, ids: IntArray, targets: IntArray) -> FloatArray:
+        """See `heed.models.text_network.TextState`."""
+        T = ids.shape[1]
+        positions = torch.arange(T, device=self._device).expand(len(ids), -1)
+        logits = self._network(self._tensor(ids), positions, causal_mask(T, self._device))
+        log_probs = logits.float().log_softmax(-1).gather(2, self._tensor(targets)[:, :, None])[:, :, 0]
+        found: FloatArray = log_probs.cpu().numpy()
+        return found
+
+    @torch.inference_mode()
+    def keep(self, rows: IntArray) -> None:
+        """See `heed.models.search.State`."""
+        chosen = self._tensor(rows)
+        self._prompt_mask = self._prompt_mask[chosen]
+        for cache in self._caches:
+            cache.keep(chosen)
+
+    def _log_probs(self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray) -> Tensor:
+        """The log-probabilities of all that may follow each token, (B, W, V)."""
+        (B, W), n_slots = tokens.shape, self._prompt_mask.shape[1]
+        positions = (self._prompt_mask.sum(dim=1, keepdim=True) + position).expand(B, W)
+        positions = positions.clamp(max=self._network.config.context - 1)
+        prompt_mask = self._prompt_mask[:, None].expand(B, W, n_slots)
+        seen = torch.cat([prompt_mask, self._tensor(mask)], dim=2)[:, None]  # (B, 1, W, S - 1 + C)
+        places = self._tensor(slots) + n_slots
+        logits = self._network(self._tensor(tokens), positions, seen, self._caches, places)
+        return torch.log_softmax(logits.float(), dim=-1)
+
+    def _tensor(self, array: IntArray | BoolArray) -> Tensor:
+        return _tensor(array, self._device)
+
+
+class TorchTextNetwork:
+    """A PyTorch language model to generate with; see `heed.models.text_network.TextNetwork`."""
+
+    def __init__(self, network: LanguageModel) -> None:
+        self._network = network
+        self.context, self.vocab_size = network.config.context, network.config.vocab_size
+
+    def state(self) -> TorchTextState:
+        """See `heed.models.text_network.TextNetwork`."""
+        return TorchTextState(self._network)
+
+
+def _best(log_probs: Tensor, top: int) -> tuple[FloatArray, IntArray]:
+    """The best candidates, (B, W, top), and their ids."""
+    values, ids = log_probs.topk(min(top, log_probs.shape[-1]), dim=-1)
+    return values.cpu().numpy(), ids.cpu().numpy()
+
+
+def _tensor(array: IntArray | BoolArray, device: torch.device) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device)

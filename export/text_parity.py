@@ -1,0 +1,87 @@
+"""The proof of a language model's export: ONNX Runtime against PyTorch, on real text."""
+
+import math
+
+import numpy as np
+
+from heed.export.parity import LOG_PROB_LIMIT, LOSS_LIMIT
+from heed.models.errors import ModelError
+from heed.models.manifest import TextParity
+from heed.models.search import DecodeConfig, SpecialIds, search
+from heed.models.text_network import TextNetwork
+from heed.models.text_tokenizer import TextTokenizer
+from heed.transformer.documents import Document
+
+TEXTS = 100
+PROMPT, CONTINUATION = 16, 32  # tokens that a text begins with, and that both sides go on for
+BATCH_SIZE = 20
+# Four bits round a weight to one of sixteen values: the loss of a token may grow by this many nats.
+INT4_LOSS_LIMIT = 0.2
+
+
+def compare(
+    network: TextNetwork, exported: TextNetwork, tokenizer: TextTokenizer, documents: list[Document]
+) -> TextParity:
+    """Compare an exported network with the one it came from, on the first texts of some documents.
+
+    A document longer than the context counts as several.
+    """
+    pieces = [
+        tokens[start : start + network.context]
+        for document in documents
+        for tokens in [[*tokenizer.encode(document.text), tokenizer.eos_id]]
+        for start in range(0, len(tokens), network.context)
+    ][:TEXTS]
+    states = network.state(), exported.state()
+    difference, losses = 0.0, np.zeros(2)
+    for piece in pieces:
+        ids, targets = np.array([[tokenizer.bos_id, *piece[:-1]]]), np.array([piece])
+        theirs, ours = (state.score(ids, targets)[0] for state in states)
+        difference = float(np.maximum(difference, np.abs(ours - theirs).max()))  # keeps a NaN
+        losses -= theirs.sum(), ours.sum()
+    n_tokens = sum(map(len, pieces))
+    n_bytes = sum(len(tokenizer.token_bytes(piece)) for piece in pieces)
+    return TextParity(
+        texts=len(pieces),
+        tokens=n_tokens,
+        greedy_identical=_identical(network, exported, tokenizer, pieces),
+        log_prob_difference=difference,
+        loss_torch=losses[0] / n_tokens,
+        loss_bundle=losses[1] / n_tokens,
+        bits_per_byte=losses[1] / math.log(2) / max(n_bytes, 1),
+    )
+
+
+def _identical(network: TextNetwork, exported: TextNetwork, tokenizer: TextTokenizer, pieces: list[list[int]]) -> int:
+    """How many texts both sides go on with by the same tokens."""
+    length = min(PROMPT, network.context // 2)
+    config = DecodeConfig(beam_size=1, max_length=min(CONTINUATION, network.context - length))
+    special = SpecialIds(bos_id=None, eos_id=tokenizer.eos_id, unk_id=tokenizer.unk_id)
+    states = network.state(), exported.state()
+    identical = 0
+    for first in range(0, len(pieces), BATCH_SIZE):
+        prompts = [[tokenizer.bos_id, *piece[: length - 1]] for piece in pieces[first : first + BATCH_SIZE]]
+        theirs, ours = (search(state, prompts, config, special) for state in states)
+        identical += sum(a[0].tokens == b[0].tokens for a, b in zip(theirs, ours, strict=True))
+    return identical
+
+
+def require(parity: TextParity, precision: str) -> None:
+    """Refuse an export that is not the network it came from.
+
+    Raises:
+        ModelError: With the figure that is off.
+    """
+    if precision == "float32":
+        if parity.greedy_identical < parity.texts or not parity.log_prob_difference <= LOG_PROB_LIMIT:
+            raise ModelError(
+                f"the export is refused: of {parity.texts} texts, {parity.greedy_identical} go on as in PyTorch, and a "
+                f"log-probability differs by {parity.log_prob_difference:.2g}; this is a bug in heed: report it"
+            )
+        return
+    limit = INT4_LOSS_LIMIT if precision == "int4" else LOSS_LIMIT
+    if not parity.loss_bundle - parity.loss_torch <= limit:
+        raise ModelError(
+            f"the export is refused: in {precision} the loss is {parity.loss_bundle:.4f} and in float32 "
+            f"{parity.loss_torch:.4f}, more than {limit:g} apart; export with a higher --precision"
+        )

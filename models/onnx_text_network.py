@@ -1,0 +1,188 @@
+"""A bundle's language model in ONNX Runtime, as the search and the sampling see it."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from heed.models.cache import Cache
+from heed.models.config import LanguageModelConfig
+from heed.models.errors import ModelError
+from heed.models.search import BoolArray, FloatArray, IntArray
+from heed.models.session import bind_arrays, open_session, run
+
+ROOM = 64  # slots by which a cache grows
+READ = 512  # tokens of a row whose log-probabilities are made at a time: the vocabulary is wide
+
+
+class OnnxTextState:
+    """Texts being gone on with by a language model in ONNX Runtime; see `heed.models.text_network.TextState`.
+
+    The tokens of a row stand in slots from 0 on: first its prompt, then what is generated. Where it is one token a row, it
+    sees all that came before, and the graph for that is the faster one.
+    """
+
+    def __init__(self, network: "OnnxTextNetwork") -> None:
+        self._network = network
+        self._past = Cache(network.cache_names, network.device, network.dtype)
+        self._lengths: IntArray = np.zeros(0, dtype=np.int64)  # of the prompts, but for their last tokens
+        self._n_slots = 0
+        self._bindings: dict[tuple[str, ...], onnxruntime.IOBinding] = {}  # by graph and outputs
+
+    def read(self, src: IntArray, src_mask: BoolArray) -> None:
+        """See `heed.models.text_network.TextState`."""
+        B, S = src.shape
+        self._begin(B, S)
+        self._lengths = src_mask.sum(axis=1) - 1
+        if S > 1:  # what stands behind a row's prompt is overwritten before it is seen
+            arrays = {"ids": src[:, :-1], "positions": np.broadcast_to(np.arange(S - 1), (B, S - 1))}
+            last = np.maximum(self._lengths - 1, 0)
+            self._run("stream", arrays, last, np.zeros(1, dtype=np.int64), ["top_ids"])
+
+    def step(
+        self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray, top: int
+    ) -> tuple[FloatArray, IntArray]:
+        """See `heed.models.text_network.TextState`."""
+        log_probs, ids = self._step(tokens, position, slots, mask, ["top_log_probs", "top_ids"], top)
+        return log_probs, ids
+
+    def predict(self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray) -> FloatArray:
+        """See `heed.models.text_network.TextState`."""
+        (log_probs,) = self._step(tokens, position, slots, mask, ["log_probs"])
+        return log_probs
+
+    def score(self, ids: IntArray, targets: IntArray) -> FloatArray:
+        """See `heed.models.text_network.TextState`."""
+        B, T = ids.shape
+        found = np.empty((B, T), dtype=np.float32)
+        for row in range(B):
+            self._begin(1, T)
+            for first in range(0, T, READ):
+                some = slice(first, first + READ)
+                positions = np.arange(T)[None, some]
+                arrays = {"ids": ids[row : row + 1, some], "positions": positions}
+                predicted = np.arange(positions.shape[1])
+                (log_probs,) = self._run("stream", arrays, positions[:, -1], predicted, ["log_probs"])
+                found[row, some] = log_probs[predicted, targets[row, some]]
+        return found
+
+    def keep(self, rows: IntArray) -> None:
+        """See `heed.models.text_network.TextState`."""
+        self._bindings = {}
+        self._lengths = self._lengths[rows]
+        self._past.keep(rows)
+
+    def _begin(self, n_rows: int, n_slots: int) -> None:
+        config = self._network.config
+        self._bindings, self._n_slots = {}, 0
+        self._past.begin((n_rows, config.n_kv_heads, 0, config.d_head))
+        self._widen(n_slots)
+
+    def _widen(self, n_slots: int) -> None:
+        """Have at least so many slots."""
+        if n_slots > self._n_slots:
+            self._n_slots = -(-n_slots // ROOM) * ROOM
+            self._past.widen(self._n_slots)
+            self._bindings = {}
+
+    def _step(
+        self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray, outputs: list[str], top: int = 1
+    ) -> list[npt.NDArray[Any]]:
+        B, W = tokens.shape
+        # A row that has ended may still be there, beyond what the network can see.
+        positions = np.broadcast_to(np.minimum(self._lengths[:, None] + position, self._network.context - 1), (B, W))
+        arrays = {"ids": tokens, "positions": positions}
+        self._widen(int(self._lengths.max()) + mask.shape[2])
+        if W == 1 and (slots == position).all():  # one text a row, in the first slots
+            found = self._run("stream", arrays, positions[:, 0], np.arange(B), outputs, top)
+        else:
+            arrays |= {"slots": self._lengths[:, None] + slots, "mask": self._mask(mask)}
+            found = self._run("decoder", arrays, None, np.arange(B * W), outputs, top)
+        return [array.reshape(B, W, -1) for array in found]
+
+    def _mask(self, mask: BoolArray) -> BoolArray:
+        """Which slots each token sees, (B, W, C): its prompt's, and of those generated what a mask says."""
+        B, W, n_generated = mask.shape
+        seen = np.zeros((B, W, self._n_slots), dtype=bool)
+        for row, length in enumerate(self._lengths.tolist()):
+            seen[row, :, :length] = True
+            seen[row, :, length : length + n_generated] = mask[row]
+        return seen
+
+    def _run(
+        self,
+        graph: str,
+        arrays: dict[str, Any],
+        last: IntArray | None,
+        predicted: IntArray,
+        outputs: list[str],
+        top: int = 1,
+    ) -> list[npt.NDArray[Any]]:
+        session = getattr(self._network, graph)
+        binding = self._bindings.get((graph, *outputs)) or session.io_binding()
+        if (graph, *outputs) not in self._bindings:
+            self._bindings[graph, *outputs] = binding
+            self._past.bind(binding)
+        if last is not None:
+            arrays |= {
+                "last": last.astype(np.int32),
+                "total": np.array([arrays["positions"].max() + 1], dtype=np.int32),
+            }
+        bind_arrays(binding, arrays | {"predicted": predicted, "top": np.array([top], dtype=np.int64)})
+        for name in outputs:
+            binding.bind_output(name, "cpu")
+        run(session, binding)
+        return [value.numpy() for value in binding.get_outputs()[-len(outputs) :]]
+
+
+class OnnxTextNetwork:
+    """The graphs of a bundle's language model, loaded when they are needed.
+
+    Args:
+        directory: The bundle's.
+        config: The network's sizes.
+        device: "cpu" or "cuda".
+        threads: Processor threads.
+
+    Raises:
+        ModelError: The device cannot be used, or ONNX Runtime refuses a graph.
+    """
+
+    def __init__(self, directory: Path, config: LanguageModelConfig, *, device: str, threads: int) -> None:
+        self.config, self.device = config, device
+        self.context, self.vocab_size = config.context, config.vocab_size
+        self._directory, self._threads = directory, threads
+        self.cache_names = [f"{part}.{number}" for number in range(config.n_layers) for part in ("keys", "values")]
+        self._require_fit(self.stream)
+
+    @functools.cached_property
+    def stream(self) -> onnxruntime.InferenceSession:
+        """One token a row, or prompts."""
+        return open_session(self._directory / "stream.onnx", self.device, self._threads)
+
+    @functools.cached_property
+    def decoder(self) -> onnxruntime.InferenceSession:
+        """Several tokens a row, each of which sees what a mask says."""
+        return open_session(self._directory / "decoder.onnx", self.device, self._threads)
+
+    @property
+    def dtype(self) -> type[np.floating]:
+        """Of keys and values."""
+        kinds = {value.type for value in self.stream.get_inputs() if value.name.startswith("past_")}
+        return np.float16 if kinds == {"tensor(float16)"} else np.float32
+
+    def _require_fit(self, session: onnxruntime.InferenceSession) -> None:
+        """Refuse graphs of another network than the manifest tells of."""
+        config = self.config
+        found = {value.name: value.shape[1::2] for value in session.get_inputs() if value.name.startswith("past_")}
+        found |= {value.name: value.shape[1] for value in session.get_outputs() if value.name == "log_probs"}
+        expected: dict[str, Any] = {f"past_{name}": [config.n_kv_heads, config.d_head] for name in self.cache_names}
+        if found != expected | {"log_probs": config.vocab_size}:
+            raise ModelError(f"{self._directory}: damaged: its graphs are of another network than its manifest")
+
+    def state(self) -> OnnxTextState:
+        """See `heed.models.text_network.TextNetwork`."""
+        return OnnxTextState(self)
