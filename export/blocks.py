@@ -35,12 +35,8 @@ def pack_blocks(matrix: FloatArray, bits: int, block_size: int) -> tuple[npt.NDA
     largest = np.take_along_axis(blocks, np.abs(blocks).argmax(axis=2)[..., None], axis=2)[..., 0]
     steps = np.abs(largest) / (middle - 1) if bits == 8 else largest / -middle
     scales: FloatArray = np.where(steps == 0, 1, steps).astype(np.float32)
-    integers: npt.NDArray[np.uint8] = np.clip(np.rint(blocks / scales[..., None]) + middle, 0, 2 * middle - 1).astype(
-        np.uint8
-    )
-    if bits == 4:
-        integers = integers[..., 0::2] | (integers[..., 1::2] << 4)
-    return integers, scales
+    integers = np.clip(np.rint(blocks / scales[..., None]) + middle, 0, 2 * middle - 1).astype(np.uint8)
+    return (integers if bits == 8 else integers[..., 0::2] + 16 * integers[..., 1::2]), scales
 
 
 class BlockGraphBuilder(GraphBuilder):

@@ -8,10 +8,10 @@ heads of keys and values, those of a token in the slot that it has:
     stream: ids, positions (B, T), last (B), total (1), predicted (N), top (1), past_keys.L, past_values.L
           -> the same
 
-`predicted` numbers the tokens, row by row, after which to predict: of a prompt only the last one matters. The decoder sees
-what a mask says, so hypotheses and samples of one prompt can stand side by side. The stream sees all that came before, for a
-prompt or for one token a row, by an operator that does all of attention at once and is faster; `last` is the slot of the last
-token of each row, and `total` the number of slots in use.
+`predicted` numbers the tokens, row by row, after which to predict: of a prompt only the last one matters. The decoder
+sees what a mask says, so hypotheses and samples of one prompt can stand side by side. The stream sees all that came
+before, for a prompt or for one token a row, by an operator that does all of attention at once and is faster; `last` is
+the slot of the last token of each row, and `total` the number of slots in use.
 """
 
 from collections.abc import Callable
