@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from heed.cli.main import main
 from heed.models.config import ModelConfig
+from heed.models.text_tokenizer import TextTokenizer
 from heed.models.tokenizer import Tokenizer
 from heed.transformer.model import Transformer
 from heed.transformer.subwords import train_tokenizer
@@ -54,6 +55,13 @@ def digits(digit_lines: Callable[[int, int], list[str]]) -> Tokenizer:
     """A tokenizer for which each digit with the space before it is one token."""
     # 4 special pieces, the space, 10 digits, and 10 digits with a space.
     return train_tokenizer(digit_lines(500, 0), vocab_size=25, name="digits")
+
+
+@pytest.fixture(scope="session")
+def verbatim() -> TextTokenizer:
+    """A tokenizer of any text, for which a digit is a token, as are some words and any byte else."""
+    lines = ["0123456789 + - =", "one two three", "ROMEO: what light"] * 3
+    return TextTokenizer(train_tokenizer(lines, vocab_size=300, name="digits", verbatim=True), "digits")
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -82,6 +81,11 @@ def _string(record: dict[str, object], field: str, where: str) -> str:
     if not isinstance(value, str):
         fields = ", ".join(record) or "none"
         raise DataError(f"{where} has no text in a field {field!r} (its fields: {fields}); mend it, or name another")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(value[error.start]):04x}"
+        raise DataError(f"{where} has {half} in its field {field!r}, half of a character; mend it") from None
     return value
 
 
@@ -98,7 +102,7 @@ class TokenStream:
         self.ids = np.concatenate(ids)
         self.lengths: IntArray = np.array([len(each) for each in ids], dtype=np.int64)
         self.n_given: IntArray = np.array(given, dtype=np.int64)
-        self.n_bytes = sum(len(document.text.encode("utf-8", "surrogatepass")) for document in documents)
+        self.n_bytes = sum(len(document.text.encode("utf-8")) for document in documents)
 
     def __len__(self) -> int:
         """The number of documents."""
@@ -106,7 +110,7 @@ class TokenStream:
 
 
 def hold_out(documents: list[Document], share: float, seed: int) -> tuple[list[Document], list[Document]]:
-    """Split off about a share of the text for validation: documents drawn at random, or the end of a single one.
+    """Split off about a share of the text for validation: documents drawn at random, or the end of each of a few.
 
     Returns:
         What is left, and what is held out; equal documents are on one side.
@@ -114,16 +118,17 @@ def hold_out(documents: list[Document], share: float, seed: int) -> tuple[list[D
     Raises:
         DataError: There is too little text.
     """
-    if len(documents) == 1:
-        (only,) = documents
-        cut = len(only.text) - max(1, int(len(only.text) * share))
-        kept, held = [Document(only.text[:cut], only.prompt)], [Document(only.text[cut:], only.prompt)]
+    if len(documents) * share < 1 and not any(document.prompt for document in documents):
+        cuts = [len(document.text) - max(1, int(len(document.text) * share)) for document in documents]
+        kept = [Document(document.text[:cut]) for document, cut in zip(documents, cuts, strict=True)]
+        held = [Document(document.text[cut:]) for document, cut in zip(documents, cuts, strict=True)]
     else:
         order = np.random.default_rng(seed).permutation(len(documents))
         chosen = {documents[i] for i in order[: max(1, int(len(documents) * share))]}
         kept = [document for document in documents if document not in chosen]
         held = [document for document in documents if document in chosen]
-    if not any(document.text for document in kept):
+    kept = [document for document in kept if document.text]
+    if not kept:
         raise DataError("the text is too short to hold some out; give --valid-text or --valid-pairs")
     return kept, held
 
@@ -141,4 +146,5 @@ def load_documents(path: Path) -> list[Document]:
         DataError: The file is damaged.
         OSError: It cannot be read.
     """
-    return [Document(**cast("dict[str, str]", record)) for _, record in _records(str(path))]
+    records = _records(str(path))
+    return [Document(_string(record, "text", where), _string(record, "prompt", where)) for where, record in records]
