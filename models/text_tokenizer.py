@@ -4,7 +4,7 @@ import codecs
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from heed.models.errors import ModelError
+from heed.models.errors import DataError, ModelError
 from heed.models.tokenizer import JOINT, Tokenizer
 
 SPACE = "\u2581"  # how SentencePiece writes a space; a text that holds the character itself gets it in bytes
@@ -52,8 +52,15 @@ class TextTokenizer:
         return len(self.pieces)
 
     def encode(self, text: str) -> list[int]:
-        """The token ids of a text, without special ones."""
-        first, *rest = self.pieces.encode(text.split(SPACE))
+        """The token ids of a text, without special ones.
+
+        Raises:
+            DataError: It has half a surrogate pair, which is no character.
+        """
+        try:
+            first, *rest = self.pieces.encode(text.split(SPACE))
+        except TypeError:  # SentencePiece's for what UTF-8 has no bytes for
+            raise DataError("the text has half of a character (a lone surrogate); mend it") from None
         return first + [token for part in rest for token in (*self._space, *part)]
 
     def decode(self, ids: Iterable[int]) -> str:

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import sentencepiece
@@ -19,8 +19,9 @@ VERBATIM: dict[str, Any] = {
     "split_digits": True,
     "allow_whitespace_only_pieces": True,  # for the indentation of programs
     "user_defined_symbols": ["\n"],
-    "max_sentence_length": 1 << 16,  # bytes; a paragraph may be a line
+    "max_sentence_length": 1 << 16,  # bytes; longer lines are cut, for SentencePiece would leave them out
 }
+LONGEST = VERBATIM["max_sentence_length"] // 4  # characters, which have 4 bytes at most
 
 
 def train_tokenizer(lines: Iterable[str], *, vocab_size: int, name: str, verbatim: bool = False) -> Tokenizer:
@@ -38,7 +39,7 @@ def train_tokenizer(lines: Iterable[str], *, vocab_size: int, name: str, verbati
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=(line for line in lines),
+            sentence_iterator=(_cut(lines) if verbatim else iter(lines)),
             model_writer=model,
             model_type="bpe",
             vocab_size=vocab_size,
@@ -53,6 +54,10 @@ def train_tokenizer(lines: Iterable[str], *, vocab_size: int, name: str, verbati
     except RuntimeError as error:
         raise DataError(_explain(str(error), vocab_size, name)) from None
     return Tokenizer(model.getvalue(), f"the tokenizer of {name}")
+
+
+def _cut(lines: Iterable[str]) -> Iterator[str]:
+    return (line[start : start + LONGEST] for line in lines for start in range(0, len(line), LONGEST))
 
 
 def _explain(error: str, vocab_size: int, name: str) -> str:
