@@ -71,10 +71,10 @@ def test_a_text_is_its_lines_and_newlines_between(tokenizer: TextTokenizer, text
     assert tokenizer.encode("\n".join(texts)) == expected
 
 
-@pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "\udc80"])
-def test_half_a_character_is_refused(tokenizer: TextTokenizer, text: str) -> None:
-    with pytest.raises(DataError, match="half of a character"):
-        tokenizer.encode(text)
+def test_half_a_character_is_refused(tokenizer: TextTokenizer) -> None:
+    for text in ("\ud800", "a\udfffb", "\udc80"):
+        with pytest.raises(DataError, match="half of a character"):
+            tokenizer.encode(text)
 
 
 def test_special_tokens_are_no_text(tokenizer: TextTokenizer) -> None:
