@@ -60,6 +60,11 @@ class Batches:
             "vocabulary": len(self._tgt),
         }
 
+    def n_batches(self, epoch: int, seed: int) -> int:  # noqa: ARG002 - those of equal length are interchangeable
+        """How many batches an epoch has."""
+        lengths = self.corpus.src.lengths, self.corpus.tgt.lengths
+        return len(plan_batches(*lengths, batch_tokens=self.batch_tokens))
+
     def epoch(self, epoch: int, seed: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from number `start` on, shuffled."""
         random = np.random.default_rng((seed, epoch))

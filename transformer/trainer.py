@@ -29,6 +29,10 @@ Made = TypeVar("Made", covariant=True)
 class Epochs(Protocol[Made]):
     """The batches of a text."""
 
+    def n_batches(self, epoch: int, seed: int) -> int:
+        """How many there are in a pass over the text."""
+        ...
+
     def epoch(self, epoch: int, seed: int, start: int = 0) -> Iterator[Made]:
         """Those of a pass over the text, from number `start` on; the same ones every time."""
         ...
@@ -65,6 +69,7 @@ class Trainer(Generic[AnyBatch]):
             checkpoint.load_weights(steps[-1], self.network)
             checkpoint.load_optimizer(steps[-1], self.network, self.optimizer)
         self._stopped = False
+        self._n_batches = 1  # of the present epoch
         self._earlier_seconds, self._since = self.progress.seconds, time.monotonic()
 
     def stop(self) -> None:
@@ -97,12 +102,14 @@ class Trainer(Generic[AnyBatch]):
     def share_done(self) -> float:
         """How much of the way to the nearest limit is behind, from 0 to 1."""
         train, progress = self.run.train, self.progress
-        done = ((progress.step, train.steps), (progress.epoch, train.epochs), (self.seconds / 60, train.minutes))
+        epochs = progress.epoch + progress.batch / self._n_batches
+        done = ((progress.step, train.steps), (epochs, train.epochs), (self.seconds / 60, train.minutes))
         return max(so_far / limit for so_far, limit in done if limit is not None)
 
     def _remaining_batches(self) -> Iterator[AnyBatch]:
         """Batches from where training stands until a limit is reached."""
         for epoch in itertools.count(self.progress.epoch):
+            self._n_batches = self.batches.n_batches(epoch, self.run.train.seed)
             for batch in self.batches.epoch(epoch, self.run.train.seed, start=self.progress.batch):
                 if self.progress.step > 0 and self.share_done() >= 1:  # a run has at least one step to average
                     return
