@@ -307,7 +307,7 @@ def test_training_that_diverges_ends_in_a_message(heed: Heed, pairs: list[str], 
 
 def test_a_device_that_is_none(heed: Heed, pairs: list[str], tmp_path: Path) -> None:
     result = heed("train", *pairs, *SETTINGS, "--device", "abacus", "-o", tmp_path / "run")
-    assert result.exit_code == 1
+    assert result.exit_code == 4
     assert "Error: device 'abacus' cannot be used: " in result.stderr
     assert result.stderr.endswith("; give --device cpu\n")
 
@@ -538,7 +538,7 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_written(heed: 
     src = tmp_path / "text"
     src.write_text("1 2 3\n" * 30)
     result = heed("train", "--src", src, "--tgt", src, "-o", tmp_path / "run", "--device", "nonsense")
-    assert result.exit_code == 1
+    assert result.exit_code == 4
     assert "device 'nonsense' cannot be used" in result.stderr
     assert not (tmp_path / "run").exists()
 

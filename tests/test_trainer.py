@@ -373,7 +373,7 @@ def test_automatic_precision_is_what_the_processor_computes_in(
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:77", "meta:x"])
 def test_a_device_that_is_not_there_is_refused(name: str) -> None:
-    with pytest.raises(HeedError) as caught:
+    with pytest.raises(ModelError) as caught:  # as `heed translate` says it
         choose_device(name)
     assert str(caught.value).startswith(f"device {name!r} cannot be used: ")
     assert "\n" not in str(caught.value)

@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
-from heed.models.errors import HeedError
+from heed.models.errors import HeedError, ModelError
 from heed.transformer import checkpoint
 from heed.transformer.batches import Batch
 from heed.transformer.checkpoint import Progress
@@ -216,18 +216,18 @@ def choose_device(name: str) -> torch.device:
     """The device by its name; "auto" is the GPU where there is one.
 
     Raises:
-        HeedError: There is no such device.
+        ModelError: There is no such device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.partition(":")[0] not in ("cpu", "cuda"):
-        raise HeedError(f"device {name!r} cannot be used: it is neither cpu nor cuda; give --device cpu")
+        raise ModelError(f"device {name!r} cannot be used: it is neither cpu nor cuda; give --device cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise HeedError(f"device {name!r} cannot be used: {reason}; give --device cpu") from None
+        raise ModelError(f"device {name!r} cannot be used: {reason}; give --device cpu") from None
     return device
 
 
