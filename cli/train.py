@@ -93,7 +93,7 @@ SECTIONS = {
 )
 @click.option(
     "--init-from",
-    type=click.Path(exists=True, file_okay=False),
+    type=click.Path(exists=True, file_okay=False, resolve_path=True),
     help="Begin with the weights and the vocabulary of a run or a bundle.",
 )
 @click.option("--config", type=click.Path(path_type=Path), help="Repeat an earlier run by its config.toml.")
@@ -219,7 +219,7 @@ def _create(path: Path, preset_name: str | None, config: Path | None, given: Tab
         training = {name: value for name, value in training.items() if name not in limits}
     initial = _initial(given.get("init_from") or training.get("init_from"), kind, given)
     if initial:
-        network = initial.network
+        network = initial.network | {name: network[name] for name in ("dropout",) if config}
         training = training | {"tokenizer": initial.tokenizer}
     make = _create_text if kind == TextRun.kind else _create_translation
     return make(path, network, training, given, initial)
@@ -247,6 +247,8 @@ def _create_translation(
     from heed.transformer import preparation
     from heed.transformer.config import TranslationConfig
 
+    if given.get("joint") and training.get("joint") is False:  # then it was that which kept matrices apart
+        network = network | {"tied_embeddings": True}
     network, training = _asked(network, training, given, ModelConfig, TranslationConfig)
     given_tokenizers = cast("tuple[str, ...]", training.get("tokenizer", ()))
     if given.get("tied_embeddings") and (training.get("joint") is False or len(given_tokenizers) == 2):
@@ -278,6 +280,8 @@ def _asked(
         raise click.UsageError(f"{_options(stray)}: not for this kind of network.")
     network = network | {name: value for name, value in given.items() if name in names}
     training = training | {name: _absolute(value) for name, value in given.items() if name not in names}
+    if training.get("tokenizer") and (decided := {"vocab_size", "joint"} & given.keys()):
+        raise click.UsageError(f"--tokenizer decides {_options(decided)}; leave that out.")
     _config(model, network)  # before hours of work; the vocabulary's size comes with it
     return network, training
 

@@ -186,9 +186,32 @@ def test_two_vocabularies_and_validation_text_of_one_s_own(
 def test_given_tokenizers_are_used(heed: Heed, run: Path, pairs: list[str], tmp_path: Path) -> None:
     path = tmp_path / "second"
     given = run / "tokenizer.model"
-    result = heed("train", *pairs, *SETTINGS, "--tokenizer", given, "-o", path, "--steps", 2)
+    settings = SETTINGS[: SETTINGS.index("--vocab-size")] + SETTINGS[SETTINGS.index("--batch-tokens") :]
+    result = heed("train", *pairs, *settings, "--tokenizer", given, "-o", path, "--steps", 2)
     assert result.exit_code == 0, result.stderr
     assert (path / "tokenizer.model").read_bytes() == given.read_bytes()
+
+
+@pytest.mark.parametrize("option", [["--vocab-size", 30], ["--joint"], ["--separate"]], ids=str)
+def test_a_given_tokenizer_leaves_nothing_to_ask_of_a_vocabulary(
+    heed: Heed, run: Path, pairs: list[str], tmp_path: Path, option: list[object]
+) -> None:
+    """Such an option was ignored without a word."""
+    path = tmp_path / "second"
+    result = heed("train", *pairs, *NETWORK, "--tokenizer", run / "tokenizer.model", *option, "-o", path)
+    assert result.exit_code == 2
+    assert f"--tokenizer decides --{'vocab-size' if len(option) == 2 else 'joint'}; leave that out." in result.stderr
+    assert not path.exists()
+
+
+def test_one_vocabulary_asked_for_anew_ties_the_embeddings(heed: Heed, pairs: list[str], tmp_path: Path) -> None:
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    heed("train", *pairs, *SETTINGS, "--separate", "-o", first, "--steps", 1)
+    for path, options, tied in ((second, ["--joint"], True), (third, ["--joint", "--untied"], False)):
+        result = heed("train", "--config", first / "config.toml", "-o", path, *MACHINE, *options)
+        assert result.exit_code == 0, result.stderr
+        config = tomllib.loads((path / "config.toml").read_text("utf-8"))
+        assert (config["train"]["joint"], config["model"]["tied_embeddings"]) == (True, tied)
 
 
 def test_epochs_and_minutes_are_limits(heed: Heed, pairs: list[str], tmp_path: Path) -> None:
