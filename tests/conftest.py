@@ -12,9 +12,10 @@ import torch
 from click.testing import CliRunner, Result
 
 from heed.cli.main import main
-from heed.models.config import ModelConfig
+from heed.models.config import LanguageModelConfig, ModelConfig
 from heed.models.text_tokenizer import TextTokenizer
 from heed.models.tokenizer import Tokenizer
+from heed.transformer.language_model import LanguageModel
 from heed.transformer.model import Transformer
 from heed.transformer.subwords import train_tokenizer
 
@@ -78,6 +79,29 @@ def draw_network() -> Callable[[Mapping[str, object]], Transformer]:
                     parameter.add_(torch.randn_like(parameter) * 0.3)
                 elif "cross_attention" in name:
                     parameter.mul_(4)  # so that outputs depend on the source
+        return network
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def verbatim() -> TextTokenizer:
+    """A tokenizer of any text, with pieces of several letters."""
+    lines = ["the cat sat on the mat\n", "the dog ate the cat\n", "a hat, a rat, and that\n"] * 20
+    return TextTokenizer(train_tokenizer(lines, vocab_size=290, name="cats", verbatim=True), "cats")
+
+
+@pytest.fixture(scope="session")
+def draw_language_model() -> Callable[..., LanguageModel]:
+    """Makes a small language model, given sizes that differ, whose predictions depend on all that it reads."""
+
+    def draw(**sizes: object) -> LanguageModel:
+        torch.manual_seed(7)
+        usual = {"n_layers": 2, "d_model": 16, "d_ff": 24, "n_heads": 2, "n_kv_heads": 2, "context": 24}
+        network = LanguageModel(LanguageModelConfig(**{**usual, **sizes})).eval()  # type: ignore[arg-type]
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.3)
         return network
 
     return draw
