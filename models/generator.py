@@ -271,13 +271,13 @@ def load_text_bundle(
     """Load what a bundle of a language model holds; see `Generator.load`."""
     # Here and not above, so that the PyTorch side needs no ONNX Runtime.
     from heed.models.bundle import Bundle
-    from heed.models.onnx_text_network import OnnxTextNetwork  # type: ignore[import-not-found]
+    from heed.models.onnx_text_network import OnnxTextNetwork
 
-    manifest, tokenizer = Bundle(path).manifest, TextTokenizer.load(path)
+    manifest, tokenizer = Bundle(path).text(), TextTokenizer.load(path)
     network = OnnxTextNetwork(path, manifest.network, device=device, threads=threads or available_cores())
     if len(tokenizer) != network.vocab_size:
         raise ModelError(f"{path}: damaged: its tokenizer is of another network than its manifest; get it again")
-    return network, tokenizer, manifest.chat_template  # type: ignore[attr-defined]
+    return network, tokenizer, manifest.chat_template
 
 
 def _narrow(rows: list[list[Sample]], mask: BoolArray) -> tuple[list[list[Sample]], BoolArray]:

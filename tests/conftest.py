@@ -59,13 +59,6 @@ def digits(digit_lines: Callable[[int, int], list[str]]) -> Tokenizer:
 
 
 @pytest.fixture(scope="session")
-def verbatim() -> TextTokenizer:
-    """A tokenizer of any text, for which a digit is a token, as are some words and any byte else."""
-    lines = ["0123456789 + - =", "one two three", "ROMEO: what light"] * 3
-    return TextTokenizer(train_tokenizer(lines, vocab_size=300, name="digits", verbatim=True), "digits")
-
-
-@pytest.fixture(scope="session")
 def draw_network() -> Callable[[Mapping[str, object]], Transformer]:
     """Makes a small network, given the rest of its sizes, in which every parameter counts."""
 

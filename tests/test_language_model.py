@@ -136,7 +136,7 @@ MODERN_SIZES = SIZES | {"n_kv_heads": 2}
     ("config", "reference", "weights"),
     [
         (of_preset("gpt2", **GPT2_SIZES), gpt2, gpt2_weights),
-        (of_preset("gpt-tiny", **GPT2_SIZES), gpt2, gpt2_weights),
+        (of_preset("gpt-tiny", **GPT2_SIZES), llama, llama_weights),
         (of_preset("modern-small", **MODERN_SIZES), llama, llama_weights),
     ],
     ids=["gpt2", "gpt-tiny", "modern-small"],
