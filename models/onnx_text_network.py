@@ -21,8 +21,8 @@ READ = 512  # tokens of a row whose log-probabilities are made at a time: the vo
 class OnnxTextState:
     """Texts being gone on with by a language model in ONNX Runtime; see `heed.models.text_network.TextState`.
 
-    The tokens of a row stand in slots from 0 on: first its prompt, then what is generated. Where that is one token after
-    the other, each sees all that came before, and the graph for that is the faster one.
+    The tokens of a row stand in slots from 0 on, first its prompt, then what is generated. Where that is one token
+    after the other, each sees all that came before, and the graph for that is the faster one.
     """
 
     def __init__(self, network: "OnnxTextNetwork") -> None:
