@@ -55,13 +55,19 @@ def test_a_vocabulary_too_large_is_refused_with_a_size_that_works() -> None:
     assert len(train_tokenizer(TEXT, vocab_size=int(limit[1]), name="test.en")) == int(limit[1])
 
 
-def test_a_vocabulary_too_small_is_refused_with_a_size_that_works() -> None:
+@pytest.mark.parametrize("verbatim", [False, True], ids=["normalized", "verbatim"])
+def test_a_vocabulary_too_small_is_refused_with_a_size_that_works(verbatim: bool) -> None:
     with pytest.raises(DataError) as caught:
-        train_tokenizer(TEXT, vocab_size=10, name="test.en")
-    limit = re.match(r"test\.en: a vocabulary of 10 is smaller than the text's (\d+) characters", str(caught.value))
+        train_tokenizer(TEXT, vocab_size=10, name="test.en", verbatim=verbatim)
+    limit = re.fullmatch(
+        r"test\.en: a vocabulary of 10 is smaller than the (\d+) pieces that all characters need; "
+        r"give --vocab-size (\d+) or more",
+        str(caught.value),
+    )
     assert limit is not None
-    assert "--vocab-size" in str(caught.value)
-    assert len(train_tokenizer(TEXT, vocab_size=int(limit[1]), name="test.en")) == int(limit[1])
+    assert limit[1] == limit[2]
+    found = train_tokenizer(TEXT, vocab_size=int(limit[1]), name="test.en", verbatim=verbatim)
+    assert len(found) == int(limit[1])
 
 
 @pytest.mark.parametrize("text", [[], [""], ["  ", "\t"]], ids=["no line", "an empty line", "white space"])

@@ -66,7 +66,7 @@ def _explain(error: str, vocab_size: int, name: str) -> str:
         return f"{name}: the text supports a vocabulary of at most {limit[1]}; give --vocab-size {limit[1]} or less"
     if limit := re.search(r"smaller than required_chars\. \d+ vs (\d+)", error):
         return (
-            f"{name}: a vocabulary of {vocab_size} is smaller than the text's {limit[1]} characters; "
-            f"give a larger --vocab-size"
+            f"{name}: a vocabulary of {vocab_size} is smaller than the {limit[1]} pieces that all characters need; "
+            f"give --vocab-size {limit[1]} or more"
         )
     return f"{name}: no vocabulary of {vocab_size} could be learnt ({error.strip()}); try another --vocab-size"
