@@ -94,7 +94,7 @@ SECTIONS = {
 @click.option(
     "--init-from",
     type=click.Path(exists=True, file_okay=False, resolve_path=True),
-    help="Begin with the weights and the vocabulary of a run or a bundle.",
+    help="Begin with the weights and the vocabulary of a run.",
 )
 @click.option("--config", type=click.Path(path_type=Path), help="Repeat an earlier run by its config.toml.")
 @click.option("--src-language", default="", help="What the model card calls the source: en.")
@@ -219,8 +219,9 @@ def _create(path: Path, preset_name: str | None, config: Path | None, given: Tab
         training = {name: value for name, value in training.items() if name not in limits}
     initial = _initial(given.get("init_from") or training.get("init_from"), kind, given)
     if initial:
-        network = initial.network | {name: network[name] for name in ("dropout",) if config}
-        training = training | {"tokenizer": initial.tokenizer}
+        dropout = {"dropout": network["dropout"]} if config else {}  # all else of a network is in its weights
+        network = initial.network | dropout
+        training = initial.languages | training | {"tokenizer": initial.tokenizer}
     make = _create_text if kind == TextRun.kind else _create_translation
     return make(path, network, training, given, initial)
 
@@ -275,11 +276,12 @@ def _asked(
     network: Table, training: Table, given: Table, model: type[DataclassInstance], train: type[DataclassInstance]
 ) -> tuple[Table, Table]:
     """The tables as changed by options, which must be of this kind of run; the network's is checked."""
-    names = {field.name for field in dataclasses.fields(model)}
-    if stray := given.keys() - names - {field.name for field in dataclasses.fields(train)}:
+    asked = {field.name for field in dataclasses.fields(train)}
+    fixed = {field.name for field in dataclasses.fields(model)} - asked  # the vocabulary's size is asked of training
+    if stray := given.keys() - asked - fixed:
         raise click.UsageError(f"{_options(stray)}: not for this kind of network.")
-    network = network | {name: value for name, value in given.items() if name in names}
-    training = training | {name: _absolute(value) for name, value in given.items() if name not in names}
+    network = network | {name: value for name, value in given.items() if name in fixed}
+    training = training | {name: _absolute(value) for name, value in given.items() if name in asked}
     if training.get("tokenizer") and (decided := {"vocab_size", "joint"} & given.keys()):
         raise click.UsageError(f"--tokenizer decides {_options(decided)}; leave that out.")
     _config(model, network)  # before hours of work; the vocabulary's size comes with it

@@ -17,6 +17,7 @@ class Initial:
     kind: str
     network: dict[str, object]  # the table of its configuration
     tokenizer: tuple[str, ...]  # its files
+    languages: dict[str, object]  # what it translates, by the names of `TranslationConfig`
     weights: Weights
 
 
@@ -29,4 +30,5 @@ def from_run(path: Path) -> Initial:
     run = open_run(path)
     best, _ = run.best()
     files = tuple(str((path / name).absolute()) for name in tokenizer_files(path))
-    return Initial(run.kind, to_table(run.model), files, checkpoint.read_weights(best))
+    languages = {name: value for name, value in to_table(run.train).items() if name.endswith("_language")}
+    return Initial(run.kind, to_table(run.model), files, languages, checkpoint.read_weights(best))
