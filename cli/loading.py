@@ -32,7 +32,9 @@ def find_model(model: str | None) -> Path:
         raise
 
 
-def load_translator(model: str | None, *, device: str, threads: int | None, shortlist: bool) -> "Translator":
+def load_translator(
+    model: str | None, *, device: str, threads: int | None, shortlist: bool, split: bool = True
+) -> "Translator":
     """Load it to translate; see Translator.load.
 
     Raises:
@@ -42,7 +44,7 @@ def load_translator(model: str | None, *, device: str, threads: int | None, shor
 
     path = find_model(model)
     with messages.timed(f"Loaded {path} for {device}"):
-        return Translator.load(path, device=device, threads=threads, shortlist=shortlist)
+        return Translator.load(path, device=device, threads=threads, shortlist=shortlist, split=split)
 
 
 def search_config(default: "DecodeConfig", options: Mapping[str, Any]) -> "DecodeConfig":

@@ -20,7 +20,7 @@ from heed.models.files import grown_file, refuse_existing
     cls=Command,
     sections={
         "Input and output": ("inputs", "output", "force"),
-        "Model and search": ("model", "beam_size", "length_penalty", "max_length", "shortlist"),
+        "Model and search": ("model", "beam_size", "length_penalty", "max_length", "shortlist", "split"),
         "Running": ("batch_size", "device", "threads"),
     },
 )
@@ -44,6 +44,11 @@ from heed.models.files import grown_file, refuse_existing
 @options.max_length
 @options.batch_size
 @options.shortlist
+@click.option(
+    "--split/--no-split",
+    default=True,
+    help="Translate each sentence of a line by itself, or the line as a whole.  [default: split]",
+)
 @options.device
 @options.threads
 @options.force
@@ -53,6 +58,7 @@ def command(
     output: Path | None,
     batch_size: int,
     shortlist: bool,
+    split: bool,
     device: str,
     threads: int | None,
     force: bool,
@@ -73,7 +79,7 @@ def command(
         refuse_existing(file, force=force)
     from heed.models.translator import WINDOW
 
-    translator = load_translator(model, device=device, threads=threads, shortlist=shortlist)
+    translator = load_translator(model, device=device, threads=threads, shortlist=shortlist, split=split)
     config = search_config(translator.config, search)
     decoder = LineDecoder()
     with _open_output(file) as sink:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from heed.models import catalog
 from heed.models.search import DecodeConfig
+from heed.models.sentences import cut
 from heed.models.translator import Translator
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.run import TranslationRun
@@ -55,7 +56,9 @@ def test_each_line_has_its_translation_in_order(
 @pytest.mark.parametrize("blank", ["", " ", "\t", "  \u3000 \u00a0", "\x0b\x0c"])
 def test_a_blank_line_stays_blank(heed: Heed, bundle: Path, blank: str) -> None:
     found = translate(heed, bundle, text([blank, "1 2 3", blank, blank, "4 5", blank])).decode().split("\n")
-    assert [bool(line) for line in found] == [False, True, False, False, True, False, False]
+    assert [found[i] for i in (0, 2, 3, 5, 6)] == [blank] * 4 + [""]
+    assert found[1].strip()
+    assert found[4].strip()
 
 
 def test_windows_line_ends_stay(heed: Heed, bundle: Path) -> None:
@@ -143,6 +146,25 @@ def test_a_line_of_5000_words_has_one_line(heed: Heed, bundle: Path) -> None:
     assert len(found) == 4
     assert found[:1] + found[2:3] == translate(heed, bundle, b"1 2\n3\n").decode().split("\n")[:2]
     assert len(found[1].split()) > 20  # from each of its pieces
+
+
+def test_the_sentences_of_a_line_are_translated_each_by_itself(heed: Heed, bundle: Path, lines: list[str]) -> None:
+    pairs = [(f"{lines[i]}.", f"{lines[i + 1]}!") for i in range(0, 40, 2)]
+    alone = translate(heed, bundle, text([sentence for pair in pairs for sentence in pair])).decode().splitlines()
+    expected = [f"  {alone[i]} \t{alone[i + 1]} " for i in range(0, 40, 2)]
+    assert translate(heed, bundle, text([f"  {a} \t{b} " for a, b in pairs])).decode().split("\n")[:-1] == expected
+    whole = translate(heed, bundle, text([f"{a} {b}" for a, b in pairs]), "--no-split").decode().splitlines()
+    assert whole != [f"{alone[i]} {alone[i + 1]}" for i in range(0, 40, 2)]
+
+
+def test_of_a_sentence_that_is_too_long_no_part_is_left_out(heed: Heed, bundle: Path, reference: Translator) -> None:
+    """Each part of 384 tokens or fewer is translated as it is alone; the last one used to be cut with the rest."""
+    line = ", ".join(" ".join("0123456789"[i * j % 10] for i in range(40)) for j in range(40))
+    found = translate(heed, bundle, text([line])).decode().removesuffix("\n")
+    parts = list(cut(line, len(line) * 384 // len(reference._src.encode([line])[0])))
+    assert len(parts) > 4
+    config = DecodeConfig(max_length=6)
+    assert found == " ".join(each.text for each in reference.translate([part.strip() for part in parts], config))
 
 
 # Search
