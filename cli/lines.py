@@ -1,47 +1,26 @@
-"""Lines as bytes: how they come in, and what of them is kept for the way out."""
+"""Lines as bytes: how they come in."""
 
-import dataclasses
 from collections.abc import Iterator
 from io import BufferedIOBase
 
 CHUNK = 1 << 20  # bytes asked for at a time; a pipe or a terminal gives what it has
 
 
-@dataclasses.dataclass(frozen=True)
-class Line:
-    """A line of text."""
-
-    words: str
-    ending: str  # "\n" or "\r\n"
-
-
-class LineDecoder:
-    """Turns bytes into text and counts what was no UTF-8."""
-
-    def __init__(self) -> None:
-        self.n_replaced = 0  # lines with a byte that had to be replaced
-
-    def decode(self, line: bytes) -> Line:
-        """The text of a line that was cut at its newline."""
-        words = line.removesuffix(b"\r")
-        ending = "\n" if words == line else "\r\n"
-        try:
-            return Line(words.decode("utf-8"), ending)
-        except UnicodeDecodeError:
-            self.n_replaced += 1
-            return Line(words.decode("utf-8", "replace"), ending)
-
-
 def read_windows(stream: BufferedIOBase, limit: int) -> Iterator[list[bytes]]:
-    r"""The lines of a stream, cut at \n alone, in lists of those that have arrived.
+    r"""The lines of a stream, cut after \n alone, in lists of those that have arrived; joined they are the stream.
 
     Waits for one line, never for more: what a person types is answered at once, and what a program writes faster
     than it is read comes in lists of up to `limit` lines.
     """
-    unfinished = b""
+    unfinished: list[bytes] = []  # of a line that is longer than a chunk, joined once
     while chunk := stream.read1(CHUNK):
-        *lines, unfinished = (unfinished + chunk).split(b"\n")
+        end = chunk.rfind(b"\n") + 1
+        if not end:
+            unfinished.append(chunk)
+            continue
+        lines = b"".join([*unfinished, chunk[:end]]).removesuffix(b"\n").split(b"\n")
+        unfinished = [chunk[end:]] if end < len(chunk) else []
         for start in range(0, len(lines), limit):
-            yield lines[start : start + limit]
+            yield [line + b"\n" for line in lines[start : start + limit]]
     if unfinished:
-        yield [unfinished]
+        yield [b"".join(unfinished)]

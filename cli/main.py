@@ -5,10 +5,14 @@ import errno
 import importlib
 import io
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import click
 
+from heed.cli.signals import ENDING, Terminated, heed_sigterm
 from heed.models.errors import HeedError
 
 # Help and completion name every command without importing what it needs.
@@ -53,22 +57,36 @@ class Program(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def make_context(self, *arguments: Any, **named: Any) -> click.Context:
+        """Read the command line; to print help or the version may fail, too."""
+        with _errors_told():
+            return super().make_context(*arguments, **named)
+
     def invoke(self, ctx: click.Context) -> object:
         """Run a command; a known error becomes a line on stderr."""
-        try:
+        with _errors_told():
             return super().invoke(ctx)
-        except HeedError as error:
-            click.echo(f"Error: {error}", err=True)
-            ctx.exit(error.exit_code)
-        except OSError as error:
-            if error.filename is None:
-                _abandon_output()
-            if isinstance(error, BrokenPipeError):
-                ctx.exit(141)
-            click.echo(f"Error: {_describe(error)}", err=True)
-            ctx.exit(1)
-        except KeyboardInterrupt:
-            ctx.exit(130)
+
+
+@contextlib.contextmanager
+def _errors_told() -> Iterator[None]:
+    """Turn a known error into a line on stderr and an exit status."""
+    try:
+        yield
+    except HeedError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        if error.filename is None:
+            _abandon_output()
+        if isinstance(error, BrokenPipeError):
+            sys.exit(141)
+        click.echo(f"Error: {_describe(error)}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Terminated:
+        sys.exit(143)
 
 
 def _abandon_output() -> None:
@@ -85,6 +103,7 @@ def _describe(error: OSError) -> str:
         errno.ENOENT: "check the name",
         errno.EACCES: "check the permissions",
         errno.EISDIR: "name a file in it",
+        errno.EBADF: "stdin or stdout was closed; name a file, or open it",
     }
     way_out = ways_out.get(error.errno or 0)
     return f"{where}{error.strerror or error}" + (f"; {way_out}" if way_out else "")
@@ -113,11 +132,24 @@ def run() -> None:
     All output is out by then, and taking down Python and ONNX Runtime piece by piece takes longer than a sentence.
     """
     try:
-        main()
+        with _errors_told():
+            _open_closed_streams()
+            heed_sigterm()
+            main()
     except SystemExit as end:
+        for number in ENDING:  # another one ends what may still wait, without a word
+            signal.signal(number, signal.SIG_DFL)
         if isinstance(end.code, str):  # something to say, which Python does
             raise
         for stream in (sys.stdout, sys.stderr):
-            if stream:  # None, where the caller closed it
-                stream.flush()
+            stream.flush()
         os._exit(end.code or 0)
+
+
+def _open_closed_streams() -> None:
+    """Let a stream that the caller has closed fail when it is used; else the next file to be opened would be it."""
+    for number, (name, how) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            unfit = os.O_WRONLY if name == "stdin" else os.O_RDONLY
+            if os.open(os.devnull, os.O_RDWR if name == "stderr" else unfit) == number:
+                setattr(sys, name, open(number, how, encoding="utf-8"))  # noqa: PTH123, SIM115 - for as long as we run

@@ -1,27 +1,54 @@
 """`heed translate`."""
 
 import contextlib
+import importlib.metadata
 import sys
-from collections.abc import Iterator
-from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from heed.cli import messages, options
+from heed.cli import messages, options, results
 from heed.cli.command import Command
-from heed.cli.lines import LineDecoder, read_windows
-from heed.cli.loading import load_translator, search_config
-from heed.models.files import grown_file, refuse_existing
+from heed.cli.inputs import Inputs
+from heed.cli.line_progress import LineProgress
+from heed.cli.loading import find_model, load_translator, search_config
+from heed.cli.records import Decoder, Jsonl, Plain, Tsv, join_paragraphs
+from heed.models import manifest
+from heed.models.files import refuse_existing, sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from heed.cli.records import Format, Record
+    from heed.models.search import DecodeConfig
+    from heed.models.translator import Translator
+
+SEARCH = ("beam_size", "length_penalty", "max_length")
+
+
+class Shard(click.ParamType[tuple[int, int]]):
+    """A part of several, as 2/8."""
+
+    name = "i/n"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Its number, counted from 1, and how many there are."""
+        if isinstance(value, tuple):
+            return value
+        part, slash, n_parts = value.partition("/")
+        if not (slash and part.isdecimal() and n_parts.isdecimal() and 1 <= int(part) <= int(n_parts)):
+            self.fail(f"{value!r} is none of 1/{n_parts or 'n'} to {n_parts or 'n'}/{n_parts or 'n'}.", param, ctx)
+        return int(part), int(n_parts)
 
 
 @click.command(
     cls=Command,
     sections={
-        "Input and output": ("inputs", "output", "force"),
-        "Model and search": ("model", "beam_size", "length_penalty", "max_length", "shortlist", "split"),
-        "Running": ("batch_size", "device", "threads"),
+        "Input and output": ("inputs", "output", "force", "input_format", "column", "field", "document", "strict"),
+        "Results": ("as_json", "n_best"),
+        "Model and search": ("model", *SEARCH, "shortlist", "split"),
+        "Running": ("shard", "resume", "batch_size", "device", "threads"),
     },
 )
 @options.model
@@ -31,38 +58,60 @@ from heed.models.files import grown_file, refuse_existing
     "inputs",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-    help="File to translate; - is stdin. Repeat for more files.  [default: -]",
+    help="File to translate, .gz and .zst too; - is stdin. Repeat for more files.  [default: -]",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
-    help="File to write.  [default: stdout]",
+    help="File to write, .gz and .zst too.  [default: stdout]",
+)
+@options.force
+@click.option(
+    "--input-format",
+    type=click.Choice(["lines", "tsv", "jsonl"]),
+    default="lines",
+    show_default=True,
+    help="tsv and jsonl: translate one column or field, and pass the rest through.",
+)
+@click.option("--column", type=click.IntRange(min=1), help="The column of tsv, counted from 1.  [default: 1]")
+@click.option("--field", help="The field of jsonl.  [default: text]")
+@click.option(
+    "--document",
+    is_flag=True,
+    help="Lines without a blank one between are a paragraph, which becomes one line.",
+)
+@click.option("--strict", is_flag=True, help="Stop at text that is no UTF-8, and do not replace it.")
+@click.option("--json", "as_json", is_flag=True, help="Write objects: source, translation, score, tokens.")
+@click.option(
+    "--n-best",
+    type=click.IntRange(min=1),
+    help="Write so many translations of a line, at most the beam size, best first: number ||| text ||| score, with "
+    "lines counted from 0. With --json, as alternatives.",
 )
 @options.beam_size
 @options.length_penalty
 @options.max_length
-@options.batch_size
 @options.shortlist
 @click.option(
     "--split/--no-split",
     default=True,
     help="Translate each sentence of a line by itself, or the line as a whole.  [default: split]",
 )
+@click.option("--shard", type=Shard(), help="Translate the i-th of n parts of the lines; cat joins their outputs.")
+@click.option("--resume", is_flag=True, help="Go on with the output of the same command, where it was stopped.")
+@options.batch_size
 @options.device
 @options.threads
-@options.force
 def command(
     model: str | None,
     inputs: tuple[str, ...],
     output: Path | None,
-    batch_size: int,
-    shortlist: bool,
-    split: bool,
-    device: str,
-    threads: int | None,
+    shard: tuple[int, int] | None,
+    resume: bool,
     force: bool,
-    **search: Any,
+    threads: int | None,
+    **asked: Any,
 ) -> None:
     """Translate lines of text.
 
@@ -70,59 +119,94 @@ def command(
     echo "Good morning!" | heed translate
     heed translate -i news.en -o news.de
     heed translate -m ende --beam-size 1 < news.en > news.de
+    heed translate -i crawl.jsonl.gz --input-format jsonl -o crawl.de.jsonl.gz --resume
 
     Reads stdin or files and writes a line for each line, in order, blank for blank. Lines are translated as soon as
     they have arrived, so a person may type them.
     """
+    names = inputs or ("-",)
     file = None if output is None or str(output) == "-" else output
+    _refuse(names, file, shard, resume=resume, asked=asked)
     if file is not None and (file.is_file() or not file.exists()):
+        if resume and file.exists() and not file.with_name(f"{file.name}.part").exists():
+            messages.note(f"{file} is complete already")
+            return
         refuse_existing(file, force=force)
+    from heed.cli.outputs import open_output
     from heed.models.translator import WINDOW
 
-    translator = load_translator(model, device=device, threads=threads, shortlist=shortlist, split=split)
-    config = search_config(translator.config, search)
-    decoder = LineDecoder()
-    with _open_output(file) as sink:
-        for window in _windows(inputs or ("-",), batch_size * WINDOW):
-            lines = [decoder.decode(line) for line in window]
-            found = translator.translate([line.words for line in lines], config, batch_size=batch_size)
-            # A vocabulary may have a piece for the newline; a line stays a line.
-            texts = [translation.text.replace("\n", " ") for translation in found]
-            sink.write("".join(text + line.ending for text, line in zip(texts, lines, strict=True)).encode())
-            sink.flush()
+    how = {name: asked[name] for name in ("device", "shortlist", "split")}
+    translator = load_translator(model, threads=threads, **how)
+    config = _config(translator, asked)
+    digest = sha256(find_model(model) / manifest.FILE_NAME)  # which has those of all its files
+    job = {"heed": importlib.metadata.version("heed"), "model": digest, "shard": shard, **asked}
+    decoder = Decoder(strict=asked["strict"])
+    result, batch_size = _result(translator, asked), asked["batch_size"]
+    with (
+        contextlib.closing(Inputs(names, shard)) as source,
+        LineProgress(source.size, hidden=file is None and sys.stdout.isatty()) as progress,
+        open_output(file, job, resume=resume, force=force) as sink,
+    ):
+        windows = _records(source, batch_size * WINDOW, _format(decoder, asked), document=asked["document"])
+        for window in sink.unwritten(windows):
+            words = [record.words for record in window]
+            found = translator.n_best(words, config, asked["n_best"] or 1, batch_size=batch_size)
+            numbered = enumerate(zip(window, found, strict=True), start=source.first + sink.n_records)
+            sink.write(b"".join(result(number, record, best) for number, (record, best) in numbered), window)
+            progress.add(len(window), source.position)
     if decoder.n_replaced:
         messages.warning(f"{decoder.n_replaced} lines were not UTF-8; what could not be read became \ufffd")
 
 
-def _windows(inputs: tuple[str, ...], limit: int) -> Iterator[list[bytes]]:
-    """The lines of the inputs, one after another."""
-    for name in inputs:
-        with _open_input(name) as stream:
-            yield from read_windows(stream, limit)
+def _refuse(
+    names: tuple[str, ...],
+    file: Path | None,
+    shard: tuple[int, int] | None,
+    *,
+    resume: bool,
+    asked: dict[str, Any],
+) -> None:
+    """Refuse options that do not go together."""
+    lines = asked["input_format"] == "lines"
+    files = all(Path(name).is_file() for name in names)
+    wrong = {
+        "--column needs --input-format tsv.": asked["column"] and asked["input_format"] != "tsv",
+        "--field needs --input-format jsonl.": asked["field"] is not None and asked["input_format"] != "jsonl",
+        "--document needs --input-format lines.": asked["document"] and not lines,
+        "--json and --n-best need --input-format lines.": (asked["as_json"] or asked["n_best"]) and not lines,
+        "--shard counts lines, and would cut a paragraph of --document.": shard and asked["document"],
+        "--shard needs files (-i), to count their lines first.": shard and not files,
+        "--resume needs a file (-o) to go on with.": resume and file is None,
+    }
+    for message, is_wrong in wrong.items():
+        if is_wrong:
+            raise click.UsageError(message)
 
 
-def _open_input(name: str) -> contextlib.AbstractContextManager[BufferedIOBase]:
-    if name != "-":
-        return Path(name).open("rb")
-    stdin = cast("BufferedIOBase", sys.stdin.buffer)
-    if stdin.isatty():
-        messages.note("Translating what you type, a line at a time; Ctrl-D ends.")
-    return contextlib.nullcontext(stdin)
+def _config(translator: "Translator", asked: dict[str, Any]) -> "DecodeConfig":
+    """How to search: the model's own way, but for what was asked."""
+    config = search_config(translator.config, {name: asked[name] for name in SEARCH})
+    n_best = asked["n_best"] or 1
+    if n_best > config.beam_size:
+        raise click.UsageError(f"--n-best {n_best} needs --beam-size {n_best} at least; it is {config.beam_size}.")
+    return config
 
 
-@contextlib.contextmanager
-def _open_output(path: Path | None) -> Iterator[IO[bytes]]:
-    """The file, which appears when it is complete, or stdout."""
-    if path is None:
-        yield sys.stdout.buffer
-        return
-    if path.exists() and not path.is_file():  # a pipe or a device is written to, not replaced
-        with path.open("wb") as file:
-            yield file
-        return
-    with grown_file(path.resolve()) as (file, aside):
-        try:
-            yield file
-        except BaseException:
-            click.echo(f"{path} was not written; what is done stands in {aside}", err=True)
-            raise
+def _format(decoder: Decoder, asked: dict[str, Any]) -> "Format":
+    if asked["input_format"] == "tsv":
+        return Tsv(decoder, asked["column"] or 1)
+    if asked["input_format"] == "jsonl":
+        return Jsonl(decoder, "text" if asked["field"] is None else asked["field"])
+    return Plain(decoder)
+
+
+def _result(translator: "Translator", asked: dict[str, Any]) -> results.Result:
+    if asked["as_json"]:
+        return results.json_object(translator.pieces, asked["n_best"] or 1)
+    return results.moses if asked["n_best"] else results.line
+
+
+def _records(source: Inputs, limit: int, form: "Format", *, document: bool) -> "Iterator[list[Record]]":
+    """The records of the inputs."""
+    windows = (records for window in source.windows(limit) for records in window.records(form.parse))
+    return join_paragraphs(windows) if document else windows

@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from heed.models.errors import HeedError
 
@@ -43,8 +42,8 @@ def directory_whole(path: Path, *, force: bool = False) -> Iterator[Path]:
         with named_errors(path):
             yield aside
             for file in aside.iterdir():
-                _sync(file)
-            _sync(aside)
+                sync(file)
+            sync(aside)
         aside.chmod(0o777 & ~_umask())
         if path.exists():
             with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=aside.parent) as old:
@@ -59,22 +58,17 @@ def directory_whole(path: Path, *, force: bool = False) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    _sync(path.absolute().parent)
+    sync(path.absolute().parent)
 
 
-@contextlib.contextmanager
-def grown_file(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """Write a file bit by bit under the name `path` and ".part"; it takes the name `path` when the block ends.
-
-    After an error what was written stays aside, for it may have taken hours.
-    """
-    aside = path.with_name(path.name + ".part")
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a small file anew; whoever reads it meets the old one or the new."""
+    aside = path.with_name(path.name + ".new")
     with named_errors(aside), aside.open("wb") as file:
-        yield file, aside
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
-    _sync(path.absolute().parent)
 
 
 @contextlib.contextmanager
@@ -100,7 +94,7 @@ def _umask() -> int:
     return mask
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Make what was written survive a power cut; a directory's entry is synced like a file."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 CLOSERS = "\"'”’“‘»›)\\]}」』）】》〉"  # “ and ‘ close a quotation in German
 WIDE_CLOSERS = CLOSERS.replace("“‘", "")
 OPENERS = "「『（【《〈“‘«"
-# A run of stops, what closes after it, and white space; or a stop of Chinese or Japanese, which needs no space.
+# A run of stops, what closes after it, and white space; an end of a line or paragraph within the text; or a stop of
+# Chinese or Japanese, which needs no space.
 STOP = re.compile(
-    rf"(?<![.!?…])(?P<marks>[.!?…؟۔।॥։።၊။។]++)(?P<closed>(?:[{CLOSERS}]|[ \u00a0\u202f][»›])*+)\s++(?=\S)"
-    rf"|(?<![。！？｡])[。！？｡]++(?:(?=\S)(?![{WIDE_CLOSERS}])|[{WIDE_CLOSERS}]*+(?:\s++(?=\S)|(?=[{OPENERS}])))"
+    rf"(?<![.!?…])(?P<marks>[.!?…؟۔।॥։።၊။។]++)(?P<closed>(?:[{CLOSERS}]|[ \u00a0\u202f][»›])*+)\s++"
+    r"|[\n\u2028\u2029]\s*+"
+    rf"|(?<![。！？｡])[。！？｡]++(?:(?=\S)(?![{WIDE_CLOSERS}])|[{WIDE_CLOSERS}]*+(?:\s++|(?=[{OPENERS}])))"
 )
 CLAUSE = re.compile(rf"[,;:–—،؛][{CLOSERS}]*+\s++|[、，；：]")
 SPACE = re.compile(r"\s++")
@@ -70,7 +72,7 @@ def split_sentences(line: str, language: str | None = None) -> list[str]:
     pieces = []
     start = 0
     small = line == line.lower()  # such text begins sentences in small letters, too
-    for stop in STOP.finditer(line):
+    for stop in STOP.finditer(line, len(line) - len(line.lstrip()), len(line.rstrip())):
         if stop["marks"] is None or _ends_sentence(line, start, stop, small=small, language=language):
             pieces.append(line[start : stop.end()])
             start = stop.end()

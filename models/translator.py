@@ -135,6 +135,10 @@ class Translator:
             for line in sentences
         ]
 
+    def pieces(self, tokens: list[int]) -> list[str]:
+        """The texts of a translation's tokens, with "▁" for the space before a word."""
+        return [self._tgt.piece(token) for token in tokens]
+
     def _sentences(self, lines: Sequence[str]) -> list[list[Sentence]]:
         """The sentences of each line, cut where they are too long; none for an empty line."""
         pieces = [split_sentences(line, self._language) if self._split else [line] for line in lines]

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import hashlib
 import os
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from heed.models.errors import HeedError
-from heed.models.files import directory_whole, grown_file, refuse_existing, sha256
+from heed.models.files import directory_whole, refuse_existing, sha256, write_whole
 
 
 class Interruption(BaseException):
@@ -29,6 +30,12 @@ def fill_and_fail(path: Path, error: type[BaseException], *, force: bool) -> Non
         raise error
 
 
+@contextlib.contextmanager
+def write_small(path: Path) -> Iterator[None]:
+    yield
+    write_whole(path, b"data")
+
+
 @pytest.fixture(params=[0o022, 0o077, 0o002], ids=oct)
 def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     before = os.umask(request.param)
@@ -47,7 +54,7 @@ def fail_at_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("fail_at_the_disk")
 def test_a_full_disk_is_an_error_of_what_was_to_be_written(tmp_path: Path) -> None:
     """The operating system names no file when a write fails."""
-    for write in (directory_whole, grown_file):
+    for write in (directory_whole, write_small):
         path = tmp_path / write.__name__
         with pytest.raises(OSError) as caught, write(path):  # noqa: PT011 - what it says is checked below
             pass
@@ -58,8 +65,8 @@ def test_a_full_disk_is_an_error_of_what_was_to_be_written(tmp_path: Path) -> No
 
 def test_a_relative_name_is_meant_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with directory_whole(Path("directory")), grown_file(Path("file")):
-        pass
+    with directory_whole(Path("directory")):
+        write_whole(Path("file"), b"")
     assert names(tmp_path) == ["directory", "file"]
 
 
@@ -147,28 +154,12 @@ def test_a_missing_parent_is_named(tmp_path: Path) -> None:
     assert str(caught.value) == f"{path}: the directory {path.parent} does not exist; create it first"
 
 
-def test_a_growing_file_has_its_name_when_it_is_whole(tmp_path: Path) -> None:
-    path = tmp_path / "output"
-    path.write_bytes(b"before")
-    with grown_file(path) as (file, aside):
-        file.write(b"one\n")
-        file.flush()
-        assert (path.read_bytes(), aside.read_bytes()) == (b"before", b"one\n")
-        file.write(b"two\n")
-    assert path.read_bytes() == b"one\ntwo\n"
-    assert names(tmp_path) == ["output"]
-
-
-def test_a_growing_file_that_broke_off_stays_aside(tmp_path: Path) -> None:
-    def break_off() -> None:
-        with grown_file(tmp_path / "output") as (file, _):
-            file.write(b"one\n")
-            raise Interruption
-
-    with pytest.raises(Interruption):
-        break_off()
-    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"one\n"]
-    assert not (tmp_path / "output").exists()
+def test_a_small_file_is_written_anew(tmp_path: Path) -> None:
+    path = tmp_path / "note"
+    for data in (b"one", b"two"):
+        write_whole(path, data)
+        assert path.read_bytes() == data
+    assert names(tmp_path) == ["note"]
 
 
 def test_the_checksum_is_sha_256(tmp_path: Path) -> None:

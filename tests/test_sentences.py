@@ -7,7 +7,7 @@ from heed.models.sentences import cut, split_sentences
 
 BITS = st.sampled_from(
     [
-        *".!?…。！？\"'”»)(«“ \t\r\u2028\u00a0\u3000\x00aA1,;:、",
+        *".!?…。！？\"'”»)(«“ \t\r\n\u2028\u00a0\u3000\x00aA1,;:、",
         "Dr.",
         "J.",
         "3.5",
@@ -57,6 +57,7 @@ def test_the_parts_of_any_text_are_the_text_and_none_is_too_long(text: str, size
         "no capitals here. |really? |yes.",
         "Are you from Yahoo! or Google?",
         " Space before. |Space behind. ",
+        "A title\n|A line \n\n|and one\u2028|more\n",
         "M. Dupont est venu. |« Oui ! » dit-il. |Qu'est-ce que c'est ? |Rien.",
         "¿Qué tal? |¡Hola! |El Sr. García vino. |Sí.",
         "Il sig. Rossi è qui. |Ciao!",

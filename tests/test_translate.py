@@ -68,8 +68,10 @@ def test_windows_line_ends_stay(heed: Heed, bundle: Path) -> None:
     assert [line.endswith(b"\r") for line in mixed] == [True, False, True, False]
 
 
-def test_a_last_line_without_an_end_is_a_line(heed: Heed, bundle: Path) -> None:
-    assert translate(heed, bundle, b"1 2 3\n4 5") == translate(heed, bundle, b"1 2 3\n4 5\n")
+def test_a_last_line_without_an_end_stays_without(heed: Heed, bundle: Path) -> None:
+    whole = translate(heed, bundle, b"1 2 3\n4 5\n")
+    assert translate(heed, bundle, b"1 2 3\n4 5") == whole.removesuffix(b"\n")
+    assert translate(heed, bundle, b"1 2 3\n4 5\n ") == whole + b" "
 
 
 def test_nothing_in_nothing_out(heed: Heed, bundle: Path) -> None:
@@ -99,22 +101,54 @@ def test_what_is_no_utf_8_is_translated_and_told(heed: Heed, bundle: Path) -> No
     assert [result.stdout_bytes.splitlines()[i] for i in (0, 3)] == alone
 
 
+MARK = "\ufeff".encode()
 PARTS = st.sampled_from(
-    [b"\n", b"\r\n", b"1 2 3", b" ", b"\x00", b"\xff", "\u2028".encode(), b"\xf0\x9f\x98\x80", b"\r"]
+    [
+        b"\n",
+        b"\r\n",
+        b"1 2 3",
+        b"4. 5! ",
+        b" ",
+        b"\t",
+        b"\x00",
+        b"\xff",
+        "\u2028。".encode(),
+        b"\xf0\x9f\x98\x80",
+        b"\r",
+        MARK,
+    ]
 )
+LONG = st.builds(lambda part, n: part * n, PARTS, st.integers(2, 2000))
 
 
-@settings(deadline=None, max_examples=40)
+def check_any_bytes(heed: Heed, bundle: Path, data: bytes) -> None:
+    """Between any two lines stands one of as many spaces as its place: it passes, and shows where it came out."""
+    lines = data.split(b"\n")
+    stdin = b"\n".join(line + b"\n" + b" " * place for place, line in enumerate(lines))
+    result = heed("translate", "-m", bundle, "--max-length", "2", "--threads", "1", "--beam-size", "1", stdin=stdin)
+    assert result.exit_code == 0
+    assert "Traceback" not in result.stderr
+    result.stdout_bytes.decode("utf-8")
+    found = result.stdout_bytes.split(b"\n")
+    assert found[1::2] == [b" " * place for place in range(len(lines))]
+    assert len(found) == 2 * len(lines)
+    lines[0] = lines[0].removeprefix(MARK)
+    for line, translation in zip(lines, found[::2], strict=True):
+        assert line.endswith(b"\r") == translation.endswith(b"\r")
+        assert line.strip() or line == translation
+
+
+@settings(deadline=None, max_examples=50)
 @given(st.lists(PARTS | st.binary(max_size=20)).map(b"".join))
 def test_any_bytes_give_as_many_lines(heed: Heed, bundle: Path, data: bytes) -> None:
-    result = heed("translate", "-m", bundle, *SHORT, "--beam-size", "2", stdin=data)
-    assert result.exit_code == 0
-    n_lines = data.count(b"\n") + (not data.endswith(b"\n") and bool(data))
-    assert result.stdout_bytes.count(b"\n") == n_lines
-    assert result.stdout_bytes.endswith(b"\n") or not n_lines
-    result.stdout_bytes.decode("utf-8")
-    ends = [line.endswith(b"\r") for line in data.split(b"\n")][:n_lines]
-    assert [line.endswith(b"\r") for line in result.stdout_bytes.split(b"\n")][:n_lines] == ends
+    check_any_bytes(heed, bundle, data)
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=2000)
+@given(st.lists(PARTS | LONG | st.binary(max_size=200)).map(b"".join))
+def test_any_bytes_give_as_many_lines_however_often(heed: Heed, bundle: Path, data: bytes) -> None:
+    check_any_bytes(heed, bundle, data)
 
 
 @settings(deadline=None, max_examples=15)
@@ -236,7 +270,7 @@ def test_files_are_read_in_the_order_given(heed: Heed, bundle: Path, three: list
 
 
 def test_stdin_is_left_alone_where_a_file_is_given(heed: Heed, bundle: Path, three: list[Path]) -> None:
-    assert translate(heed, bundle, b"8 9\n", "-i", three[0]) == translate(heed, bundle, b"1 2\n3 4\n")
+    assert translate(heed, bundle, b"8 9\n", "-i", three[0]) == translate(heed, bundle, b"1 2\n3 4")
 
 
 def test_an_output_file_holds_what_stdout_would(heed: Heed, bundle: Path, tmp_path: Path, lines: list[str]) -> None:
@@ -286,7 +320,7 @@ def test_a_failure_leaves_the_old_file_and_says_where_the_work_is(
 ) -> None:
     output = tmp_path / "out"
     output.write_text("mine")
-    done = translate(heed, bundle, three[0].read_bytes())
+    done = translate(heed, bundle, three[0].read_bytes() + b"\n")
     original = Path.open
 
     def fail_third(self: Path, *arguments: object, **named: object) -> object:

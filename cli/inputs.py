@@ -1,0 +1,138 @@
+"""The inputs of a command, one after another, as lines in lists of those that have arrived."""
+
+import codecs
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from io import BufferedIOBase
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import click
+
+from heed.cli.compression import decompressed, is_damage
+from heed.cli.lines import read_windows
+from heed.cli.records import Record
+from heed.models.errors import DataError
+
+COUNTED = 1 << 16  # lines counted at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """Lines of one input that have arrived."""
+
+    name: str
+    number: int  # of the first line, counted from 1
+    lines: list[bytes]  # with their endings
+
+    def records(self, parse: Callable[[bytes], Record]) -> Iterator[list[Record]]:
+        """The records of the lines; of those before it, where one cannot be used.
+
+        Raises:
+            DataError: What is wrong with a line, after the lines before it were given.
+        """
+        records: list[Record] = []
+        for number, line in enumerate(self.lines, start=self.number):
+            try:
+                records.append(parse(line))
+            except DataError as error:
+                yield records
+                raise DataError(f"{self.name}: line {number}: {error}") from None
+        yield records
+
+
+class Inputs:
+    """Files and stdin.
+
+    Args:
+        names: Of the files, "-" for stdin.
+        shard: Which part of the lines, and of how many.
+    """
+
+    def __init__(self, names: tuple[str, ...], shard: tuple[int, int] | None = None) -> None:
+        self._names = names
+        self._shard = shard
+        self._marked: set[str] = set()  # begin with a byte-order mark
+        self._done = 0  # bytes of the files before the present one
+        self._file: BinaryIO | None = None  # the present one
+        paths = [Path(name) for name in names if name != "-"]
+        regular = len(paths) == len(names) and all(path.is_file() for path in paths)
+        self.size = sum(path.stat().st_size for path in paths) if regular else None  # bytes on disk, where known
+        self.first = 0  # the first line's number among all, counted from 0
+
+    @property
+    def position(self) -> int:
+        """How many bytes on disk were read."""
+        return self._done + (self._file.tell() if self._file else 0)
+
+    def windows(self, limit: int) -> Iterator[Window]:
+        """The lines, at most `limit` at a time.
+
+        Raises:
+            DataError: A compressed file is damaged.
+            OSError: A file cannot be read.
+        """
+        if self._shard is None:
+            yield from self._windows(limit)
+            return
+        n_lines = sum(len(window.lines) for window in self._windows(COUNTED))
+        part, n_parts = self._shard
+        self.first, end = (n_lines * i // n_parts for i in (part - 1, part))
+        yield from _between(self._windows(limit), self.first, end)
+
+    def _windows(self, limit: int) -> Iterator[Window]:
+        self._done = 0
+        for place, name in enumerate(self._names):
+            number = 1
+            with self._open(name) as stream:
+                try:
+                    for lines in read_windows(stream, limit):
+                        if number == 1:
+                            self._drop_mark(name, lines)
+                        if place < len(self._names) - 1 and not lines[-1].endswith(b"\n"):
+                            lines[-1] += b"\n"  # another line may follow
+                        if any(lines):
+                            yield Window(name, number, lines)
+                        number += len(lines)
+                except Exception as error:
+                    if is_damage(error):
+                        raise DataError(
+                            f"{name}: damaged after line {number - 1}: {error}; get the file again"
+                        ) from None
+                    raise
+
+    @contextlib.contextmanager
+    def _open(self, name: str) -> Iterator[BufferedIOBase]:
+        if name == "-":
+            stdin = cast("BufferedIOBase", sys.stdin.buffer)
+            if stdin.isatty():
+                click.echo("Translating what you type, a line at a time; Ctrl-D ends.", err=True)
+            yield stdin
+            return
+        with Path(name).open("rb") as file, decompressed(file, name) as stream:
+            self._file = file
+            yield cast("BufferedIOBase", stream)
+            self._file = None
+            self._done += Path(name).stat().st_size
+
+    def _drop_mark(self, name: str, lines: list[bytes]) -> None:
+        if lines[0].startswith(codecs.BOM_UTF8):
+            lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
+            if name not in self._marked:
+                self._marked.add(name)
+                click.echo(f"Note: {name} begins with a byte-order mark; it was left out", err=True)
+
+
+def _between(windows: Iterable[Window], start: int, end: int) -> Iterator[Window]:
+    """The lines from `start` up to `end`, counted from 0 over all windows."""
+    place = 0
+    for window in windows:
+        if place >= end:
+            return
+        cut = max(0, start - place)
+        lines = window.lines[cut : end - place]
+        if lines:
+            yield Window(window.name, window.number + cut, lines)
+        place += len(window.lines)

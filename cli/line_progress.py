@@ -1,0 +1,52 @@
+"""How far a translation is: on a terminal, a live line on stderr."""
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+class LineProgress:
+    """Shows lines done, lines a second and time left; nothing where stderr is no terminal.
+
+    Args:
+        total: Bytes of the inputs, where they are known.
+        hidden: Show nothing, for the terminal shows the lines themselves.
+    """
+
+    def __init__(self, total: int | None, *, hidden: bool) -> None:
+        self._n_lines = 0
+        self._bar: Progress | None = None
+        if hidden or not (sys.stderr and sys.stderr.isatty()):
+            return
+        # Here and not above: a pipe does not wait for Rich.
+        from rich import progress
+        from rich.console import Console
+
+        words = (
+            progress.TextColumn("{task.fields[n_lines]:,} lines"),
+            progress.TextColumn("{task.fields[speed]:,.0f} lines/s"),
+        )
+        known = (progress.BarColumn(bar_width=20), progress.TaskProgressColumn())
+        columns = (*known, *words, progress.TimeRemainingColumn()) if total else (*words, progress.TimeElapsedColumn())
+        self._bar = progress.Progress(*columns, console=Console(stderr=True), transient=True)
+        self._task = self._bar.add_task("", total=total, n_lines=0, speed=0.0)
+
+    def __enter__(self) -> "LineProgress":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def add(self, n_lines: int, position: int) -> None:
+        """Count lines that were translated, of inputs read up to a byte."""
+        self._n_lines += n_lines
+        if self._bar:
+            task = self._bar.tasks[self._task]
+            speed = self._n_lines / task.elapsed if task.elapsed else 0.0
+            self._bar.update(self._task, completed=position, n_lines=self._n_lines, speed=speed)
