@@ -1,7 +1,6 @@
 """Files that are read and written compressed, by the end of their name."""
 
 import gzip
-import importlib
 import zlib
 from pathlib import Path
 from types import ModuleType
@@ -26,27 +25,33 @@ def decompressed(file: BinaryIO, name: str) -> BinaryIO:
     return file
 
 
-def compress(data: bytes, path: Path | None) -> bytes:
+def compress(data: bytes, path: Path) -> bytes:
     """A whole member of the file `path`, so that members written one after another are one file of the data.
 
     Raises:
         HeedError: Nothing here can write it.
     """
-    if path and path.suffix == ".gz":
+    if path.suffix == ".gz":
         return gzip.compress(data, mtime=0)
-    if path and path.suffix == ".zst":
+    if path.suffix == ".zst":
         return cast("bytes", zstandard(str(path)).compress(data))
     return data
 
 
 def zstandard(name: str) -> ModuleType:
-    """Python's own module for Zstandard, or the one that stands for it before 3.14."""
-    for module in ("compression.zstd", "backports.zstd"):
+    """Python's own module for Zstandard, or the one that stands for it before 3.14.
+
+    Raises:
+        HeedError: There is neither.
+    """
+    try:
+        from compression import zstd
+    except ModuleNotFoundError:
         try:
-            return importlib.import_module(module)
+            from backports import zstd
         except ModuleNotFoundError:
-            continue
-    raise HeedError(f"{name}: .zst needs a module; pip install 'heed[zst]', or use .gz")
+            raise HeedError(f"{name}: .zst needs a module; pip install 'heed[zst]', or use .gz") from None
+    return cast("ModuleType", zstd)
 
 
 def is_damage(error: Exception) -> bool:

@@ -3,6 +3,7 @@
 import codecs
 import contextlib
 import dataclasses
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from io import BufferedIOBase
@@ -15,6 +16,7 @@ from heed.cli.compression import decompressed, is_damage
 from heed.cli.lines import read_windows
 from heed.cli.records import Record
 from heed.models.errors import DataError
+from heed.models.files import named_errors
 
 COUNTED = 1 << 16  # lines counted at a time
 
@@ -56,7 +58,8 @@ class Inputs:
         self._shard = shard
         self._marked: set[str] = set()  # begin with a byte-order mark
         self._done = 0  # bytes of the files before the present one
-        self._file: BinaryIO | None = None  # the present one
+        self._given = 0  # bytes of this one's lines
+        self._file: BinaryIO | None = None  # this one, on disk
         paths = [Path(name) for name in names if name != "-"]
         regular = len(paths) == len(names) and all(path.is_file() for path in paths)
         self.size = sum(path.stat().st_size for path in paths) if regular else None  # bytes on disk, where known
@@ -64,8 +67,8 @@ class Inputs:
 
     @property
     def position(self) -> int:
-        """How many bytes on disk were read."""
-        return self._done + (self._file.tell() if self._file else 0)
+        """How many bytes on disk the lines that were given took, about: what is compressed is read ahead."""
+        return self._done + (min(self._given, self._file.tell()) if self._file else 0)
 
     def windows(self, limit: int) -> Iterator[Window]:
         """The lines, at most `limit` at a time.
@@ -85,23 +88,17 @@ class Inputs:
     def _windows(self, limit: int) -> Iterator[Window]:
         self._done = 0
         for place, name in enumerate(self._names):
-            number = 1
-            with self._open(name) as stream:
-                try:
-                    for lines in read_windows(stream, limit):
-                        if number == 1:
-                            self._drop_mark(name, lines)
-                        if place < len(self._names) - 1 and not lines[-1].endswith(b"\n"):
-                            lines[-1] += b"\n"  # another line may follow
-                        if any(lines):
-                            yield Window(name, number, lines)
-                        number += len(lines)
-                except Exception as error:
-                    if is_damage(error):
-                        raise DataError(
-                            f"{name}: damaged after line {number - 1}: {error}; get the file again"
-                        ) from None
-                    raise
+            shown, number = "stdin" if name == "-" else name, 1
+            with self._open(name) as stream, _damage_told(shown):
+                for lines in read_windows(stream, limit):
+                    if number == 1:
+                        self._drop_mark(shown, lines)
+                    if place < len(self._names) - 1 and not lines[-1].endswith(b"\n"):
+                        lines[-1] += b"\n"  # another line may follow
+                    self._given += sum(map(len, lines))
+                    if any(lines):
+                        yield Window(shown, number, lines)
+                    number += len(lines)
 
     @contextlib.contextmanager
     def _open(self, name: str) -> Iterator[BufferedIOBase]:
@@ -112,10 +109,10 @@ class Inputs:
             yield stdin
             return
         with Path(name).open("rb") as file, decompressed(file, name) as stream:
-            self._file = file
+            self._file, self._given = file, 0
             yield cast("BufferedIOBase", stream)
             self._file = None
-            self._done += Path(name).stat().st_size
+            self._done += os.fstat(file.fileno()).st_size
 
     def _drop_mark(self, name: str, lines: list[bytes]) -> None:
         if lines[0].startswith(codecs.BOM_UTF8):
@@ -123,6 +120,18 @@ class Inputs:
             if name not in self._marked:
                 self._marked.add(name)
                 click.echo(f"Note: {name} begins with a byte-order mark; it was left out", err=True)
+
+
+@contextlib.contextmanager
+def _damage_told(name: str) -> Iterator[None]:
+    """Give an error in reading a file its name."""
+    try:
+        with named_errors(Path(name)):
+            yield
+    except Exception as error:
+        if is_damage(error):
+            raise DataError(f"{name}: damaged: {error}; get the file again") from None
+        raise
 
 
 def _between(windows: Iterable[Window], start: int, end: int) -> Iterator[Window]:

@@ -15,6 +15,7 @@ from heed.cli.compression import compress
 from heed.cli.records import Record
 from heed.cli.signals import signals_held
 from heed.models.errors import HeedError
+from heed.models.files import named_errors
 from heed.models.grown_file import GrownFile
 
 
@@ -91,6 +92,7 @@ class FileOutput:
         self.n_records = 0
         self._digest = hashlib.blake2b(digest_size=16)  # of the records, for the job is another if they are others
         self._path = path
+        self._nothing = compress(b"", path)  # what an empty file is; and can it be written at all?
         self._file = GrownFile(path, job, resume=resume, force=force)
 
     def __enter__(self) -> "FileOutput":
@@ -99,6 +101,8 @@ class FileOutput:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is None and not self.n_records:
+            self._file.write(self._nothing, self._progress())
         self._file.__exit__(kind, error, trace)
         if kind is not None:
             click.echo(
@@ -160,7 +164,7 @@ def open_output(path: Path | None, job: Mapping[str, object], *, resume: bool, f
         stdout = sys.stdout.buffer
         yield StreamOutput(cast("BinaryIO", getattr(stdout, "raw", stdout)))
     elif path.exists() and not path.is_file():  # a pipe or a device is written to, not replaced
-        with path.open("wb", buffering=0) as stream:
+        with named_errors(path), path.open("wb", buffering=0) as stream:
             yield StreamOutput(cast("BinaryIO", stream))
     else:
         with FileOutput(path.resolve(), job, resume=resume, force=force) as output:

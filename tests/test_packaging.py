@@ -108,7 +108,7 @@ def test_every_dependency_has_its_reason_beside_it() -> None:
 
 
 def test_no_dependency_is_idle_and_none_is_missing() -> None:
-    names = {"onnx-ir": "onnx_ir", "tomli-w": "tomli_w"}
+    names = {"onnx-ir": "onnx_ir", "tomli-w": "tomli_w", "backports.zstd": "backports"}
     required = {
         names.get(name, name)
         for line in dependency_lines()
@@ -117,6 +117,7 @@ def test_no_dependency_is_idle_and_none_is_missing() -> None:
     tools = {"ctranslate2", "hypothesis", "mypy", "pyright", "pytest", "ruff"}  # for tests and benchmarks alone
     names_imported = {name for package in PACKAGES for path in sources(package) for _, name in imports(path)}
     imported = {name.partition(".")[0] for name in names_imported} - set(sys.stdlib_module_names) - {"heed"}
+    imported.discard("compression")  # Python's own from 3.14 on
     if any(name.startswith("torch.utils.tensorboard") for name in names_imported):
         imported.add("tensorboard")  # torch has only the writer's outside
     assert imported == required - tools
