@@ -70,6 +70,11 @@ class Inputs:
         """How many bytes on disk the lines that were given took, about: what is compressed is read ahead."""
         return self._done + (min(self._given, self._file.tell()) if self._file else 0)
 
+    def close(self) -> None:
+        """Close what an error has left open."""
+        if self._file:
+            self._file.close()
+
     def windows(self, limit: int) -> Iterator[Window]:
         """The lines, at most `limit` at a time.
 
