@@ -67,7 +67,9 @@ class Inputs:
 
     @property
     def position(self) -> int:
-        """How many bytes on disk the lines that were given took, about: what is compressed is read ahead."""
+        """How many bytes on disk the lines that were given took; about, for what is compressed is read ahead."""
+        if self.size is None:
+            return 0
         return self._done + (min(self._given, self._file.tell()) if self._file else 0)
 
     def close(self) -> None:

@@ -102,6 +102,7 @@ def _describe(error: OSError) -> str:
         errno.ENOSPC: "free some space and run the command again; nothing was replaced",
         errno.ENOENT: "check the name",
         errno.EACCES: "check the permissions",
+        errno.EROFS: "choose another place",
         errno.EISDIR: "name a file in it",
         errno.EBADF: "stdin or stdout was closed; name a file, or open it",
     }

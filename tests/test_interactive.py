@@ -1,9 +1,12 @@
 """What only a process of its own shows: a pipe that stays open, one that closes, and signals."""
 
+import contextlib
+import itertools
 import os
 import select
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -103,3 +106,42 @@ def test_ctrl_c_ends_the_program_with_130(start: Start, tmp_path: Path, to_file:
         assert complaints.decode() == (
             f"{output} was not written; what is done stands in {tmp_path / 'out.part'}; go on with --resume\n"
         )
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("width", [10, 3_000, 200_000])
+def test_a_signal_in_the_midst_of_writing_cuts_no_line(start: Start, number: int, status: int, width: int) -> None:
+    """Blank lines pass as they are, so it is known what must come out; the pipe is full when the signal comes."""
+    process = start("--batch-size", "4")
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    stdin, stdout = process.stdin, process.stdout
+
+    def lines() -> Iterator[bytes]:
+        for place in itertools.count():
+            yield b"1 2\n" if place % 50 == 0 else b" " * (width + place % 7) + b"\n"
+
+    def feed() -> None:
+        try:
+            for line in lines():
+                stdin.write(line)
+        except BrokenPipeError:
+            pass
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    found = stdout.read(1 << 18)
+    time.sleep(0.2)  # until it waits for its reader
+    process.send_signal(number)
+    found += stdout.read()
+    assert process.wait(timeout=PATIENCE) == status
+    assert process.stderr.read() == b""
+    feeder.join()
+    process.stdin = None
+    with contextlib.suppress(BrokenPipeError):  # it writes what is left
+        stdin.close()
+    assert found.endswith(b"\n")
+    expected = list(itertools.islice(lines(), found.count(b"\n")))
+    for place, (line, source) in enumerate(zip(found.removesuffix(b"\n").split(b"\n"), expected, strict=True)):
+        assert bool(line.strip()) if place % 50 == 0 else line + b"\n" == source
