@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 
 from heed.models.errors import DataError
 
-ENDING = re.compile(rb"\r?\n\Z")
 JSON_SPACE = re.compile(r"[ \t\n\r]*")
 SURROGATE = re.compile(r"[\ud800-\udfff]")
 # Numbers stay text, for of the other fields nothing is needed: there are no limits to them then.
@@ -188,8 +187,10 @@ def _join(lines: list[Record]) -> list[Record]:
 
 
 def _cut_ending(line: bytes) -> tuple[bytes, bytes]:
-    found = ENDING.search(line)
-    return (line[: found.start()], found[0]) if found else (line, b"")
+    for ending in (b"\r\n", b"\n"):
+        if line.endswith(ending):
+            return line.removesuffix(ending), ending
+    return line, b""
 
 
 def _with_tabs(columns: list[bytes], place: int) -> list[bytes]:

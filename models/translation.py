@@ -33,6 +33,10 @@ class Sentence:
 
 def combine(sentences: list[tuple[Sentence, list[Translation]]], n: int) -> list[Translation]:
     """The `n` best ways to put the translations of a line's sentences together, best first."""
+    if len(sentences) == 1:  # as most lines, which need no search
+        ((sentence, choices),) = sentences
+        texts = [f"{sentence.before}{choice.text}{sentence.after}" for choice in choices]
+        return [Translation(t, c.tokens, c.log_prob, c.score) for c, t in zip(choices, texts, strict=True)]
     # Each is a chain of choices, the last one first: lines may have thousands of sentences.
     best: list[tuple[float, tuple[Any, ...]]] = [(0.0, ())]
     for _, choices in sentences:
