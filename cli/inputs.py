@@ -10,8 +10,7 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import BinaryIO, cast
 
-import click
-
+from heed.cli import messages
 from heed.cli.compression import decompressed, is_damage
 from heed.cli.lines import read_windows
 from heed.cli.records import Record
@@ -112,7 +111,7 @@ class Inputs:
         if name == "-":
             stdin = cast("BufferedIOBase", sys.stdin.buffer)
             if stdin.isatty():
-                click.echo("Translating what you type, a line at a time; Ctrl-D ends.", err=True)
+                messages.note("Translating what you type, a line at a time; Ctrl-D ends.")
             yield stdin
             return
         with Path(name).open("rb") as file, decompressed(file, name) as stream:
@@ -126,7 +125,7 @@ class Inputs:
             lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
             if name not in self._marked:
                 self._marked.add(name)
-                click.echo(f"Note: {name} begins with a byte-order mark; it was left out", err=True)
+                messages.note(f"{name} begins with a byte-order mark, which was left out")
 
 
 @contextlib.contextmanager

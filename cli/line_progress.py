@@ -4,6 +4,8 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from heed.cli import messages
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -23,7 +25,6 @@ class LineProgress:
             return
         # Here and not above: a pipe does not wait for Rich.
         from rich import progress
-        from rich.console import Console
 
         words = (
             progress.TextColumn("{task.fields[n_lines]:,} lines"),
@@ -31,7 +32,7 @@ class LineProgress:
         )
         known = (progress.BarColumn(bar_width=20), progress.TaskProgressColumn())
         columns = (*known, *words, progress.TimeRemainingColumn()) if total else (*words, progress.TimeElapsedColumn())
-        self._bar = progress.Progress(*columns, console=Console(stderr=True), transient=True)
+        self._bar = progress.Progress(*columns, console=messages.console(), transient=True)
         self._task = self._bar.add_task("", total=total, n_lines=0, speed=0.0)
 
     def __enter__(self) -> "LineProgress":

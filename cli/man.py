@@ -9,7 +9,7 @@ import click
 
 from heed.cli import messages, options
 from heed.cli.command import Command
-from heed.models.files import grown_file
+from heed.models.files import write_whole
 
 EXIT_STATUS = {
     "0": "Done.",
@@ -50,8 +50,7 @@ def command(ctx: click.Context, /, words: tuple[str, ...], output: Path | None) 
     if words:
         raise click.UsageError("-o writes the pages of all commands; leave out the command, or -o.")
     for name, page in pages.items():
-        with grown_file(output / f"{name.replace(' ', '-')}.1") as (file, _):
-            file.write(_page(page).encode())
+        write_whole(output / f"{name.replace(' ', '-')}.1", _page(page).encode())
     messages.note(f"{len(pages)} pages in {output}")
 
 

@@ -14,7 +14,6 @@ from heed.cli.inputs import Inputs
 from heed.cli.line_progress import LineProgress
 from heed.cli.loading import find_model, load_translator, search_config
 from heed.cli.records import Decoder, Jsonl, Plain, Tsv, join_paragraphs
-from heed.models import manifest
 from heed.models.files import refuse_existing, sha256
 
 if TYPE_CHECKING:
@@ -119,7 +118,7 @@ def command(
     echo "Good morning!" | heed translate
     heed translate -i news.en -o news.de
     heed translate -m ende --beam-size 1 < news.en > news.de
-    heed translate -i crawl.jsonl.gz --input-format jsonl -o crawl.de.jsonl.gz --resume
+    heed translate -i en.jsonl.gz --input-format jsonl -o de.jsonl.gz --resume
 
     Reads stdin or files and writes a line for each line, in order, blank for blank. Lines are translated as soon as
     they have arrived, so a person may type them.
@@ -133,6 +132,7 @@ def command(
             return
         refuse_existing(file, force=force)
     from heed.cli.outputs import open_output
+    from heed.models import manifest
     from heed.models.translator import WINDOW
 
     how = {name: asked[name] for name in ("device", "shortlist", "split")}

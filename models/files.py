@@ -62,7 +62,7 @@ def directory_whole(path: Path, *, force: bool = False) -> Iterator[Path]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a small file anew; whoever reads it meets the old one or the new."""
+    """Write a small file; whoever reads it meets the old one or the new."""
     aside = path.with_name(path.name + ".new")
     with named_errors(aside), aside.open("wb") as file:
         file.write(data)

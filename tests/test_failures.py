@@ -98,7 +98,7 @@ def test_a_hundred_thousand_empty_lines(program: Path, bundle: Path, tmp_path: P
 
 def test_a_terminal_on_stdin_is_told_what_is_waited_for(program: Path, bundle: Path) -> None:
     ours, theirs = pty.openpty()
-    command = [program, "translate", "-m", bundle, "--threads", "1"]
+    command = [str(program), "translate", "-m", str(bundle), "--threads", "1"]
     with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         os.close(theirs)
         os.write(ours, b"1 2\n")
@@ -115,7 +115,7 @@ def test_a_terminal_on_stderr_is_shown_how_far_it_is(program: Path, bundle: Path
     """And the lines are those of a run without one."""
     (tmp_path / "in").write_bytes(b"1 2\n" * 3000)
     ours, theirs = pty.openpty()
-    command = [program, "translate", "-m", bundle, "--threads", "1", "-i", tmp_path / "in"]
+    command = [str(program), "translate", "-m", str(bundle), "--threads", "1", "-i", str(tmp_path / "in")]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=theirs, env=os.environ | {"TERM": "xterm"}
     ) as process:

@@ -47,10 +47,10 @@ def test_a_byte_order_mark_is_left_out_of_each_input(translate: Callable[..., by
     plain, marked = tmp_path / "plain", tmp_path / "marked"
     plain.write_bytes(b"1 2\n")
     marked.write_bytes(MARK + b"1 2\n")
-    note = f"Note: {marked} begins with a byte-order mark; it was left out\n"
+    note = f"{marked} begins with a byte-order mark, which was left out\n"
     found = translate(b"", "-i", marked, "-i", plain, stderr=note)
     assert found == translate(b"1 2\n1 2\n")
-    note = "Note: stdin begins with a byte-order mark; it was left out\n"
+    note = "stdin begins with a byte-order mark, which was left out\n"
     assert translate(MARK, stderr=note) == b""
     assert translate(MARK + b"\n", stderr=note) == b"\n"
 

@@ -51,7 +51,7 @@ def start(program: Path, bundle: Path, source: Path) -> Iterator[Callable[..., s
     started: list[subprocess.Popen[bytes]] = []
 
     def start(output: Path, *options: str) -> subprocess.Popen[bytes]:
-        command = [program, "translate", "-m", bundle, *SHORT, "-i", source, "-o", output, *options]
+        command = [str(program), "translate", "-m", str(bundle), *SHORT, "-i", str(source), "-o", str(output), *options]
         started.append(subprocess.Popen(command, stderr=subprocess.PIPE))
         return started[-1]
 
