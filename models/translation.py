@@ -35,8 +35,10 @@ def combine(sentences: list[tuple[Sentence, list[Translation]]], n: int) -> list
     """The `n` best ways to put the translations of a line's sentences together, best first."""
     if len(sentences) == 1:  # as most lines, which need no search
         ((sentence, choices),) = sentences
-        texts = [f"{sentence.before}{choice.text}{sentence.after}" for choice in choices]
-        return [Translation(t, c.tokens, c.log_prob, c.score) for c, t in zip(choices, texts, strict=True)]
+        return [
+            Translation(f"{sentence.before}{each.text}{sentence.after}", each.tokens, each.log_prob, each.score)
+            for each in choices[:n]
+        ]
     # Each is a chain of choices, the last one first: lines may have thousands of sentences.
     best: list[tuple[float, tuple[Any, ...]]] = [(0.0, ())]
     for _, choices in sentences:

@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,11 @@ def test_a_terminal_on_stderr_is_shown_how_far_it_is(program: Path, bundle: Path
     assert b"3,000 lines" in shown
     assert b"lines/s" in shown
     assert b"100%" in shown
+
+
+def test_ctrl_c_while_modules_are_imported(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    code = "from heed.cli.start import start; start()"
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    finished = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (130, b"", b"")

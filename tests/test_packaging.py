@@ -73,7 +73,7 @@ def test_a_package_is_typed_and_seen_by_the_type_checkers(package: str) -> None:
 
 
 def test_the_command_is_where_the_script_looks() -> None:
-    assert PROJECT["project"]["scripts"] == {"heed": "heed.cli.main:run"}
+    assert PROJECT["project"]["scripts"] == {"heed": "heed.cli.start:start"}
 
 
 def dependency_lines() -> list[str]:
