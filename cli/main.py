@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from heed.cli.signals import ENDING, Terminated, heed_sigterm
+from heed.cli.signals import ENDING, Terminated, end_on_sigterm
 from heed.models.errors import HeedError
 
 # Help and completion name every command without importing what it needs.
@@ -135,7 +135,7 @@ def run() -> None:
     try:
         with _errors_told():
             _open_closed_streams()
-            heed_sigterm()
+            end_on_sigterm()
             main()
     except SystemExit as end:
         for number in ENDING:  # another one ends what may still wait, without a word

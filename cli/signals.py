@@ -13,9 +13,10 @@ class Terminated(BaseException):
     """SIGTERM has come; as KeyboardInterrupt, it is no error."""
 
 
-def heed_sigterm() -> None:
-    """Let SIGTERM end the program as Ctrl-C does, with what is being written left in order."""
-    signal.signal(signal.SIGTERM, _terminate)
+def end_on_sigterm() -> None:
+    """Let SIGTERM end the program as Ctrl-C does, with what is being written left in order; unless it is ignored."""
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, _terminate)
 
 
 def _terminate(_: int, __: FrameType | None) -> NoReturn:
