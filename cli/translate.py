@@ -144,8 +144,8 @@ def command(
     result, batch_size = _result(translator, asked), asked["batch_size"]
     with (
         contextlib.closing(Inputs(names, shard)) as source,
-        LineProgress(source.size, hidden=file is None and sys.stdout.isatty()) as progress,
         open_output(file, job, resume=resume, force=force) as sink,
+        LineProgress(source.size, hidden=file is None and sys.stdout.isatty()) as progress,
     ):
         windows = _records(source, batch_size * WINDOW, _format(decoder, asked), document=asked["document"])
         for window in sink.unwritten(windows):
