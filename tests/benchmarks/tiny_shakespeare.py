@@ -2,9 +2,9 @@
 
     python tests/benchmarks/tiny_shakespeare.py --data DIR --work runs/shakespeare
 
-DIR holds lm/tinyshakespeare.txt.gz. The first nine tenths are learnt, the rest is predicted, as in nanoGPT, whose README
-gives 1.88 nats a character for its setting on a CPU and 1.47 for its one on a GPU. An interrupted training goes on where
-it was. The last line is JSON.
+DIR holds lm/tinyshakespeare.txt.gz. The first nine tenths are learnt, the rest is predicted, as in nanoGPT, whose
+README gives 1.88 nats a character for its setting on a CPU and 1.47 for its one on a GPU. An interrupted training goes
+on where it was. The last line is JSON.
 """
 
 import argparse
