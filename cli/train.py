@@ -203,7 +203,9 @@ def _require_device(name: str) -> None:
     choose_device(name)
 
 
-def _create(path: Path, preset_name: str | None, config: Path | None, given: Table) -> "tuple[Run, Batches | Packing]":
+def _create(
+    path: Path, preset_name: str | None, config: Path | None, given: Table
+) -> "tuple[Run[Any, Any], Batches | Packing]":
     """Make a run of what a preset or an earlier run's config.toml says, as changed by options."""
     from heed.transformer.run import TextRun, TranslationRun, read_config
 
@@ -244,7 +246,7 @@ def _initial(source: object, kind: str, given: Table) -> "Initial | None":
 
 def _create_translation(
     path: Path, network: Table, training: Table, given: Table, initial: "Initial | None"
-) -> "tuple[Run, Batches]":
+) -> "tuple[Run[Any, Any], Batches]":
     from heed.transformer import preparation
     from heed.transformer.config import TranslationConfig
 
@@ -262,7 +264,7 @@ def _create_translation(
 
 def _create_text(
     path: Path, network: Table, training: Table, given: Table, initial: "Initial | None"
-) -> "tuple[Run, Packing]":
+) -> "tuple[Run[Any, Any], Packing]":
     from heed.transformer import text_preparation
     from heed.transformer.config import TextConfig
 
@@ -300,7 +302,7 @@ def _options(names: Iterable[str]) -> str:
     return ", ".join(f"--{name.replace('_', '-')}" for name in sorted(names))
 
 
-def _open(path: Path) -> "tuple[Run, Batches | Packing]":
+def _open(path: Path) -> "tuple[Run[Any, Any], Batches | Packing]":
     from heed.transformer import preparation, text_preparation
     from heed.transformer.run import TextRun, open_run
 
@@ -316,7 +318,7 @@ def _absolute(value: object) -> object:
     return tuple(str(Path(name).absolute()) for name in value) if isinstance(value, tuple) else value
 
 
-def _train(run: "Run", batches: "Batches | Packing", device_name: str, threads: int | None) -> bool:
+def _train(run: "Run[Any, Any]", batches: "Batches | Packing", device_name: str, threads: int | None) -> bool:
     import torch
 
     from heed.cli.progress import TrainProgress

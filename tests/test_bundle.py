@@ -424,7 +424,7 @@ def test_a_damaged_bundle_is_one_line_on_stderr_and_status_4(copy: Path, heed: C
     ("change", "expected"),
     [
         (lambda table: table["files"].pop("tokenizer.model"), "tokenizer.model is not in the manifest"),
-        (lambda table: table.update(kind="decoder"), "its kind is 'decoder'"),
+        (lambda table: table.update(kind="image"), "kind 'image', and this heed runs"),
     ],
 )
 def test_what_could_not_be_loaded_is_not_verified(

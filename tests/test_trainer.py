@@ -3,7 +3,7 @@ import itertools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 import torch
@@ -102,11 +102,11 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
 
 
-def checkpoints(run: Run) -> list[int]:
+def checkpoints(run: Run[Any, Any]) -> list[int]:
     return [checkpoint.load_progress(path).step for path in run.steps()]
 
 
-def averaged(run: Run) -> dict[str, Tensor]:
+def averaged(run: Run[Any, Any]) -> dict[str, Tensor]:
     return run.load_network(run.average_path).state_dict()
 
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Generic, Self, TypeVar
 
 import tomli_w
 from torch import nn
@@ -31,7 +31,11 @@ KINDS = ("encoder-decoder", "decoder")
 AVERAGE = "average"  # the checkpoint that is the mean of the last ones
 
 
-class Run(ABC):
+Model = TypeVar("Model", ModelConfig, LanguageModelConfig)
+Train = TypeVar("Train", TranslationConfig, TextConfig)
+
+
+class Run(ABC, Generic[Model, Train]):
     """A directory that holds a training run.
 
     Its files: config.toml (all that was asked), the tokenizer or two, the text it is judged by, checkpoints/, log.jsonl
@@ -40,8 +44,8 @@ class Run(ABC):
 
     kind: ClassVar[str]  # of the network
     path: Path
-    model: ModelConfig | LanguageModelConfig
-    train: TranslationConfig | TextConfig
+    model: Model
+    train: Train
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -94,7 +98,7 @@ class Run(ABC):
         return max(rated, key=lambda item: _worth(item[1]))
 
 
-class TranslationRun(Run):
+class TranslationRun(Run[ModelConfig, TranslationConfig]):
     """A run that learns to translate.
 
     Its files beside those of any run: tokenizer.model (or tokenizer.src.model and tokenizer.tgt.model), valid.src and
@@ -102,8 +106,6 @@ class TranslationRun(Run):
     """
 
     kind = KINDS[0]
-    model: ModelConfig
-    train: TranslationConfig
 
     def __init__(
         self, path: Path, model: ModelConfig, train: TranslationConfig, tokenizers: tuple[Tokenizer, Tokenizer]
@@ -152,15 +154,13 @@ class TranslationRun(Run):
         return network.eval()
 
 
-class TextRun(Run):
+class TextRun(Run[LanguageModelConfig, TextConfig]):
     """A run that learns to go on with a text.
 
     Its files beside those of any run: tokenizer.model and valid.jsonl (the documents it is judged by).
     """
 
     kind = KINDS[1]
-    model: LanguageModelConfig
-    train: TextConfig
 
     def __init__(self, path: Path, model: LanguageModelConfig, train: TextConfig, tokenizer: TextTokenizer) -> None:
         self.path, self.model, self.train, self.tokenizer = path, model, train, tokenizer

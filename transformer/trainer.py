@@ -52,7 +52,7 @@ class Trainer(Generic[AnyBatch]):
     """
 
     def __init__(
-        self, run: Run, batches: Epochs[AnyBatch], device: torch.device, listeners: Sequence[Listener]
+        self, run: Run[Any, Any], batches: Epochs[AnyBatch], device: torch.device, listeners: Sequence[Listener]
     ) -> None:
         torch.manual_seed(run.train.seed)
         self.batches: Epochs[AnyBatch] = batches
@@ -201,7 +201,7 @@ class Trainer(Generic[AnyBatch]):
         self.network.load_state_dict(trained)
 
 
-def _objective(run: Run, computing: Computing) -> Objective[Any, Any]:
+def _objective(run: Run[Any, Any], computing: Computing) -> Objective[Any, Any]:
     if isinstance(run, TextRun):
         return TextObjective(run, computing)
     assert isinstance(run, TranslationRun)

@@ -14,6 +14,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 HEED = str(Path(sys.executable).with_name("heed"))
 PRECISIONS = ("float32", "int8", "int4")
@@ -42,7 +43,7 @@ def train(work: Path, texts: tuple[Path, Path], options: list[str], threads: int
     return run
 
 
-def events(run: Path) -> list[dict[str, float]]:
+def events(run: Path) -> list[dict[str, Any]]:
     """The log of a run."""
     return [json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines()]
 
@@ -59,7 +60,7 @@ def main() -> None:
     run = train(arguments.work, texts, options, arguments.threads)
     validations = [event for event in events(run) if event["event"] == "validation"]
     best = min(validations, key=lambda event: event["loss"])
-    figures = {name: 0.0 for name in PRECISIONS}
+    figures = dict.fromkeys(PRECISIONS, 0.0)
     for precision in PRECISIONS:
         bundle = arguments.work / precision
         subprocess.run([HEED, "export", str(run), "-o", str(bundle), "--precision", precision, "--force"], check=True)
