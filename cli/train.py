@@ -232,16 +232,24 @@ def _initial(source: object, kind: str, given: Table) -> "Initial | None":
     """The network to begin with."""
     if not source:
         return None
-    from heed.transformer.initial import from_run
-
     fixed = {field.name for config in (ModelConfig, LanguageModelConfig) for field in dataclasses.fields(config)}
     fixed = (fixed | {"tokenizer", "vocab_size", "joint"}) - {"dropout"}
     if wrong := fixed & given.keys():
         raise click.UsageError(f"--init-from decides {_options(wrong)}; leave that out.")
-    initial = from_run(Path(str(source)))
+    initial = _read_initial(Path(str(source)))
     if initial.kind != kind:
         raise click.UsageError(f"--init-from: {source} is of kind {initial.kind}, and this run of kind {kind}.")
     return initial
+
+
+def _read_initial(path: Path) -> "Initial":
+    if (path / "heed.json").is_file():
+        from heed.export.importing import from_bundle
+
+        return from_bundle(path)
+    from heed.transformer.initial import from_run
+
+    return from_run(path)
 
 
 def _create_translation(

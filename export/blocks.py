@@ -39,6 +39,14 @@ def pack_blocks(matrix: FloatArray, bits: int, block_size: int) -> tuple[npt.NDA
     return (integers if bits == 8 else integers[..., 0::2] + 16 * integers[..., 1::2]), scales
 
 
+def unpack_blocks(integers: npt.NDArray[np.uint8], scales: FloatArray, bits: int) -> FloatArray:
+    """The rows that blocks stand for, (V, D and what fills the last block), but for their rounding."""
+    if bits == 4:
+        integers = np.stack([integers & 15, integers >> 4], axis=-1).reshape(*integers.shape[:2], -1)
+    rows = (integers.astype(np.float32) - (1 << (bits - 1))) * scales[..., None]
+    return rows.reshape(len(rows), -1)
+
+
 class BlockGraphBuilder(GraphBuilder):
     """A graph whose matrices are in blocks.
 

@@ -10,7 +10,7 @@ from heed.models.errors import ModelError
 class TrainConfig:
     """What every run is asked; the defaults are those of the paper's base model (section 5)."""
 
-    init_from: str | None = None  # a run whose weights and vocabulary to begin with
+    init_from: str | None = None  # a run or a bundle whose weights and vocabulary to begin with
     tokenizer: tuple[str, ...] = ()  # SentencePiece models: one for both sides, or source and target
     vocab_size: int = 37000  # pieces to learn, of each vocabulary
     batch_tokens: int = 25000  # tokens a batch and side, padding included (section 5.1)

@@ -1,0 +1,89 @@
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from heed.export.blocks import BITS, BLOCK_SIZE, pack_blocks, unpack_blocks
+from heed.export.exporter import write_graphs
+from heed.export.importing import _arrays, _Stored, _weights
+from heed.export.text_exporter import write_text_graphs
+from heed.transformer.language_model import LanguageModel
+from heed.transformer.model import Transformer
+
+GRAPHS = {Transformer: ["encoder.onnx", "decoder.onnx"], LanguageModel: ["stream.onnx", "decoder.onnx"]}
+
+
+def read_back(network: Transformer | LanguageModel, precision: str, directory: Path) -> dict[str, torch.Tensor]:
+    """What is found again of a network's weights in its graphs, under all of their names."""
+    if isinstance(network, Transformer):
+        write_graphs(network, precision, directory)
+    else:
+        write_text_graphs(network, precision, directory)
+    stored = _Stored(_arrays(directory, GRAPHS[type(network)]), network.config, precision)
+    weights = _weights(network.config, stored, directory)
+    if isinstance(network, Transformer) and network.config.tied_embeddings:
+        shared = weights["src_embedding.weight"]
+        weights |= {"tgt_embedding.weight": shared, "projection.weight": shared}
+    return weights
+
+
+@pytest.mark.parametrize("sizes", [{"tied_embeddings": True, "norm": "pre"}, {"tied_embeddings": False}], ids=str)
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_translation_model_s_weights_are_found_again(
+    draw_network: Callable[[Mapping[str, object]], Transformer],
+    sizes: dict[str, object],
+    precision: str,
+    tmp_path: Path,
+) -> None:
+    V = 30 if sizes["tied_embeddings"] else 31
+    network = draw_network({**sizes, "src_vocab_size": 30, "tgt_vocab_size": V})
+    assert_found(read_back(network, precision, tmp_path), network.state_dict(), precision, largest=63)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [{}, {"positions": "rotary", "norm": "rms", "activation": "swiglu", "biases": False, "n_kv_heads": 1}],
+    ids=["gpt2", "modern"],
+)
+@pytest.mark.parametrize("precision", ["float32", "int8", "int4"])
+def test_a_language_model_s_weights_are_found_again(
+    draw_language_model: Callable[..., LanguageModel], sizes: dict[str, object], precision: str, tmp_path: Path
+) -> None:
+    network = draw_language_model(**sizes, vocab_size=50)
+    largest = {"float32": 1, "int8": 127, "int4": 8}[precision]
+    assert_found(read_back(network, precision, tmp_path), network.state_dict(), precision, largest)
+
+
+def assert_found(
+    found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], precision: str, largest: int
+) -> None:
+    """The same names and, but for the rounding of matrices to a step of their largest weight, the same numbers."""
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        if precision == "float32" or value.dim() == 1 or name.startswith("position"):
+            assert_close(found[name], value, msg=name)
+        else:  # a step may be cut off at the end of the range, where four bits have no 8
+            step = value.abs().max() / largest
+            assert (found[name] - value).abs().max() <= step * (1.001 if precision == "int4" else 0.501), name
+            assert not torch.equal(found[name], value)
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+@pytest.mark.parametrize("D", [1, 31, 128, 300])
+def test_blocks_give_a_matrix_back_to_half_a_step(precision: str, D: int) -> None:
+    """A step is a block's largest weight over the range; the opposite end of four bits' range lacks one step."""
+    bits, size = BITS[precision], BLOCK_SIZE[precision]
+    matrix = np.random.default_rng(D).standard_normal((7, D)).astype(np.float32)
+    matrix[3] = 0
+    rows = unpack_blocks(*pack_blocks(matrix, bits, size), bits)
+    assert rows.shape == (7, -(-D // size) * size)
+    assert (rows[:, D:] == 0).all()
+    for start in range(0, D, size):
+        block, found = matrix[:, start : start + size], rows[:, start : min(start + size, D)]
+        step = np.abs(block).max(axis=1, keepdims=True) / (127 if bits == 8 else 8)
+        assert (np.abs(found - block) <= step * (0.501 if bits == 8 else 1.001)).all()
+        largest = np.abs(block).argmax(axis=1)[:, None]
+        assert_close(*(torch.from_numpy(np.take_along_axis(each, largest, axis=1)) for each in (found, block)))
