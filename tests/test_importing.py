@@ -72,17 +72,17 @@ def assert_found(
 
 
 @pytest.mark.parametrize("precision", ["int8", "int4"])
-@pytest.mark.parametrize("D", [1, 31, 128, 300])
-def test_blocks_give_a_matrix_back_to_half_a_step(precision: str, D: int) -> None:
+@pytest.mark.parametrize("width", [1, 31, 128, 300])
+def test_blocks_give_a_matrix_back_to_half_a_step(precision: str, width: int) -> None:
     """A step is a block's largest weight over the range; the opposite end of four bits' range lacks one step."""
     bits, size = BITS[precision], BLOCK_SIZE[precision]
-    matrix = np.random.default_rng(D).standard_normal((7, D)).astype(np.float32)
+    matrix = np.random.default_rng(width).standard_normal((7, width)).astype(np.float32)
     matrix[3] = 0
     rows = unpack_blocks(*pack_blocks(matrix, bits, size), bits)
-    assert rows.shape == (7, -(-D // size) * size)
-    assert (rows[:, D:] == 0).all()
-    for start in range(0, D, size):
-        block, found = matrix[:, start : start + size], rows[:, start : min(start + size, D)]
+    assert rows.shape == (7, -(-width // size) * size)
+    assert (rows[:, width:] == 0).all()
+    for start in range(0, width, size):
+        block, found = matrix[:, start : start + size], rows[:, start : min(start + size, width)]
         step = np.abs(block).max(axis=1, keepdims=True) / (127 if bits == 8 else 8)
         assert (np.abs(found - block) <= step * (0.501 if bits == 8 else 1.001)).all()
         largest = np.abs(block).argmax(axis=1)[:, None]
