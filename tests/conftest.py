@@ -33,6 +33,13 @@ def seed() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def signals() -> None:
+    """Programs that tests start hear Ctrl-C also where the tests do not: in the background of a shell."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def no_habits() -> None:
     """Nothing is read from what the developer has set for a heed of their own."""
     for name in [name for name in os.environ if name.startswith("HEED_")]:
