@@ -58,7 +58,7 @@ def gpt2(config: LanguageModelConfig) -> GPT2LMHeadModel:
             bos_token_id=0,
             eos_token_id=0,
         )
-    ).eval()
+    )
 
 
 def gpt2_weights(network: LanguageModel) -> dict[str, Tensor]:
@@ -70,17 +70,19 @@ def gpt2_weights(network: LanguageModel) -> dict[str, Tensor]:
         "feed_forward.inner": "mlp.c_fc",
         "feed_forward.outer": "mlp.c_proj",
     }
-    weights = {
+    weights: dict[str, Tensor] = {
         "transformer.wte.weight": network.embedding.weight,
-        "transformer.wpe.weight": network.position_embedding.weight,
-        "transformer.ln_f.weight": network.norm.weight,
-        "transformer.ln_f.bias": network.norm.bias,
+        "transformer.wpe.weight": network.get_parameter("position_embedding.weight"),
+        "transformer.ln_f.weight": network.get_parameter("norm.weight"),
+        "transformer.ln_f.bias": network.get_parameter("norm.bias"),
         "lm_head.weight": network.embedding.weight,
     }
     for number, layer in enumerate(network.layers):
         for kind in ("weight", "bias"):
-            projections = [layer.get_parameter(f"self_attention.{part}.{kind}") for part in ("query", "key", "value")]
-            weights[f"transformer.h.{number}.attn.c_attn.{kind}"] = torch.cat(projections).t()
+            query, key, value = (
+                layer.get_parameter(f"self_attention.{part}.{kind}") for part in ("query", "key", "value")
+            )
+            weights[f"transformer.h.{number}.attn.c_attn.{kind}"] = torch.cat((query, key, value)).t()
             for ours, theirs in parts.items():
                 weights[f"transformer.h.{number}.{theirs}.{kind}"] = layer.get_parameter(f"{ours}.{kind}").t()
     return weights
@@ -100,7 +102,7 @@ def llama(config: LanguageModelConfig) -> LlamaForCausalLM:
             rms_norm_eps=1e-5,
             tie_word_embeddings=True,
         )
-    ).eval()
+    )
 
 
 def llama_weights(network: LanguageModel) -> dict[str, Tensor]:
@@ -115,9 +117,9 @@ def llama_weights(network: LanguageModel) -> dict[str, Tensor]:
         "feed_forward.inner": "mlp.up_proj",
         "feed_forward.outer": "mlp.down_proj",
     }
-    weights = {
+    weights: dict[str, Tensor] = {
         "model.embed_tokens.weight": network.embedding.weight,
-        "model.norm.weight": network.norm.weight,
+        "model.norm.weight": network.get_parameter("norm.weight"),
         "lm_head.weight": network.embedding.weight,
     }
     for number, layer in enumerate(network.layers):
@@ -148,6 +150,7 @@ def test_logits_are_those_of_transformers(
 ) -> None:
     """Hugging Face's own code for the same form, with the same weights, all along the context."""
     network, other = drawn(config), reference(config)
+    other.train(False)
     with torch.no_grad():
         network.embedding.weight[: V // 2] *= 0.003  # so small that what a norm adds to the variance counts
     other.load_state_dict(weights(network))

@@ -110,7 +110,13 @@ def test_a_model_that_changes_texts_is_refused(flags: dict[str, Any]) -> None:
         "remove_extra_whitespaces": False,
         "add_dummy_prefix": False,
     }  # fmt: skip
-    options = {"vocab_size": 320, "model_type": "bpe", "minloglevel": 2, "hard_vocab_limit": False, "pad_id": 3}
+    options: dict[str, Any] = {
+        "vocab_size": 320,
+        "model_type": "bpe",
+        "minloglevel": 2,
+        "hard_vocab_limit": False,
+        "pad_id": 3,
+    }
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(LINES * 9), model_writer=model, **options | verbatim | flags
     )

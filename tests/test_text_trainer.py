@@ -155,7 +155,7 @@ def test_a_step_is_that_of_adam_with_weight_decay(make_run: MakeRun, scale: floa
     network = trainer.network
     assert isinstance(network, LanguageModel)
     with torch.no_grad():
-        network.norm.weight *= scale
+        network.get_parameter("norm.weight").mul_(scale)
     batch = next(trainer.batches.epoch(0, trainer.run.train.seed))
     random_state = torch.get_rng_state()
     logits = network.train()(batch.ids, batch.positions, text_mask(batch.positions))
