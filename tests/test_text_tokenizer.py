@@ -152,3 +152,12 @@ def test_a_line_of_any_length_is_learnt_from() -> None:
         pieces = train_tokenizer([line], vocab_size=264, name="test.txt", verbatim=True)
         found = {pieces.piece(token) for token in range(len(pieces))}
         assert {character, "y"} <= found
+
+
+@pytest.mark.parametrize(
+    "lines", [["12345"], ["\u65e5\u672c" * 30_000 + " x"]], ids=["none", "among 60,000 characters"]
+)
+def test_a_text_with_hardly_a_space_gives_a_tokenizer_of_any_text(lines: list[str]) -> None:
+    """A space is a piece like others, and rare ones are left to their bytes."""
+    tokenizer = TextTokenizer(train_tokenizer(lines, vocab_size=268, name="test.txt", verbatim=True), "test.txt")
+    assert tokenizer.decode(tokenizer.encode(f"a {SPACE} b ")) == f"a {SPACE} b "

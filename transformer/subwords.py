@@ -8,6 +8,7 @@ from typing import Any
 import sentencepiece
 
 from heed.models.errors import DataError
+from heed.models.text_tokenizer import SPACE
 from heed.models.tokenizer import Tokenizer
 
 # What gives every text back as it was: no normalization, bytes for characters that have no piece, newlines as pieces.
@@ -19,6 +20,7 @@ VERBATIM: dict[str, Any] = {
     "split_digits": True,
     "allow_whitespace_only_pieces": True,  # for the indentation of programs
     "user_defined_symbols": ["\n"],
+    "required_chars": SPACE,  # also of a text without any; in bytes, it could not be told from the character itself
     "max_sentence_length": 1 << 16,  # bytes; longer lines are cut, for SentencePiece would leave them out
 }
 LONGEST = VERBATIM["max_sentence_length"] // 4  # characters, which have 4 bytes at most
