@@ -49,12 +49,23 @@ class OnnxState:
             self._shortlist = _outputs(self._network.shortlist, sources, self._network.device)
 
     def step(
-        self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray, top: int
+        self,
+        tokens: IntArray,
+        position: int,
+        slots: IntArray,
+        mask: BoolArray,
+        top: int,
+        wanted: IntArray | None = None,
     ) -> tuple[FloatArray, IntArray]:
         """See `heed.models.search.State`."""
         arrays = {"tgt": tokens, "positions": np.array([position]), "slots": slots, "mask": mask}
-        log_probs, ids = self._run(arrays, top, ["top_log_probs", "top_ids"])
-        return log_probs, ids
+        if wanted is None:
+            log_probs, ids = self._run(arrays, top, ["top_log_probs", "top_ids"])
+            return log_probs, ids
+        assert self._network.shortlist is None, "a shortlist may not have what is wanted"
+        ids, every = self._run(arrays, top, ["top_ids", "log_probs"])
+        ids = np.concatenate([ids, wanted], axis=2)
+        return np.take_along_axis(every, ids, axis=2), ids
 
     @property
     def vocabulary(self) -> IntArray:

@@ -43,11 +43,21 @@ class OnnxTextState:
             self._run("stream", arrays, last, np.zeros(1, dtype=np.int64), ["top_ids"])
 
     def step(
-        self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray, top: int
+        self,
+        tokens: IntArray,
+        position: int,
+        slots: IntArray,
+        mask: BoolArray,
+        top: int,
+        wanted: IntArray | None = None,
     ) -> tuple[FloatArray, IntArray]:
         """See `heed.models.text_network.TextState`."""
-        log_probs, ids = self._step(tokens, position, slots, mask, ["top_log_probs", "top_ids"], top)
-        return log_probs, ids
+        if wanted is None:
+            log_probs, ids = self._step(tokens, position, slots, mask, ["top_log_probs", "top_ids"], top)
+            return log_probs, ids
+        ids, every = self._step(tokens, position, slots, mask, ["top_ids", "log_probs"], top)
+        ids = np.concatenate([ids, wanted], axis=2)
+        return np.take_along_axis(every, ids, axis=2), ids
 
     def predict(self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray) -> FloatArray:
         """See `heed.models.text_network.TextState`."""

@@ -2,12 +2,15 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from heed.models.errors import ModelError
+
+if TYPE_CHECKING:
+    from heed.models.constraints import Constraints, Requirement
 
 LEAVING = 0.25  # share of a batch that is done when the rest goes on in fewer rows
 SLOTS = 16  # places for keys and values, of which every row gets so many more when one runs out
@@ -34,7 +37,13 @@ class State(Protocol):
         ...
 
     def step(
-        self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray, top: int
+        self,
+        tokens: IntArray,
+        position: int,
+        slots: IntArray,
+        mask: BoolArray,
+        top: int,
+        wanted: IntArray | None = None,
     ) -> tuple[FloatArray, IntArray]:
         """Read one more token of each hypothesis and predict the next.
 
@@ -44,9 +53,11 @@ class State(Protocol):
             slots: Where their keys and values are put, (B, W).
             mask: Which slots each one sees, its own among them, (B, W, C); C may grow from step to step.
             top: How many candidates to return; all there are, where they are fewer.
+            wanted: Tokens to return as candidates too, (B, W, N); not with a shortlist, which may not have them.
 
         Returns:
-            The log-probabilities of the best candidates, (B, W, top), best first, and their token ids.
+            The log-probabilities of the best candidates, (B, W, top), best first, and their token ids; those of the
+            wanted ones after them, (B, W, top + N).
         """
         ...
 
@@ -154,15 +165,22 @@ class Beams:
         config: How to search.
         special: The special token ids.
         n_best: Hypotheses wanted of each sentence.
+        constraints: What the hypotheses must say, if anything.
     """
 
     def __init__(
-        self, first: IntArray, max_lengths: IntArray, config: DecodeConfig, special: SpecialIds, n_best: int
+        self,
+        first: IntArray,
+        max_lengths: IntArray,
+        config: DecodeConfig,
+        special: SpecialIds,
+        n_best: int,
+        constraints: "Constraints | None" = None,
     ) -> None:
         B, W = len(max_lengths), config.beam_size
         self.done: BoolArray = np.zeros(B, dtype=bool)
         self._config, self._special, self._n_best = config, special, min(n_best, W)
-        self._max_lengths = max_lengths
+        self._max_lengths, self._constraints = max_lengths, constraints
         # What each hypothesis reads next, and the slots of what it has read. All begin alike, so at first there is one.
         self._tokens: IntArray = first[:, None]
         self._seen: BoolArray = np.zeros((B, 1, SLOTS), dtype=bool)
@@ -175,15 +193,17 @@ class Beams:
         """Let a state predict, and go on with the best."""
         slots, mask = place(self._seen)
         top = self._config.beam_size + 2  # one for each beam, the end, and the unknown token
-        log_probs, ids = state.step(self._tokens, len(self._history), slots, mask, top)
+        wanted = self._constraints and self._constraints.wanted()
+        log_probs, ids = state.step(self._tokens, len(self._history), slots, mask, top, wanted)
         self._advance(log_probs, ids, mask)
 
     def _advance(self, log_probs: FloatArray, ids: IntArray, mask: BoolArray) -> None:
         """Choose the next hypotheses among the candidates, (B, W, top or fewer), given what each has seen."""
         B, W = len(ids), self._config.beam_size
         log_probs = np.where(ids == self._special.unk_id, -np.inf, log_probs)
-        totals = (self._log_probs[:, :, None] + log_probs).reshape(B, -1)
-        order = np.argsort(-totals, axis=1, kind="stable")[:, : 2 * W]  # at most W of them are ends
+        totals = self._log_probs[:, :, None] + log_probs
+        totals, order = self._constraints.order(totals, ids) if self._constraints else by_log_prob(totals)
+        order = order[:, : 2 * W]  # at most W of them are ends
         totals, parents = np.take_along_axis(totals, order, axis=1), order // ids.shape[2]
         tokens = np.take_along_axis(ids.reshape(B, -1), order, axis=1)
         is_end = tokens == self._special.eos_id
@@ -196,6 +216,8 @@ class Beams:
         self._tokens = np.take_along_axis(tokens, alive, axis=1)
         parents = np.take_along_axis(parents, alive, axis=1)
         self._history.append((parents, self._tokens))
+        if self._constraints:
+            self._constraints.follow(parents, self._tokens)
         self._seen = np.take_along_axis(mask, parents[:, :, None], axis=1)
         at_limit = length >= self._max_lengths
         standing = np.broadcast_to(np.arange(alive.shape[1]), alive.shape)
@@ -213,7 +235,7 @@ class Beams:
     def _settled(self) -> BoolArray:
         """Which sentences have their best hypotheses already, (B,)."""
         scores = self._ended.score
-        attainable = self._log_probs[:, 0] / length_penalty(self._max_lengths, self._config.length_penalty)
+        attainable = self._log_probs.max(axis=1) / length_penalty(self._max_lengths, self._config.length_penalty)
         wanted = scores[:, self._n_best - 1]
         settled: BoolArray = np.isfinite(scores[:, -1]) | (np.isfinite(wanted) & (wanted >= attainable))
         return settled
@@ -244,6 +266,14 @@ class Beams:
             setattr(self, name, getattr(self, name)[rows])
         self._history = [(parents[rows], tokens[rows]) for parents, tokens in self._history]
         self._ended = Ended(*(getattr(self._ended, field.name)[rows] for field in dataclasses.fields(Ended)))
+        if self._constraints:
+            self._constraints.keep(rows)
+
+
+def by_log_prob(totals: FloatArray) -> tuple[FloatArray, IntArray]:
+    """The log-probabilities of candidates, (B, W, N), as (B, W · N), and their places, best first."""
+    totals = totals.reshape(len(totals), -1)
+    return totals, np.argsort(-totals, axis=1, kind="stable")
 
 
 def search(
@@ -254,6 +284,7 @@ def search(
     *,
     n_best: int = 1,
     context: int | None = None,
+    requirements: "Sequence[Requirement] | None" = None,
 ) -> list[list[Hypothesis]]:
     """Decode a batch of sources.
 
@@ -264,6 +295,7 @@ def search(
         special: The target's special token ids.
         n_best: Hypotheses wanted of each.
         context: Tokens that the network can read of a source and its output together; None: any number.
+        requirements: What the outputs of each must say; where the length limit leaves no room for it, they may not.
 
     Returns:
         For each source its best ended hypotheses, best first: at least one, at most `n_best` or the beam's width.
@@ -275,7 +307,8 @@ def search(
     if context is not None:  # the last token of an output is not read
         max_lengths = np.minimum(max_lengths, context + 1 - lengths)
     first = np.array([source[-1] if special.bos_id is None else special.bos_id for source in sources])
-    beams = Beams(first, max_lengths, config, special, n_best)
+    constraints = requirements and _constraints(requirements, max_lengths, special)
+    beams = Beams(first, max_lengths, config, special, n_best, constraints)
     found: dict[int, list[Hypothesis]] = {}
     sentences = np.arange(len(sources))  # those still in the batch
     while True:
@@ -297,6 +330,12 @@ def padded(rows: Sequence[list[int]]) -> tuple[IntArray, BoolArray]:
     ids = np.zeros(mask.shape, dtype=np.int64)
     ids[mask] = [token for row in rows for token in row]
     return ids, mask
+
+
+def _constraints(requirements: "Sequence[Requirement]", max_lengths: IntArray, special: SpecialIds) -> "Constraints":
+    from heed.models.constraints import Constraints  # not above: it is about this search
+
+    return Constraints(requirements, max_lengths, special.eos_id)
 
 
 def going_on(done: BoolArray) -> IntArray:

@@ -66,8 +66,15 @@ class FakeState:
         self.slots, self.most_slots = {}, 0
 
     def step(
-        self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray, top: int
+        self,
+        tokens: IntArray,
+        position: int,
+        slots: IntArray,
+        mask: BoolArray,
+        top: int,
+        wanted: IntArray | None = None,
     ) -> tuple[FloatArray, IntArray]:
+        assert wanted is None
         (B, W), self.most_slots = tokens.shape, max(self.most_slots, mask.shape[2])
         assert len(self.sources) == B
         assert mask.shape == (B, W, self.most_slots)  # they never become fewer
@@ -311,9 +318,15 @@ def test_pytorch_decodes_a_batch_as_one_by_one(network: Transformer, beam_size: 
 def test_a_network_that_computes_no_numbers_is_told() -> None:
     class Broken(FakeState):
         def step(
-            self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray, top: int
+            self,
+            tokens: IntArray,
+            position: int,
+            slots: IntArray,
+            mask: BoolArray,
+            top: int,
+            wanted: IntArray | None = None,
         ) -> tuple[FloatArray, IntArray]:
-            log_probs, ids = super().step(tokens, position, slots, mask, top)
+            log_probs, ids = super().step(tokens, position, slots, mask, top, wanted)
             return np.full_like(log_probs, np.nan), ids
 
     with pytest.raises(ModelError, match="no numbers"):

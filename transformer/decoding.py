@@ -26,7 +26,13 @@ class TorchState:
 
     @torch.inference_mode()
     def step(
-        self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray, top: int
+        self,
+        tokens: IntArray,
+        position: int,
+        slots: IntArray,
+        mask: BoolArray,
+        top: int,
+        wanted: IntArray | None = None,
     ) -> tuple[FloatArray, IntArray]:
         """See `heed.models.search.State`."""
         assert self._state is not None, "a batch is read before the first step"
@@ -37,7 +43,7 @@ class TorchState:
             self._state,
             self._tensor(slots),
         )
-        return _best(logits.float().log_softmax(-1), top)
+        return _best(logits.float().log_softmax(-1), top, wanted)
 
     @torch.inference_mode()
     def keep(self, rows: IntArray) -> None:
@@ -82,10 +88,16 @@ class TorchTextState:
 
     @torch.inference_mode()
     def step(
-        self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray, top: int
+        self,
+        tokens: IntArray,
+        position: int,
+        slots: IntArray,
+        mask: BoolArray,
+        top: int,
+        wanted: IntArray | None = None,
     ) -> tuple[FloatArray, IntArray]:
         """See `heed.models.search.State`."""
-        return _best(self._log_probs(tokens, position, slots, mask), top)
+        return _best(self._log_probs(tokens, position, slots, mask), top, wanted)
 
     @torch.inference_mode()
     def predict(self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray) -> FloatArray:
@@ -138,9 +150,12 @@ class TorchTextNetwork:
         return TorchTextState(self._network)
 
 
-def _best(log_probs: Tensor, top: int) -> tuple[FloatArray, IntArray]:
-    """The best candidates, (B, W, top), and their ids."""
+def _best(log_probs: Tensor, top: int, wanted: IntArray | None) -> tuple[FloatArray, IntArray]:
+    """The best candidates, (B, W, top), and behind them the wanted ones, (B, W, N); and their ids."""
     values, ids = log_probs.topk(min(top, log_probs.shape[-1]), dim=-1)
+    if wanted is not None:
+        ids = torch.cat([ids, _tensor(wanted, log_probs.device)], dim=-1)
+        values = log_probs.gather(-1, ids)
     return values.cpu().numpy(), ids.cpu().numpy()
 
 
