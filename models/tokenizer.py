@@ -1,8 +1,12 @@
 """Text to token ids and back, by a SentencePiece model."""
 
+import re
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import sentencepiece
 
 from heed.models.errors import ModelError
@@ -57,6 +61,11 @@ class Tokenizer:
     def is_byte(self, token_id: int) -> bool:
         """Whether a piece is one byte of a character that has no piece, written as <0x0A>."""
         return bool(self._pieces.is_byte(token_id))
+
+    @cached_property
+    def begins_word(self) -> npt.NDArray[np.bool_]:
+        """Which pieces no word goes on with: those that begin with a space or a punctuation mark, (V,)."""
+        return np.array([not re.match(r"\w", self.piece(token_id)) for token_id in range(len(self))])
 
     def encode(self, lines: Sequence[str]) -> list[list[int]]:
         """The token ids of each line, without special pieces; none for a line of white space."""

@@ -15,6 +15,7 @@ class Translation:
     tokens: list[int]  # the target's token ids, without special ones
     log_prob: float  # of the tokens and their end, in nats; with a shortlist, among the tokens of the line's
     score: float  # log_prob over the length penalty; what the search ranks by
+    missing: tuple[tuple[str, ...], ...] = ()  # terms of which the text has none of the translations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,7 @@ def combine(sentences: list[tuple[Sentence, list[Translation]]], n: int) -> list
                 tokens=[token for choice in chosen for token in choice.tokens],
                 log_prob=sum((choice.log_prob for choice in chosen), 0.0),
                 score=score,
+                missing=tuple(term for choice in chosen for term in choice.missing),
             )
         )
     return found

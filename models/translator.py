@@ -1,12 +1,15 @@
 """Lines of text to their translations: tokens, batches of about equal length, search, and text again."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from heed.models.constraints import Requirement
 from heed.models.errors import ModelError
+from heed.models.glossary import Glossary, Words, appears
 from heed.models.processors import available_cores
 from heed.models.search import DecodeConfig, Hypothesis, Network, SpecialIds, State, search
 from heed.models.sentences import cut, split_sentences
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 BATCH_SIZE = 64  # lines decoded together, at most
 BATCH_TOKENS = 8192  # and tokens, padding included: long lines share memory that does not grow with them
 WINDOW = 32  # batches whose lines are sorted by length together
+WIDER = 2  # how many times as wide the beam is for what must appear: it is shared by what lacks more and less
 LONGEST = 512  # tokens; a sentence that is longer is translated in parts, for attention grows with the square
 
 
@@ -33,6 +37,8 @@ class Translator:
         workers: Batches decoded at a time, each by a thread; the network must allow that.
         split: Translate each sentence of a line by itself, and not the line as a whole.
         language: Of the lines, as "de", where it is known; see `split_sentences`.
+        glossary: What must appear in translations.
+        whole: The network over the whole vocabulary, where `network` goes by a shortlist; for what must appear.
     """
 
     def __init__(
@@ -45,14 +51,16 @@ class Translator:
         workers: int = 1,
         split: bool = True,
         language: str | None = None,
+        glossary: Glossary | None = None,
+        whole: Network | None = None,
     ) -> None:
         self.config = config or DecodeConfig()
         self._split, self._language = split, language
         self._workers = workers
         self._pool = ThreadPoolExecutor(workers)  # starts no thread before one is needed
-        self._states: SimpleQueue[State] = SimpleQueue()  # one for each worker, used again and again
-        for _ in range(workers):
-            self._states.put(network.state())
+        self._states = _states(network, workers)
+        self._whole_states = _states(whole, workers) if whole else self._states
+        self._glossary = glossary
         self._src, self._tgt = src_tokenizer, tgt_tokenizer
         self._special = SpecialIds(
             bos_id=tgt_tokenizer.bos_id, eos_id=tgt_tokenizer.eos_id, unk_id=tgt_tokenizer.unk_id
@@ -67,6 +75,7 @@ class Translator:
         threads: int | None = None,
         shortlist: bool = True,
         split: bool = True,
+        glossary: "Path | None" = None,
     ) -> "Translator":
         """Load a bundle.
 
@@ -77,8 +86,10 @@ class Translator:
             shortlist: Decode each line over the tokens that its words are likely to need, where the bundle knows them.
                 Log-probabilities are those among these tokens then; to compare them between lines, go without.
             split: See the class.
+            glossary: A file of terms that must appear; see `Glossary.read`.
 
         Raises:
+            DataError: The glossary cannot be used.
             ModelError: The bundle is damaged or of a later format, or the device cannot be used.
         """
         # Here and not above, so that the PyTorch side needs no ONNX Runtime.
@@ -94,7 +105,17 @@ class Translator:
         workers = threads or available_cores() if device == "cpu" else 1
         shortlist = shortlist and bundle.has_shortlist
         network = OnnxNetwork(path, config, device=device, threads=1, shortlist=shortlist)
-        return cls(network, src, tgt, manifest.decode, workers=workers, split=split, language=manifest.src_language)
+        return cls(
+            network,
+            src,
+            tgt,
+            manifest.decode,
+            workers=workers,
+            split=split,
+            language=manifest.src_language,
+            glossary=Glossary.read(glossary, tgt) if glossary else None,
+            whole=OnnxNetwork(path, config, device=device, threads=1) if glossary and shortlist else None,
+        )
 
     def translate(
         self,
@@ -123,13 +144,13 @@ class Translator:
         scores.
         """
         sentences = self._sentences(lines)
-        tokens = [sentence.tokens for line in sentences for sentence in line if sentence.tokens]
-        sources = [[*sentence, self._src.eos_id] for sentence in tokens]
-        hypotheses = self._search(sources, config or self.config, n, batch_size)
-        texts = iter(self._tgt.decode([found.tokens for best in hypotheses for found in best]))
-        found = iter(
-            [Translation(next(texts), each.tokens, each.log_prob, each.score) for each in best] for best in hypotheses
-        )
+        chosen = [sentence for line in sentences for sentence in line if sentence.tokens]
+        sources = [[*sentence.tokens, self._src.eos_id] for sentence in chosen]
+        results = self._translations(self._search(sources, config or self.config, n, batch_size))
+        if self._glossary:
+            terms = [self._glossary.find(sentence.text) for sentence in chosen]
+            self._require(self._glossary, terms, sources, results, config or self.config, n, batch_size)
+        found = iter(results)
         return [
             combine([(each, next(found) if each.tokens else [each.unchanged()]) for each in line], n)
             for line in sentences
@@ -156,27 +177,73 @@ class Translator:
         encoded = self._src.encode([part.strip() for part in parts])
         return [fitting for part, ids in zip(parts, encoded, strict=True) for fitting in self._fit(part, ids)]
 
+    def _require(
+        self,
+        glossary: Glossary,
+        terms: list[list[Words]],
+        sources: list[list[int]],
+        results: list[list[Translation]],
+        config: DecodeConfig,
+        n: int,
+        batch_size: int,
+    ) -> None:
+        """Translate again, and with what is asked, where a translation lacks a term."""
+        lacking = [
+            i
+            for i, (asked, best) in enumerate(zip(terms, results, strict=True))
+            if not all(appears(term, each.text) for term in asked for each in best)
+        ]
+        begins_word, bos_id = self._tgt.begins_word, self._special.bos_id
+        requirements = [Requirement([glossary.phrase(term) for term in terms[i]], begins_word, bos_id) for i in lacking]
+        wide = dataclasses.replace(config, beam_size=WIDER * config.beam_size)
+        hypotheses = self._search([sources[i] for i in lacking], wide, n, batch_size, requirements)
+        for i, best in zip(lacking, self._translations(hypotheses), strict=True):
+            results[i] = [
+                dataclasses.replace(each, missing=tuple(term for term in terms[i] if not appears(term, each.text)))
+                for each in best
+            ]
+
+    def _translations(self, hypotheses: list[list[Hypothesis]]) -> list[list[Translation]]:
+        texts = iter(self._tgt.decode([found.tokens for best in hypotheses for found in best]))
+        return [
+            [Translation(next(texts), each.tokens, each.log_prob, each.score) for each in best] for best in hypotheses
+        ]
+
     def _search(
-        self, sources: list[list[int]], config: DecodeConfig, n_best: int, batch_size: int
+        self,
+        sources: list[list[int]],
+        config: DecodeConfig,
+        n_best: int,
+        batch_size: int,
+        requirements: list[Requirement] | None = None,
     ) -> list[list[Hypothesis]]:
-        """The best hypotheses of each source."""
+        """The best hypotheses of each source; where something is required, of those that have it."""
         # Every worker gets a share; the longest batches go first, so that none is left alone with one at the end.
         share = max(1, min(batch_size, -(-len(sources) // self._workers)))
         batches = list(plan_batches([len(source) for source in sources], share))[::-1]
         found: dict[int, list[Hypothesis]] = {}
-        for batch, results in zip(batches, self._search_all(sources, batches, config, n_best), strict=True):
+        searched = self._search_all(sources, batches, config, n_best, requirements)
+        for batch, results in zip(batches, searched, strict=True):
             found.update(zip(batch, results, strict=True))
         return [found[i] for i in range(len(sources))]
 
     def _search_all(
-        self, sources: list[list[int]], batches: list[list[int]], config: DecodeConfig, n_best: int
+        self,
+        sources: list[list[int]],
+        batches: list[list[int]],
+        config: DecodeConfig,
+        n_best: int,
+        requirements: list[Requirement] | None,
     ) -> Iterable[list[list[Hypothesis]]]:
+        states = self._whole_states if requirements else self._states
+
         def decode(batch: list[int]) -> list[list[Hypothesis]]:
-            state = self._states.get()
+            state, required = states.get(), requirements and [requirements[i] for i in batch]
             try:
-                return search(state, [sources[i] for i in batch], config, self._special, n_best=n_best)
+                chosen = [sources[i] for i in batch]
+                return search(state, chosen, config, self._special, n_best=n_best, requirements=required)
             finally:
-                self._states.put(state)
+                states.put(state)
 
         if min(self._workers, len(batches)) <= 1:
             return map(decode, batches)
@@ -193,6 +260,14 @@ class Translator:
         remaining = iter(lines)
         while window := list(islice(remaining, batch_size * WINDOW)):
             yield from self.translate(window, config, batch_size=batch_size)
+
+
+def _states(network: Network, workers: int) -> "SimpleQueue[State]":
+    """Room to decode in for each worker, used again and again."""
+    states: SimpleQueue[State] = SimpleQueue()
+    for _ in range(workers):
+        states.put(network.state())
+    return states
 
 
 def plan_batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
