@@ -133,12 +133,14 @@ class Constraints:
         B, W, N = tokens.shape
         lacking = self._lacking(tokens)
         is_end = tokens == self._eos_id
+        # Where the network would end the output, what is still lacking could only be an appendix.
+        is_over = (is_end & (lacking > 0) & (totals == totals.max(axis=2, keepdims=True))).any(axis=2, keepdims=True)
         left = self._max_lengths[:, None, None] - self._length - 1
         again = (tokens[..., :, None] == tokens[..., None, :]) & np.tri(N, k=-1, dtype=bool)
         refused = again.any(axis=-1) | (is_end & (lacking > 0))
-        late = (lacking > left) & ~is_end
+        late = ((lacking > left) | is_over) & ~is_end
         in_time = ~refused & ~late & np.isfinite(totals)
-        refused |= late & in_time.any(axis=(1, 2), keepdims=True)  # where all are late, the limit comes first
+        refused |= late & in_time.any(axis=(1, 2), keepdims=True)  # where all are late, they go on
         totals = np.where(refused, -np.inf, totals).reshape(B, W * N).astype(np.float32)
         return totals, _in_turn(totals, lacking.reshape(B, W * N))
 

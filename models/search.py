@@ -193,7 +193,7 @@ class Beams:
         """Let a state predict, and go on with the best."""
         slots, mask = place(self._seen)
         top = self._config.beam_size + 2  # one for each beam, the end, and the unknown token
-        wanted = self._constraints and self._constraints.wanted()
+        wanted = self._constraints.wanted() if self._constraints else None
         log_probs, ids = state.step(self._tokens, len(self._history), slots, mask, top, wanted)
         self._advance(log_probs, ids, mask)
 
@@ -307,7 +307,7 @@ def search(
     if context is not None:  # the last token of an output is not read
         max_lengths = np.minimum(max_lengths, context + 1 - lengths)
     first = np.array([source[-1] if special.bos_id is None else special.bos_id for source in sources])
-    constraints = requirements and _constraints(requirements, max_lengths, special)
+    constraints = _constraints(requirements, max_lengths, special) if requirements else None
     beams = Beams(first, max_lengths, config, special, n_best, constraints)
     found: dict[int, list[Hypothesis]] = {}
     sentences = np.arange(len(sources))  # those still in the batch

@@ -150,16 +150,23 @@ def test_a_beam_as_wide_as_the_language_finds_the_best_that_has_them(
 ) -> None:
     state = RandomState(seed)
     outputs = [list(tokens) for n in range(limit + 1) for tokens in itertools.product([0, 2, *WORDS], repeat=n)]
-    possible = [tokens for tokens in outputs if has(tokens, phrases)]
+
+    def is_over(tokens: list[int]) -> bool:
+        """Whether the network would end an output that lacks something."""
+        every = state.every(source, tokens)
+        every[SPECIAL.unk_id] = -np.inf
+        return not has(tokens, phrases) and int(every.argmax()) == SPECIAL.eos_id
+
+    over = {tuple(tokens) for tokens in outputs if is_over(tokens)}
+    reached = [tokens for tokens in outputs if not any(tuple(tokens[:n]) in over for n in range(len(tokens)))]
+    possible = [tokens for tokens in reached if has(tokens, phrases)]
     assume(possible)
     whole = [[*tokens, SPECIAL.eos_id] if len(tokens) < limit else tokens for tokens in possible]
     best = max(whole, key=lambda tokens: state.forced(source, tokens))
     config = DecodeConfig(beam_size=len(outputs), length_penalty=0.0, max_length=limit)
-    ((found,),) = constrained(state, [source], [phrases], config)
-    assert found == (
-        [token for token in best if token != SPECIAL.eos_id],
-        pytest.approx(state.forced(source, best), rel=1e-5, abs=1e-5),
-    )
+    (((tokens, log_prob),),) = constrained(state, [source], [phrases], config)
+    assert tokens == [token for token in best if token != SPECIAL.eos_id]
+    assert log_prob == pytest.approx(state.forced(source, best), rel=1e-5, abs=1e-5)
 
 
 @given(st.integers(0, 2**32), st.lists(st.tuples(SOURCES, PHRASES), min_size=1, max_size=4), st.integers(1, 4))
