@@ -57,8 +57,8 @@ class Glossary:
         except OSError as error:
             raise DataError(f"{path}: {error.strerror}") from None
         except UnicodeDecodeError as error:
-            line = error.object.count(b"\n", 0, error.start) + 1
-            raise DataError(f"{path}: line {line} is not UTF-8; convert the file") from None
+            n_before = error.object.count(b"\n", 0, error.start)
+            raise DataError(f"{path}: line {n_before + 1} is not UTF-8; convert the file") from None
         entries = []
         for number, line in enumerate(lines, start=1):
             columns = [column.strip() for column in line.split("\t")]

@@ -74,10 +74,14 @@ class OnnxState:
         found: IntArray = np.arange(self._network.config.tgt_vocab_size) if ids is None else ids.numpy()
         return found
 
-    def log_probs(self, tgt: IntArray) -> FloatArray:
-        """Log-probabilities after each position of whole targets, (B, T), the first thing after `read`: (B, T, V)."""
+    def log_probs(self, tgt: IntArray, src_mask: BoolArray | None = None) -> FloatArray:
+        """Log-probabilities after each position of whole targets, (B, T), the first thing after `read`: (B, T, V).
+
+        With a mask, (B, S), the decoder sees of the sources, each read whole, what is True there.
+        """
         B, T = tgt.shape
         self._binding = None
+        self._src_mask = self._src_mask if src_mask is None else src_mask
         positions = np.arange(T)
         causal = np.broadcast_to(np.tri(T, dtype=bool), (B, T, T))
         arrays = {"tgt": tgt, "positions": positions, "slots": np.broadcast_to(positions, (B, T)), "mask": causal}

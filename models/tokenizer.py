@@ -72,6 +72,14 @@ class Tokenizer:
         ids: list[list[int]] = self._pieces.encode(list(lines), out_type=int)
         return ids
 
+    def encode_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """The token ids of a text, and where in it the characters of each are."""
+        pieces = self._pieces.encode(text, return_type="proto").pieces
+        characters = [number for number, character in enumerate(text) for _ in character.encode()]
+        characters.append(len(text))  # of each byte, which is what SentencePiece counts, and of the end
+        spans = [(characters[piece.begin], characters[piece.end]) for piece in pieces]
+        return [piece.id for piece in pieces], spans
+
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """The text of each list of token ids."""
         return [str(text) for text in self._pieces.decode([list(row) for row in ids])]

@@ -15,6 +15,7 @@ class Translation:
     tokens: list[int]  # the target's token ids, without special ones
     log_prob: float  # of the tokens and their end, in nats; with a shortlist, among the tokens of the line's
     score: float  # log_prob over the length penalty; what the search ranks by
+    apart: bool = False  # what is between its placeholders was translated piece by piece; see `Keeper`
     missing: tuple[tuple[str, ...], ...] = ()  # terms of which the text has none of the translations
 
 

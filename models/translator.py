@@ -5,19 +5,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from heed.models.alignment import align
 from heed.models.constraints import Requirement
 from heed.models.errors import ModelError
 from heed.models.glossary import Glossary, Words, appears
 from heed.models.processors import available_cores
-from heed.models.search import DecodeConfig, Hypothesis, Network, SpecialIds, State, search
+from heed.models.search import DecodeConfig, FloatArray, Hypothesis, Network, SpecialIds, State, search
 from heed.models.sentences import cut, split_sentences
 from heed.models.tokenizer import Tokenizer, load_tokenizers
 from heed.models.translation import Sentence, Translation, combine
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from heed.models.onnx_network import OnnxState
 
 BATCH_SIZE = 64  # lines decoded together, at most
 BATCH_TOKENS = 8192  # and tokens, padding included: long lines share memory that does not grow with them
@@ -38,7 +41,7 @@ class Translator:
         split: Translate each sentence of a line by itself, and not the line as a whole.
         language: Of the lines, as "de", where it is known; see `split_sentences`.
         glossary: What must appear in translations.
-        whole: The network over the whole vocabulary, where `network` goes by a shortlist; for what must appear.
+        whole: The network over the whole vocabulary, where `network` goes by a shortlist; for a glossary and `shares`.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Translator:
         shortlist: bool = True,
         split: bool = True,
         glossary: "Path | None" = None,
+        shares: bool = False,
     ) -> "Translator":
         """Load a bundle.
 
@@ -87,6 +91,7 @@ class Translator:
                 Log-probabilities are those among these tokens then; to compare them between lines, go without.
             split: See the class.
             glossary: A file of terms that must appear; see `Glossary.read`.
+            shares: `shares` will be asked for.
 
         Raises:
             DataError: The glossary cannot be used.
@@ -114,7 +119,7 @@ class Translator:
             split=split,
             language=manifest.src_language,
             glossary=Glossary.read(glossary, tgt) if glossary else None,
-            whole=OnnxNetwork(path, config, device=device, threads=1) if glossary and shortlist else None,
+            whole=OnnxNetwork(path, config, device=device, threads=1) if shortlist and (glossary or shares) else None,
         )
 
     def translate(
@@ -155,6 +160,19 @@ class Translator:
             combine([(each, next(found) if each.tokens else [each.unchanged()]) for each in line], n)
             for line in sentences
         ]
+
+    def shares(self, src: str, tgt: str) -> FloatArray | None:
+        """What each word of a text has of each word of its translation; None where they are too long to tell.
+
+        For a network in ONNX Runtime.
+        """
+        if not src or not tgt or max(len(self._src.encode([src])[0]), len(self._tgt.encode([tgt])[0])) > LONGEST:
+            return None
+        state = self._whole_states.get()
+        try:
+            return align(cast("OnnxState", state), (self._src, self._tgt), src, tgt)
+        finally:
+            self._whole_states.put(state)
 
     def pieces(self, tokens: list[int]) -> list[str]:
         """The texts of a translation's tokens, with "▁" for the space before a word."""

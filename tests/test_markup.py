@@ -1,0 +1,119 @@
+import random
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heed.models.alignment import word_spans
+from heed.models.markup import NAMES, PATTERNS, keeps_names, put_back, take_out
+from heed.models.search import FloatArray
+
+PATTERN = re.compile("|".join(f"(?:{pattern})" for pattern in PATTERNS), re.DOTALL)
+
+
+def shares(src: str, tgt: str, pairs: dict[str, str]) -> FloatArray:
+    """What a dictionary says that words become."""
+    src_words, tgt_words = ([text[slice(*span)] for span in word_spans(text)] for text in (src, tgt))
+    return np.array([[float(pairs.get(s, s) == t) for t in tgt_words] for s in src_words], dtype=np.float32)
+
+
+def kept(line: str) -> list[str]:
+    return [match[0] for match in PATTERN.finditer(line)]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("a <b>c</b><br/> <a href='x > y'>", ["<b>", "</b>", "<br/>", "<a href='x >"]),
+        ("3 < 4 and 5 > 4, a <- b", []),
+        ("<!-- <b> --> x", ["<!-- <b> -->"]),
+        ("See https://a.de/b?c=d#e, or (http://f.org/g).", ["https://a.de/b?c=d#e", "http://f.org/g"]),
+        ("Ask me.too+1@mail.example.com.", ["me.too+1@mail.example.com"]),
+        ("{0} {name} ${HOME} {{user.name}} {}", ["{0}", "{name}", "${HOME}", "{{user.name}}"]),
+        ("%s %1$s %-5.2f %(count)d", ["%s", "%1$s", "%-5.2f", "%(count)d"]),
+        ("100% sure, 5%d, 50%safe", []),
+    ],
+)
+def test_what_is_kept(line: str, expected: list[str]) -> None:
+    assert kept(line) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "translation", "expected"),
+    [
+        ("The <b>red car</b> is old.", "Alt ist das rote Auto.", "Alt ist das <b>rote Auto</b>."),
+        ("<p>The <i>car</i>.</p>", "Das Auto.", "<p>Das <i>Auto</i>.</p>"),
+        ("<a><b>car</b></a> old", "alt Auto", "alt <a><b>Auto</b></a>"),
+        ("<b>red</b> <i>car</i>", "Auto rote", "<i>Auto</i> <b>rote</b>"),
+        ("red<br/> car", "rote Auto", "rote<br/> Auto"),
+        ("<hr>red car", "rote Auto", "<hr>rote Auto"),
+        ("red car<hr/>", "rote Auto", "rote Auto<hr/>"),
+        ("<b>red car", "rote Auto", "<b>rote Auto"),
+        ("red</b> car", "rote Auto", "rote</b> Auto"),
+        ("the <b></b>car", "das Auto", "das <b></b>Auto"),
+        ("<b><i>red</b> car</i>", "rote Auto", "<b><i>rote</b> Auto</i>"),
+        ("{x} car", "Tom Auto", "{x} Auto"),
+        ("<b>{x}</b> car of {x}", "Auto Boston Tom", "Auto {x} <b>{x}</b>"),
+    ],
+)
+def test_mark_up_goes_where_its_words_go(line: str, translation: str, expected: str) -> None:
+    marked = take_out(line, PATTERN)
+    assert marked is not None
+    pairs = {"red": "rote", "car": "Auto", "is": "ist", "The": "Das", "the": "das", "old": "alt"}
+    found = put_back(marked, translation, shares(marked.text, translation, pairs))
+    assert found == expected
+
+
+TAGS = st.sampled_from(["<b>", "</b>", "<i>", "</i>", "<br/>", "<a href='x'>", "</a>"])
+LINES = st.lists(TAGS | st.sampled_from(["red ", "car ", "house. ", ", ", "{x} "]), max_size=14).map("".join)
+
+
+def balanced(text: str) -> bool:
+    opened: list[str] = []
+    for tag in re.findall(r"<(/?)(\w+)[^>]*?(/?)>", text):
+        closes, name, single = tag
+        if closes:
+            if not opened or opened.pop() != name:
+                return False
+        elif not single:
+            opened.append(name)
+    return not opened
+
+
+@given(LINES, st.lists(st.sampled_from(["rote", "Auto", "Haus.", "x,"]), max_size=6), st.integers(0, 99))
+def test_nothing_is_lost_and_what_was_balanced_stays_so(line: str, words: list[str], seed: int) -> None:
+    marked = take_out(line, PATTERN)
+    assert marked is not None
+    words += marked.names
+    random.Random(seed).shuffle(words)
+    translation = " ".join(words)
+    n_words = [len(word_spans(text)) for text in (marked.text, translation)]
+    found = put_back(marked, translation, np.random.default_rng(seed).random(n_words, dtype=np.float32))
+    assert sorted(kept(found)) == sorted(kept(line))
+    assert PATTERN.sub("", found) == re.sub("|".join(marked.names) or "(?!)", "", translation)
+    if balanced(line):
+        assert balanced(found)
+    assert PATTERN.sub("", put_back(marked, translation, None)) == PATTERN.sub("", found)
+
+
+def test_names_are_none_of_the_line_s() -> None:
+    marked = take_out("{x} and Tom, {x}", PATTERN)
+    assert marked is not None
+    assert marked.text == "Boston and Tom, Maria"
+    assert marked.names == {"Boston": "{x}", "Maria": "{x}"}
+    again = take_out("{x} and Tom, {x}", PATTERN, turn=1)
+    assert again is not None
+    assert again.text == "Maria and Tom, Peter"
+    assert take_out("{x}" * (len(NAMES) + 1), PATTERN) is None
+    assert take_out("a{x}b", PATTERN) == take_out("a {x} b", PATTERN)
+
+
+@pytest.mark.parametrize(
+    ("translation", "expected"), [("Tom ist da.", True), ("Toms Haus", False), ("da", False), ("Tom und Tom", False)]
+)
+def test_a_name_must_come_once(translation: str, expected: bool) -> None:
+    marked = take_out("{x} is there.", PATTERN)
+    assert marked is not None
+    assert keeps_names(marked, translation) == expected
