@@ -33,7 +33,14 @@ def find_model(model: str | None) -> Path:
 
 
 def load_translator(
-    model: str | None, *, device: str, threads: int | None, shortlist: bool, split: bool = True
+    model: str | None,
+    *,
+    device: str,
+    threads: int | None,
+    shortlist: bool,
+    split: bool = True,
+    glossary: Path | None = None,
+    shares: bool = False,
 ) -> "Translator":
     """Load it to translate; see Translator.load.
 
@@ -44,7 +51,9 @@ def load_translator(
 
     path = find_model(model)
     with messages.timed(f"Loaded {path} for {device}"):
-        return Translator.load(path, device=device, threads=threads, shortlist=shortlist, split=split)
+        return Translator.load(
+            path, device=device, threads=threads, shortlist=shortlist, split=split, glossary=glossary, shares=shares
+        )
 
 
 def search_config(default: "DecodeConfig", options: Mapping[str, Any]) -> "DecodeConfig":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from heed.cli import messages, options, results
+from heed.cli import kept, messages, options, results
 from heed.cli.command import Command
 from heed.cli.inputs import Inputs
 from heed.cli.line_progress import LineProgress
@@ -46,6 +46,7 @@ class Shard(click.ParamType[tuple[int, int]]):
     sections={
         "Input and output": ("inputs", "output", "force", "input_format", "column", "field", "document", "strict"),
         "Results": ("as_json", "n_best"),
+        "Terms and tags": ("keep", "keep_tags", "glossary"),
         "Model and search": ("model", *SEARCH, "shortlist", "split"),
         "Running": ("shard", "resume", "batch_size", "device", "threads"),
     },
@@ -97,6 +98,7 @@ class Shard(click.ParamType[tuple[int, int]]):
     default=True,
     help="Translate each sentence of a line by itself, or the line as a whole.  [default: split]",
 )
+@kept.options
 @click.option("--shard", type=Shard(), help="Translate the i-th of n parts of the lines; cat joins their outputs.")
 @click.option("--resume", is_flag=True, help="Go on with the output of the same command, where it was stopped.")
 @options.batch_size
@@ -133,15 +135,18 @@ def command(
         refuse_existing(file, force=force)
     from heed.cli.outputs import open_output
     from heed.models import manifest
+    from heed.models.keeper import Keeper
     from heed.models.translator import WINDOW
 
-    how = {name: asked[name] for name in ("device", "shortlist", "split")}
-    translator = load_translator(model, threads=threads, **how)
+    how = {name: asked[name] for name in ("device", "shortlist", "split", "glossary")}
+    translator = load_translator(model, threads=threads, shares=bool(asked["keep"] or asked["keep_tags"]), **how)
+    keeper, report = Keeper(translator, asked["keep"], tags=asked["keep_tags"]), kept.Report()
     config = _config(translator, asked)
     digest = sha256(find_model(model) / manifest.FILE_NAME)  # which has those of all its files
-    job = {"heed": importlib.metadata.version("heed"), "model": digest, "shard": shard, **asked}
+    glossary = asked["glossary"] and sha256(asked["glossary"])
+    job = {"heed": importlib.metadata.version("heed"), "model": digest, "shard": shard, **asked, "glossary": glossary}
     decoder = Decoder(strict=asked["strict"])
-    result, batch_size = _result(translator, asked), asked["batch_size"]
+    result, batch_size, n_best = _result(translator, asked), asked["batch_size"], asked["n_best"] or 1
     with (
         contextlib.closing(Inputs(names, shard)) as source,
         open_output(file, job, resume=resume, force=force) as sink,
@@ -149,11 +154,13 @@ def command(
     ):
         windows = _records(source, batch_size * WINDOW, _format(decoder, asked), document=asked["document"])
         for window in sink.unwritten(windows):
-            words = [record.words for record in window]
-            found = translator.n_best(words, config, asked["n_best"] or 1, batch_size=batch_size)
+            found = keeper.n_best([record.words for record in window], config, n_best, batch_size=batch_size)
+            report.add(found)
             numbered = enumerate(zip(window, found, strict=True), start=source.first + sink.n_records)
             sink.write(b"".join(result(number, record, best) for number, (record, best) in numbered), window)
             progress.add(len(window), source.position)
+    for warning in report.warnings():
+        messages.warning(warning)
     if decoder.n_replaced:
         messages.warning(f"{decoder.n_replaced} lines were not UTF-8; what could not be read became \ufffd")
 
