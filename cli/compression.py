@@ -1,6 +1,8 @@
 """Files that are read and written compressed, by the end of their name."""
 
+import contextlib
 import gzip
+import importlib
 import zlib
 from pathlib import Path
 from types import ModuleType
@@ -44,14 +46,10 @@ def zstandard(name: str) -> ModuleType:
     Raises:
         HeedError: There is neither.
     """
-    try:
-        from compression import zstd
-    except ModuleNotFoundError:
-        try:
-            from backports import zstd
-        except ModuleNotFoundError:
-            raise HeedError(f"{name}: .zst needs a module; pip install 'heed[zst]', or use .gz") from None
-    return cast("ModuleType", zstd)
+    for module in ("compression.zstd", "backports.zstd"):
+        with contextlib.suppress(ModuleNotFoundError):
+            return importlib.import_module(module)
+    raise HeedError(f"{name}: .zst needs a module; pip install 'heed[zst]', or use .gz")
 
 
 def is_damage(error: Exception) -> bool:

@@ -211,7 +211,7 @@ class Translator:
             for i, (asked, best) in enumerate(zip(terms, results, strict=True))
             if not all(appears(term, each.text) for term in asked for each in best)
         ]
-        begins_word, bos_id = self._tgt.begins_word, self._special.bos_id
+        begins_word, bos_id = self._tgt.begins_word, self._tgt.bos_id
         requirements = [Requirement([glossary.phrase(term) for term in terms[i]], begins_word, bos_id) for i in lacking]
         wide = dataclasses.replace(config, beam_size=WIDER * config.beam_size)
         hypotheses = self._search([sources[i] for i in lacking], wide, n, batch_size, requirements)

@@ -18,7 +18,8 @@ from heed.models.search import BoolArray, DecodeConfig, FloatArray, IntArray, Sp
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.model import Transformer
 
-SPECIAL = SpecialIds(bos_id=2, eos_id=3, unk_id=1)
+BOS = 2
+SPECIAL = SpecialIds(bos_id=BOS, eos_id=3, unk_id=1)
 V = 9
 # Of the tokens 4 to 8, the last goes on with a word.
 BEGINS_WORD = np.array([token != V - 1 for token in range(V)])
@@ -73,7 +74,7 @@ def has(tokens: Sequence[int], phrases: Phrases) -> bool:
     """Whether tokens have one form of each phrase, after which no word goes on: by looking at every place."""
 
     def appears(form: Form) -> bool:
-        whole = (SPECIAL.bos_id, *tokens, SPECIAL.eos_id)
+        whole = (BOS, *tokens, SPECIAL.eos_id)
         ends = (i + len(form) for i in range(len(whole)) if whole[i : i + len(form)] == form)
         return any(BEGINS_WORD[whole[end]] for end in ends)
 
@@ -81,7 +82,7 @@ def has(tokens: Sequence[int], phrases: Phrases) -> bool:
 
 
 def required(phrases: Phrases) -> Requirement:
-    return Requirement(phrases, BEGINS_WORD, SPECIAL.bos_id)
+    return Requirement(phrases, BEGINS_WORD, BOS)
 
 
 def constrained(
@@ -126,7 +127,7 @@ def test_what_one_phrase_lacks_is_the_shortest_way_to_it(form: Form, tokens: lis
 
 
 def test_a_form_for_the_beginning_counts_there_alone() -> None:
-    phrases: Phrases = [[(4, 5), (SPECIAL.bos_id, 6)]]
+    phrases: Phrases = [[(4, 5), (BOS, 6)]]
     requirement = required(phrases)
     assert requirement.lacks(0) == 1
     assert requirement.lacks(requirement.after(0, 6)) == 0

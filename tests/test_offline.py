@@ -119,7 +119,7 @@ def test_the_system_sees_no_connection(program: Path, bundle: Path, tmp_path: Pa
 def test_nothing_is_kept_in_the_home_directory(program: Path, bundle: Path, tmp_path: Path) -> None:
     """ONNX Runtime would keep events there, to send them to its maker."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "ORT_"))}
-    command = [program, "translate", "-m", bundle, "--max-length", "4"]
+    command = [str(program), "translate", "-m", str(bundle), "--max-length", "4"]
     subprocess.run(
         command, input=b"1 2 3\n", env=environment | {"HOME": str(tmp_path)}, capture_output=True, check=True
     )

@@ -21,8 +21,8 @@ STEPS = {"novels": 2200, "fine-tuned": 700, "alone": 700}
 LICENCE = "CC0: made from texts in the public domain"
 TRAINED_ON = (
     "Eleven novels of the 19th century (Austen, Brontë, Dickens, Doyle, Eliot, Melville, Stoker, Tolstoy), by way of "
-    "Project Gutenberg, then plays of Shakespeare (Tiny Shakespeare): all in the public domain in the USA. It goes on in "
-    "their manner, and knows no facts."
+    "Project Gutenberg, then plays of Shakespeare (Tiny Shakespeare): all in the public domain in the USA. It goes on "
+    "in their manner, and knows no facts."
 )
 
 
