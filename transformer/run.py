@@ -110,8 +110,7 @@ class TranslationRun(Run[ModelConfig, TranslationConfig]):
     def __init__(
         self, path: Path, model: ModelConfig, train: TranslationConfig, tokenizers: tuple[Tokenizer, Tokenizer]
     ) -> None:
-        self.path = path
-        self.model, self.train = model, train  # pyright: ignore[reportIncompatibleVariableOverride] - never set anew
+        self.path, self.model, self.train = path, model, train
         self.src_tokenizer, self.tgt_tokenizer = tokenizers
 
     @classmethod
@@ -164,8 +163,7 @@ class TextRun(Run[LanguageModelConfig, TextConfig]):
     kind = KINDS[1]
 
     def __init__(self, path: Path, model: LanguageModelConfig, train: TextConfig, tokenizer: TextTokenizer) -> None:
-        self.path, self.tokenizer = path, tokenizer
-        self.model, self.train = model, train  # pyright: ignore[reportIncompatibleVariableOverride] - never set anew
+        self.path, self.model, self.train, self.tokenizer = path, model, train, tokenizer
 
     @classmethod
     def create(
