@@ -12,12 +12,13 @@ from heed.cli import messages
 from heed.models.errors import ModelError
 
 if TYPE_CHECKING:
+    from heed.models.generator import Generator
     from heed.models.search import DecodeConfig
     from heed.models.translator import Translator
 
 
-def find_model(model: str | None) -> Path:
-    """The directory of the model that a command was asked for, by its option or by the environment.
+def find_model(model: str | None, kind: str = "encoder-decoder") -> Path:
+    """The directory of the model that a command was asked for, by its option or by the environment; or the default.
 
     Raises:
         ModelError: There is no such model.
@@ -25,7 +26,7 @@ def find_model(model: str | None) -> Path:
     from heed.models import catalog
 
     try:
-        return catalog.find(model)
+        return catalog.find(model, kind)
     except ModelError as error:
         if click.get_current_context().get_parameter_source("model") is ParameterSource.ENVIRONMENT:
             raise ModelError(f"HEED_MODEL: {error}") from None
@@ -54,6 +55,19 @@ def load_translator(
         return Translator.load(
             path, device=device, threads=threads, shortlist=shortlist, split=split, glossary=glossary, shares=shares
         )
+
+
+def load_generator(model: str | None, *, device: str, threads: int | None) -> "Generator":
+    """Load it to go on with text; see Generator.load.
+
+    Raises:
+        ModelError: There is no such model, or it cannot be used here.
+    """
+    from heed.models.generator import Generator
+
+    path = find_model(model, "decoder")
+    with messages.timed(f"Loaded {path} for {device}"):
+        return Generator.load(path, device=device, threads=threads)
 
 
 def search_config(default: "DecodeConfig", options: Mapping[str, Any]) -> "DecodeConfig":

@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "Train a Transformer to translate, or to go on with text.",
     "export": "Turn a training run into a verified ONNX bundle.",
     "translate": "Translate lines of text.",
+    "generate": "Go on with a text.",
     "evaluate": "Score translations: BLEU, chrF and TER.",
     "doctor": "Say what translates here, and what does not and why.",
     "models": "List, describe and verify models.",

@@ -37,6 +37,14 @@ model = click.option(
     show_envvar=True,
     help="A model's directory or name; without it the one that heed brings, en-de.",
 )
+text_model = click.option(
+    "-m",
+    "--model",
+    type=Model(),
+    envvar="HEED_MODEL",
+    show_envvar=True,
+    help="A model's directory or name; without it the one that heed brings for text.",
+)
 model_argument = click.argument("model", required=False, type=Model(), envvar="HEED_MODEL")
 beam_size = click.option(
     "--beam-size",

@@ -1,4 +1,4 @@
-"""Models by name: the default one, and those in the user's directory of models."""
+"""Models by name: the default ones, and those in the user's directory of models."""
 
 import difflib
 import json
@@ -11,6 +11,7 @@ import platformdirs
 from heed.models.errors import ModelError
 
 DEFAULT = Path(str(resources.files("heed.models"))) / "default"
+DEFAULT_TEXT = DEFAULT.with_name("default_text")  # goes on with text, where the other translates
 MANIFEST = "heed.json"  # what makes a directory a model
 
 
@@ -20,9 +21,10 @@ def models_directory() -> Path:
 
 
 def available() -> dict[str, Path]:
-    """The models that have a name, the default model first."""
+    """The models that have a name, the default ones first."""
     # Without a manifest's reader, because a shell that completes names waits for this.
-    found = {json.loads((DEFAULT / MANIFEST).read_bytes())["name"]: DEFAULT}
+    brought = [path for path in (DEFAULT, DEFAULT_TEXT) if (path / MANIFEST).is_file()]
+    found = {json.loads((path / MANIFEST).read_bytes())["name"]: path for path in brought}
     directory = models_directory()
     if directory.is_dir():
         for path in sorted(directory.iterdir()):
@@ -31,14 +33,14 @@ def available() -> dict[str, Path]:
     return found
 
 
-def find(model: str | None) -> Path:
-    """The directory of a model, by its path or its name; the default model for None.
+def find(model: str | None, kind: str = "encoder-decoder") -> Path:
+    """The directory of a model, by its path or its name; for None the default one of a kind (see the manifest's).
 
     Raises:
         ModelError: There is no such model.
     """
     if model is None:
-        return DEFAULT
+        return DEFAULT_TEXT if kind == "decoder" else DEFAULT
     if (Path(model) / MANIFEST).is_file():
         return Path(model)
     names = available()

@@ -1,7 +1,6 @@
 """Prompts to their continuations: tokens, batches, samples or a search, and text again."""
 
 import dataclasses
-import secrets
 from collections.abc import Generator as Steps
 from collections.abc import Iterator, Sequence
 from itertools import count, cycle
@@ -12,7 +11,7 @@ import numpy as np
 from heed.models.chat import ChatTemplate
 from heed.models.errors import DataError, ModelError
 from heed.models.processors import available_cores
-from heed.models.sampling import SampleConfig, choose, randoms
+from heed.models.sampling import SampleConfig, choose, randoms, seeded
 from heed.models.search import (
     LEAVING,
     BoolArray,
@@ -101,7 +100,7 @@ class Generator:
         self, network: TextNetwork, tokenizer: TextTokenizer, chat_template: ChatTemplate | None = None
     ) -> None:
         self.chat_template, self.context = chat_template, network.context
-        self._state, self._tokenizer = network.state(), tokenizer
+        self.tokenizer, self._state = tokenizer, network.state()
 
     @classmethod
     def load(cls, path: Path, *, device: str = "cpu", threads: int | None = None) -> "Generator":
@@ -118,6 +117,11 @@ class Generator:
         network, tokenizer, chat_template = load_text_bundle(path, device=device, threads=threads)
         return cls(network, tokenizer, chat_template)
 
+    def prompt_room(self, max_tokens: int | None) -> int:
+        """Tokens of a prompt that leave room for so many, or for half the context, if that is less or they are None."""
+        half = max(1, self.context // 2)
+        return self.context - min(max_tokens or half, half)
+
     def encode(self, prompt: str, *, max_tokens: int | None = None, truncate: bool = False) -> list[int]:
         """The token ids of a prompt, from the beginning token on.
 
@@ -129,16 +133,15 @@ class Generator:
         Raises:
             DataError: The prompt is longer than the context.
         """
-        tokens = self._tokenizer.encode(prompt)
+        tokens = self.tokenizer.encode(prompt)
         if truncate:
-            half = max(1, self.context // 2)
-            tokens = tokens[max(0, len(tokens) - (self.context - min(max_tokens or half, half))) :]
+            tokens = tokens[max(0, len(tokens) - self.prompt_room(max_tokens)) :]
         if len(tokens) >= self.context:
             raise DataError(
                 f"the prompt has {len(tokens) + 1:,} tokens, its beginning included, and the model's context is "
                 f"{self.context:,}; shorten the prompt, or have it cut from the left (--truncate)"
             )
-        return [self._tokenizer.bos_id, *tokens]
+        return [self.tokenizer.bos_id, *tokens]
 
     def generate(
         self,
@@ -164,7 +167,7 @@ class Generator:
         Raises:
             DataError: A prompt is longer than the context.
         """
-        config = _seeded(config or SampleConfig())
+        config = seeded(config or SampleConfig())
         ids = [self.encode(prompt, max_tokens=config.max_tokens, truncate=truncate) for prompt in prompts]
         samples = [self._samples(*row, config) for row in zip(ids, numbers or range(len(ids)), strict=True)]
         for batch in plan_batches([len(row) for row in ids], max(1, batch_size // config.n)):
@@ -173,16 +176,22 @@ class Generator:
         return [[sample.generation for sample in row] for row in samples]
 
     def stream(
-        self, prompt: str, config: SampleConfig | None = None, *, truncate: bool = False
+        self, prompt: str, config: SampleConfig | None = None, *, truncate: bool = False, number: int = 0
     ) -> "Steps[str, None, Generation]":
         """Go on with a prompt; yields the text as it is made, in pieces of whole characters, and returns all of it.
+
+        Args:
+            prompt: Any text.
+            config: How to draw; of several samples, the first is made.
+            truncate: See `encode`.
+            number: Of the prompt; see `generate`.
 
         Raises:
             DataError: The prompt is longer than the context.
         """
-        config = dataclasses.replace(_seeded(config or SampleConfig()), n=1)
+        config = dataclasses.replace(seeded(config or SampleConfig()), n=1)
         ids = self.encode(prompt, max_tokens=config.max_tokens, truncate=truncate)
-        (sample,) = self._samples(ids, 0, config)
+        (sample,) = self._samples(ids, number, config)
         for _, text in self._extend([[sample]]):
             if text:
                 yield text
@@ -206,7 +215,7 @@ class Generator:
         ids = [self.encode(prompt, max_tokens=config.max_length, truncate=truncate) for prompt in prompts]
         # Where no length is given, a continuation is as long as there is room.
         bounded = dataclasses.replace(config, max_length=config.max_length or self.context)
-        special = SpecialIds(bos_id=None, eos_id=self._tokenizer.eos_id, unk_id=self._tokenizer.pieces.unk_id)
+        special = SpecialIds(bos_id=None, eos_id=self.tokenizer.eos_id, unk_id=self.tokenizer.pieces.unk_id)
         found: dict[int, list[Generation]] = {}
         for batch in plan_batches([len(row) for row in ids], max(1, batch_size // config.beam_size)):
             sources = [ids[i] for i in batch]
@@ -215,7 +224,7 @@ class Generator:
                 limit, limited_by = _limit(config.max_length, self._room(ids[i]))
                 found[i] = [
                     Generation(
-                        self._tokenizer.decode(hypothesis.tokens),
+                        self.tokenizer.decode(hypothesis.tokens),
                         hypothesis.tokens,
                         hypothesis.log_prob,
                         limited_by if len(hypothesis.tokens) == limit else "end",
@@ -231,7 +240,7 @@ class Generator:
     def _samples(self, prompt: list[int], number: int, config: SampleConfig) -> list[Sample]:
         assert config.seed is not None
         every = [randoms(config.seed, number, sample) for sample in range(config.n)]
-        return [Sample(prompt, self._room(prompt), self._tokenizer, config, random) for random in every]
+        return [Sample(prompt, self._room(prompt), self.tokenizer, config, random) for random in every]
 
     def _extend(self, rows: list[list[Sample]]) -> Iterator[tuple[Sample, str]]:
         """Extend samples, those of a prompt in a row, until all have ended; yields each one's text as it is decided."""
@@ -239,7 +248,7 @@ class Generator:
         # At first all samples of a row read the same token.
         tokens = np.array([[row[0].tokens[-1]] for row in rows])
         seen: BoolArray = np.zeros((len(rows), 1, 0), dtype=bool)
-        never = [self._tokenizer.pad_id, self._tokenizer.pieces.unk_id, self._tokenizer.bos_id]
+        never = [self.tokenizer.pad_id, self.tokenizer.pieces.unk_id, self.tokenizer.bos_id]
         for position in count():
             slots, mask = place(seen)
             log_probs = self._state.predict(tokens, position, slots, mask)
@@ -293,7 +302,3 @@ def _narrow(rows: list[list[Sample]], mask: BoolArray) -> tuple[list[list[Sample
 def _limit(max_tokens: int | None, room: int) -> tuple[int, str]:
     """How many tokens a continuation may have, and what ends it there."""
     return (room, "context") if max_tokens is None or room < max_tokens else (max_tokens, "length")
-
-
-def _seeded(config: SampleConfig) -> SampleConfig:
-    return config if config.seed is not None else dataclasses.replace(config, seed=secrets.randbits(32))

@@ -5,6 +5,7 @@ top-k, top-p, min-p.
 """
 
 import dataclasses
+import secrets
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -51,6 +52,11 @@ class SampleConfig:
         wrong = [f"{words}, not {getattr(self, words.split()[0])!r}" for words, fit in fits.items() if not fit]
         if wrong:
             raise ModelError("; ".join(wrong))
+
+
+def seeded(config: SampleConfig) -> SampleConfig:
+    """The same with a seed, drawn by the operating system where there is none."""
+    return config if config.seed is not None else dataclasses.replace(config, seed=secrets.randbits(32))
 
 
 def randoms(seed: int, prompt: int, sample: int) -> np.random.Generator:

@@ -152,7 +152,7 @@ def test_an_unknown_command_or_option_is_a_usage_error(heed: Heed, arguments: li
 def test_an_error_is_a_line_and_a_status(
     heed: Heed, monkeypatch: pytest.MonkeyPatch, error: BaseException, exit_code: int, line: str
 ) -> None:
-    def fail(model: str | None) -> None:
+    def fail(*asked: object) -> None:
         raise error
 
     monkeypatch.setattr(catalog, "find", fail)
@@ -161,7 +161,7 @@ def test_an_error_is_a_line_and_a_status(
 
 
 def test_our_own_bugs_keep_their_traceback(heed: Heed, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(model: str | None) -> None:
+    def fail(*asked: object) -> None:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(catalog, "find", fail)

@@ -43,7 +43,9 @@ class FakeState:
     def keep(self, rows: IntArray) -> None:
         self.n_rows = len(rows)
 
-    def step(self, *arguments: object) -> tuple[FloatArray, IntArray]:
+    def step(
+        self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray, top: int
+    ) -> tuple[FloatArray, IntArray]:
         raise NotImplementedError
 
     def score(self, ids: IntArray, targets: IntArray) -> FloatArray:
