@@ -21,6 +21,7 @@ COMMANDS = {
     "export": "Turn a training run into a verified ONNX bundle.",
     "translate": "Translate lines of text.",
     "generate": "Go on with a text.",
+    "score": "Say how likely texts or translations are.",
     "evaluate": "Score translations: BLEU, chrF and TER.",
     "doctor": "Say what translates here, and what does not and why.",
     "models": "List, describe and verify models.",
