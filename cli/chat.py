@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from heed.cli import messages
-from heed.cli.lines import LineDecoder, read_windows
+from heed.cli.lines import read_windows
+from heed.cli.records import Decoder, Plain
 from heed.cli.streams import write
 from heed.models.errors import DataError
 
@@ -70,8 +71,8 @@ def _messages() -> Iterator[str]:
         messages.note("Ctrl-C stops an answer, Ctrl-D ends.")
         lines = _typed()
     else:
-        decoder, stdin = LineDecoder(), cast("BufferedIOBase", sys.stdin.buffer)
-        lines = (decoder.decode(line).words for window in read_windows(stdin, 1) for line in window)
+        decoder, stdin = Decoder(), cast("BufferedIOBase", sys.stdin.buffer)
+        lines = (Plain(decoder).parse(line).words for window in read_windows(stdin, 1) for line in window)
     return (line for line in lines if line.strip())
 
 

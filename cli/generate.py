@@ -11,8 +11,9 @@ import click
 
 from heed.cli import messages, options
 from heed.cli.command import Command
-from heed.cli.lines import LineDecoder, read_windows
+from heed.cli.lines import read_windows
 from heed.cli.loading import load_generator
+from heed.cli.records import Decoder, Plain
 from heed.cli.streams import decoded, open_input, write
 from heed.models.errors import DataError, ModelError
 
@@ -227,10 +228,10 @@ class _Task:
 
 def _write_batch(task: _Task, name: str) -> None:
     """Go on with each line of a file; a line that cannot be, is told in its place and at the end."""
-    n_lines, n_refused, decoder = 0, 0, LineDecoder()
+    n_lines, n_refused, decoder = 0, 0, Decoder()
     with open_input(name, "Going on with each line that you type; Ctrl-D ends.") as stream:
         for window in read_windows(stream, WINDOW):
-            prompts = [decoder.decode(line).words for line in window]
+            prompts = [Plain(decoder).parse(line).words for line in window]
             errors = [_refusal(task, prompt) for prompt in prompts]
             good = [i for i, error in enumerate(errors) if error is None]
             found = iter(task.complete([prompts[i] for i in good], [n_lines + i for i in good]))

@@ -9,8 +9,9 @@ import click
 
 from heed.cli import messages, options
 from heed.cli.command import Command
-from heed.cli.lines import LineDecoder, read_windows
+from heed.cli.lines import read_windows
 from heed.cli.loading import find_model
+from heed.cli.records import Decoder, Plain
 from heed.cli.streams import decoded, open_input, write
 from heed.models.errors import DataError, ModelError
 
@@ -119,14 +120,14 @@ def _texts(
     scorer: "TextScorer", inputs: tuple[str, ...], end: bool, *, document: bool
 ) -> "Iterator[list[tuple[Passage, int]]]":
     """The lines of files, or all of each; and how many bytes they have."""
-    decoder = LineDecoder()
+    decoder = Decoder()
     for name in inputs:
         with open_input(name, INVITATION) as stream:
             if document:
                 texts: Iterator[list[str]] = iter([[decoded(stream.read(), name)]])
             else:
                 windows = read_windows(stream, WINDOW)
-                texts = ([decoder.decode(line).words for line in window] for window in windows)
+                texts = ([Plain(decoder).parse(line).words for line in window] for window in windows)
             for window in texts:
                 yield [(scorer.passage(text, end=end), len(text.encode())) for text in window]
     _warn(decoder)
@@ -134,13 +135,13 @@ def _texts(
 
 def _pairs(scorer: "TextScorer", name: str, end: bool) -> "Iterator[list[tuple[Passage, int]]]":
     """The completions of a file's records, after their prompts."""
-    number, decoder = 0, LineDecoder()
+    number, decoder = 0, Decoder()
     with open_input(name, INVITATION) as stream:
         for window in read_windows(stream, WINDOW):
             found = []
             for line in window:
                 number += 1
-                found.append(_pair(scorer, decoder.decode(line).words, f"{name}: line {number}", end))
+                found.append(_pair(scorer, Plain(decoder).parse(line).words, f"{name}: line {number}", end))
             yield found
     _warn(decoder)
 
@@ -165,7 +166,7 @@ def _pair(scorer: "TextScorer", line: str, where: str, end: bool) -> "tuple[Pass
     return passage, len(completion.encode())
 
 
-def _warn(decoder: LineDecoder) -> None:
+def _warn(decoder: Decoder) -> None:
     if decoder.n_replaced:
         messages.warning(f"{decoder.n_replaced} lines were not UTF-8; what could not be read became \ufffd")
 
@@ -191,9 +192,9 @@ def _score_translations(
 
 
 def _lines(name: str) -> list[str]:
-    decoder = LineDecoder()
+    decoder = Decoder()
     with Path(name).open("rb") as file:
-        found = [decoder.decode(line).words for window in read_windows(file, WINDOW) for line in window]
+        found = [Plain(decoder).parse(line).words for window in read_windows(file, WINDOW) for line in window]
     if decoder.n_replaced:
         messages.warning(f"{name}: {decoder.n_replaced} lines were not UTF-8; what could not be read became \ufffd")
     return found

@@ -114,7 +114,15 @@ def test_no_dependency_is_idle_and_none_is_missing() -> None:
         for line in dependency_lines()
         if (name := re.split(r"[><=\[]", line.strip().strip('"'))[0]) != "heed"
     }
-    tools = {"ctranslate2", "hypothesis", "mypy", "pyright", "pytest", "ruff", "transformers"}  # for tests and benchmarks alone
+    tools = {
+        "ctranslate2",
+        "hypothesis",
+        "mypy",
+        "pyright",
+        "pytest",
+        "ruff",
+        "transformers",
+    }  # for tests and benchmarks alone
     names_imported = {name for package in PACKAGES for path in sources(package) for _, name in imports(path)}
     imported = {name.partition(".")[0] for name in names_imported} - set(sys.stdlib_module_names) - {"heed"}
     imported.discard("compression")  # Python's own from 3.14 on
