@@ -26,7 +26,7 @@ WAY_OUT = "not installed; pip install '.[{}]' where heed's source is"
 @options.model
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(model: str | None, as_json: bool) -> None:
-    """Say what translates here, and what does not and why.
+    """Say what works here, and what does not and why.
 
     \b
     heed doctor
@@ -34,7 +34,7 @@ def command(model: str | None, as_json: bool) -> None:
 
     Shows versions, the processor, the models that have a name, what is read from the environment, and what would make
     translating faster. Checks the files of a model and takes a step with it on each device. Exits with 0 when the
-    model translates on the CPU.
+    model works on the CPU.
     """
     from heed.models import catalog
     from heed.models.bundle import Bundle
@@ -61,7 +61,7 @@ def command(model: str | None, as_json: bool) -> None:
 
 
 def _versions() -> dict[str, str | None]:
-    """Of what translates; of torch, which only training needs, and of sacreBLEU, which scores."""
+    """Of what runs models; of torch, which only training needs, and of sacreBLEU, which scores."""
     import onnxruntime
 
     return {
@@ -155,7 +155,7 @@ def _hints(report: dict[str, Any]) -> list[str]:
         hints.append(f"this process may use {cores} of the {of} cores")
     if threads.isdecimal() and int(threads) != cores:
         hints.append(f"HEED_THREADS={threads} is {'less' if int(threads) < cores else 'more'} than these {cores} cores")
-    if report["model"]["precision"] != "int8":
+    if report["model"]["precision"] not in ("int8", "int4"):
         hints.append("on a CPU int8 is faster: heed export --precision int8")
     return hints
 
@@ -187,4 +187,4 @@ def _nodes(graphs: dict[str, dict[str, int]]) -> str:
         f"{graph}: " + " and ".join(f"{n} nodes on {provider}" for provider, n in providers.items())
         for graph, providers in graphs.items()
     )
-    return "translates; " + ", ".join(parts)
+    return "works; " + ", ".join(parts)

@@ -23,7 +23,7 @@ COMMANDS = {
     "generate": "Go on with a text.",
     "score": "Say how likely texts or translations are.",
     "evaluate": "Score translations: BLEU, chrF and TER.",
-    "doctor": "Say what translates here, and what does not and why.",
+    "doctor": "Say what works here, and what does not and why.",
     "models": "List, describe and verify models.",
     "completion": "Print a script by which a shell completes commands.",
     "man": "Print the man page of heed or of a command, made from its help.",
