@@ -94,7 +94,7 @@ SECTIONS = {
 @click.option(
     "--init-from",
     type=click.Path(exists=True, file_okay=False, resolve_path=True),
-    help="Begin with the weights and the vocabulary of a run.",
+    help="Begin with the weights and the vocabulary of a run or a bundle.",
 )
 @click.option("--config", type=click.Path(path_type=Path), help="Repeat an earlier run by its config.toml.")
 @click.option("--src-language", default="", help="What the model card calls the source: en.")
