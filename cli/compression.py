@@ -1,8 +1,6 @@
 """Files that are read and written compressed, by the end of their name."""
 
-import contextlib
 import gzip
-import importlib
 import zlib
 from pathlib import Path
 from types import ModuleType
@@ -46,10 +44,14 @@ def zstandard(name: str) -> ModuleType:
     Raises:
         HeedError: There is neither.
     """
-    for module in ("compression.zstd", "backports.zstd"):
-        with contextlib.suppress(ModuleNotFoundError):
-            return importlib.import_module(module)
-    raise HeedError(f"{name}: .zst needs a module; pip install 'heed[zst]', or use .gz")
+    try:
+        import compression.zstd as zstd  # pyright: ignore[reportMissingImports] - from 3.14 on
+    except ModuleNotFoundError:
+        try:
+            import backports.zstd as zstd
+        except ModuleNotFoundError:
+            raise HeedError(f"{name}: .zst needs a module; pip install 'heed[zst]', or use .gz") from None
+    return cast("ModuleType", zstd)
 
 
 def is_damage(error: Exception) -> bool:

@@ -147,7 +147,7 @@ def _config(beam_size: int | None, *, greedy: bool, **drawing: Any) -> "SampleCo
     """
     from heed.models.sampling import SampleConfig, seeded
 
-    given = {name: value for name, value in drawing.items() if value not in (None, ())}
+    given: dict[str, Any] = {name: value for name, value in drawing.items() if value not in (None, ())}
     needless = [f"--{name.replace('_', '-')}" for name in DRAWING if name in given]
     if beam_size is not None and given["n"] > beam_size:
         raise click.UsageError(f"-n {given['n']} needs a --beam-size of at least {given['n']}.")
@@ -158,7 +158,7 @@ def _config(beam_size: int | None, *, greedy: bool, **drawing: Any) -> "SampleCo
             f"--beam-size searches and draws nothing; leave out {' '.join(needless or ['--greedy'])}"
         )
     try:
-        return seeded(SampleConfig(**given | ({"temperature": 0.0} if greedy else {})))
+        return seeded(SampleConfig(**({**given, "temperature": 0.0} if greedy else given)))
     except ModelError as error:
         raise click.UsageError(str(error)) from None
 

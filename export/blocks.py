@@ -41,9 +41,9 @@ def pack_blocks(matrix: FloatArray, bits: int, block_size: int) -> tuple[npt.NDA
 
 def unpack_blocks(integers: npt.NDArray[np.uint8], scales: FloatArray, bits: int) -> FloatArray:
     """The rows that blocks stand for, (V, D and what fills the last block), but for their rounding."""
-    if bits == 4:
-        integers = np.stack([integers & 15, integers >> 4], axis=-1).reshape(*integers.shape[:2], -1)
-    rows = (integers.astype(np.float32) - (1 << (bits - 1))) * scales[..., None]
+    halves = np.stack([integers & 15, integers >> 4], axis=-1).reshape(*integers.shape[:2], -1)
+    numbers = integers.astype(np.float32) if bits == 8 else halves.astype(np.float32)
+    rows = (numbers - (1 << (bits - 1))) * scales[..., None]
     return rows.reshape(len(rows), -1)
 
 

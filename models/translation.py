@@ -37,10 +37,8 @@ def combine(sentences: list[tuple[Sentence, list[Translation]]], n: int) -> list
     """The `n` best ways to put the translations of a line's sentences together, best first."""
     if len(sentences) == 1:  # as most lines, which need no search
         ((sentence, choices),) = sentences
-        return [
-            Translation(f"{sentence.before}{each.text}{sentence.after}", each.tokens, each.log_prob, each.score)
-            for each in choices[:n]
-        ]
+        around = (sentence.before, sentence.after)
+        return [dataclasses.replace(each, text=each.text.join(around)) for each in choices[:n]]
     # Each is a chain of choices, the last one first: lines may have thousands of sentences.
     best: list[tuple[float, tuple[Any, ...]]] = [(0.0, ())]
     for _, choices in sentences:
