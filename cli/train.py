@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from heed.transformer.run import Run
     from heed.transformer.trainer import Trainer
 
+HEAD_MULTIPLE = 16  # of what ONNX Runtime's operator for attention takes
 Table = dict[str, object]
 
 
@@ -277,6 +278,11 @@ def _create_text(
     from heed.transformer.config import TextConfig
 
     network, training = _asked(network, training, given, LanguageModelConfig, TextConfig)
+    d_head = _config(LanguageModelConfig, network).d_head
+    if d_head % HEAD_MULTIPLE:
+        raise click.UsageError(
+            f"--d-model over --n-heads must be a multiple of {HEAD_MULTIPLE}, not {d_head}: the export needs that."
+        )
     config = _config(TextConfig, training)
     messages.note("Reading the text")
     return text_preparation.new_text_run(path, network, config, initial.weights if initial else None)

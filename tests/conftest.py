@@ -166,3 +166,31 @@ def bundle(trained: Path, heed: Callable[..., Result]) -> Path:
     result = heed("export", trained, "-o", path, "--licence", "CC0", "--trained-on", "digits drawn at random")
     assert result.exit_code == 0, result.stderr
     return path
+
+
+@pytest.fixture(scope="session")
+def trained_text(
+    tmp_path_factory: pytest.TempPathFactory,
+    digit_lines: Callable[[int, int], list[str]],
+    heed: Callable[..., Result],
+) -> Path:
+    """A run of `heed train --text`, long enough that it knows digits from spaces. Do not write to it."""
+    directory = tmp_path_factory.mktemp("trained_text")
+    text = directory / "digits.txt"
+    text.write_text("".join(line + "\n" for line in digit_lines(400, 1)), "utf-8")
+    network = ["--n-layers", "2", "--d-model", "32", "--d-ff", "32", "--n-heads", "2", "--n-kv-heads", "1"]
+    training = ["--batch-tokens", "480", "--warmup", "5", "--dropout", "0", "--steps", "60", "--context", "48"]
+    rest = ["--vocab-size", "272", "--valid-every", "30", "--precision", "float32", "--device", "cpu", "--threads", "1"]
+    run = directory / "run"
+    result = heed("train", "--text", text, "-o", run, *network, *training, *rest)
+    assert result.exit_code == 0, result.stderr
+    return run
+
+
+@pytest.fixture(scope="session")
+def text_bundle(trained_text: Path, heed: Callable[..., Result]) -> Path:
+    """The bundle of that run, in float32. Do not write to it."""
+    path = trained_text.parent / "text_bundle"
+    result = heed("export", trained_text, "-o", path, "--licence", "CC0", "--trained-on", "digits drawn at random")
+    assert result.exit_code == 0, result.stderr
+    return path

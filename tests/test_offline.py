@@ -34,11 +34,13 @@ socket.socket.connect = socket.socket.connect_ex = socket.socket.bind = socket.s
 socket.getaddrinfo = socket.gethostbyname = socket.create_connection = refuse
 """
 TRAINING = {"train", "export"}
-# MODEL and TEXT stand for files. A new command needs a line here.
+# MODEL, TEXT_MODEL and TEXT stand for files. A new command needs a line here.
 WORKING = [
     ["translate", "-m", "MODEL", "-i", "TEXT", "--max-length", "4", "-v"],
     ["evaluate", "-m", "MODEL", "--src", "TEXT", "--ref", "TEXT", "--max-length", "4"],
     ["evaluate", "--hyp", "TEXT", "--ref", "TEXT"],
+    ["generate", "-m", "TEXT_MODEL", "1 2", "--max-tokens", "4"],
+    ["score", "-m", "TEXT_MODEL", "-i", "TEXT"],
     ["doctor", "-m", "MODEL"],
     ["models", "list"],
     ["models", "info", "MODEL"],
@@ -50,17 +52,17 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def run(tmp_path: Path, bundle: Path) -> Run:
+def run(tmp_path: Path, bundle: Path, text_bundle: Path) -> Run:
     """Runs a program of Python's in such a place."""
     place = tmp_path / "place"
     place.mkdir()
     (place / "sitecustomize.py").write_text(REFUSALS)
     (tmp_path / "text").write_text("1 2 3\n\n4 5\n")
-    files = {"MODEL": str(bundle), "TEXT": str(tmp_path / "text"), "RUN": str(tmp_path / "run")}
+    files = {"MODEL": bundle, "TEXT_MODEL": text_bundle, "TEXT": tmp_path / "text", "RUN": tmp_path / "run"}
     path = os.pathsep.join(filter(None, (str(place), os.environ.get("PYTHONPATH"))))
 
     def start(*words: object) -> "subprocess.CompletedProcess[str]":
-        command = [files.get(str(word), str(word)) for word in words]
+        command = [str(files.get(str(word), word)) for word in words]
         return subprocess.run(
             command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, timeout=60, check=False
         )

@@ -24,7 +24,7 @@ from heed.transformer.trainer import Trainer
 Heed = Callable[..., Result]
 WriteLines = Callable[[str, list[str]], str]
 
-SIZES = {"n-layers": 1, "d-model": 16, "d-ff": 24, "n-heads": 2, "n-kv-heads": 2, "context": 32}
+SIZES = {"n-layers": 1, "d-model": 32, "d-ff": 24, "n-heads": 2, "n-kv-heads": 2, "context": 32}
 NETWORK = [word for name, size in SIZES.items() for word in (f"--{name}", str(size))]
 MACHINE = ["--device", "cpu", "--threads", "1"]
 STEPS = ["--batch-tokens", "256", "--precision", "float32", "--warmup", "2", "--steps", "4", "--valid-every", "2"]

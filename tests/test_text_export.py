@@ -1,0 +1,272 @@
+"""From a run on text to a bundle: ONNX Runtime against PyTorch, and the commands that go with it."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import Result
+
+from heed.export import text_parity
+from heed.export.importing import from_bundle
+from heed.export.text_exporter import write_text_graphs
+from heed.models.bundle import Bundle
+from heed.models.chat import ChatTemplate
+from heed.models.config import from_table
+from heed.models.errors import ModelError
+from heed.models.manifest import TextParity
+from heed.models.onnx_text_network import READ, OnnxTextNetwork
+from heed.models.search import DecodeConfig, FloatArray, IntArray, SpecialIds, padded, place, search
+from heed.models.text_network import TextState
+from heed.transformer import checkpoint
+from heed.transformer.decoding import TorchTextNetwork
+from heed.transformer.language_model import LanguageModel
+from heed.transformer.run import TextRun
+
+Heed = Callable[..., Result]
+Draw = Callable[..., LanguageModel]
+
+V, CONTEXT = 50, 200
+FORMS: dict[str, dict[str, object]] = {
+    "gpt2": {},
+    "no biases": {"biases": False},
+    "modern": {"positions": "rotary", "norm": "rms", "activation": "swiglu", "n_kv_heads": 1, "biases": False},
+    "rotary": {"positions": "rotary"},
+}
+PROMPTS = [[2, 5, 6, 7, 8], [2], [2, 9, 9], [2, *range(4, 40), *range(4, 40)]]
+
+
+def draw(draw_language_model: Draw, form: str) -> LanguageModel:
+    return draw_language_model(vocab_size=V, context=CONTEXT, d_model=32, **FORMS[form])
+
+
+def exported(network: LanguageModel, precision: str, directory: Path) -> OnnxTextNetwork:
+    write_text_graphs(network, precision, directory)
+    return OnnxTextNetwork(directory, network.config, device="cpu", threads=1)
+
+
+@pytest.fixture(params=FORMS)
+def sides(
+    request: pytest.FixtureRequest, draw_language_model: Draw, tmp_path: Path
+) -> tuple[TorchTextNetwork, OnnxTextNetwork]:
+    network = draw(draw_language_model, request.param)
+    return TorchTextNetwork(network), exported(network, "float32", tmp_path)
+
+
+def close(found: FloatArray, expected: FloatArray) -> None:
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def go_on(state: TextState, widths: list[int], seed: int) -> list[FloatArray]:
+    """What is predicted along some steps, with some texts side by side in each; prompts leave midway."""
+    random = np.random.default_rng(seed)
+    state.read(*padded(PROMPTS))
+    tokens: IntArray = np.array([[prompt[-1]] for prompt in PROMPTS])
+    seen, found = np.zeros((len(PROMPTS), 1, 0), dtype=bool), []
+    for position, width in enumerate(widths):
+        slots, mask = place(seen)
+        found.append(state.predict(tokens, position, slots, mask).copy())
+        parents = random.integers(0, tokens.shape[1], width)
+        seen = mask[:, parents]
+        tokens = random.integers(4, V, (len(mask), width))
+        if position == 3:
+            rows = np.array([3, 1, 2])
+            state.keep(rows)
+            tokens, seen = tokens[rows], seen[rows]
+    return found
+
+
+@pytest.mark.parametrize("widths", [[1] * 80, [1, 3, 3, 3, 2, 2, 1, 1], [2, 2, 2, 2, 2]], ids=["one", "some", "two"])
+def test_predictions_are_pytorch_s(sides: tuple[TorchTextNetwork, OnnxTextNetwork], widths: list[int]) -> None:
+    """One text a prompt, which a graph of its own goes on with; several; and from several back to one."""
+    theirs, ours = (go_on(side.state(), widths, seed=4) for side in sides)
+    assert len(theirs) == len(widths)
+    for one, other in zip(ours, theirs, strict=True):
+        close(one, other)
+
+
+def test_room_is_used_again(sides: tuple[TorchTextNetwork, OnnxTextNetwork]) -> None:
+    state = sides[1].state()
+    first = go_on(state, [1, 2, 2, 2], seed=1)
+    go_on(state, [1] * 30, seed=2)
+    for one, other in zip(go_on(state, [1, 2, 2, 2], seed=1), first, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_scores_are_pytorch_s(sides: tuple[TorchTextNetwork, OnnxTextNetwork], monkeypatch: pytest.MonkeyPatch) -> None:
+    ids, targets = np.random.default_rng(1).integers(4, V, (2, 3, CONTEXT))
+    theirs = sides[0].state().score(ids, targets)
+    close(sides[1].state().score(ids, targets), theirs)
+    assert READ > CONTEXT
+    monkeypatch.setattr("heed.models.onnx_text_network.READ", 7)
+    close(sides[1].state().score(ids, targets), theirs)
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_a_search_finds_the_same(sides: tuple[TorchTextNetwork, OnnxTextNetwork], beam_size: int) -> None:
+    config, special = DecodeConfig(beam_size=beam_size, max_length=20), SpecialIds(bos_id=None, eos_id=3, unk_id=1)
+    theirs, ours = (search(side.state(), PROMPTS, config, special, n_best=beam_size) for side in sides)
+    for one, other in zip(ours, theirs, strict=True):
+        assert [found.tokens for found in one] == [found.tokens for found in other]
+        close(np.array([found.score for found in one]), np.array([found.score for found in other]))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("precision", "nearer"), [("int8", 1.1), ("int4", 1.5)])
+def test_rounded_weights_mean_what_pytorch_makes_of_them(
+    draw_language_model: Draw, form: str, precision: str, nearer: float, tmp_path: Path
+) -> None:
+    """PyTorch with the weights read back from the graphs is nearer to them than with those they were made of."""
+    network = draw(draw_language_model, form)
+    ours = exported(network, precision, tmp_path).state()
+    again = LanguageModel(network.config).eval()
+    again.load_state_dict(read_back(network, tmp_path, precision))
+    ids, targets = np.random.default_rng(1).integers(4, V, (2, 2, 60))
+    found = ours.score(ids, targets)
+    distances = [np.abs(found - TorchTextNetwork(each).state().score(ids, targets)).mean() for each in (again, network)]
+    assert distances[0] * nearer < distances[1]  # rows are rounded too, to eight bits
+
+
+def read_back(network: LanguageModel, directory: Path, precision: str) -> checkpoint.Weights:
+    from heed.export.importing import _arrays, _Stored, _weights
+
+    stored = _Stored(_arrays(directory, ["stream.onnx"]), network.config, precision)
+    return _weights(network.config, stored, directory)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8", "int4", "float16"])
+def test_an_export_says_how_good_it_is(heed: Heed, trained_text: Path, tmp_path: Path, precision: str) -> None:
+    path = tmp_path / "model"
+    result = heed("export", trained_text, "-o", path, "--precision", precision, "--name", "digits")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == ""
+    manifest = Bundle(path).text()
+    assert (manifest.kind, manifest.precision, manifest.name) == ("decoder", precision, "digits")
+    run = TextRun.open(trained_text)
+    assert manifest.network == run.model
+    parity, best = manifest.parity, run.best()[1]
+    assert best.loss is not None
+    assert parity.loss_torch == pytest.approx(best.loss, abs=0.05)  # which cut the documents at other places
+    assert abs(parity.loss_bundle - parity.loss_torch) < (1e-5 if precision == "float32" else 0.02)
+    if precision == "float32":
+        assert parity.greedy_identical == parity.texts > 0
+    text = "".join(document.text for document in run.validation)
+    assert parity.bits_per_byte == pytest.approx(parity.loss_bundle * parity.tokens / math.log(2) / len(text.encode()))
+    card = (path / "README.md").read_text("utf-8")
+    assert f"| perplexity of a token, this bundle | {math.exp(parity.loss_bundle):.3f} |" in card
+    for words in (["models", "verify"], ["models", "info"]):
+        assert heed(*words, path).exit_code == 0
+    report = json.loads(heed("doctor", "-m", path, "--json").stdout)
+    assert report["devices"]["cpu"]["nodes"]["stream"]["CPUExecutionProvider"] > 0
+
+
+def test_the_text_that_a_bundle_makes_is_the_network_s(heed: Heed, trained_text: Path, text_bundle: Path) -> None:
+    run = TextRun.open(trained_text)
+    network, tokenizer = run.load_network(run.best()[0]), run.tokenizer
+    prompt = [tokenizer.bos_id, *tokenizer.encode("1 2 3")]
+    special = SpecialIds(bos_id=None, eos_id=tokenizer.eos_id, unk_id=tokenizer.unk_id)
+    config = DecodeConfig(beam_size=1, max_length=20)
+    ((greedy,),) = search(TorchTextNetwork(network).state(), [prompt], config, special)
+    result = heed("generate", "-m", text_bundle, "1 2 3", "--greedy", "--max-tokens", 20, "--no-echo")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.removesuffix("\n") == tokenizer.decode(greedy.tokens).removesuffix("\n")
+
+
+def test_training_goes_on_from_a_bundle(heed: Heed, trained_text: Path, text_bundle: Path, tmp_path: Path) -> None:
+    initial, run = from_bundle(text_bundle), TextRun.open(trained_text)
+    assert from_table(type(run.model), initial.network, "the bundle") == run.model
+    for name, value in checkpoint.read_weights(run.best()[0]).items():
+        torch.testing.assert_close(initial.weights[name], value)
+    text = trained_text.parent / "digits.txt"
+    options = ["--steps", 1, "--valid-every", 1, "--learning-rate", 1e-9, "--batch-tokens", 480, "--device", "cpu"]
+    result = heed("train", "--text", text, "--init-from", text_bundle, *options, "-o", tmp_path / "more")
+    assert result.exit_code == 0, result.stderr
+    _, first = run.best()
+    _, second = TextRun.open(tmp_path / "more").best()
+    assert second.loss == pytest.approx(first.loss, rel=0.01)  # in bfloat16, perhaps
+
+
+def test_a_chat_template_goes_into_the_bundle(heed: Heed, trained_text: Path, tmp_path: Path) -> None:
+    (tmp_path / "chat.toml").write_text('before_user = "Q: "\nbefore_assistant = "A:"\nstop = ["\\nQ:"]\n')
+    result = heed("export", trained_text, "-o", tmp_path / "chat", "--chat-template", tmp_path / "chat.toml")
+    assert result.exit_code == 0, result.stderr
+    expected = ChatTemplate(before_user="Q: ", before_assistant="A:", stop=("\nQ:",))
+    assert Bundle(tmp_path / "chat").text().chat_template == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "words"),
+    [("stop = [", 3, "no TOML"), ("stop = 3", 4, "stop must be a list"), ("name = 'x'", 4, "unknown key 'name'")],
+)
+def test_a_chat_template_that_cannot_be(
+    heed: Heed, trained_text: Path, tmp_path: Path, content: str, status: int, words: str
+) -> None:
+    (tmp_path / "chat.toml").write_text(content)
+    result = heed("export", trained_text, "-o", tmp_path / "chat", "--chat-template", tmp_path / "chat.toml")
+    assert result.exit_code == status
+    assert result.stderr.startswith(f"Error: {tmp_path / 'chat.toml'}: ")
+    assert words in result.stderr
+    assert not (tmp_path / "chat").exists()
+
+
+def test_options_of_the_other_kind_are_refused(heed: Heed, trained: Path, trained_text: Path, tmp_path: Path) -> None:
+    text = trained_text.parent / "digits.txt"
+    for run, options in (
+        (trained, ["--precision", "int4"]),
+        (trained, ["--chat-template", text]),
+        (trained_text, ["--test-src", text, "--test-tgt", text]),
+    ):
+        result = heed("export", run, "-o", tmp_path / "model", *options)
+        assert result.exit_code == 2
+        assert not (tmp_path / "model").exists()
+
+
+def test_each_kind_has_its_command(heed: Heed, bundle: Path, text_bundle: Path) -> None:
+    for words, model, other in (
+        (["translate"], text_bundle, "heed generate"),
+        (["generate", "1"], bundle, "heed translate"),
+        (["score"], bundle, "heed translate"),
+    ):
+        result = heed(*words, "-m", model, stdin=b"1 2\n")
+        assert result.exit_code == 4
+        assert result.stderr.startswith(f"Error: {model}: ")
+        assert other in result.stderr
+
+
+def test_heads_that_could_not_be_exported_are_not_trained(heed: Heed, trained_text: Path, tmp_path: Path) -> None:
+    text = trained_text.parent / "digits.txt"
+    result = heed("train", "--text", text, "--d-model", 96, "--n-heads", 4, "-o", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "must be a multiple of 16, not 24" in result.stderr
+
+
+PARITY = TextParity(
+    texts=10,
+    tokens=100,
+    greedy_identical=10,
+    log_prob_difference=1e-5,
+    loss_torch=2.0,
+    loss_bundle=2.0,
+    bits_per_byte=1.0,
+)
+
+
+@pytest.mark.parametrize(
+    ("precision", "changes"),
+    [
+        ("float32", {"greedy_identical": 9}),
+        ("float32", {"log_prob_difference": 0.01}),
+        ("float32", {"log_prob_difference": math.nan}),
+        ("int8", {"loss_bundle": 2.03}),
+        ("int8", {"loss_bundle": math.nan}),
+        ("int4", {"loss_bundle": 2.3}),
+    ],
+)
+def test_a_bundle_that_differs_is_refused(precision: str, changes: dict[str, float]) -> None:
+    text_parity.require(PARITY, precision)
+    with pytest.raises(ModelError, match=r"^the export is refused: "):
+        text_parity.require(dataclasses.replace(PARITY, **changes), precision)  # type: ignore[arg-type]
