@@ -84,7 +84,7 @@ def test_a_run_is_recorded(run: Path) -> None:
     assert all("bleu" not in record for record in rest)
     found = config_of(run)
     assert found["kind"] == "decoder"
-    assert (found["model"]["d_model"], found["model"]["vocab_size"], found["train"]["vocab_size"]) == (16, 300, 300)
+    assert (found["model"]["d_model"], found["model"]["vocab_size"], found["train"]["vocab_size"]) == (32, 300, 300)
     assert found["model"]["dropout"] == 0.2  # the preset's, which is gpt-tiny
 
 
@@ -137,7 +137,7 @@ def test_the_modern_form(heed: Heed, text: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("preset", TEXT_PRESETS)
 def test_a_preset_alone_says_all_but_the_text(heed: Heed, text: str, tmp_path: Path, preset: str) -> None:
-    sizes = {"n-layers": 1, "d-model": 24, "n-heads": 12, "d-ff": 8, "context": 32, "vocab-size": 300}
+    sizes = {"n-layers": 1, "d-model": 192, "n-heads": 12, "d-ff": 8, "context": 32, "vocab-size": 300}
     small = [word for name, size in (sizes | {"batch-tokens": 64, "steps": 1}).items() for word in (f"--{name}", size)]
     result = heed("train", "--text", text, "--preset", preset, *small, *MACHINE, "-o", tmp_path / "run")
     assert result.exit_code == 0, result.stderr
@@ -188,7 +188,7 @@ def test_ctrl_c_and_going_on_are_no_stop(
         (["--label-smoothing", "0.1"], "--label-smoothing: not for this kind of network."),
         (["--preset", "base"], "--text: not for this kind of network."),
         (["--norm", "post"], "norm must be 'layer' or 'rms', not 'post'"),
-        (["--n-heads", "3"], "d_model 16 must be a multiple of 2 × n_heads 3"),
+        (["--n-heads", "3"], "d_model 32 must be a multiple of 2 × n_heads 3"),
         (["--n-heads", "4", "--n-kv-heads", "3"], "n_heads 4 must be a multiple of n_kv_heads 3"),
         (["--context", "0"], "context must be at least 1, not 0"),
         (["--learning-rate", "0"], "learning_rate must be a number above 0, not 0.0"),
