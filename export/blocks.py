@@ -13,30 +13,43 @@ from heed.export.weights import Weights
 from heed.models.search import FloatArray
 
 BITS = {"int8": 8, "int4": 4}
-BLOCK_SIZE = {"int8": 128, "int4": 32}  # weights that share a scale: the more bits, the less they need one of their own
+BLOCK_SIZE = 128  # weights that share a scale
+# Steps from 0 to the largest weight of a block, of which the best are taken. Four bits reach from -8 to 7: where the
+# largest weight is cut off, the others are rounded more finely.
+REACHES = {8: (127.0,), 4: (-8.0, -8.5, -9.0)}
 INTEGER_PRODUCTS = 4  # of the operator's accuracy levels the one that rounds rows to 8 bits, block by block
 
 
-def pack_blocks(matrix: FloatArray, bits: int, block_size: int) -> tuple[npt.NDArray[np.uint8], FloatArray]:
-    """Round the rows of a matrix, (V, D), block by block, so that the largest weight of each block is met exactly.
-
-    With four bits it is the one at -8, as there is no 8: the range is used whole (as llama.cpp's Q4_0 does).
+def pack_blocks(matrix: FloatArray, bits: int) -> tuple[npt.NDArray[np.uint8], FloatArray]:
+    """Round the rows of a matrix, (V, D), block by block.
 
     Returns:
-        Integers about 2^(bits - 1), (V, D / block_size, bytes of a block), two to a byte where they have four bits, the
-        lower half first; and scales, (V, D / block_size). What lacks in the last block is 0.
+        Integers about 2^(bits - 1), (V, D / BLOCK_SIZE, bytes of a block), two to a byte where they have four bits, the
+        lower half first; and scales, (V, D / BLOCK_SIZE). What lacks in the last block is 0.
     """
     V, D = matrix.shape
-    n_blocks = -(-D // block_size)
-    blocks = np.zeros((V, n_blocks * block_size), dtype=np.float32)
+    n_blocks = -(-D // BLOCK_SIZE)
+    blocks = np.zeros((V, n_blocks * BLOCK_SIZE), dtype=np.float32)
     blocks[:, :D] = matrix
-    blocks = blocks.reshape(V, n_blocks, block_size)
-    middle = 1 << (bits - 1)
-    largest = np.take_along_axis(blocks, np.abs(blocks).argmax(axis=2)[..., None], axis=2)[..., 0]
-    steps = np.abs(largest) / (middle - 1) if bits == 8 else largest / -middle
-    scales: FloatArray = np.where(steps == 0, 1, steps).astype(np.float32)
-    integers = np.clip(np.rint(blocks / scales[..., None]) + middle, 0, 2 * middle - 1).astype(np.uint8)
+    blocks = blocks.reshape(V, n_blocks, BLOCK_SIZE)
+    scales = _scales(blocks, bits)
+    integers = (_rounded(blocks, scales, bits) + (1 << (bits - 1))).astype(np.uint8)
     return (integers if bits == 8 else integers[..., 0::2] + 16 * integers[..., 1::2]), scales
+
+
+def _scales(blocks: FloatArray, bits: int) -> FloatArray:
+    """The scale of each block that rounds it with the least squared error, of those that are tried."""
+    largest = np.take_along_axis(blocks, np.abs(blocks).argmax(axis=2)[..., None], axis=2)[..., 0]
+    largest[largest == 0] = 1
+    tried = np.stack([largest / np.float32(reach) for reach in REACHES[bits]])
+    errors = [np.square(_rounded(blocks, scales, bits) * scales[..., None] - blocks).sum(axis=2) for scales in tried]
+    best: FloatArray = np.take_along_axis(tried, np.argmin(errors, axis=0)[None], axis=0)[0]
+    return best
+
+
+def _rounded(blocks: FloatArray, scales: FloatArray, bits: int) -> FloatArray:
+    middle = 1 << (bits - 1)
+    return np.clip(np.rint(blocks / scales[..., None]), -middle, middle - 1)
 
 
 def unpack_blocks(integers: npt.NDArray[np.uint8], scales: FloatArray, bits: int) -> FloatArray:
@@ -58,7 +71,7 @@ class BlockGraphBuilder(GraphBuilder):
 
     def __init__(self, name: str, weights: Weights, precision: str) -> None:
         super().__init__(name, weights, precision)
-        self._bits, self._block_size = BITS[precision], BLOCK_SIZE[precision]
+        self._bits = BITS[precision]
 
     def linear(
         self, x: ir.Value, name: str, matrix: Array, bias: Array | None = None, *, rectified: bool = False
@@ -75,7 +88,7 @@ class BlockGraphBuilder(GraphBuilder):
             K=D,
             N=V,
             bits=self._bits,
-            block_size=self._block_size,
+            block_size=BLOCK_SIZE,
             accuracy_level=INTEGER_PRODUCTS,
         )
 
@@ -90,14 +103,14 @@ class BlockGraphBuilder(GraphBuilder):
             scales,
             domain=CONTRIB,
             bits=self._bits,
-            block_size=self._block_size,
+            block_size=BLOCK_SIZE,
             gather_axis=0,
             quantize_axis=1,
         )
-        if D % self._block_size == 0:
+        if D % BLOCK_SIZE == 0:
             return rows
         return self.op("Slice", rows, self.integers(0), self.integers(D), self.integers(-1))
 
     def _blocks(self, name: str, matrix: Array) -> tuple[ir.Value, ir.Value]:
-        integers, scales = pack_blocks(matrix.astype(np.float32), self._bits, self._block_size)
+        integers, scales = pack_blocks(matrix.astype(np.float32), self._bits)
         return self.weight(f"{name}.{self.precision}", integers), self.weight(f"{name}.scale", scales)

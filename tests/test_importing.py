@@ -1,12 +1,10 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
 
-from heed.export.blocks import BITS, BLOCK_SIZE, pack_blocks, unpack_blocks
 from heed.export.exporter import write_graphs
 from heed.export.importing import _arrays, _Stored, _weights
 from heed.export.text_exporter import write_text_graphs
@@ -69,21 +67,3 @@ def assert_found(
             step = value.abs().max() / largest
             assert (found[name] - value).abs().max() <= step * (1.001 if precision == "int4" else 0.501), name
             assert not torch.equal(found[name], value)
-
-
-@pytest.mark.parametrize("precision", ["int8", "int4"])
-@pytest.mark.parametrize("width", [1, 31, 128, 300])
-def test_blocks_give_a_matrix_back_to_half_a_step(precision: str, width: int) -> None:
-    """A step is a block's largest weight over the range; the opposite end of four bits' range lacks one step."""
-    bits, size = BITS[precision], BLOCK_SIZE[precision]
-    matrix = np.random.default_rng(width).standard_normal((7, width)).astype(np.float32)
-    matrix[3] = 0
-    rows = unpack_blocks(*pack_blocks(matrix, bits, size), bits)
-    assert rows.shape == (7, -(-width // size) * size)
-    assert (rows[:, width:] == 0).all()
-    for start in range(0, width, size):
-        block, found = matrix[:, start : start + size], rows[:, start : min(start + size, width)]
-        step = np.abs(block).max(axis=1, keepdims=True) / (127 if bits == 8 else 8)
-        assert (np.abs(found - block) <= step * (0.501 if bits == 8 else 1.001)).all()
-        largest = np.abs(block).argmax(axis=1)[:, None]
-        assert_close(*(torch.from_numpy(np.take_along_axis(each, largest, axis=1)) for each in (found, block)))
