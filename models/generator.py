@@ -293,6 +293,8 @@ def _narrow(rows: list[list[Sample]], mask: BoolArray) -> tuple[list[list[Sample
     """As many samples in each row as go on in the longest, and the slots that each has seen, (B, W, C)."""
     ended = np.array([[sample.ended is not None for sample in row] for row in rows])
     mask = np.broadcast_to(mask, (*ended.shape, mask.shape[2]))  # that of a token they share is the same for all
+    if not ended.any():
+        return rows, mask
     W = int((~ended).sum(axis=1).max())
     order = np.argsort(ended, axis=1, kind="stable")[:, :W]
     seen = np.take_along_axis(mask & ~ended[:, :, None], order[:, :, None], axis=1)

@@ -145,7 +145,8 @@ class OnnxTextState:
         for name in outputs:
             binding.bind_output(name, "cpu")
         run(session, binding)
-        return [value.numpy() for value in binding.get_outputs()[-len(outputs) :]]
+        found = binding.get_outputs_as_ortvaluevector()  # without an object for each of the caches
+        return [found[i].numpy() for i in range(len(found) - len(outputs), len(found))]
 
 
 class OnnxTextNetwork:
