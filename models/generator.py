@@ -38,9 +38,7 @@ class Generation:
 
     text: str  # without the stop string, where one ended it
     tokens: list[int]  # without the end token, and with those of the stop string
-    log_prob: (
-        float  # of the tokens and, where it ended by itself, of the end token, in nats, whatever they were drawn by
-    )
+    log_prob: float  # of the tokens and, where it ended by itself, of the end token, in nats; the network's own
     ended: str  # why: "end": by itself, "stop": a stop string, "length": the limit, "context": no room is left
 
 
