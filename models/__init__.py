@@ -2,6 +2,6 @@
 
 import os
 
-# ONNX Runtime would else keep a database of events in the user's cache, send it to its maker, and start 0.4 s later. It
-# looks at this when it is imported, which modules of this package do.
+# ONNX Runtime would else keep a database of events in the user's cache, and send them to its maker. It looks at this
+# when it is imported, which modules of this package do.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
