@@ -119,13 +119,14 @@ def _describe(error: OSError) -> str:
 )
 @click.version_option(package_name="heed", message="heed %(version)s")
 def main() -> None:
-    """The Transformer as a shell tool: train it, export it, translate with it.
+    """The Transformer as a shell tool: train it, export it, translate or write with it.
 
     \b
     echo "Good morning!" | heed translate
     heed train --src train.en --tgt train.de -o runs/ende
     heed export runs/ende -o ende
     heed translate -m ende -i news.en -o news.de
+    heed generate "ROMEO:"
     """
 
 
