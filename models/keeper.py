@@ -3,13 +3,14 @@
 import dataclasses
 import re
 from collections.abc import Sequence
-from itertools import pairwise
 
-from heed.models.markup import PATTERNS, Marked, keeps_names, put_back, take_out
+from heed.models.alignment import Span
+from heed.models.markup import PATTERNS, Marked, around, find_kept, keeps_names, put_back, take_out
 from heed.models.search import DecodeConfig
 from heed.models.translation import Translation
 from heed.models.translator import BATCH_SIZE, Translator
 
+LONGEST = 5000  # characters of a line whose words are aligned all with all; tags nested as deep are no text
 TURNS = 3  # ways to name the placeholders of a line, before it is given up
 
 
@@ -27,23 +28,23 @@ class Keeper:
 
     def __init__(self, translator: Translator, patterns: Sequence[str], *, tags: bool) -> None:
         self._translator = translator
-        every = [*patterns, *(PATTERNS if tags else ())]
-        # Without a pattern, what never matches.
-        self._pattern = re.compile("|".join(f"(?:{pattern})" for pattern in every) or r"(?!)", re.DOTALL)
+        self._patterns = [re.compile(pattern, re.DOTALL) for pattern in (*patterns, *(PATTERNS if tags else ()))]
 
     def n_best(
         self, lines: Sequence[str], config: DecodeConfig | None = None, n: int = 1, *, batch_size: int = BATCH_SIZE
     ) -> list[list[Translation]]:
         """As `Translator.n_best` does; a translation that could not be given all of what was to be kept says so."""
         found: dict[int, list[Translation]] = {}
-        waiting = [i for i, line in enumerate(lines) if self._pattern.search(line)]
-        plain = sorted(set(range(len(lines))) - set(waiting))
-        for i in waiting:
-            if not re.search(r"\w", self._pattern.sub("", lines[i])):  # all of it is kept
+        kept = {i: spans for i, line in enumerate(lines) if (spans := find_kept(line, self._patterns))}
+        plain = [i for i in range(len(lines)) if i not in kept]
+        for i, spans in kept.items():
+            if not any(re.search(r"\w", text) for text in around(lines[i], spans)):  # all of it is kept
                 found[i] = [Translation(lines[i], [], 0.0, 0.0)]
-        waiting = [i for i in waiting if i not in found]
+            elif len(lines[i]) > LONGEST:
+                found[i] = [self._apart(lines[i], spans, config, batch_size)]
+        waiting = [i for i in kept if i not in found]
         for turn in range(TURNS):
-            marked = {i: taken for i in waiting if (taken := take_out(lines[i], self._pattern, turn))}
+            marked = {i: taken for i in waiting if (taken := take_out(lines[i], kept[i], turn))}
             asked = [*plain, *marked] if turn == 0 else list(marked)
             texts = [marked[i].text if i in marked else lines[i] for i in asked]
             results = self._translator.n_best(texts, config, n, batch_size=batch_size)
@@ -55,7 +56,7 @@ class Keeper:
             if not waiting:
                 break
         for i in waiting:
-            found[i] = [self._apart(lines[i], config, batch_size)]
+            found[i] = [self._apart(lines[i], kept[i], config, batch_size)]
         return [found[i] for i in range(len(lines))]
 
     def _put_back(self, marked: Marked, best: Sequence[Translation]) -> list[Translation]:
@@ -67,12 +68,11 @@ class Keeper:
                 found.append(dataclasses.replace(translation, text=put_back(marked, translation.text, shares)))
         return found
 
-    def _apart(self, line: str, config: DecodeConfig | None, batch_size: int) -> Translation:
+    def _apart(self, line: str, kept: Sequence[Span], config: DecodeConfig | None, batch_size: int) -> Translation:
         """A line whose placeholders have no names that stay: what is between them is translated by itself."""
-        ends = [0, *(end for match in self._pattern.finditer(line) for end in match.span()), len(line)]
-        pieces = [line[start:end] for start, end in pairwise(ends)]
-        between = self._translator.translate(pieces[::2], config, batch_size=batch_size)
-        texts = [piece for each, kept in zip(between, [*pieces[1::2], ""], strict=True) for piece in (each.text, kept)]
+        between = self._translator.translate(around(line, kept), config, batch_size=batch_size)
+        pieces = [*(line[slice(*span)] for span in kept), ""]
+        texts = [text for each, piece in zip(between, pieces, strict=True) for text in (each.text, piece)]
         return Translation(
             text="".join(texts),
             tokens=[token for each in between for token in each.tokens],

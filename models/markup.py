@@ -3,20 +3,22 @@
 import dataclasses
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from heed.models.alignment import Span, word_spans
 from heed.models.search import BoolArray, FloatArray
 
-TAG = r"<!--.*?-->|</?[A-Za-z][\w:.-]*(?:\s[^<>]*)?/?>"
-# Mark-up, URLs, addresses, what stands in braces, and what printf takes.
+TAG = r"<!--(?:(?!<!--|-->).)*+-->|</?[A-Za-z][\w:.-]*(?:\s[^<>]*)?/?>"
+# Mark-up, URLs, addresses, what stands in braces, and what printf takes. Each reads what it cannot match once, and not
+# from every character on: lines may be megabytes long.
 PATTERNS = (
     TAG,
     r"(?:(?:https?|ftp)://|www\.)[^\s<>\"']*[^\s<>\"'.,;:!?)\]]",
-    r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+",
+    r"(?<![\w.+-])[\w.+-]++@[\w-]+(?:\.[\w-]+)+",
     r"\$?\{\{?[^{}]+\}\}?",
-    r"(?<![\w%])%(?:\d+\$|\(\w+\))?[-+0#]*\d*(?:\.\d+)?[sdifuxX@](?!\w)",
+    r"(?<![\w%])%(?:\d+\$|\(\w+\))?[-+0#]*+\d*+(?:\.\d+)?[sdifuxX@](?!\w)",
 )
 # Names, which translations keep, stand for placeholders; of those that are not in a line, the first that do.
 NAMES = ("Tom", "Boston", "Maria", "Peter", "London", "David", "Berlin", "Anna", "Paris", "Martin", "Robert", "Chicago")
@@ -42,39 +44,64 @@ class Marked:
     names: dict[str, str]  # and the placeholders they stand for
 
 
-def take_out(line: str, pattern: re.Pattern[str], turn: int = 0) -> Marked | None:
-    """Take what matches out of a line; None where the names do not suffice.
+def find_kept(line: str, patterns: Sequence[re.Pattern[str]]) -> list[Span]:
+    """Where the matches of patterns are, from left to right; at one place that of the first pattern, and none empty."""
+    ahead = [_next(pattern, line, 0) for pattern in patterns]
+    spans = list[Span]()
+    while matches := [match for match in ahead if match]:
+        spans.append(min(matches, key=re.Match.start).span())
+        end = spans[-1][1]
+        ahead = [
+            _next(pattern, line, end) if match and match.start() < end else match
+            for pattern, match in zip(patterns, ahead, strict=True)
+        ]
+    return spans
+
+
+def _next(pattern: re.Pattern[str], line: str, place: int) -> re.Match[str] | None:
+    return next((match for match in pattern.finditer(line, place) if match[0]), None)
+
+
+def around(line: str, kept: Sequence[Span]) -> list[str]:
+    """What of a line is before, between and after what is kept."""
+    ends = [0, *(end for span in kept for end in span), len(line)]
+    return [line[start:end] for start, end in pairwise(ends)][::2]
+
+
+def take_out(line: str, kept: Sequence[Span], turn: int = 0) -> Marked | None:
+    """Take what is to be kept out of a line; None where the names do not suffice.
 
     Args:
         line: A line of text.
-        pattern: What to keep.
+        kept: Where it is; see `find_kept`.
         turn: How many of the possible names to leave out.
     """
     free = [name for name in NAMES if name not in line][turn:]
-    text, names, root, open_marks, end = "", dict[str, str](), Mark("", "", (0, 0), False), list[Mark](), 0
-    for match in pattern.finditer(line):
-        kept, before = match[0], line[end : match.start()]
-        text, end = text + before, match.end()
-        if not kept:
-            continue
-        if not re.fullmatch(TAG, kept, re.DOTALL):
+    text, names, end = "", dict[str, str](), 0
+    root = Mark("", "", (0, 0), False)
+    open_marks = [root]
+    for start, stop in kept:
+        text, found, end = text + line[end:start], line[start:stop], stop
+        if not re.fullmatch(TAG, found, re.DOTALL):
             if not free:
                 return None
             name = free.pop(0)
-            names[name] = kept
-            text += _gap(text, name) + name + _gap(name, line[end:])
+            names[name] = found
+            text += _gap(text[-1:], name) + name + _gap(name, line[end : end + 1])
             continue
-        closed = next((mark for mark in reversed(open_marks) if kept.startswith("</") and _closes(kept, mark)), None)
+        closed = next((mark for mark in open_marks[:0:-1] if found.startswith("</") and _closes(found, mark)), None)
         if closed:
-            closed.closing, closed.span = kept, (closed.span[0], len(text))
-            del open_marks[open_marks.index(closed) :]
+            _lift(open_marks, closed)
+            closed.closing, closed.span = found, (closed.span[0], len(text))
+            open_marks.pop()
             continue
-        after = bool(re.search(r"\S\Z", text)) and not re.match(r"\S", line[end:])
-        mark = Mark(kept, "", (len(text), len(text)), after)
-        (open_marks[-1] if open_marks else root).inner.append(mark)
-        if not kept.startswith(("</", "<!")) and not kept.endswith("/>"):
+        after = bool(text[-1:].strip()) and not line[end : end + 1].strip()
+        mark = Mark(found, "", (len(text), len(text)), after)
+        open_marks[-1].inner.append(mark)
+        if not found.startswith(("</", "<!")) and not found.endswith("/>"):
             open_marks.append(mark)
-    return Marked(text + line[end:], _lift(root.inner), names)
+    _lift(open_marks, root)
+    return Marked(text + line[end:], root.inner, names)
 
 
 def _closes(kept: str, mark: Mark) -> bool:
@@ -86,15 +113,12 @@ def _gap(before: str, after: str) -> str:
     return " " if re.search(r"\w\Z", before) and re.match(r"\w", after) else ""
 
 
-def _lift(marks: list[Mark]) -> list[Mark]:
-    """Marks in which those that were never closed contain nothing."""
-    found = []
-    for mark in marks:
-        mark.inner = _lift(mark.inner)
-        found.append(mark)
-        if not mark.closing:
-            found, mark.inner = found + mark.inner, []
-    return found
+def _lift(open_marks: list[Mark], last: Mark) -> None:
+    """Take off the marks above one that are not closed within it: they contain nothing."""
+    while open_marks[-1] is not last:
+        mark = open_marks.pop()
+        open_marks[-1].inner += mark.inner
+        mark.inner = []
 
 
 def put_back(marked: Marked, translation: str, shares: FloatArray | None) -> str:
@@ -126,6 +150,28 @@ def _same_pace(n_src: int, n_tgt: int) -> FloatArray:
     if n_src:
         shares[np.arange(n_tgt) * n_src // max(n_tgt, 1), np.arange(n_tgt)] = 1
     return shares
+
+
+def best_run(gains: FloatArray, first: BoolArray, last: BoolArray) -> tuple[float, Span] | None:
+    """The run with the largest sum of gains, (N,), and that sum; in one pass (Kadane's).
+
+    Args:
+        gains: -inf for what no run may contain.
+        first: With which a run may begin, (N,).
+        last: With which it may end, (N,).
+    """
+    best, total, start = None, 0.0, None
+    for i, (gain, begins, ends) in enumerate(zip(gains.tolist(), first.tolist(), last.tolist(), strict=True)):
+        if begins and (start is None or total <= 0):
+            total, start = 0.0, i
+        if gain == -np.inf:
+            start = None
+        if start is None:
+            continue
+        total += gain
+        if ends and (best is None or total >= best[0]):
+            best = total, (start, i + 1)
+    return best
 
 
 @dataclasses.dataclass
@@ -170,15 +216,11 @@ class _Words:
         # Punctuation is at the edge of a run only where it was at the edge of the span.
         first, last = (free & (~self.tgt_signs | self._edge(inside, i)) for i in (0, -1))
         gains = np.where(free, self.shares[inside].sum(axis=0) - self.shares[~inside].sum(axis=0) - 1e-3, -np.inf)
-        sums = (
-            (float(gains[i:j].sum()), (i, j))
-            for i in np.flatnonzero(first).tolist()
-            for j in (np.flatnonzero(last[i:]) + i + 1).tolist()
-        )
-        border = self._border(span[0], (0, len(self.tgt)), [])
-        return max(
-            ((total, run) for total, run in sums if free[slice(*run)].all()), default=(-np.inf, (border, border))
-        )
+        found = best_run(gains, first, last)
+        if found is None:
+            border = self._border(span[0], (0, len(self.tgt)), [])
+            return -np.inf, (border, border)
+        return found
 
     def _edge(self, inside: BoolArray, place: int) -> bool:
         """Whether the first (0) or last (-1) of some source words is punctuation."""
@@ -191,7 +233,8 @@ class _Words:
         borders = [i for i in range(room[0], room[1] + 1) if not any(start < i < end for start, end in taken)]
         if before.all():  # what is last, stays last
             return borders[-1]
-        return max(borders, key=lambda i: (leaning[:i].sum() - leaning[i:].sum(), -i)) if before.any() else borders[0]
+        up_to = np.append(0, np.cumsum(leaning))
+        return max(borders, key=lambda i: (up_to[i], -i)) if before.any() else borders[0]
 
     def _characters(self, start: int, end: int, *, after: bool) -> Span:
         """Where some words are; where they are none, a place after the word before, or before the next."""

@@ -1,3 +1,4 @@
+import itertools
 import random
 import re
 
@@ -7,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heed.models.alignment import word_spans
-from heed.models.markup import NAMES, PATTERNS, keeps_names, put_back, take_out
+from heed.models.markup import NAMES, PATTERNS, Marked, around, best_run, find_kept, keeps_names, put_back, take_out
 from heed.models.search import FloatArray
 
-PATTERN = re.compile("|".join(f"(?:{pattern})" for pattern in PATTERNS), re.DOTALL)
+USUAL = [re.compile(pattern, re.DOTALL) for pattern in PATTERNS]
 
 
 def shares(src: str, tgt: str, pairs: dict[str, str]) -> FloatArray:
@@ -20,7 +21,15 @@ def shares(src: str, tgt: str, pairs: dict[str, str]) -> FloatArray:
 
 
 def kept(line: str) -> list[str]:
-    return [match[0] for match in PATTERN.finditer(line)]
+    return [line[slice(*span)] for span in find_kept(line, USUAL)]
+
+
+def without_kept(line: str) -> str:
+    return "".join(around(line, find_kept(line, USUAL)))
+
+
+def taken_out(line: str, turn: int = 0) -> Marked | None:
+    return take_out(line, find_kept(line, USUAL), turn)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +47,46 @@ def kept(line: str) -> list[str]:
 )
 def test_what_is_kept(line: str, expected: list[str]) -> None:
     assert kept(line) == expected
+
+
+@pytest.mark.parametrize("line", ["a" * 10**6, "<!--" * 10**5, "%" + "0" * 10**6, "{a" * 10**5, "www." * 10**5 + " "])
+def test_what_looks_like_it_takes_no_longer(line: str) -> None:
+    """It would take hours, were it read again from each character on."""
+    assert sum(map(len, kept(line))) <= len(line)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "expected"),
+    [
+        (["(?i)TOM", "ann"], ["Tom", "ann", "tom"]),
+        (["(?P<a>T)om", "(?P<a>a)nn"], ["Tom", "ann"]),
+        ([r"(T)om", r"(.)\1"], ["Tom", "nn"]),
+        (["x*", "|"], []),
+        (["and a", "ann and", "and t"], ["and a", "and t"]),
+        (["T", "Tom"], ["T"]),
+        ([], []),
+    ],
+)
+def test_patterns_do_not_meddle_with_each_other(patterns: list[str], expected: list[str]) -> None:
+    line = "Tom and ann and tom"
+    assert [line[slice(*span)] for span in find_kept(line, [*map(re.compile, patterns)])] == expected
+
+
+@given(st.lists(st.tuples(st.integers(-8, 8) | st.just(-np.inf), st.booleans(), st.booleans()), max_size=9))
+def test_the_best_run_is_the_best_of_all(words: list[tuple[float, bool, bool]]) -> None:
+    gains = np.array([gain for gain, *_ in words], dtype=np.float32) / 8
+    first, last = (np.array([word[i] for word in words], dtype=bool) for i in (1, 2))
+    runs = itertools.combinations(range(len(words) + 1), 2)
+    sums = [float(gains[i:j].sum()) for i, j in runs if first[i] and last[j - 1]]
+    found = best_run(gains, first, last)
+    if found is None:
+        assert max(sums, default=-np.inf) == -np.inf
+        return
+    total, (start, end) = found
+    assert total == max(sums)
+    assert gains[start:end].sum() == total
+    assert first[start]
+    assert last[end - 1]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +108,7 @@ def test_what_is_kept(line: str, expected: list[str]) -> None:
     ],
 )
 def test_mark_up_goes_where_its_words_go(line: str, translation: str, expected: str) -> None:
-    marked = take_out(line, PATTERN)
+    marked = taken_out(line)
     assert marked is not None
     pairs = {"red": "rote", "car": "Auto", "is": "ist", "The": "Das", "the": "das", "old": "alt"}
     found = put_back(marked, translation, shares(marked.text, translation, pairs))
@@ -84,7 +133,7 @@ def balanced(text: str) -> bool:
 
 @given(LINES, st.lists(st.sampled_from(["rote", "Auto", "Haus.", "x,"]), max_size=6), st.integers(0, 99))
 def test_nothing_is_lost_and_what_was_balanced_stays_so(line: str, words: list[str], seed: int) -> None:
-    marked = take_out(line, PATTERN)
+    marked = taken_out(line)
     assert marked is not None
     words += marked.names
     random.Random(seed).shuffle(words)
@@ -92,28 +141,28 @@ def test_nothing_is_lost_and_what_was_balanced_stays_so(line: str, words: list[s
     n_words = [len(word_spans(text)) for text in (marked.text, translation)]
     found = put_back(marked, translation, np.random.default_rng(seed).random(n_words, dtype=np.float32))
     assert sorted(kept(found)) == sorted(kept(line))
-    assert PATTERN.sub("", found) == re.sub("|".join(marked.names) or "(?!)", "", translation)
+    assert without_kept(found) == re.sub("|".join(marked.names) or "(?!)", "", translation)
     if balanced(line):
         assert balanced(found)
-    assert PATTERN.sub("", put_back(marked, translation, None)) == PATTERN.sub("", found)
+    assert without_kept(put_back(marked, translation, None)) == without_kept(found)
 
 
 def test_names_are_none_of_the_line_s() -> None:
-    marked = take_out("{x} and Tom, {x}", PATTERN)
+    marked = taken_out("{x} and Tom, {x}")
     assert marked is not None
     assert marked.text == "Boston and Tom, Maria"
     assert marked.names == {"Boston": "{x}", "Maria": "{x}"}
-    again = take_out("{x} and Tom, {x}", PATTERN, turn=1)
+    again = taken_out("{x} and Tom, {x}", turn=1)
     assert again is not None
     assert again.text == "Maria and Tom, Peter"
-    assert take_out("{x}" * (len(NAMES) + 1), PATTERN) is None
-    assert take_out("a{x}b", PATTERN) == take_out("a {x} b", PATTERN)
+    assert taken_out("{x}" * (len(NAMES) + 1)) is None
+    assert taken_out("a{x}b") == taken_out("a {x} b")
 
 
 @pytest.mark.parametrize(
     ("translation", "expected"), [("Tom ist da.", True), ("Toms Haus", False), ("da", False), ("Tom und Tom", False)]
 )
 def test_a_name_must_come_once(translation: str, expected: bool) -> None:
-    marked = take_out("{x} is there.", PATTERN)
+    marked = taken_out("{x} is there.")
     assert marked is not None
     assert keeps_names(marked, translation) == expected
