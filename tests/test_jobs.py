@@ -122,7 +122,7 @@ def test_a_stopped_job_keeps_whole_lines_and_goes_on(
 ) -> None:
     expected, output, aside = complete("out"), tmp_path / "out", tmp_path / "out.part"
     process = start(output)
-    wait_for(aside, len(expected) // 4)
+    wait_for(aside, len(expected) // 2)  # of what is written last, less may be counted yet
     process.send_signal(number)
     _, complaints = process.communicate(timeout=PATIENCE)
     assert process.returncode == status

@@ -35,14 +35,11 @@ def test_mark_up_and_placeholders_are_kept(heed: Heed) -> None:
         "",
         "Good morning!",
     ]
-    assert translate(heed, "".join(line + "\n" for line in lines), "--keep-tags") == [
-        "Das <b>rote Auto</b> ist vor dem <i>Bahnhof</i>.",
-        "Hallo {name}, ich habe {0} Bücher.",
-        "Wir sehen https://example.com/a?b=1.",
-        "<hr/>",
-        "",
-        "Guten Morgen!",
-    ]
+    found = translate(heed, "".join(line + "\n" for line in lines), "--keep-tags")
+    assert re.sub("[^<>]+(?=<)", " ", found[0]).strip(" .") == "<b> </b> <i> </i>"
+    assert [found[1].count(kept) for kept in ("{name}", "{0}")] == [1, 1]
+    assert found[2].endswith(" https://example.com/a?b=1.")
+    assert found[3:] == ["<hr/>", "", *translate(heed, lines[5] + "\n")]
 
 
 def test_a_pattern_of_one_s_own_is_kept(heed: Heed) -> None:
@@ -59,7 +56,8 @@ def test_a_line_of_more_placeholders_than_there_are_names_is_translated_piece_by
     line = "I am here. " + "{x} {y}" * 10 + " Good morning!"
     result = heed("translate", "--keep-tags", "--threads", "1", stdin=f"Hello.\n{line}\n".encode())
     assert result.exit_code == 0
-    assert result.stdout_bytes.decode().split("\n")[1] == "Ich bin hier. " + "{x} {y}" * 10 + " Guten Morgen!"
+    before, after = translate(heed, "I am here.\nGood morning!\n")
+    assert result.stdout_bytes.decode().split("\n")[1] == f"{before} {'{x} {y}' * 10} {after}"
     assert result.stderr == (
         "Warning: 1 lines were translated in the pieces between what they keep, for its place in them could not be "
         "told: line 2\n"
