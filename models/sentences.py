@@ -8,7 +8,7 @@ texts with a trace of its own on stderr, and pysbd, syntok and sentence-splitter
 import re
 from collections.abc import Iterator
 
-CLOSERS = "\"'”’“‘»›)\\]}」』）】》〉"  # “ and ‘ close a quotation in German
+CLOSERS = "\"'”’“‘»›)\\]}」』）】》〉_*"  # “ and ‘ close a quotation in German, _ and * what is stressed in plain text
 WIDE_CLOSERS = CLOSERS.replace("“‘", "")
 OPENERS = "「『（【《〈“‘«"
 # A run of stops, what closes after it, and white space; an end of a line or paragraph within the text; or a stop of
@@ -20,8 +20,8 @@ STOP = re.compile(
 )
 CLAUSE = re.compile(rf"[,;:–—،؛][{CLOSERS}]*+\s++|[、，；：]")
 SPACE = re.compile(r"\s++")
-LAST_WORD = re.compile(r"[^\s\"'“”„‘’«»‹›()\[\]{}/–—]+\Z")
-FIRST_WORD = re.compile(rf"[{OPENERS}\"'(\[„¿¡]*([^\W\d_]+)")
+LAST_WORD = re.compile(r"[^\s\"'“”„‘’«»‹›()\[\]{}/–—_*]+\Z")
+FIRST_WORD = re.compile(rf"[{OPENERS}\"'(\[„¿¡_*]*([^\W\d_]+)")
 REACH = 24  # characters: no abbreviation is longer
 CLOSING = set(",;:.!?…)]}»›」』）】")  # after white space too, these go on with what was before
 
@@ -29,8 +29,8 @@ CLOSING = set(",;:.!?…)]}»›」』）】")  # after white space too, these g
 # it may begin a sentence; written large, it is a title.
 ABBREVIATIONS = frozenset(
     """
-    Mr Mrs Ms Messrs Dr Drs Prof Rev Hon Gen Col Capt Cpt Lt Sgt Cpl Cmdr Adm Gov Sen Rep Supt Insp St Ste Mt
-    Hr Fr Frl Dipl Ing Mag MM Mme Mlle Mgr Sr Sra Srta Dra Ud Uds Vd Dña Exmo
+    Mr Mrs Ms Messrs Dr Drs Prof Rev Hon Gen Maj Col Capt Cpt Lt Sgt Cpl Cmdr Adm Gov Sen Rep Supt Insp St Ste Mt Ft
+    Hr Fr Frl Dipl Ing Mag Mio Mrd Tsd MM Mme Mlle Mgr Sr Sra Srta Dra Ud Uds Vd Dña Exmo
     mr mrs dr prof vs cf viz al approx incl resp esp dept univ
     bzw ca evtl ggf inkl exkl vgl sog bspw insb zzgl abzgl geb gest jhdt
     sig dott avv dhr mevr drs mgr inż tzw tzn np ul św tj tzv např dvs hhv esim ks проф ул им рис см
@@ -72,7 +72,8 @@ def split_sentences(line: str, language: str | None = None) -> list[str]:
     pieces = []
     start = 0
     small = line == line.lower()  # such text begins sentences in small letters, too
-    for stop in STOP.finditer(line, len(line) - len(line.lstrip()), len(line.rstrip())):
+    end = len(line.rstrip().rstrip(f"{CLOSERS} \u00a0\u202f"))  # what closes alone at the end is no sentence
+    for stop in STOP.finditer(line, len(line) - len(line.lstrip()), end):
         if stop["marks"] is None or _ends_sentence(line, start, stop, small=small, language=language):
             pieces.append(line[start : stop.end()])
             start = stop.end()
