@@ -184,6 +184,10 @@ def _refuse(
         "--shard counts lines, and would cut a paragraph of --document.": shard and asked["document"],
         "--shard needs files (-i), to count their lines first.": shard and not files,
         "--resume needs a file (-o) to go on with.": resume and file is None,
+        "--resume needs its input as it was; with -o name another file.": resume
+        and file is not None
+        and file.exists()
+        and any(Path(name).samefile(file) for name in names if name != "-"),
     }
     for message, is_wrong in wrong.items():
         if is_wrong:

@@ -147,6 +147,19 @@ def test_a_job_that_is_complete_is_left_alone(heed: Heed, bundle: Path, source: 
     assert output.read_bytes() == b"mine"
 
 
+def test_a_job_does_not_go_on_over_its_input(heed: Heed, bundle: Path, tmp_path: Path) -> None:
+    """It would look complete, for there is a file of that name."""
+    path = tmp_path / "in"
+    path.write_bytes(b"1 2\n")
+    command = ["translate", "-m", bundle, *SHORT, "-i", path]
+    expected = heed(*command).stdout_bytes
+    result = heed(*command, "-o", path, "--resume")
+    assert result.exit_code == 2
+    assert "with -o name another file" in result.stderr
+    assert heed(*command, "-o", path, "--force").exit_code == 0
+    assert path.read_bytes() == expected
+
+
 @pytest.mark.parametrize("change", ["option", "input", "shorter input"])
 def test_another_job_is_not_gone_on_with(heed: Heed, bundle: Path, tmp_path: Path, change: str) -> None:
     source, output = tmp_path / "in", tmp_path / "out"
