@@ -53,22 +53,20 @@ class Report:
     """Counts the lines whose terms or placeholders made difficulties."""
 
     def __init__(self) -> None:
-        self._n_lines = 0
         self._missing: list[tuple[int, str]] = []
         self._apart: list[tuple[int, str]] = []
 
-    def add(self, found: Sequence[Sequence["Translation"]]) -> None:
-        """Look through the best translations of some more lines."""
-        for best in found:
-            self._n_lines += 1
+    def add(self, first: int, found: Sequence[Sequence["Translation"]]) -> None:
+        """Look through the best translations of some more lines, of which the first has a number, counted from 0."""
+        for number, best in enumerate(found, start=first + 1):
             missing = dict.fromkeys(" or ".join(term) for each in best for term in each.missing)
             if missing:
-                self._missing.append((self._n_lines, ", ".join(missing)))
+                self._missing.append((number, ", ".join(missing)))
             if any(each.apart for each in best):
-                self._apart.append((self._n_lines, ""))
+                self._apart.append((number, ""))
 
     def warnings(self) -> list[str]:
-        """What is to be told at the end; line numbers are counted from 1, over what was translated."""
+        """What is to be told at the end; line numbers are counted from 1, over all inputs."""
         found = []
         if self._missing:
             found.append(f"{len(self._missing)} lines lack a term of the glossary: {_some(self._missing)}")

@@ -155,8 +155,9 @@ def command(
         windows = _records(source, batch_size * WINDOW, _format(decoder, asked), document=asked["document"])
         for window in sink.unwritten(windows):
             found = keeper.n_best([record.words for record in window], config, n_best, batch_size=batch_size)
-            report.add(found)
-            numbered = enumerate(zip(window, found, strict=True), start=source.first + sink.n_records)
+            first = source.first + sink.n_records
+            report.add(first, found)
+            numbered = enumerate(zip(window, found, strict=True), start=first)
             sink.write(b"".join(result(number, record, best) for number, (record, best) in numbered), window)
             progress.add(len(window), source.position)
     for warning in report.warnings():

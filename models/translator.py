@@ -156,10 +156,15 @@ class Translator:
             terms = [self._glossary.find(sentence.text) for sentence in chosen]
             self._require(self._glossary, terms, sources, results, config or self.config, n, batch_size)
         found = iter(results)
-        return [
+        combined = [
             combine([(each, next(found) if each.tokens else [each.unchanged()]) for each in line], n)
             for line in sentences
         ]
+        if self._glossary:
+            for i, line in enumerate(lines):
+                if len(sentences[i]) > 1:
+                    combined[i] = _tell_parted(self._glossary, line, sentences[i], combined[i])
+        return combined
 
     def shares(self, src: str, tgt: str) -> FloatArray | None:
         """What each word of a text has of each word of its translation; None where they are too long to tell.
@@ -278,6 +283,18 @@ class Translator:
         remaining = iter(lines)
         while window := list(islice(remaining, batch_size * WINDOW)):
             yield from self.translate(window, config, batch_size=batch_size)
+
+
+def _tell_parted(
+    glossary: Glossary, line: str, sentences: list[Sentence], best: list[Translation]
+) -> list[Translation]:
+    """Translations of a line that name the missing terms of which no sentence has all words."""
+    whole = {term for sentence in sentences for term in glossary.find(sentence.text)}
+    parted = [term for term in glossary.find(line) if term not in whole]
+    return [
+        dataclasses.replace(each, missing=each.missing + tuple(term for term in parted if not appears(term, each.text)))
+        for each in best
+    ]
 
 
 def _states(network: Network, workers: int) -> "SimpleQueue[State]":

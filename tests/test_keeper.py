@@ -96,6 +96,25 @@ def test_a_term_that_has_no_room_is_told(heed: Heed, tmp_path: Path) -> None:
     assert result.stderr == f"Warning: 6 lines lack a term of the glossary: {named}, …\n"
 
 
+def test_a_term_of_two_sentences_is_told(heed: Heed, tmp_path: Path) -> None:
+    terms = tmp_path / "terms.tsv"
+    terms.write_text("Yahoo! The Firm\tBahnhof\ncar\tWagen\n", "utf-8")
+    text = b"The car.\nI like Yahoo! The Firm is big. The car is red.\n"
+    result = heed("translate", "--glossary", terms, "--threads", "1", stdin=text)
+    assert result.stderr == "Warning: 1 lines lack a term of the glossary: line 2 (Bahnhof)\n"
+    assert heed("translate", "--no-split", "--glossary", terms, "--threads", "1", stdin=text).stderr == ""
+
+
+def test_lines_are_numbered_as_in_the_input(heed: Heed, tmp_path: Path) -> None:
+    terms, source = tmp_path / "terms.tsv", tmp_path / "in"
+    terms.write_text("station\tHauptbahnhofsvorplatz\n", "utf-8")
+    source.write_text("Good morning!\n" * 3 + "The station.\n")
+    options = ["--glossary", terms, "--max-length", "2", "--threads", "1", "-i", source]
+    told = "Warning: 1 lines lack a term of the glossary: line 4 (Hauptbahnhofsvorplatz)\n"
+    assert heed("translate", *options).stderr == told
+    assert heed("translate", *options, "--shard", "2/2").stderr == told
+
+
 def test_a_glossary_that_is_wrong_is_bad_data(heed: Heed, tmp_path: Path) -> None:
     terms = tmp_path / "terms.tsv"
     terms.write_text("station\tBahnhof\nno tab\n", "utf-8")
