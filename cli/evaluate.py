@@ -1,5 +1,6 @@
 """`heed evaluate`."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -10,13 +11,17 @@ from click.core import ParameterSource
 
 from heed.cli import messages, options
 from heed.cli.command import Command
+from heed.cli.inputs import Inputs
 from heed.cli.loading import load_translator, search_config
 from heed.models.errors import DataError
 
+WINDOW = 1 << 16  # lines read at a time
 INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True)
 # sacreBLEU's own for languages without spaces, and others that need no download.
 TOKENIZERS = ("13a", "intl", "char", "zh", "none")
-TRANSLATING = ("model", "beam_size", "length_penalty", "max_length", "batch_size", "shortlist", "device", "threads")
+TRANSLATING = (
+    "model", "beam_size", "length_penalty", "max_length", "shortlist", "split", "batch_size", "device", "threads"
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +72,9 @@ class Score:
 @options.beam_size
 @options.length_penalty
 @options.max_length
-@options.batch_size
 @options.shortlist
+@options.split
+@options.batch_size
 @options.device
 @options.threads
 @click.pass_context
@@ -114,17 +120,18 @@ def _read(name: str) -> list[str]:
     r"""The lines of a file, cut at \n alone.
 
     Raises:
-        DataError: Of a line that is not UTF-8.
+        DataError: Of a line that is not UTF-8, or of a compressed file that is damaged.
     """
-    with click.open_file(name, "rb") as file:
-        text = file.read().removeprefix(b"\xef\xbb\xbf")
     found = []
-    lines = text.removesuffix(b"\n").split(b"\n") if text else []
-    for i, line in enumerate(lines, start=1):
-        try:
-            found.append(line.decode("utf-8"))
-        except UnicodeDecodeError:
-            raise DataError(f"{name}: line {i} is not UTF-8; convert the file: iconv -t UTF-8") from None
+    with contextlib.closing(Inputs((name,), invitation="Scoring the lines that you type; Ctrl-D ends.")) as source:
+        for window in source.windows(WINDOW):
+            for number, line in enumerate(window.lines, start=window.number):
+                try:
+                    found.append(line.removesuffix(b"\n").decode("utf-8"))
+                except UnicodeDecodeError:
+                    raise DataError(
+                        f"{window.name}: line {number} is not UTF-8; convert the file: iconv -t UTF-8"
+                    ) from None
     return found
 
 
@@ -144,10 +151,10 @@ def _require_pairs(name: str, lines: list[str], references: dict[str, list[str]]
 
 
 def _translate(
-    lines: list[str], *, model: str | None, device: str, threads: int | None, shortlist: bool, batch_size: int,
-    **search: Any,
+    lines: list[str], *, model: str | None, device: str, threads: int | None, shortlist: bool, split: bool,
+    batch_size: int, **search: Any,
 ) -> list[str]:  # fmt: skip
-    translator = load_translator(model, device=device, threads=threads, shortlist=shortlist)
+    translator = load_translator(model, device=device, threads=threads, shortlist=shortlist, split=split)
     config = search_config(translator.config, search)
     with messages.timed(f"Translated {len(lines):,} lines"):
         found = translator.translate(lines, config, batch_size=batch_size)

@@ -50,11 +50,17 @@ class Inputs:
     Args:
         names: Of the files, "-" for stdin.
         shard: Which part of the lines, and of how many.
+        invitation: What is said to whoever is to type stdin.
     """
 
-    def __init__(self, names: tuple[str, ...], shard: tuple[int, int] | None = None) -> None:
-        self._names = names
-        self._shard = shard
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        shard: tuple[int, int] | None = None,
+        *,
+        invitation: str = "Translating what you type, a line at a time; Ctrl-D ends.",
+    ) -> None:
+        self._names, self._shard, self._invitation = names, shard, invitation
         self._marked: set[str] = set()  # begin with a byte-order mark
         self._done = 0  # bytes of the files before the present one
         self._given = 0  # bytes of this one's lines
@@ -111,7 +117,7 @@ class Inputs:
         if name == "-":
             stdin = cast("BufferedIOBase", sys.stdin.buffer)
             if stdin.isatty():
-                messages.note("Translating what you type, a line at a time; Ctrl-D ends.")
+                messages.note(self._invitation)
             yield stdin
             return
         with Path(name).open("rb") as file, decompressed(file, name) as stream:

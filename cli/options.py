@@ -73,6 +73,11 @@ shortlist = click.option(
     default=True,
     help="Choose among the words that a line is likely to need, or among all: slower.  [default: shortlist]",
 )
+split = click.option(
+    "--split/--no-split",
+    default=True,
+    help="Translate each sentence of a line by itself, or the line as a whole.  [default: split]",
+)
 device = click.option(
     "--device",
     type=click.Choice(["cpu", "cuda"]),

@@ -93,11 +93,7 @@ class Shard(click.ParamType[tuple[int, int]]):
 @options.length_penalty
 @options.max_length
 @options.shortlist
-@click.option(
-    "--split/--no-split",
-    default=True,
-    help="Translate each sentence of a line by itself, or the line as a whole.  [default: split]",
-)
+@options.split
 @kept.options
 @click.option("--shard", type=Shard(), help="Translate the i-th of n parts of the lines; cat joins their outputs.")
 @click.option("--resume", is_flag=True, help="Go on with the output of the same command, where it was stopped.")

@@ -1,3 +1,4 @@
+import gzip
 import json
 import subprocess
 import sys
@@ -101,6 +102,32 @@ def test_chinese_is_cut_into_words(heed: Heed, write_lines: Write) -> None:
 
 
 # Errors
+
+
+def test_files_are_read_as_translate_reads_them(heed: Heed, files: tuple[str, str], tmp_path: Path) -> None:
+    hyp, ref = files
+    expected = heed("evaluate", "--hyp", hyp, "--ref", ref, "--bootstrap", 0).stdout
+    packed, marked = tmp_path / "hyp.gz", tmp_path / "marked"
+    packed.write_bytes(gzip.compress(Path(hyp).read_bytes()))
+    marked.write_bytes(b"\xef\xbb\xbf" + Path(ref).read_bytes())
+    result = heed("evaluate", "--hyp", packed, "--ref", marked, "--bootstrap", 0)
+    assert (result.stdout, result.stderr) == (
+        expected,
+        f"{marked} begins with a byte-order mark, which was left out\n",
+    )
+    packed.write_bytes(packed.read_bytes()[:-9])
+    result = heed("evaluate", "--hyp", packed, "--ref", ref)
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert result.stderr.startswith(f"Error: {packed}: damaged: ")
+
+
+def test_lines_may_be_translated_whole(heed: Heed, write_lines: Write) -> None:
+    src = write_lines("src", ["Where is he? I am hungry. Be careful!", "Don't worry! He doesn't speak any German."])
+    command = ["--src", src, "--bootstrap", 0, "--threads", 1]
+    for options in ([], ["--no-split"]):
+        whole = heed("translate", "-i", src, "--threads", 1, *options).stdout.splitlines()
+        scores = json.loads(heed("evaluate", *command, *options, "--ref", write_lines("ref", whole), "--json").stdout)
+        assert scores["chrf"]["score"] == 100
 
 
 def test_files_of_different_lengths(heed: Heed, write_lines: Write) -> None:
