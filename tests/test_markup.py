@@ -74,7 +74,7 @@ def test_patterns_do_not_meddle_with_each_other(patterns: list[str], expected: l
 
 @given(st.lists(st.tuples(st.integers(-8, 8) | st.just(-np.inf), st.booleans(), st.booleans()), max_size=9))
 def test_the_best_run_is_the_best_of_all(words: list[tuple[float, bool, bool]]) -> None:
-    gains = np.array([gain for gain, *_ in words], dtype=np.float32) / 8
+    gains = np.array([gain / 8 for gain, *_ in words], dtype=np.float32)
     first, last = (np.array([word[i] for word in words], dtype=bool) for i in (1, 2))
     runs = itertools.combinations(range(len(words) + 1), 2)
     sums = [float(gains[i:j].sum()) for i, j in runs if first[i] and last[j - 1]]
