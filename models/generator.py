@@ -263,10 +263,10 @@ class Generator:
 
     def _leave(self, rows: list[list[Sample]], mask: BoolArray) -> tuple[list[list[Sample]], BoolArray]:
         """Go on without the rows that have ended, once they are many."""
-        done = np.array([all(sample.ended for sample in row) for row in rows])
-        if done.mean() < LEAVING:
+        done = [all(sample.ended for sample in row) for row in rows]
+        if sum(done) < LEAVING * len(rows):
             return rows, mask
-        kept = going_on(done)
+        kept = going_on(np.array(done))
         if len(kept):
             self._state.keep(kept)
         return [rows[i] for i in kept], mask[kept]
@@ -289,10 +289,10 @@ def load_text_bundle(
 
 def _narrow(rows: list[list[Sample]], mask: BoolArray) -> tuple[list[list[Sample]], BoolArray]:
     """As many samples in each row as go on in the longest, and the slots that each has seen, (B, W, C)."""
+    if mask.shape[1] == len(rows[0]) and all(sample.ended is None for row in rows for sample in row):
+        return rows, mask
     ended = np.array([[sample.ended is not None for sample in row] for row in rows])
     mask = np.broadcast_to(mask, (*ended.shape, mask.shape[2]))  # that of a token they share is the same for all
-    if not ended.any():
-        return rows, mask
     W = int((~ended).sum(axis=1).max())
     order = np.argsort(ended, axis=1, kind="stable")[:, :W]
     seen = np.take_along_axis(mask & ~ended[:, :, None], order[:, :, None], axis=1)

@@ -103,7 +103,7 @@ class OnnxTextState:
     ) -> list[npt.NDArray[Any]]:
         B, W = tokens.shape
         # A row that has ended may still be there, beyond what the network can see.
-        positions = np.broadcast_to(np.minimum(self._lengths[:, None] + position, self._network.context - 1), (B, W))
+        positions = np.minimum(self._lengths + position, self._network.context - 1)[:, None].repeat(W, axis=1)
         arrays = {"ids": tokens, "positions": positions}
         self._widen(int(self._lengths.max()) + mask.shape[2])
         if W == 1 and (slots == position).all():  # one text a row, in the first slots

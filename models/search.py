@@ -148,7 +148,7 @@ def place(seen: BoolArray) -> tuple[IntArray, BoolArray]:
         taken = np.pad(taken, ((0, 0), (0, more)))
     slots = np.argsort(taken, axis=1, kind="stable")[:, :W]
     mask = seen.copy()
-    np.put_along_axis(mask, slots[:, :, None], values=True, axis=2)
+    mask[np.arange(len(mask))[:, None], np.arange(W), slots] = True
     return slots, mask
 
 
