@@ -104,7 +104,7 @@ class FileOutput:
         if kind is None and not self.n_records:
             self._file.write(self._nothing, self._progress())
         self._file.__exit__(kind, error, trace)
-        if kind is not None:
+        if kind is not None and self._file.aside.exists():
             click.echo(
                 f"{self._path} was not written; what is done stands in {self._file.aside}; go on with --resume",
                 err=True,

@@ -91,8 +91,12 @@ class GrownFile:
     def _lock(self) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise HeedError(f"{self.aside}: another heed writes it; wait for it, or choose another name") from None
+            # Between opening and locking, another one may have completed the file, which bears its name now.
+            mine = os.path.samestat(os.fstat(self._file.fileno()), self.aside.stat())
+        except (BlockingIOError, FileNotFoundError):
+            mine = False
+        if not mine:
+            raise HeedError(f"{self.aside}: another heed writes it; wait for it, or choose another name")
 
     def _read_note(self) -> tuple[int, Any]:
         """How many bytes are good, and how far the job was with them."""

@@ -30,6 +30,12 @@ TABLE = {
     "the reader has left": (f"yes 1 2 | {TRANSLATE} | head -n 1; exit ${{PIPESTATUS[1]}}", 141, ""),
     "no such input": (f"{TRANSLATE} -i nowhere", 2, ".*File 'nowhere' does not exist.\n"),
     "no such directory": (f"{TRANSLATE} -o no/out", 1, "Error: no/out: the directory .*/no does not exist; .*\n"),
+    "the output's directory vanishes": (
+        "mkdir d; (echo 1 2; until [ -s d/out.part ]; do sleep 0.01; done; rm -r d; sleep 1.1; echo 3) | "
+        f"{TRANSLATE} -o d/out",
+        1,
+        NO_FILE.format(".*/d/out.part.json.new: "),
+    ),
     "the second input vanishes": (
         f"mkfifo pipe; echo 3 > in; (exec 3> pipe; rm in; echo 1 2 >&3) & {TRANSLATE} -i pipe -i in",
         1,

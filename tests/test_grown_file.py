@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -155,3 +156,17 @@ def test_a_relative_name_is_meant_from_here(tmp_path: Path, monkeypatch: pytest.
     with GrownFile(Path("file"), {}):
         pass
     assert names(tmp_path) == ["file"]
+
+
+def test_a_file_that_was_completed_meanwhile_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another program may rename it after it was opened, and before it was locked."""
+    first = GrownFile(tmp_path / "output", {})
+    first.write(b"one\n", 1)
+
+    def complete_and_lock(*_: object) -> None:
+        first.__exit__(None, None, None)
+
+    monkeypatch.setattr(fcntl, "flock", complete_and_lock)
+    with pytest.raises(HeedError, match="another heed writes it"):
+        GrownFile(tmp_path / "output", {}, force=True)
+    assert (tmp_path / "output").read_bytes() == b"one\n"
