@@ -116,7 +116,9 @@ def test_no_dependency_is_idle_and_none_is_missing() -> None:
     }
     tools = {
         "ctranslate2",
+        "gguf",
         "hypothesis",
+        "llama-cpp-python",
         "mypy",
         "pyright",
         "pytest",

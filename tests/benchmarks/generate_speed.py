@@ -1,0 +1,408 @@
+"""Speed of one stream of generated text against CTranslate2 and llama.cpp: the same weights, in turn.
+
+    python tests/benchmarks/generate_speed.py --work runs/generate
+
+WORK gets a network of GPT-2's smallest shape (124M parameters) with random weights, its graphs in int8 and int4, and
+the same weights for CTranslate2 (int8) and for llama.cpp (Q8_0 and Q4_0; it is left out where the packages gguf and
+llama_cpp are missing). Each side is a process of its own for each number of threads and each setting. It says how far
+its logits are from PyTorch's, and goes on with a prompt by the likeliest tokens, heed through the class that its
+command line uses; seconds are those from the first token to the last. After a trial the best settings run in turn, and
+between the rounds the bandwidth of memory is measured: what a token's weights take to be read is the limit. The last
+line is JSON. Needs the `bench` extra.
+"""
+
+import argparse
+import importlib.util
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heed.models.config import LanguageModelConfig
+from heed.models.generator import Generator
+from heed.models.onnx_text_network import OnnxTextNetwork
+from heed.models.processors import available_cores
+from heed.models.sampling import SampleConfig
+from heed.models.search import FloatArray, place
+from heed.models.text_network import TextNetwork
+from heed.models.text_tokenizer import TextTokenizer
+
+PROMPT, TOKENS, TRIAL = 64, 200, 50  # tokens read, generated, and generated to choose settings
+SIZES = LanguageModelConfig()
+POSITIONS = SIZES.context * SIZES.d_model * 4  # bytes of weights of which a token reads only a row
+Settings = dict[str, Any]
+State = Mapping[str, FloatArray]
+FORMS = {"heed": ("int8", "int4"), "CTranslate2": ("int8",), "llama.cpp": ("Q8_0", "Q4_0")}
+CHOICES: dict[str, list[Settings]] = {
+    "heed": [{}],
+    "CTranslate2": [{"isa": "AVX2"}, {"isa": "AVX512"}],
+    "llama.cpp": [{"flash_attn": False}, {"flash_attn": True}],
+}
+PEERS = {"int8": ("CTranslate2 int8", "llama.cpp Q8_0"), "int4": ("CTranslate2 int8", "llama.cpp Q4_0")}
+
+
+# The same weights for all
+
+
+def make(work: Path) -> None:
+    """Draw the weights and write them for all sides, unless that is done."""
+    if (work / "reference.npy").exists():
+        return
+    import torch
+
+    from heed.export.text_exporter import write_text_graphs
+    from heed.models.tokenizer import write_tokenizers
+    from heed.transformer.decoding import TorchTextNetwork
+    from heed.transformer.language_model import LanguageModel
+    from heed.transformer.subwords import train_tokenizer
+
+    torch.manual_seed(1)
+    network = LanguageModel(SIZES).eval()
+    for name, parameter in network.named_parameters():
+        if name.endswith("bias"):  # fresh ones are 0, and would not be missed
+            torch.nn.init.normal_(parameter, std=0.02)
+    letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))[np.random.default_rng(1).integers(0, 26, (12_000, 8, 5))]
+    lines = [" ".join("".join(word) for word in line) for line in letters]
+    pieces = train_tokenizer(lines, vocab_size=SIZES.vocab_size, name="words", verbatim=True)
+    for precision in FORMS["heed"]:
+        (work / precision).mkdir(parents=True, exist_ok=True)
+        write_text_graphs(network, precision, work / precision)
+        write_tokenizers(work / precision, (pieces, pieces))
+    state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    for number, part in itertools.product(range(SIZES.n_layers), ("weight", "bias")):
+        name = f"layers.{number}.self_attention"
+        parts = [state[f"{name}.{projection}.{part}"] for projection in ("query", "key", "value")]
+        state[f"{name}.qkv.{part}"] = np.concatenate(parts)
+    write_ctranslate2({name: array.copy() for name, array in state.items()}, work / "ctranslate2")  # rounded in place
+    if has_llama():
+        for form in FORMS["llama.cpp"]:
+            write_gguf(state, form, work / f"{form}.gguf")
+    np.save(work / "reference.npy", first_log_probs(TorchTextNetwork(network), prompt(work)[1]))
+
+
+def has_llama() -> bool:
+    """Whether llama.cpp can take part."""
+    return all(importlib.util.find_spec(name) for name in ("gguf", "llama_cpp"))
+
+
+def prompt(work: Path) -> tuple[str, list[int]]:
+    """A text and its token ids, from the beginning token on."""
+    tokenizer = TextTokenizer.load(work / "int8")
+    ids = np.random.default_rng(2).integers(1000, SIZES.vocab_size, PROMPT).tolist()
+    text = tokenizer.decode(ids)
+    while len(tokenizer.encode(text)) >= PROMPT:
+        text = text[:-1]
+    return text, [tokenizer.bos_id, *tokenizer.encode(text)]
+
+
+def first_log_probs(network: TextNetwork, ids: list[int]) -> FloatArray:
+    """The log-probabilities of what may follow a prompt, (V,)."""
+    state = network.state()
+    state.read(np.array([ids]), np.ones((1, len(ids)), dtype=bool))
+    slots, mask = place(np.zeros((1, 1, 0), dtype=bool))
+    return state.predict(np.array([ids[-1:]]), 0, slots, mask)[0, 0]
+
+
+def write_ctranslate2(state: State, directory: Path) -> None:
+    """Convert the weights for CTranslate2, in int8."""
+    from ctranslate2.specs import common_spec, transformer_spec  # pyright: ignore[reportMissingImports]
+
+    spec: Any = transformer_spec.TransformerDecoderModelSpec.from_config(
+        SIZES.n_layers, SIZES.n_heads, pre_norm=True, activation=common_spec.Activation.GELUTanh
+    )
+    decoder = spec.decoder
+    decoder.scale_embeddings = False
+    decoder.embeddings.weight = decoder.projection.weight = state["embedding.weight"]
+    decoder.position_encodings.encodings = state["position_embedding.weight"]
+
+    def norm(target: Any, name: str) -> None:
+        target.gamma, target.beta = state[f"{name}.weight"], state[f"{name}.bias"]
+
+    def linear(target: Any, name: str) -> None:
+        target.weight, target.bias = state[f"{name}.weight"], state[f"{name}.bias"]
+
+    norm(decoder.layer_norm, "norm")
+    for number, layer in enumerate(decoder.layer):
+        name = f"layers.{number}"
+        norm(layer.self_attention.layer_norm, f"{name}.self_residual.norm")
+        linear(layer.self_attention.linear[0], f"{name}.self_attention.qkv")
+        linear(layer.self_attention.linear[1], f"{name}.self_attention.output")
+        norm(layer.ffn.layer_norm, f"{name}.feed_residual.norm")
+        linear(layer.ffn.linear_0, f"{name}.feed_forward.inner")
+        linear(layer.ffn.linear_1, f"{name}.feed_forward.outer")
+    spec.register_vocabulary([str(i) for i in range(SIZES.vocab_size)])
+    spec.config.bos_token = spec.config.eos_token = spec.config.unk_token = "0"
+    spec.validate()
+    spec.optimize(quantization="int8")
+    directory.mkdir(exist_ok=True)
+    spec.save(str(directory))
+
+
+def write_gguf(state: State, form: str, path: Path) -> None:
+    """Convert the weights for llama.cpp, in Q8_0 or Q4_0."""
+    import gguf  # pyright: ignore[reportMissingImports]
+
+    file: Any = gguf.GGUFWriter(path, "gpt2")
+    file.add_block_count(SIZES.n_layers)
+    file.add_context_length(SIZES.context)
+    file.add_embedding_length(SIZES.d_model)
+    file.add_feed_forward_length(SIZES.d_ff)
+    file.add_head_count(SIZES.n_heads)
+    file.add_layer_norm_eps(1e-5)
+    file.add_tokenizer_model("gpt2")
+    file.add_tokenizer_pre("gpt-2")
+    file.add_token_list([str(i) for i in range(SIZES.vocab_size)])
+    file.add_token_types([gguf.TokenType.NORMAL] * SIZES.vocab_size)
+    file.add_token_merges(["0 0"])
+    names = {"token_embd": "embedding", "position_embd": "position_embedding", "output_norm": "norm"}
+    for number in range(SIZES.n_layers):
+        theirs, ours = f"blk.{number}", f"layers.{number}"
+        names |= {
+            f"{theirs}.attn_norm": f"{ours}.self_residual.norm",
+            f"{theirs}.ffn_norm": f"{ours}.feed_residual.norm",
+        }
+        names |= {f"{theirs}.attn_{part}": f"{ours}.self_attention.{part}" for part in ("qkv", "output")}
+        names |= {f"{theirs}.ffn_up": f"{ours}.feed_forward.inner", f"{theirs}.ffn_down": f"{ours}.feed_forward.outer"}
+    kind = gguf.GGMLQuantizationType[form]
+    for name, part in itertools.product(names, ("weight", "bias")):
+        array = state.get(f"{names[name]}.{part}")
+        if array is None:  # embeddings have no bias
+            continue
+        if array.ndim == 2 and name != "position_embd":
+            file.add_tensor(f"{name}.{part}", gguf.quants.quantize(array, kind), raw_dtype=kind)
+        else:
+            file.add_tensor(f"{name}.{part}", array)
+    file.write_header_to_file()
+    file.write_kv_data_to_file()
+    file.write_tensors_to_file()
+    file.close()
+
+
+# The sides, each in a process of its own
+
+
+class Heed:
+    """heed, from text to text, by the class that its command line uses.
+
+    Like the others, it tells the logits of what may follow the prompt, (V,), but for what is added to all, and goes on
+    with the prompt by a number of tokens.
+    """
+
+    def __init__(self, work: Path, form: str, threads: int) -> None:
+        self._prompt, self._ids = prompt(work)
+        self._network = OnnxTextNetwork(work / form, SIZES, device="cpu", threads=threads)
+        self._generator = Generator(self._network, TextTokenizer.load(work / form))
+
+    def logits(self) -> FloatArray:
+        return first_log_probs(self._network, self._ids)
+
+    def generate(self, n_tokens: int) -> None:
+        pieces = list(self._generator.stream(self._prompt, SampleConfig(temperature=0, max_tokens=n_tokens)))
+        assert len(pieces) == n_tokens, "the text ended"
+
+
+class CTranslate2:
+    """CTranslate2, from tokens to tokens."""
+
+    def __init__(self, work: Path, form: str, threads: int) -> None:
+        import ctranslate2  # pyright: ignore[reportMissingImports]
+
+        self._tokens = [str(i) for i in prompt(work)[1]]
+        self._generator: Any = ctranslate2.Generator(
+            str(work / "ctranslate2"), compute_type=form, inter_threads=1, intra_threads=threads
+        )
+
+    def logits(self) -> FloatArray:
+        return np.array(self._generator.forward_batch([self._tokens]))[0, -1]
+
+    def generate(self, n_tokens: int) -> None:
+        limits = {"max_length": n_tokens, "min_length": n_tokens}
+        found = self._generator.generate_batch([self._tokens], include_prompt_in_result=False, **limits)
+        assert len(found[0].sequences_ids[0]) == n_tokens
+
+
+class Llama:
+    """llama.cpp, from tokens to tokens, by its package's functions for them: its sampler takes longer than argmax."""
+
+    def __init__(self, work: Path, form: str, threads: int, *, flash_attn: bool) -> None:
+        import llama_cpp  # pyright: ignore[reportMissingImports]
+
+        self._ids, self._library = prompt(work)[1], llama_cpp
+        self._model: Any = llama_cpp.Llama(
+            str(work / f"{form}.gguf"),
+            n_ctx=SIZES.context,
+            n_threads=threads,
+            n_threads_batch=threads,
+            flash_attn=flash_attn,
+            verbose=False,
+        )
+
+    def logits(self) -> FloatArray:
+        self._model.reset()
+        self._model.eval(self._ids)
+        return self._last().copy()
+
+    def generate(self, n_tokens: int) -> None:
+        self._model.reset()
+        self._model.eval(self._ids)
+        for _ in range(n_tokens - 1):
+            self._model.eval([int(self._last().argmax())])
+        self._last().argmax()
+
+    def _last(self) -> FloatArray:
+        return np.ctypeslib.as_array(self._library.llama_get_logits(self._model.ctx), shape=(SIZES.vocab_size,))
+
+
+def serve(side: Heed | CTranslate2 | Llama, work: Path) -> None:
+    """Say how far the logits are from PyTorch's; then answer numbers of tokens on stdin with what one of them costs.
+
+    That is seconds and processor seconds. Those of the prompt and the first token are taken off.
+    """
+    ours, theirs = (logits - logits.mean() for logits in (side.logits(), np.load(work / "reference.npy")))
+    print(json.dumps({"error": float(np.sqrt(np.square(ours - theirs).mean()) / theirs.std())}), flush=True)
+    for line in sys.stdin:
+        n_tokens, clocks = int(line), []
+        for count in (1, 1 + n_tokens):
+            begin = np.array([time.perf_counter(), time.process_time()])
+            side.generate(count)
+            clocks.append(np.array([time.perf_counter(), time.process_time()]) - begin)
+        seconds, cpu_seconds = (clocks[1] - clocks[0]) / n_tokens
+        print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds}), flush=True)
+
+
+SIDES: dict[str, Any] = {"heed": Heed, "CTranslate2": CTranslate2, "llama.cpp": Llama}
+
+
+class Process:
+    """A side at work.
+
+    Args:
+        work: Where the weights are.
+        name, form: Of the side and its weights.
+        threads: Of the processor.
+        choice: Its other settings.
+    """
+
+    def __init__(self, work: Path, name: str, form: str, threads: int, choice: Settings) -> None:
+        self.name, self.threads, self.choice = f"{name} {form}", threads, choice
+        self.rounds: list[dict[str, float]] = []
+        settings = {"name": name, "form": form, "threads": threads, **choice}
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "--work", str(work), "--serve", json.dumps(settings)],
+            env={**os.environ, "CT2_FORCE_CPU_ISA": choice.get("isa", "")},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.error: float = self._answer()["error"]
+
+    def generate(self, n_tokens: int) -> dict[str, float]:
+        """What a token costs, in seconds and processor seconds."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{n_tokens}\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def seconds(self) -> float:
+        """What a token costs in the median of the rounds."""
+        return statistics.median(found["seconds"] for found in self.rounds)
+
+    def close(self) -> None:
+        """End it."""
+        self._process.communicate()
+
+    def _answer(self) -> dict[str, float]:
+        assert self._process.stdout is not None
+        found: dict[str, float] = json.loads(self._process.stdout.readline())
+        return found
+
+
+# The comparison
+
+
+def bandwidth(memory: FloatArray) -> float:
+    """Bytes a second that all cores read: BLAS divides the product among them."""
+    begin = time.perf_counter()
+    memory @ memory
+    seconds = time.perf_counter() - begin
+    time.sleep(0.2)  # until its threads have come to rest
+    return memory.nbytes / seconds
+
+
+def best_choice(work: Path, name: str, form: str, threads: int) -> Process:
+    """A side with the settings that were fastest in a trial."""
+    tried = [Process(work, name, form, threads, choice) for choice in CHOICES[name]]
+    seconds = [process.generate(TRIAL)["seconds"] for process in tried]
+    best = tried[int(np.argmin(seconds))]
+    for process, found in zip(tried, seconds, strict=True):
+        words = " ".join(f"{key} {value}" for key, value in [("threads", threads), *process.choice.items()])
+        print(f"{process.name}, {words}: {found * 1e3:.2f} ms a token; logits off by {process.error:.1%}", flush=True)
+        if process is not best:
+            process.close()
+    return best
+
+
+def describe(process: Process) -> str:
+    """The figures of all rounds."""
+    seconds = [found["seconds"] for found in process.rounds]
+    cpu = statistics.median(found["cpu_seconds"] for found in process.rounds) * 1e3
+    speeds = f"median {1 / process.seconds():6.1f}, best {1 / min(seconds):6.1f} tokens/s"
+    return f"{process.name:16} threads {process.threads}: {speeds}; {cpu:5.2f} ms of the processor a token"
+
+
+def measure(work: Path, rounds: int) -> dict[str, Any]:
+    """All figures."""
+    counts = sorted({1, available_cores()})
+    names = [name for name in FORMS if name != "llama.cpp" or has_llama()]
+    processes = [best_choice(work, name, form, threads) for name in names for form in FORMS[name] for threads in counts]
+    memory, limit = np.ones(1 << 28, dtype=np.float32), 0.0
+    for _ in range(rounds):
+        limit = max(limit, bandwidth(memory))
+        for process in processes:
+            process.rounds.append(process.generate(TOKENS))
+    for process in processes:
+        print(describe(process))
+        process.close()
+    fastest: dict[str, Process] = {}
+    for process in sorted(processes, key=Process.seconds):
+        fastest.setdefault(process.name, process)
+    result: dict[str, Any] = {name: round(1 / process.seconds(), 1) for name, process in fastest.items()}
+    for form, names in PEERS.items():
+        ours = fastest[f"heed {form}"]
+        peer = min((fastest[name] for name in names if name in fastest), key=Process.seconds)
+        ratios = [theirs["seconds"] / own["seconds"] for theirs, own in zip(peer.rounds, ours.rounds, strict=True)]
+        n_bytes = (work / form / "weights.bin").stat().st_size - POSITIONS
+        share = n_bytes / limit / ours.seconds()
+        result |= {f"ratio_{form}": round(statistics.geometric_mean(ratios), 2), f"share_{form}": round(share, 2)}
+        print(f"{form}: {peer.name} is the best peer; {n_bytes / 1e6:.1f} MB of weights a token")
+    return {**result, "gigabytes_per_second": round(limit / 1e9, 1)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="directory for the weights in all forms")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--serve", type=json.loads, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    work: Path = arguments.work
+    if arguments.serve:
+        settings: Settings = arguments.serve
+        settings.pop("isa", None)  # CTranslate2 takes it from the environment
+        serve(SIDES[settings.pop("name")](work, settings.pop("form"), **settings), work)
+        return
+    make(work)
+    if not has_llama():
+        print("without llama.cpp: gguf and llama_cpp are not installed")
+    print(json.dumps(measure(work, arguments.rounds)))
+
+
+if __name__ == "__main__":
+    main()
