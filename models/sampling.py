@@ -76,15 +76,18 @@ def choose(log_probs: FloatArray, before: IntArray, config: SampleConfig, random
     Raises:
         ModelError: The network computed no numbers.
     """
-    scores = penalized(log_probs, before, config.repetition_penalty)
+    scores = log_probs  # which is not written to; a copy of a large vocabulary takes its time
+    if config.repetition_penalty != 1:
+        scores = penalized(scores, before, config.repetition_penalty)
     if config.no_repeat_ngram is not None:
+        scores = scores.copy()
         scores[repeating(before, config.no_repeat_ngram)] = -np.inf
     best = int(scores.argmax())
     if not np.isfinite(scores[best]):
         raise ModelError("the network computed no numbers (NaN): its weights are damaged, or too large for float16")
     if config.temperature == 0:
         return best
-    scores -= scores[best]
+    scores = scores - scores[best]
     scores /= config.temperature
     ids = None  # of the scores; None: each its own place
     for narrow, limit, no_limit in (
@@ -105,9 +108,7 @@ def penalized(log_probs: FloatArray, before: IntArray, penalty: float) -> FloatA
     The paper divides logits, positive ones; log-probabilities are negative all, and do not depend on where 0 lies.
     """
     scores = log_probs.copy()
-    if penalty != 1:
-        seen = np.unique(before)
-        scores[seen] *= np.float32(penalty)
+    scores[np.unique(before)] *= np.float32(penalty)
     return scores
 
 
