@@ -137,10 +137,8 @@ class OnnxTextState:
             self._bindings[graph, *outputs] = binding
             self._past.bind(binding)
         if last is not None:
-            arrays |= {
-                "last": last.astype(np.int32),
-                "total": np.array([arrays["positions"].max() + 1], dtype=np.int32),
-            }
+            slots = last.astype(np.int32)
+            arrays |= {"last": slots, "total": slots.max(keepdims=True) + 1}
         bind_arrays(binding, arrays | {"predicted": predicted, "top": np.array([top], dtype=np.int64)})
         for name in outputs:
             binding.bind_output(name, "cpu")
