@@ -150,7 +150,7 @@ def _pair(scorer: "TextScorer", line: str, where: str, end: bool) -> "tuple[Pass
     """A record's completion; of one that heed generate wrote, the very tokens, and the end where it came to one."""
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{where} is no JSON ({error}); mend or delete it") from None
     fields = ("prompt", "completion")
     texts = [str(record[field]) for field in fields if isinstance(record, dict) and isinstance(record.get(field), str)]

@@ -54,6 +54,7 @@ def test_prompts_and_completions(write_lines: WriteLines) -> None:
     ("line", "complaint"),
     [
         ("{", "is no JSON ("),
+        pytest.param("[" * 100_000, "is no JSON (", id="nested"),
         ("[1]", "is no JSON object; "),
         ('{"body": "x", "id": 1}', "has no text in a field 'text' (its fields: body, id); "),
         ('{"text": 3}', "has no text in a field 'text' "),

@@ -120,7 +120,11 @@ def test_pairs_are_completions_after_prompts(heed: Heed, scorer: TextScorer) -> 
 
 
 @pytest.mark.parametrize(
-    "line", ["{", "[]", "3", '{"prompt": "a"}', '{"prompt": 1, "completion": "a"}', '{"line": 1, "error": "x"}']
+    "line",
+    [
+        *("{", "[]", "3", '{"prompt": "a"}', '{"prompt": 1, "completion": "a"}', '{"line": 1, "error": "x"}'),
+        pytest.param("[" * 100_000, id="nested"),
+    ],
 )
 def test_a_record_that_is_no_pair_is_named(heed: Heed, scorer: TextScorer, line: str) -> None:
     result = heed("score", "--pairs", "-", stdin=b'{"prompt": "a", "completion": "b"}\n' + line.encode() + b"\n")

@@ -69,7 +69,7 @@ def _records(path: str) -> Iterator[tuple[str, dict[str, object]]]:
             continue
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{where} is no JSON ({error}); mend or delete it") from None
         if not isinstance(record, dict):
             raise DataError(f"{where} is no JSON object; mend or delete it")
