@@ -1,7 +1,6 @@
 """Any text to token ids and back, byte for byte, by a SentencePiece model with byte fallback."""
 
-import codecs
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from heed.models.errors import DataError, ModelError
@@ -65,16 +64,9 @@ class TextTokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of token ids; bytes that are no whole character become U+FFFD."""
-        return b"".join(self._bytes[token] for token in ids).decode("utf-8", "replace")
+        return self.token_bytes(ids).decode("utf-8", "replace")
 
-    def decoded(self, ids: Iterable[int]) -> Iterator[str]:
-        """The text that each token adds, as soon as its characters are whole; together, what `decode` gives."""
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        for token in ids:
-            yield decoder.decode(self._bytes[token])
-        yield decoder.decode(b"", final=True)
-
-    def token_bytes(self, ids: Sequence[int]) -> bytes:
+    def token_bytes(self, ids: Iterable[int]) -> bytes:
         """What token ids stand for."""
         return b"".join(self._bytes[token] for token in ids)
 

@@ -48,21 +48,6 @@ def test_each_character_comes_back_alone(tokenizer: TextTokenizer, text: str) ->
     assert [tokenizer.decode(tokenizer.encode(character)) for character in text] == list(text)
 
 
-@given(st.data())
-def test_streamed_text_is_text_made_at_once(tokenizer: TextTokenizer, data: st.DataObject) -> None:
-    """Of any tokens, also such as are no whole characters, as a network may choose them."""
-    ids = data.draw(st.lists(st.integers(0, len(tokenizer) - 1)))
-    parts = list(tokenizer.decoded(ids))
-    assert "".join(parts) == tokenizer.decode(ids) == tokenizer.token_bytes(ids).decode("utf-8", "replace")
-    assert len(parts) == len(ids) + 1
-
-
-def test_streamed_text_comes_as_soon_as_a_character_is_whole(tokenizer: TextTokenizer) -> None:
-    ids = tokenizer.encode("a\U0001f601b")  # the smile is not among the pieces
-    assert list(tokenizer.decoded(ids)) == ["a", "", "", "", "\U0001f601", "b", ""]
-    assert list(tokenizer.decoded(ids[:3])) == ["a", "", "", "\ufffd"]
-
-
 @given(st.lists(ANY_TEXT, min_size=1))
 def test_a_text_is_its_lines_and_newlines_between(tokenizer: TextTokenizer, texts: list[str]) -> None:
     (newline,) = tokenizer.encode("\n")
