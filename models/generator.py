@@ -168,8 +168,10 @@ class Generator:
         config = seeded(config or SampleConfig())
         ids = [self.encode(prompt, max_tokens=config.max_tokens, truncate=truncate) for prompt in prompts]
         samples = [self._samples(*row, config) for row in zip(ids, numbers or range(len(ids)), strict=True)]
-        for batch in plan_batches([len(row) for row in ids], max(1, batch_size // config.n)):
-            for _ in self._extend([samples[i] for i in batch]):
+        width = min(config.n, batch_size)  # more samples of a prompt are made in several parts
+        parts = [row[first : first + width] for row in samples for first in range(0, config.n, width)]
+        for batch in plan_batches([len(part[0].tokens) for part in parts], batch_size // width):
+            for _ in self._extend([parts[i] for i in batch]):
                 pass
         return [[sample.generation for sample in row] for row in samples]
 
@@ -208,8 +210,11 @@ class Generator:
 
         Raises:
             DataError: A prompt is longer than the context.
+            ModelError: There are more hypotheses than the context has places.
         """
         config = config or DecodeConfig()
+        if config.beam_size > self.context:  # the operator that rotates counts them as one row
+            raise ModelError(f"beam_size must be at most the model's context, {self.context:,}, not {config.beam_size}")
         ids = [self.encode(prompt, max_tokens=config.max_length, truncate=truncate) for prompt in prompts]
         # Where no length is given, a continuation is as long as there is room.
         bounded = dataclasses.replace(config, max_length=config.max_length or self.context)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heed.models.errors import DataError
+from heed.models.errors import DataError, ModelError
 from heed.models.generator import Generation, Generator
 from heed.models.sampling import SampleConfig
 from heed.models.search import BoolArray, DecodeConfig, FloatArray, IntArray
@@ -290,3 +290,8 @@ def test_a_search_says_why_it_ended(generator: Generator) -> None:
             for found in row:
                 full = len(found.tokens) == (room if limit is None else min(room, limit))
                 assert found.ended == (("context" if limit is None else "length") if full else "end")
+
+
+def test_more_hypotheses_than_places_are_refused(generator: Generator) -> None:
+    with pytest.raises(ModelError, match=f"^beam_size must be at most the model's context, {CONTEXT}, not 25$"):
+        generator.search(["a"], DecodeConfig(beam_size=CONTEXT + 1))

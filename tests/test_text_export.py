@@ -176,6 +176,19 @@ def test_the_text_that_a_bundle_makes_is_the_network_s(heed: Heed, trained_text:
     assert result.stdout.removesuffix("\n") == tokenizer.decode(greedy.tokens).removesuffix("\n")
 
 
+def test_a_prompt_may_have_more_texts_than_the_context_has_places(heed: Heed, text_bundle: Path) -> None:
+    """ONNX Runtime turns no more tokens of a row than there are angles."""
+    n = Bundle(text_bundle).text().network.context + 1
+    one, many = (
+        heed("generate", "-m", text_bundle, "1 2", "--seed", 1, "--max-tokens", 3, "--no-echo", *more)
+        for more in ([], ["-n", n])
+    )
+    assert many.exit_code == 0, many.stderr
+    texts = many.stdout.split("---\n")
+    assert len(texts) == n
+    assert texts[0] == one.stdout
+
+
 def test_training_goes_on_from_a_bundle(heed: Heed, trained_text: Path, text_bundle: Path, tmp_path: Path) -> None:
     initial, run = from_bundle(text_bundle), TextRun.open(trained_text)
     assert from_table(type(run.model), initial.network, "the bundle") == run.model
