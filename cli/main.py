@@ -74,7 +74,8 @@ class Program(click.Group):
 def _errors_told() -> Iterator[None]:
     """Turn a known error into a line on stderr and an exit status."""
     try:
-        yield
+        with _signals_unwrapped():
+            yield
     except HeedError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
@@ -89,6 +90,17 @@ def _errors_told() -> Iterator[None]:
         sys.exit(130)
     except Terminated:
         sys.exit(143)
+
+
+@contextlib.contextmanager
+def _signals_unwrapped() -> Iterator[None]:
+    """Let a signal that came while ONNX Runtime was imported be a signal, which that takes for a failed import."""
+    try:
+        yield
+    except ImportError as error:
+        if isinstance(error.__cause__, (KeyboardInterrupt, Terminated)):
+            raise error.__cause__ from None
+        raise
 
 
 def _abandon_output() -> None:

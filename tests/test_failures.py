@@ -3,8 +3,10 @@
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -149,3 +151,21 @@ def test_ctrl_c_while_modules_are_imported(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
     finished = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
     assert (finished.returncode, finished.stdout, finished.stderr) == (130, b"", b"")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_onnx_runtime_is_imported(bundle: Path, tmp_path: Path, number: int, status: int) -> None:
+    """What its binding makes of it."""
+    code = f"""
+        import signal
+        try:
+            signal.raise_signal({int(number)})
+        except BaseException as error:
+            raise ImportError("initialization failed") from error
+    """
+    (tmp_path / "onnxruntime.py").write_text(textwrap.dedent(code))
+    command = "from heed.cli.start import start; start()"
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    arguments = [sys.executable, "-c", command, "translate", "-m", str(bundle)]
+    finished = subprocess.run(arguments, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (status, b"", b"")
