@@ -1,21 +1,20 @@
 """A conversation in the terminal."""
 
 import dataclasses
+import itertools
 import sys
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 
 from heed.cli import messages
-from heed.cli.lines import read_windows
-from heed.cli.records import Decoder, Plain
+from heed.cli.inputs import read_lines
+from heed.cli.records import Decoder
 from heed.cli.streams import write
 from heed.models.errors import DataError
 
 if TYPE_CHECKING:
-    from io import BufferedIOBase
-
     from heed.models.generator import Generator
     from heed.models.sampling import SampleConfig
 
@@ -71,8 +70,7 @@ def _messages() -> Iterator[str]:
         messages.note("Ctrl-C stops an answer, Ctrl-D ends.")
         lines = _typed()
     else:
-        decoder, stdin = Decoder(), cast("BufferedIOBase", sys.stdin.buffer)
-        lines = (Plain(decoder).parse(line).words for window in read_windows(stdin, 1) for line in window)
+        lines = itertools.chain.from_iterable(read_lines(("-",), Decoder(), 1, invitation="Ctrl-D ends."))
     return (line for line in lines if line.strip())
 
 

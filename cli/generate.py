@@ -11,10 +11,10 @@ import click
 
 from heed.cli import messages, options
 from heed.cli.command import Command
-from heed.cli.lines import read_windows
+from heed.cli.inputs import read_lines, read_whole, warn_replaced
 from heed.cli.loading import load_generator
-from heed.cli.records import Decoder, Plain
-from heed.cli.streams import decoded, open_input, write
+from heed.cli.records import Decoder
+from heed.cli.streams import write
 from heed.models.errors import DataError, ModelError
 
 if TYPE_CHECKING:
@@ -165,10 +165,14 @@ def _config(beam_size: int | None, *, greedy: bool, **drawing: Any) -> "SampleCo
 
 def _prompt(prompt: str | None, name: str | None) -> str:
     """The prompt of the argument, or of a file or stdin, less one newline at its end."""
+    decoder = Decoder()
     if prompt is not None:
-        return decoded(os.fsencode(prompt), "the prompt")
-    with open_input(name or "-", "Type a text; Ctrl-D ends it.") as stream:
-        return decoded(stream.read(), "the prompt").removesuffix("\n").removesuffix("\r")
+        text = decoder.decode(os.fsencode(prompt))
+    else:
+        text = read_whole(name or "-", decoder, invitation="Type a text; Ctrl-D ends it.")
+        text = text.removesuffix("\n").removesuffix("\r")
+    warn_replaced(decoder, "the prompt is")
+    return text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,21 +233,19 @@ class _Task:
 def _write_batch(task: _Task, name: str) -> None:
     """Go on with each line of a file; a line that cannot be, is told in its place and at the end."""
     n_lines, n_refused, decoder = 0, 0, Decoder()
-    with open_input(name, "Going on with each line that you type; Ctrl-D ends.") as stream:
-        for window in read_windows(stream, WINDOW):
-            prompts = [Plain(decoder).parse(line).words for line in window]
-            errors = [_refusal(task, prompt) for prompt in prompts]
-            good = [i for i, error in enumerate(errors) if error is None]
-            found = iter(task.complete([prompts[i] for i in good], [n_lines + i for i in good]))
-            for i, (prompt, error) in enumerate(zip(prompts, errors, strict=True)):
-                where: dict[str, object] = {"line": n_lines + i + 1}
-                if error is None:
-                    task.write_records(where, prompt, next(found))
-                else:
-                    write(json.dumps(where | {"prompt": prompt, "error": error}, ensure_ascii=False) + "\n")
-            n_lines, n_refused = n_lines + len(prompts), n_refused + len(prompts) - len(good)
-    if decoder.n_replaced:
-        messages.warning(f"{decoder.n_replaced} lines were not UTF-8; what could not be read became \ufffd")
+    invitation = "Going on with each line that you type; Ctrl-D ends."
+    for prompts in read_lines((name,), decoder, WINDOW, invitation=invitation):
+        errors = [_refusal(task, prompt) for prompt in prompts]
+        good = [i for i, error in enumerate(errors) if error is None]
+        found = iter(task.complete([prompts[i] for i in good], [n_lines + i for i in good]))
+        for i, (prompt, error) in enumerate(zip(prompts, errors, strict=True)):
+            where: dict[str, object] = {"line": n_lines + i + 1}
+            if error is None:
+                task.write_records(where, prompt, next(found))
+            else:
+                write(json.dumps(where | {"prompt": prompt, "error": error}, ensure_ascii=False) + "\n")
+        n_lines, n_refused = n_lines + len(prompts), n_refused + len(prompts) - len(good)
+    warn_replaced(decoder)
     if n_refused:
         raise DataError(f"{n_refused} of {n_lines} prompts have no text; where a line has an error, it says why")
 

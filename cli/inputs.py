@@ -8,16 +8,18 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 
 from heed.cli import messages
 from heed.cli.compression import decompressed, is_damage
 from heed.cli.lines import read_windows
-from heed.cli.records import Record
+from heed.cli.records import Decoder, Plain
 from heed.models.errors import DataError
 from heed.models.files import named_errors
 
 COUNTED = 1 << 16  # lines counted at a time
+
+Parsed = TypeVar("Parsed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,13 +30,13 @@ class Window:
     number: int  # of the first line, counted from 1
     lines: list[bytes]  # with their endings
 
-    def records(self, parse: Callable[[bytes], Record]) -> Iterator[list[Record]]:
-        """The records of the lines; of those before it, where one cannot be used.
+    def records(self, parse: Callable[[bytes], Parsed]) -> Iterator[list[Parsed]]:
+        """What the lines hold; those before it, where one cannot be used.
 
         Raises:
             DataError: What is wrong with a line, after the lines before it were given.
         """
-        records: list[Record] = []
+        records: list[Parsed] = []
         for number, line in enumerate(self.lines, start=self.number):
             try:
                 records.append(parse(line))
@@ -50,17 +52,14 @@ class Inputs:
     Args:
         names: Of the files, "-" for stdin.
         shard: Which part of the lines, and of how many.
-        invitation: What is said to whoever is to type stdin.
+        invitation: What a person is told who is to type.
     """
 
     def __init__(
-        self,
-        names: tuple[str, ...],
-        shard: tuple[int, int] | None = None,
-        *,
-        invitation: str = "Translating what you type, a line at a time; Ctrl-D ends.",
+        self, names: tuple[str, ...], shard: tuple[int, int] | None = None, *, invitation: str = "Ctrl-D ends."
     ) -> None:
-        self._names, self._shard, self._invitation = names, shard, invitation
+        self._names, self._invitation = names, invitation
+        self._shard = shard
         self._marked: set[str] = set()  # begin with a byte-order mark
         self._done = 0  # bytes of the files before the present one
         self._given = 0  # bytes of this one's lines
@@ -132,6 +131,29 @@ class Inputs:
             if name not in self._marked:
                 self._marked.add(name)
                 messages.note(f"{name} begins with a byte-order mark, which was left out")
+
+
+def read_lines(
+    names: tuple[str, ...], decoder: Decoder, limit: int, *, invitation: str = "Ctrl-D ends."
+) -> Iterator[list[str]]:
+    """The texts of the lines of inputs, in lists of those that have arrived."""
+    with contextlib.closing(Inputs(names, invitation=invitation)) as source:
+        for window in source.windows(limit):
+            for records in window.records(Plain(decoder).parse):
+                yield [record.words for record in records]
+
+
+def read_whole(name: str, decoder: Decoder, *, invitation: str = "Ctrl-D ends.") -> str:
+    """All the text of an input."""
+    with contextlib.closing(Inputs((name,), invitation=invitation)) as source:
+        return decoder.decode(b"".join(line for window in source.windows(COUNTED) for line in window.lines))
+
+
+def warn_replaced(decoder: Decoder, what: str | None = None) -> None:
+    """Say that there was something that is no UTF-8, in lines or in what is named."""
+    if decoder.n_replaced:
+        what = what or f"{decoder.n_replaced} lines were"
+        messages.warning(f"{what} not UTF-8; what could not be read became \ufffd")
 
 
 @contextlib.contextmanager

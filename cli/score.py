@@ -1,18 +1,19 @@
 """`heed score`."""
 
+import contextlib
+import itertools
 import json
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from heed.cli import messages, options
 from heed.cli.command import Command
-from heed.cli.lines import read_windows
+from heed.cli.inputs import Inputs, read_lines, read_whole, warn_replaced
 from heed.cli.loading import find_model
 from heed.cli.records import Decoder, Plain
-from heed.cli.streams import decoded, open_input, write
+from heed.cli.streams import write
 from heed.models.errors import DataError, ModelError
 
 if TYPE_CHECKING:
@@ -121,54 +122,47 @@ def _texts(
 ) -> "Iterator[list[tuple[Passage, int]]]":
     """The lines of files, or all of each; and how many bytes they have."""
     decoder = Decoder()
+    texts = _documents(inputs) if document else read_lines(inputs, decoder, WINDOW, invitation=INVITATION)
+    for window in texts:
+        yield [(scorer.passage(text, end=end), len(text.encode())) for text in window]
+    warn_replaced(decoder)
+
+
+def _documents(inputs: tuple[str, ...]) -> "Iterator[list[str]]":
+    """The whole text of each file."""
     for name in inputs:
-        with open_input(name, INVITATION) as stream:
-            if document:
-                texts: Iterator[list[str]] = iter([[decoded(stream.read(), name)]])
-            else:
-                windows = read_windows(stream, WINDOW)
-                texts = ([Plain(decoder).parse(line).words for line in window] for window in windows)
-            for window in texts:
-                yield [(scorer.passage(text, end=end), len(text.encode())) for text in window]
-    _warn(decoder)
+        decoder = Decoder()
+        yield [read_whole(name, decoder, invitation="Type a text; Ctrl-D ends it.")]
+        warn_replaced(decoder, f"{name} is")
 
 
 def _pairs(scorer: "TextScorer", name: str, end: bool) -> "Iterator[list[tuple[Passage, int]]]":
     """The completions of a file's records, after their prompts."""
-    number, decoder = 0, Decoder()
-    with open_input(name, INVITATION) as stream:
-        for window in read_windows(stream, WINDOW):
-            found = []
-            for line in window:
-                number += 1
-                found.append(_pair(scorer, Plain(decoder).parse(line).words, f"{name}: line {number}", end))
-            yield found
-    _warn(decoder)
+    plain = Plain(decoder := Decoder())
+    with contextlib.closing(Inputs((name,), invitation=INVITATION)) as source:
+        for window in source.windows(WINDOW):
+            yield from window.records(lambda line: _pair(scorer, plain.parse(line).words, end))
+    warn_replaced(decoder)
 
 
-def _pair(scorer: "TextScorer", line: str, where: str, end: bool) -> "tuple[Passage, int]":
+def _pair(scorer: "TextScorer", line: str, end: bool) -> "tuple[Passage, int]":
     """A record's completion; of one that heed generate wrote, the very tokens, and the end where it came to one."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where} is no JSON ({error}); mend or delete it") from None
+        raise DataError(f"no JSON ({error}); mend or delete the line") from None
     fields = ("prompt", "completion")
     texts = [str(record[field]) for field in fields if isinstance(record, dict) and isinstance(record.get(field), str)]
     if len(texts) < len(fields):
-        raise DataError(f"{where} has no texts in the fields 'prompt' and 'completion'; mend or delete it")
+        raise DataError("no texts in the fields 'prompt' and 'completion'; mend or delete the line")
     prompt, completion = (text.encode("utf-8", "replace").decode() for text in texts)  # JSON may hold half characters
     passage = scorer.passage(completion, prompt=prompt, end=end or record.get("ended") == "end")
     if isinstance(record.get("tokens"), list):
         try:
             passage = scorer.drawn(passage, record["tokens"])
         except ModelError as error:
-            raise DataError(f"{where}: {error}") from None
+            raise DataError(str(error)) from None
     return passage, len(completion.encode())
-
-
-def _warn(decoder: Decoder) -> None:
-    if decoder.n_replaced:
-        messages.warning(f"{decoder.n_replaced} lines were not UTF-8; what could not be read became \ufffd")
 
 
 def _score_translations(
@@ -193,10 +187,8 @@ def _score_translations(
 
 def _lines(name: str) -> list[str]:
     decoder = Decoder()
-    with Path(name).open("rb") as file:
-        found = [Plain(decoder).parse(line).words for window in read_windows(file, WINDOW) for line in window]
-    if decoder.n_replaced:
-        messages.warning(f"{name}: {decoder.n_replaced} lines were not UTF-8; what could not be read became \ufffd")
+    found = list(itertools.chain.from_iterable(read_lines((name,), decoder, WINDOW)))
+    warn_replaced(decoder, f"{name}: {decoder.n_replaced} lines were")
     return found
 
 

@@ -10,7 +10,7 @@ import click
 
 from heed.cli import kept, messages, options, results
 from heed.cli.command import Command
-from heed.cli.inputs import Inputs
+from heed.cli.inputs import Inputs, warn_replaced
 from heed.cli.line_progress import LineProgress
 from heed.cli.loading import find_model, load_translator, search_config
 from heed.cli.records import Decoder, Jsonl, Plain, Tsv, join_paragraphs
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from heed.models.search import DecodeConfig
     from heed.models.translator import Translator
 
+INVITATION = "Translating what you type, a line at a time; Ctrl-D ends."
 SEARCH = ("beam_size", "length_penalty", "max_length")
 
 
@@ -144,7 +145,7 @@ def command(
     decoder = Decoder(strict=asked["strict"])
     result, batch_size, n_best = _result(translator, asked), asked["batch_size"], asked["n_best"] or 1
     with (
-        contextlib.closing(Inputs(names, shard)) as source,
+        contextlib.closing(Inputs(names, shard, invitation=INVITATION)) as source,
         open_output(file, job, resume=resume, force=force) as sink,
         LineProgress(source.size, hidden=file is None and sys.stdout.isatty()) as progress,
     ):
@@ -158,8 +159,7 @@ def command(
             progress.add(len(window), source.position)
     for warning in report.warnings():
         messages.warning(warning)
-    if decoder.n_replaced:
-        messages.warning(f"{decoder.n_replaced} lines were not UTF-8; what could not be read became \ufffd")
+    warn_replaced(decoder)
 
 
 def _refuse(

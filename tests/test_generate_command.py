@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -68,6 +69,21 @@ def test_a_prompt_comes_from_a_file_or_stdin_too(heed: Heed, model: Path, tmp_pa
         assert generate(heed, "-i", "-", *DRAWN, stdin=text.encode()) == expected
     assert generate(heed, *DRAWN, stdin=b"the cat\nsat\n\n") == generate(heed, "the cat\nsat\n", *DRAWN)
     assert generate(heed, *DRAWN, stdin=b"") == generate(heed, "", *DRAWN)
+
+
+def test_a_prompt_may_be_compressed_and_begin_with_a_mark(heed: Heed, model: Path, tmp_path: Path) -> None:
+    """As a line that is translated may."""
+    file = tmp_path / "prompt.gz"
+    file.write_bytes(gzip.compress(b"\xef\xbb\xbfthe cat\n"))
+    expected = generate(heed, "the cat", *DRAWN)
+    for arguments, stdin in ((["-i", file], b""), ([], b"\xef\xbb\xbfthe cat\n")):
+        result = heed("generate", *DRAWN, *arguments, stdin=stdin)
+        assert (result.exit_code, result.stdout_bytes.decode()) == (0, expected)
+        assert "begins with a byte-order mark, which was left out" in result.stderr
+    (record,) = records(generate(heed, "--batch", "-i", file, *DRAWN))
+    assert record["prompt"] == "the cat"
+    file.write_bytes(file.read_bytes()[:-9])
+    assert heed("generate", "-i", file).exit_code == 3
 
 
 def test_a_prompt_that_is_no_utf_8_is_told(heed: Heed, model: Path) -> None:

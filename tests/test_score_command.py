@@ -1,3 +1,4 @@
+import gzip
 import json
 import math
 from collections.abc import Callable
@@ -61,6 +62,16 @@ def test_each_line_has_its_figures_in_order(heed: Heed, scorer: TextScorer, end:
         assert float(log_prob) == pytest.approx(score.log_prob, abs=1e-3)
         assert int(n_tokens) == score.n_tokens
         assert float(perplexity) == pytest.approx(score.perplexity, rel=1e-3, nan_ok=True)
+
+
+def test_a_file_may_be_compressed_and_begin_with_a_mark(heed: Heed, scorer: TextScorer, tmp_path: Path) -> None:
+    file = tmp_path / "lines.gz"
+    file.write_bytes(gzip.compress(b"\xef\xbb\xbf" + text(LINES)))
+    assert run(heed, "score", "-i", file).stdout == run(heed, "score", stdin=text(LINES)).stdout
+    assert (
+        run(heed, "score", "--document", "-i", file).stdout
+        == run(heed, "score", "--document", stdin=text(LINES)).stdout
+    )
 
 
 def test_the_total_is_what_all_have_together(heed: Heed, scorer: TextScorer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,14 +140,14 @@ def test_pairs_are_completions_after_prompts(heed: Heed, scorer: TextScorer) -> 
 def test_a_record_that_is_no_pair_is_named(heed: Heed, scorer: TextScorer, line: str) -> None:
     result = heed("score", "--pairs", "-", stdin=b'{"prompt": "a", "completion": "b"}\n' + line.encode() + b"\n")
     assert result.exit_code == 3
-    assert result.stderr.startswith("Error: -: line 2 ")
+    assert result.stderr.startswith("Error: stdin: line 2: no ")
 
 
 def test_tokens_of_another_model_are_refused(heed: Heed, scorer: TextScorer) -> None:
     record = {"prompt": "a", "completion": "b", "tokens": [V]}
     result = heed("score", "--pairs", "-", stdin=json.dumps(record).encode())
     assert result.exit_code == 3
-    assert "-: line 1: its tokens are none of this model's" in result.stderr
+    assert "stdin: line 1: its tokens are none of this model's" in result.stderr
 
 
 # Translations
