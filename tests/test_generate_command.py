@@ -8,6 +8,7 @@ import pytest
 from click.testing import Result
 
 from heed.models import catalog
+from heed.models.catalog import find
 from heed.models.chat import ChatTemplate, Conversation
 from heed.models.errors import DataError, ModelError
 from heed.models.generator import Generator
@@ -347,3 +348,15 @@ def test_turns_that_are_left_out_are_told(heed: Heed, model: Path) -> None:
     assert "The context is full; it begins after turn " in result.stderr
     assert "Error: the message has " in result.stderr
     assert result.stdout_bytes.count(b"\n") >= 5
+
+
+def test_the_model_that_heed_brings(heed: Heed) -> None:
+    """Verified, small enough for the wheel, and the same text for the same seed."""
+    path = find(None, "decoder")
+    assert sum(file.stat().st_size for file in path.iterdir()) < 12e6
+    assert heed("models", "verify", "shakespeare").exit_code == 0
+    first, second = (heed("generate", "ROMEO:", "--max-tokens", 20, "--seed", 1) for _ in range(2))
+    assert first.exit_code == 0, first.stderr
+    assert first.stdout.startswith("ROMEO:")
+    assert first.stdout == second.stdout
+    assert len(first.stdout) > 20

@@ -375,9 +375,9 @@ def measure(work: Path, rounds: int) -> dict[str, Any]:
     for process in sorted(processes, key=Process.seconds):
         fastest.setdefault(process.name, process)
     result: dict[str, Any] = {name: round(1 / process.seconds(), 1) for name, process in fastest.items()}
-    for form, names in PEERS.items():
+    for form, peers in PEERS.items():
         ours = fastest[f"heed {form}"]
-        peer = min((fastest[name] for name in names if name in fastest), key=Process.seconds)
+        peer = min((fastest[name] for name in peers if name in fastest), key=Process.seconds)
         ratios = [theirs["seconds"] / own["seconds"] for theirs, own in zip(peer.rounds, ours.rounds, strict=True)]
         n_bytes = (work / form / "weights.bin").stat().st_size - POSITIONS
         share = n_bytes / limit / ours.seconds()
