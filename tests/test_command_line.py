@@ -207,6 +207,7 @@ def test_models_are_listed(heed: Heed, bundle: Path, models: Path) -> None:
     assert result.stderr == ""
     assert [line.split("\t") for line in result.stdout.splitlines()] == [
         ["bundle", "digits-numbers", "float32", str(bundle)],
+        ["shakespeare", "text", "int8", str(catalog.DEFAULT_TEXT)],
         ["mine", "digits-numbers", "float32", str(models / "mine")],
     ]
 
@@ -217,11 +218,11 @@ def test_a_name_of_the_user_s_does_not_hide_the_default(heed: Heed, bundle: Path
     assert [line.split("\t")[3] for line in lines if line.startswith("bundle\t")] == [str(bundle)]
 
 
-def test_without_a_directory_of_models_there_is_the_default(
+def test_without_a_directory_of_models_there_are_the_default_ones(
     heed: Heed, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEED_MODELS", str(models / "nowhere"))
-    assert len(heed("models", "list").stdout.splitlines()) == 1
+    assert len(heed("models", "list").stdout.splitlines()) == 2
 
 
 def test_a_damaged_model_hides_no_other(heed: Heed, models: Path) -> None:
