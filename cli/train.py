@@ -267,7 +267,7 @@ def _create_translation(
         raise click.UsageError("--tied needs one vocabulary; leave out --separate or the second --tokenizer.")
     config = _config(TranslationConfig, training)
     messages.note("Reading the text")
-    run, corpus = preparation.new_run(path, network, config, initial.weights if initial else None)
+    run, corpus = preparation.new_run(path, network, config, initial)
     return run, preparation.batches(run, corpus)
 
 
@@ -285,7 +285,7 @@ def _create_text(
         )
     config = _config(TextConfig, training)
     messages.note("Reading the text")
-    return text_preparation.new_text_run(path, network, config, initial.weights if initial else None)
+    return text_preparation.new_text_run(path, network, config, initial)
 
 
 def _asked(

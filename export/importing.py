@@ -20,6 +20,7 @@ from heed.transformer.checkpoint import Weights
 from heed.transformer.initial import Initial
 from heed.transformer.language_model import LanguageModel
 from heed.transformer.model import Transformer
+from heed.transformer.shortlist import Shortlist
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -38,7 +39,7 @@ def from_bundle(path: Path) -> Initial:
     if isinstance(manifest, TranslationManifest):
         languages = {"src_language": manifest.src_language, "tgt_language": manifest.tgt_language}
     weights = _weights(manifest.network, _Stored(arrays, manifest.network, manifest.precision), path)
-    return Initial(manifest.kind, to_table(manifest.network), files, languages, weights)
+    return Initial(manifest.kind, to_table(manifest.network), files, languages, weights, _shortlist(arrays))
 
 
 def _arrays(path: Path, graphs: list[str]) -> Arrays:
@@ -48,6 +49,13 @@ def _arrays(path: Path, graphs: list[str]) -> Arrays:
         graph = onnx.load(path / name).graph
         found.update({each.name: numpy_helper.to_array(each) for each in graph.initializer})
     return found
+
+
+def _shortlist(arrays: Arrays) -> Shortlist | None:
+    if "shortlist.likely" not in arrays:
+        return None
+    likely, always = arrays["shortlist.likely"], np.flatnonzero(arrays["shortlist.always"])
+    return Shortlist(likely.astype(np.int32), always.astype(np.int32))
 
 
 class _Stored:

@@ -216,6 +216,27 @@ def test_translate_decodes_over_the_shortlist_unless_told_not_to(
         assert path.is_file()
 
 
+def test_what_is_learnt_on_top_keeps_the_words_that_were_needed(
+    heed: Callable[..., Result], run_with_shortlist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a run as from its bundle."""
+    monkeypatch.setattr("heed.transformer.preparation.ALWAYS", 1)  # so small a vocabulary has no shortlist else
+    before, (text, bundle) = Shortlist.load(run_with_shortlist), (tmp_path / name for name in ("text", "bundle"))
+    assert before is not None
+    text.write_text("1 2\n2 1\n1 1 2\n" * 10)
+    assert heed("export", run_with_shortlist, "-o", bundle).exit_code == 0
+    for initial in (run_with_shortlist, bundle):
+        run = tmp_path / f"on {initial.name}"
+        result = heed("train", "--init-from", initial, "--src", text, "--tgt", text, "--steps", 1, "-o", run)
+        assert result.exit_code == 0, result.stderr
+        after = Shortlist.load(run)
+        assert after is not None
+        assert set(before.always) <= set(after.always)
+        assert all(set(old) <= set(new) for old, new in zip(before.likely, after.likely, strict=True))
+        assert after.always[0] == EOS
+        assert after.likely.shape[1] > before.likely.shape[1]  # and those of the new text
+
+
 @pytest.fixture(scope="module")
 def int8_translator(run_with_shortlist: Path, heed: Callable[..., Result]) -> Translator:
     path = run_with_shortlist.with_name("int8")

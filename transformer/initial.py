@@ -8,6 +8,7 @@ from heed.models.tokenizer import tokenizer_files
 from heed.transformer import checkpoint
 from heed.transformer.checkpoint import Weights
 from heed.transformer.run import open_run
+from heed.transformer.shortlist import Shortlist
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Initial:
     tokenizer: tuple[str, ...]  # its files
     languages: dict[str, object]  # what it translates, by the names of `TranslationConfig`
     weights: Weights
+    shortlist: Shortlist | None  # of a network that translates, with a large vocabulary
 
 
 def from_run(path: Path) -> Initial:
@@ -31,4 +33,4 @@ def from_run(path: Path) -> Initial:
     best, _ = run.best()
     files = tuple(str((path / name).absolute()) for name in tokenizer_files(path))
     languages = {name: value for name, value in to_table(run.train).items() if name.endswith("_language")}
-    return Initial(run.kind, to_table(run.model), files, languages, checkpoint.read_weights(best))
+    return Initial(run.kind, to_table(run.model), files, languages, checkpoint.read_weights(best), Shortlist.load(path))

@@ -7,9 +7,9 @@ from heed.models.config import ModelConfig, defaults, from_table
 from heed.models.errors import DataError
 from heed.models.tokenizer import Tokenizer
 from heed.transformer.batches import Batches
-from heed.transformer.checkpoint import Weights
 from heed.transformer.config import TranslationConfig
 from heed.transformer.corpus import Corpus, ParallelText, read_pairs, tokenize
+from heed.transformer.initial import Initial
 from heed.transformer.run import TranslationRun
 from heed.transformer.shortlist import ALWAYS, Shortlist, learn_shortlist
 from heed.transformer.subwords import train_tokenizer
@@ -58,7 +58,7 @@ def tokenizers(text: ParallelText, config: TranslationConfig) -> tuple[Tokenizer
 
 
 def new_run(
-    path: Path, network: Mapping[str, object], config: TranslationConfig, initial: Weights | None = None
+    path: Path, network: Mapping[str, object], config: TranslationConfig, initial: Initial | None = None
 ) -> tuple[TranslationRun, Corpus]:
     """Make a run: read the text, learn the vocabulary, settle the network's size.
 
@@ -66,7 +66,7 @@ def new_run(
         path: The run's directory.
         network: The fields of its `ModelConfig` but for the vocabulary, which the tokenizers decide.
         config: What was asked.
-        initial: The weights to begin with; None: fresh ones.
+        initial: The network to begin with; None: a fresh one.
 
     Raises:
         HeedError: Something asked for cannot be; nothing has been written.
@@ -79,7 +79,10 @@ def new_run(
     corpus = _corpus(training, (src, tgt), config, config.src[0])
     _corpus(validation, (src, tgt), config, (config.valid_src or config.src)[0])
     learnt = shortlist(corpus, src, tgt)
-    return TranslationRun.create(path, model, config, (src, tgt), validation, learnt, initial), corpus
+    if learnt and initial and initial.shortlist:
+        learnt = learnt.joined(initial.shortlist)  # the new text may lack most words that the old one had
+    weights = initial.weights if initial else None
+    return TranslationRun.create(path, model, config, (src, tgt), validation, learnt, weights), corpus
 
 
 def shortlist(corpus: Corpus, src: Tokenizer, tgt: Tokenizer) -> Shortlist | None:

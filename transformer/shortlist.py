@@ -33,6 +33,11 @@ class Shortlist:
     likely: Ids  # of each source token its likeliest translations, (V_src, L); spare places repeat one of `always`
     always: Ids  # for any sentence, (F,); the end token first
 
+    def joined(self, other: "Shortlist") -> "Shortlist":
+        """What a sentence may need by the one or by the other."""
+        more = np.setdiff1d(other.always, self.always)
+        return Shortlist(np.concatenate([self.likely, other.likely], axis=1), np.concatenate([self.always, more]))
+
     def save(self, directory: Path) -> None:
         """Write it into a run's directory."""
         save_file({"likely": self.likely, "always": self.always}, directory / FILE_NAME)

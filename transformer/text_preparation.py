@@ -6,9 +6,9 @@ from pathlib import Path
 from heed.models.config import LanguageModelConfig, defaults, from_table
 from heed.models.text_tokenizer import TextTokenizer
 from heed.models.tokenizer import Tokenizer
-from heed.transformer.checkpoint import Weights
 from heed.transformer.config import TextConfig
 from heed.transformer.documents import Document, TokenStream, hold_out, read_completions, read_documents
+from heed.transformer.initial import Initial
 from heed.transformer.objectives import packing
 from heed.transformer.packing import Packing
 from heed.transformer.run import TextRun
@@ -53,7 +53,7 @@ def learn_tokenizer(documents: Sequence[Document], config: TextConfig) -> TextTo
 
 
 def new_text_run(
-    path: Path, network: Mapping[str, object], config: TextConfig, initial: Weights | None = None
+    path: Path, network: Mapping[str, object], config: TextConfig, initial: Initial | None = None
 ) -> tuple[TextRun, Packing]:
     """Make a run: read the text, learn the vocabulary, settle the network's size.
 
@@ -61,7 +61,7 @@ def new_text_run(
         path: The run's directory.
         network: The fields of its `LanguageModelConfig` but for the vocabulary, which the tokenizer decides.
         config: What was asked.
-        initial: The weights to begin with; None: fresh ones.
+        initial: The network to begin with; None: a fresh one.
 
     Raises:
         HeedError: Something asked for cannot be; nothing has been written.
@@ -70,7 +70,8 @@ def new_text_run(
     tokenizer = learn_tokenizer(training, config)
     table = {**defaults(LanguageModelConfig), **network, "vocab_size": len(tokenizer)}
     model = from_table(LanguageModelConfig, table, "the network asked for")
-    run = TextRun.create(path, model, config, tokenizer, validation, initial)
+    weights = initial.weights if initial else None
+    run = TextRun.create(path, model, config, tokenizer, validation, weights)
     return run, packing(run, TokenStream(training, tokenizer))
 
 
