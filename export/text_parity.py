@@ -24,23 +24,19 @@ def compare(
 ) -> TextParity:
     """Compare an exported network with the one it came from, on the first texts of some documents.
 
-    A document longer than the context counts as several.
+    A document longer than the context counts as several. Loss is that of what training predicts: no prompts.
     """
-    pieces = [
-        tokens[start : start + network.context]
-        for document in documents
-        for tokens in [[*tokenizer.encode(document.text), tokenizer.eos_id]]
-        for start in range(0, len(tokens), network.context)
-    ][:TEXTS]
+    pieces, given = _pieces(network.context, tokenizer, documents)
     states = network.state(), exported.state()
     difference, losses = 0.0, np.zeros(2)
-    for piece in pieces:
+    for piece, n_given in zip(pieces, given, strict=True):
         ids, targets = np.array([[tokenizer.bos_id, *piece[:-1]]]), np.array([piece])
         theirs, ours = (state.score(ids, targets)[0] for state in states)
         difference = float(np.maximum(difference, np.abs(ours - theirs).max()))  # keeps a NaN
-        losses -= theirs.sum(), ours.sum()
-    n_tokens = sum(map(len, pieces))
-    n_bytes = sum(len(tokenizer.token_bytes(piece)) for piece in pieces)
+        losses -= theirs[n_given:].sum(), ours[n_given:].sum()
+    predicted = [piece[n_given:] for piece, n_given in zip(pieces, given, strict=True)]
+    n_tokens = max(sum(map(len, predicted)), 1)
+    n_bytes = sum(map(len, map(tokenizer.token_bytes, predicted)))
     return TextParity(
         texts=len(pieces),
         tokens=n_tokens,
@@ -50,6 +46,21 @@ def compare(
         loss_bundle=losses[1] / n_tokens,
         bits_per_byte=losses[1] / math.log(2) / max(n_bytes, 1),
     )
+
+
+def _pieces(context: int, tokenizer: TextTokenizer, documents: list[Document]) -> tuple[list[list[int]], list[int]]:
+    """The first texts, each as long as the context at most, and how many tokens of each are a prompt's."""
+    pieces: list[list[int]] = []
+    given: list[int] = []
+    for document in documents:
+        prompt = tokenizer.encode(document.prompt)
+        tokens = [*prompt, *tokenizer.encode(document.text), tokenizer.eos_id]
+        for start in range(0, len(tokens), context):
+            pieces.append(tokens[start : start + context])
+            given.append(min(max(len(prompt) - start, 0), context))
+        if len(pieces) >= TEXTS:
+            break
+    return pieces[:TEXTS], given[:TEXTS]
 
 
 def _identical(network: TextNetwork, exported: TextNetwork, tokenizer: TextTokenizer, pieces: list[list[int]]) -> int:

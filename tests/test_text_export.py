@@ -164,6 +164,18 @@ def test_an_export_says_how_good_it_is(heed: Heed, trained_text: Path, tmp_path:
     assert report["devices"]["cpu"]["nodes"]["stream"]["CPUExecutionProvider"] > 0
 
 
+def test_of_pairs_the_loss_is_that_of_the_completions(heed: Heed, trained_text: Path, tmp_path: Path) -> None:
+    """As in training: the prompts are given."""
+    pairs = [{"prompt": f"{i} {i + 1} ", "completion": f"{i + 2} {i}"} for i in range(40)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    training = ["--steps", 1, "--average", 1, "--batch-tokens", 480, "--precision", "float32", "--device", "cpu"]
+    files = ["--init-from", trained_text, "--pairs", tmp_path / "pairs.jsonl", "-o", tmp_path / "run"]
+    assert heed("train", *files, *training).exit_code == 0
+    assert heed("export", tmp_path / "run", "-o", tmp_path / "bundle").exit_code == 0
+    _, progress = TextRun.open(tmp_path / "run").best()
+    assert Bundle(tmp_path / "bundle").text().parity.loss_bundle == pytest.approx(progress.loss, rel=1e-5)
+
+
 def test_the_text_that_a_bundle_makes_is_the_network_s(heed: Heed, trained_text: Path, text_bundle: Path) -> None:
     run = TextRun.open(trained_text)
     network, tokenizer = run.load_network(run.best()[0]), run.tokenizer
