@@ -103,6 +103,8 @@ def command(
         json=as_json,
         beam_size=beam_size is not None,
         n=drawing["n"] > 1,
+        truncate=truncate,
+        no_echo=not echo,
     )
     config = _config(beam_size, **drawing)
     if prompt is None and input_ is None and not chat and sys.stdin.isatty():
@@ -131,11 +133,11 @@ def _require_one_task(**given: bool) -> None:
         UsageError: Naming two of them.
     """
     apart = [("prompt", "input"), ("prompt", "batch")]
-    apart += [("chat", other) for other in ("prompt", "input", "batch", "json", "beam_size", "n")]
-    names = {"prompt": "a prompt", "input": "--input", "beam_size": "--beam-size", "n": "-n"}
+    apart += [("chat", other) for other in given if other != "chat"]
+    names = {"prompt": "a prompt", "n": "-n"}
     for pair in apart:
         if all(given[name] for name in pair):
-            one, other = (names.get(name, f"--{name}") for name in pair)
+            one, other = (names.get(name, f"--{name.replace('_', '-')}") for name in pair)
             raise click.UsageError(f"{one} and {other} do not go together; choose one.")
 
 

@@ -244,6 +244,8 @@ def test_a_batch_of_nothing_is_nothing(heed: Heed, model: Path) -> None:
         ["a", "--chat"],
         ["--chat", "--json"],
         ["--chat", "-n", "2"],
+        ["--chat", "--truncate"],
+        ["--chat", "--no-echo"],
         ["--chat", "--beam-size", "2"],
         ["a", "--greedy", "--temperature", "1"],
         ["a", "--beam-size", "2", "--top-k", "3"],
