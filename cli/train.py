@@ -46,10 +46,9 @@ SECTIONS = {
     "Network that translates": ("tied_embeddings",),
     "Network that goes on with text": ("n_kv_heads", "positions", "activation", "context"),
     "Vocabulary": ("tokenizer", "joint", "vocab_size"),
-    "Batches and optimizer": (
-        "batch_tokens", "max_length", "warmup", "learning_rate_scale", "label_smoothing",
-        "learning_rate", "weight_decay", "precision", "seed",
-    ),
+    "Batches and optimizer": ("batch_tokens", "warmup", "precision", "seed"),
+    "To translate": ("max_length", "learning_rate_scale", "label_smoothing"),
+    "To go on with text": ("learning_rate", "weight_decay"),
     "When to stop, to validate and what to keep": ("steps", "epochs", "minutes", "valid_every", "average"),
     "Running": ("device", "threads"),
 }  # fmt: skip
@@ -132,8 +131,8 @@ SECTIONS = {
 @click.option("--max-length", type=int, help="Leave out pairs with more tokens on a side.")
 @click.option("--warmup", type=int, help="Steps of rising learning rate.")
 @click.option("--learning-rate-scale", type=float, help="Times the paper's schedule.")
-@click.option("--learning-rate", type=float, help="Of text: at its peak.")
-@click.option("--weight-decay", type=float, help="Of text: of matrices.")
+@click.option("--learning-rate", type=float, help="At the end of the warm-up; it falls to a tenth.")
+@click.option("--weight-decay", type=float, help="Of matrices, by AdamW.")
 @click.option("--label-smoothing", type=float, help="Share of the loss spread over all tokens.")
 @click.option("--precision", type=click.Choice(["auto", "bfloat16", "float32"]), help="Of matrix products.")
 @click.option("--steps", type=int, help="Stop after this many steps.")
