@@ -33,16 +33,16 @@ def from_bundle(path: Path) -> Initial:
     """
     bundle = Bundle(path)
     manifest = bundle.manifest
-    arrays = _arrays(path, [name for name in manifest.files if name.endswith(".onnx")])
+    arrays = read_arrays(path, [name for name in manifest.files if name.endswith(".onnx")])
     files = tuple(str((path / name).absolute()) for name in tokenizer_files(path))
     languages: dict[str, object] = {}
     if isinstance(manifest, TranslationManifest):
         languages = {"src_language": manifest.src_language, "tgt_language": manifest.tgt_language}
-    weights = _weights(manifest.network, _Stored(arrays, manifest.network, manifest.precision), path)
+    weights = find_weights(arrays, manifest.network, manifest.precision, path)
     return Initial(manifest.kind, to_table(manifest.network), files, languages, weights, _shortlist(arrays))
 
 
-def _arrays(path: Path, graphs: list[str]) -> Arrays:
+def read_arrays(path: Path, graphs: list[str]) -> Arrays:
     """What the graphs keep in the file of weights, by name."""
     found: Arrays = {}
     for name in graphs:
@@ -102,7 +102,9 @@ class _Stored:
         return None
 
 
-def _weights(config: ModelConfig | LanguageModelConfig, stored: _Stored, path: Path) -> Weights:
+def find_weights(arrays: Arrays, config: ModelConfig | LanguageModelConfig, precision: str, path: Path) -> Weights:
+    """A network's weights in what its graphs keep; see `from_bundle`."""
+    stored = _Stored(arrays, config, precision)
     with torch.device("meta"):  # for names and shapes alone
         network = LanguageModel(config) if isinstance(config, LanguageModelConfig) else Transformer(config)
     found = {name: stored.find(name, value.shape) for name, value in network.state_dict().items()}

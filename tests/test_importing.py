@@ -6,7 +6,7 @@ import torch
 from torch.testing import assert_close
 
 from heed.export.exporter import write_graphs
-from heed.export.importing import _arrays, _Stored, _weights
+from heed.export.importing import find_weights, read_arrays
 from heed.export.text_exporter import write_text_graphs
 from heed.transformer.language_model import LanguageModel
 from heed.transformer.model import Transformer
@@ -20,8 +20,8 @@ def read_back(network: Transformer | LanguageModel, precision: str, directory: P
         write_graphs(network, precision, directory)
     else:
         write_text_graphs(network, precision, directory)
-    stored = _Stored(_arrays(directory, GRAPHS[type(network)]), network.config, precision)
-    weights = _weights(network.config, stored, directory)
+    arrays = read_arrays(directory, GRAPHS[type(network)])
+    weights = find_weights(arrays, network.config, precision, directory)
     if isinstance(network, Transformer) and network.config.tied_embeddings:
         shared = weights["src_embedding.weight"]
         weights |= {"tgt_embedding.weight": shared, "projection.weight": shared}

@@ -12,7 +12,7 @@ import torch
 from click.testing import Result
 
 from heed.export import text_parity
-from heed.export.importing import from_bundle
+from heed.export.importing import find_weights, from_bundle, read_arrays
 from heed.export.text_exporter import write_text_graphs
 from heed.models.bundle import Bundle
 from heed.models.chat import ChatTemplate
@@ -132,10 +132,7 @@ def test_rounded_weights_mean_what_pytorch_makes_of_them(
 
 
 def read_back(network: LanguageModel, directory: Path, precision: str) -> checkpoint.Weights:
-    from heed.export.importing import _arrays, _Stored, _weights
-
-    stored = _Stored(_arrays(directory, ["stream.onnx"]), network.config, precision)
-    return _weights(network.config, stored, directory)
+    return find_weights(read_arrays(directory, ["stream.onnx"]), network.config, precision, directory)
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8", "int4", "float16"])
