@@ -227,7 +227,8 @@ def test_what_is_learnt_on_top_keeps_the_words_that_were_needed(
     assert heed("export", run_with_shortlist, "-o", bundle).exit_code == 0
     for initial in (run_with_shortlist, bundle):
         run = tmp_path / f"on {initial.name}"
-        result = heed("train", "--init-from", initial, "--src", text, "--tgt", text, "--steps", 1, "-o", run)
+        training = ["--steps", 1, "--precision", "float32", "--device", "cpu", "--threads", 1]
+        result = heed("train", "--init-from", initial, "--src", text, "--tgt", text, *training, "-o", run)
         assert result.exit_code == 0, result.stderr
         after = Shortlist.load(run)
         assert after is not None

@@ -166,6 +166,7 @@ def test_of_pairs_the_loss_is_that_of_the_completions(heed: Heed, trained_text: 
     pairs = [{"prompt": f"{i} {i + 1} ", "completion": f"{i + 2} {i}"} for i in range(40)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     training = ["--steps", 1, "--average", 1, "--batch-tokens", 480, "--precision", "float32", "--device", "cpu"]
+    training += ["--threads", 1]
     files = ["--init-from", trained_text, "--pairs", tmp_path / "pairs.jsonl", "-o", tmp_path / "run"]
     assert heed("train", *files, *training).exit_code == 0
     assert heed("export", tmp_path / "run", "-o", tmp_path / "bundle").exit_code == 0
