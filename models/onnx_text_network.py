@@ -170,12 +170,12 @@ class OnnxTextNetwork:
     @functools.cached_property
     def stream(self) -> onnxruntime.InferenceSession:
         """One token a row, or prompts."""
-        return open_session(self._directory / "stream.onnx", self.device, self._threads)
+        return open_session(self._directory / "stream.onnx", self.device, self._threads, spinning=True)
 
     @functools.cached_property
     def decoder(self) -> onnxruntime.InferenceSession:
         """Several tokens a row, each of which sees what a mask says."""
-        return open_session(self._directory / "decoder.onnx", self.device, self._threads)
+        return open_session(self._directory / "decoder.onnx", self.device, self._threads, spinning=True)
 
     @property
     def dtype(self) -> type[np.floating]:

@@ -27,19 +27,22 @@ REFUSALS = (
     native.NotImplemented,
     native.RuntimeException,
 )
+SPINNING = "50"  # microseconds: from one product to the next; threads that idle for longer must not burn a core
 # Where the time goes, and what reads or writes keys and values: on another device than the rest these would be slower
 # than on a processor alone. What computes shapes, ONNX Runtime puts on the processor on purpose, also beside CUDA; its
 # own option session.disable_cpu_ep_fallback would refuse that too, and so every graph of ours.
 HEAVY = {"FusedMatMul", "LayerNormalization", "LogSoftmax", "MatMul", "MatMulIntegerToFloat", "ScatterND", "Softmax"}
 
 
-def open_session(path: Path, device: str, threads: int) -> onnxruntime.InferenceSession:
+def open_session(path: Path, device: str, threads: int, *, spinning: bool = False) -> onnxruntime.InferenceSession:
     """Load a graph.
 
     Args:
         path: Its file.
         device: "cpu" or "cuda".
         threads: Processor threads.
+        spinning: Whether a thread that has done its share looks out for more for a moment before it sleeps: where
+            products are small, waking it takes as long as one of them.
 
     Raises:
         ModelError: The device cannot be used or does not run all of the graph, or ONNX Runtime refuses the graph.
@@ -55,7 +58,7 @@ def open_session(path: Path, device: str, threads: int) -> onnxruntime.Inference
     try:
         session = onnxruntime.InferenceSession(
             path,
-            _options(threads),
+            _options(threads, spinning),
             providers=[(provider, OPTIONS[device])],
             disabled_optimizers=["SkipLayerNormFusion"],  # on a CPU seven times slower than its two parts
             enable_fallback=0,  # which says on stdout that it fails, and goes on with the CPU
@@ -99,12 +102,13 @@ def placement(session: onnxruntime.InferenceSession) -> dict[str, list[str]]:
     return found
 
 
-def _options(threads: int) -> onnxruntime.SessionOptions:
+def _options(threads: int, spinning: bool) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors; they become exceptions
     options.enable_mem_pattern = False  # a plan kept for every shape of input: memory that grows with the stream
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not burn a core
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+    options.add_session_config_entry("session.intra_op.spin_duration_us", SPINNING)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")  # for `placement`
     return options
 
