@@ -20,7 +20,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -192,8 +192,8 @@ def write_gguf(state: State, form: str, path: Path) -> None:
 class Heed:
     """heed, from text to text, by the class that its command line uses.
 
-    Like the others, it tells the logits of what may follow the prompt, (V,), but for what is added to all, and goes on
-    with the prompt by a number of tokens.
+    Like the others, it has the logits of what may follow the prompt, (V,), but for what is added to all, and goes on
+    with the prompt by a number of tokens, telling when each is made.
     """
 
     def __init__(self, work: Path, form: str, threads: int) -> None:
@@ -204,9 +204,9 @@ class Heed:
     def logits(self) -> FloatArray:
         return first_log_probs(self._network, self._ids)
 
-    def generate(self, n_tokens: int) -> None:
-        pieces = list(self._generator.stream(self._prompt, SampleConfig(temperature=0, max_tokens=n_tokens)))
-        assert len(pieces) == n_tokens, "the text ended"
+    def generate(self, n_tokens: int, made: Callable[[], None]) -> None:
+        for _ in self._generator.stream(self._prompt, SampleConfig(temperature=0, max_tokens=n_tokens)):
+            made()
 
 
 class CTranslate2:
@@ -223,10 +223,9 @@ class CTranslate2:
     def logits(self) -> FloatArray:
         return np.array(self._generator.forward_batch([self._tokens]))[0, -1]
 
-    def generate(self, n_tokens: int) -> None:
+    def generate(self, n_tokens: int, made: Callable[[], None]) -> None:
         limits = {"max_length": n_tokens, "min_length": n_tokens}
-        found = self._generator.generate_batch([self._tokens], include_prompt_in_result=False, **limits)
-        assert len(found[0].sequences_ids[0]) == n_tokens
+        self._generator.generate_batch([self._tokens], callback=lambda _: made(), **limits)
 
 
 class Llama:
@@ -250,12 +249,13 @@ class Llama:
         self._model.eval(self._ids)
         return self._last().copy()
 
-    def generate(self, n_tokens: int) -> None:
+    def generate(self, n_tokens: int, made: Callable[[], None]) -> None:
         self._model.reset()
         self._model.eval(self._ids)
-        for _ in range(n_tokens - 1):
-            self._model.eval([int(self._last().argmax())])
-        self._last().argmax()
+        for _ in range(n_tokens):
+            token = int(self._last().argmax())
+            made()
+            self._model.eval([token])
 
     def _last(self) -> FloatArray:
         return np.ctypeslib.as_array(self._library.llama_get_logits(self._model.ctx), shape=(SIZES.vocab_size,))
@@ -264,17 +264,15 @@ class Llama:
 def serve(side: Heed | CTranslate2 | Llama, work: Path) -> None:
     """Say how far the logits are from PyTorch's; then answer numbers of tokens on stdin with what one of them costs.
 
-    That is seconds and processor seconds. Those of the prompt and the first token are taken off.
+    That is seconds and processor seconds, from the first token to the last.
     """
     ours, theirs = (logits - logits.mean() for logits in (side.logits(), np.load(work / "reference.npy")))
     print(json.dumps({"error": float(np.sqrt(np.square(ours - theirs).mean()) / theirs.std())}), flush=True)
     for line in sys.stdin:
-        n_tokens, clocks = int(line), []
-        for count in (1, 1 + n_tokens):
-            begin = np.array([time.perf_counter(), time.process_time()])
-            side.generate(count)
-            clocks.append(np.array([time.perf_counter(), time.process_time()]) - begin)
-        seconds, cpu_seconds = (clocks[1] - clocks[0]) / n_tokens
+        clocks: list[tuple[float, float]] = []
+        side.generate(int(line) + 1, lambda made=clocks: made.append((time.perf_counter(), time.process_time())))
+        assert len(clocks) == int(line) + 1, "the text ended"
+        seconds, cpu_seconds = (np.array(clocks[-1]) - clocks[0]) / int(line)
         print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds}), flush=True)
 
 
@@ -381,7 +379,7 @@ def measure(work: Path, rounds: int) -> dict[str, Any]:
         ratios = [theirs["seconds"] / own["seconds"] for theirs, own in zip(peer.rounds, ours.rounds, strict=True)]
         n_bytes = (work / form / "weights.bin").stat().st_size - POSITIONS
         share = n_bytes / limit / ours.seconds()
-        result |= {f"ratio_{form}": round(statistics.geometric_mean(ratios), 2), f"share_{form}": round(share, 2)}
+        result |= {f"ratio_{form}": round(statistics.median(ratios), 2), f"share_{form}": round(share, 2)}
         print(f"{form}: {peer.name} is the best peer; {n_bytes / 1e6:.1f} MB of weights a token")
     return {**result, "gigabytes_per_second": round(limit / 1e9, 1)}
 
