@@ -382,7 +382,8 @@ def test_a_name_that_is_none_is_answered_by_the_names(heed: Heed, named: Path) -
     result = heed("translate", "-m", "nowhere", stdin=b"1 2\n")
     assert result.exit_code == 4
     assert result.stdout_bytes == b""
-    assert result.stderr == "Error: nowhere: no directory and no name of a model; the names are: bundle, shakespeare, mine\n"
+    names = "bundle, shakespeare, mine"
+    assert result.stderr == f"Error: nowhere: no directory and no name of a model; the names are: {names}\n"
 
 
 def test_a_device_that_is_not_there_is_told_before_the_work(heed: Heed, bundle: Path) -> None:
