@@ -13,6 +13,7 @@ line is JSON. Needs the `bench` extra.
 
 import argparse
 import importlib.util
+import functools
 import itertools
 import json
 import os
@@ -261,6 +262,10 @@ class Llama:
         return np.ctypeslib.as_array(self._library.llama_get_logits(self._model.ctx), shape=(SIZES.vocab_size,))
 
 
+def _clock(clocks: list[tuple[float, float]]) -> None:
+    clocks.append((time.perf_counter(), time.process_time()))
+
+
 def serve(side: Heed | CTranslate2 | Llama, work: Path) -> None:
     """Say how far the logits are from PyTorch's; then answer numbers of tokens on stdin with what one of them costs.
 
@@ -270,7 +275,7 @@ def serve(side: Heed | CTranslate2 | Llama, work: Path) -> None:
     print(json.dumps({"error": float(np.sqrt(np.square(ours - theirs).mean()) / theirs.std())}), flush=True)
     for line in sys.stdin:
         clocks: list[tuple[float, float]] = []
-        side.generate(int(line) + 1, lambda made=clocks: made.append((time.perf_counter(), time.process_time())))
+        side.generate(int(line) + 1, functools.partial(_clock, clocks))
         assert len(clocks) == int(line) + 1, "the text ended"
         seconds, cpu_seconds = (np.array(clocks[-1]) - clocks[0]) / int(line)
         print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds}), flush=True)
@@ -329,7 +334,7 @@ class Process:
 def bandwidth(memory: FloatArray) -> float:
     """Bytes a second that all cores read: BLAS divides the product among them."""
     begin = time.perf_counter()
-    memory @ memory
+    np.dot(memory, memory)
     seconds = time.perf_counter() - begin
     time.sleep(0.2)  # until its threads have come to rest
     return memory.nbytes / seconds
