@@ -12,8 +12,8 @@ line is JSON. Needs the `bench` extra.
 """
 
 import argparse
-import importlib.util
 import functools
+import importlib.util
 import itertools
 import json
 import os
