@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from heed.transformer.log import Meter, StepReport, Validation, perplexity
+from heed.transformer.log import Incident, Meter, StepReport, Validation, perplexity
 
 LINE_EVERY = 30.0  # seconds between two lines where there is no terminal
 REFRESH_EVERY = 0.5  # seconds between two changes of the live line
@@ -69,6 +69,11 @@ class TrainProgress:
         )
         for label, text in judgement.example.items():
             self._say(f"  [dim]{label:>11}[/dim]  {escape(text)}")
+
+    def on_incident(self, incident: Incident) -> None:
+        """Say what went wrong, and what was done."""
+        facts = "  ".join(f"{_words(name)} {value:.4g}" for name, value in incident.facts.items())
+        self._say(f"[bold red]step {incident.step:,} {_words(incident.event)}[/bold red]  {facts}")
 
     def _say(self, line: str) -> None:
         self._console.print(line, highlight=False, soft_wrap=True)

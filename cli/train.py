@@ -1,10 +1,9 @@
 """`heed train`."""
 
 import contextlib
-import dataclasses
 import shlex
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
@@ -13,30 +12,18 @@ import click
 
 from heed.cli import messages, options
 from heed.cli.command import Command
-from heed.models.config import (
-    TEXT_PRESETS,
-    TRANSLATION_PRESETS,
-    Config,
-    DataclassInstance,
-    LanguageModelConfig,
-    ModelConfig,
-    defaults,
-    from_table,
-    preset,
-)
+from heed.cli.new_run import Wish, create, refuse_changes
+from heed.cli.signals import ENDING
+from heed.models.config import TEXT_PRESETS, TRANSLATION_PRESETS
 from heed.models.errors import ModelError
 from heed.models.files import refuse_existing
 
 if TYPE_CHECKING:
     from heed.transformer.batches import Batches
-    from heed.transformer.initial import Initial
     from heed.transformer.packing import Packing
+    from heed.transformer.processes import Processes
     from heed.transformer.run import Run
-    from heed.transformer.trainer import Trainer
-
-HEAD_MULTIPLE = 16  # of what ONNX Runtime's operator for attention takes
-Table = dict[str, object]
-
+    from heed.transformer.trainer import Engine, Trainer
 
 SECTIONS = {
     "Text to translate": ("src", "tgt", "valid_src", "valid_tgt", "src_language", "tgt_language"),
@@ -49,8 +36,9 @@ SECTIONS = {
     "Batches and optimizer": ("batch_tokens", "warmup", "precision", "seed"),
     "To translate": ("max_length", "learning_rate_scale", "label_smoothing"),
     "To go on with text": ("learning_rate", "weight_decay"),
-    "When to stop, to validate and what to keep": ("steps", "epochs", "minutes", "valid_every", "average"),
-    "Running": ("device", "threads"),
+    "When to stop and to validate": ("steps", "epochs", "minutes", "patience", "valid_every"),
+    "What to keep": ("average", "ema", "keep", "keep_best", "best_by"),
+    "Running": ("device", "threads", "accumulate", "sharded", "dry_run"),
 }  # fmt: skip
 
 
@@ -83,7 +71,7 @@ SECTIONS = {
 @click.option(
     "--resume",
     type=click.Path(path_type=Path),
-    help="Go on with this run, from its last checkpoint.",
+    help="Go on with this run, from its last checkpoint; with the options of a new run, begin it if there is none.",
 )
 @click.option(
     "--preset",
@@ -139,7 +127,12 @@ SECTIONS = {
 @click.option("--epochs", type=int, help="Stop after this many passes over the text.")
 @click.option("--minutes", type=float, help="Stop after this long.")
 @click.option("--valid-every", type=int, help="Steps between validations; each makes a checkpoint.")
-@click.option("--average", type=int, help="Checkpoints to keep, and to average at the end.")
+@click.option("--patience", type=int, help="Stop after so many validations in a row that bring nothing better.")
+@click.option("--average", type=int, help="Last checkpoints to average at the end.")
+@click.option("--ema", type=float, help="Judge and export a moving average of the weights, of this decay: 0.999.")
+@click.option("--keep", type=int, help="Last checkpoints to keep.  [default: those to average]")
+@click.option("--keep-best", type=int, help="Best checkpoints to keep beside them.  [default: 1]")
+@click.option("--best-by", type=click.Choice(["bleu", "loss"]), help="What is best.  [default: bleu; for text loss]")
 @click.option("--seed", type=int, help="Of weights, dropout and order.")
 @click.option(
     "--device",
@@ -148,16 +141,28 @@ SECTIONS = {
     help="cpu, cuda, or auto: cuda where there is one.",
 )
 @options.threads
+@click.option(
+    "--accumulate",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Parts of a batch to compute one after another: less memory, the same result.",
+)
+@click.option("--sharded", is_flag=True, help="Part weights and moments among the processes of torchrun (FSDP).")
+@click.option("--dry-run", is_flag=True, help="Say what training would take, and do nothing.")
 @click.pass_context
 def command(
     ctx: click.Context,
     /,
     output: Path | None,
     resume: Path | None,
-    device: str,
-    threads: int | None,
     preset_name: str | None,
     config: Path | None,
+    device: str,
+    threads: int | None,
+    accumulate: int,
+    sharded: bool,
+    dry_run: bool,
     **asked: object,
 ) -> None:
     """Train a Transformer to translate, or to go on with text.
@@ -169,204 +174,145 @@ def command(
     heed train --resume runs/ende
 
     Learns a vocabulary, trains, validates, and keeps the last checkpoints and the best in the run's directory.
-    Ctrl-C saves a checkpoint and says how to go on. --config RUN/config.toml repeats a run.
+    Ctrl-C and SIGTERM save a checkpoint and say how to go on. --config RUN/config.toml repeats a run.
     """
-    given = {name: value for name, value in asked.items() if value not in (None, (), "")}
-    if resume is not None:
-        if output or config or preset_name or given:
-            raise click.UsageError("--resume goes on with what the run was asked; give it only --device and --threads.")
-        run, batches = _open(resume)
+    wish = Wish(preset_name, config, {name: value for name, value in asked.items() if value not in (None, (), "")})
+    if output and resume:
+        raise click.UsageError("--resume goes on with what the run was asked, and where it is; leave out -o.")
+    if config and preset_name:
+        raise click.UsageError("--preset and --config exclude each other.")
+    path, begins = output or resume, resume is None or not resume.exists()
+    if path is None or (begins and not wish.names_text):
+        if resume:
+            raise ModelError(
+                f"{resume}: no run of heed train (there is no config.toml); name the directory given to -o"
+            )
+        raise click.UsageError("Give -o with --src and --tgt, --text or --pairs; or --resume RUN.")
+    if begins:
+        way_out = f"choose another name, or go on: heed train --resume {shlex.quote(str(path))}"
+        refuse_existing(path, force=False, way_out=way_out)
+    from heed.transformer.processes import joined
+
+    with joined() as processes:
+        if not processes.is_first:
+            ctx.meta[messages.KEY] = messages.QUIET
+        engine = _engine(processes, device, threads, accumulate, sharded=sharded)
+        run, batches = _prepare(path, wish, engine.processes, begins=begins)
+        with _claimed(run, processes):
+            ended_by = _train(run, batches, engine)
+    quoted = shlex.quote(str(path))
+    if ended_by is None:
+        messages.note(f"Done. Export it with: heed export {quoted} -o MODEL")
     else:
-        if output is None or not (config or {"src", "tgt"} <= given.keys() or {"text", "pairs"} & given.keys()):
-            raise click.UsageError("Give -o with --src and --tgt, --text or --pairs; or --resume RUN.")
-        if config and preset_name:
-            raise click.UsageError("--preset and --config exclude each other.")
-        refuse_existing(
-            output,
-            force=False,
-            way_out=f"choose another name, or go on: heed train --resume {shlex.quote(str(output))}",
-        )
-        _require_device(device)
-        run, batches = _create(output, preset_name, config, given)
-    finished = _train(run, batches, device, threads)
-    if finished:
-        messages.note(f"Done. Export it with: heed export {shlex.quote(str(run.path))} -o MODEL")
-    else:
-        messages.note(f"Stopped. Go on with: heed train --resume {shlex.quote(str(run.path))}")
-        ctx.exit(130)
+        messages.note(f"Stopped. Go on with: heed train --resume {quoted}")
+        ctx.exit(128 + ended_by)
 
 
-def _require_device(name: str) -> None:
-    """Refuse a device that is not there, before anything is written."""
-    from heed.transformer.trainer import choose_device
+def _engine(
+    processes: "Processes", device_name: str, threads: int | None, accumulate: int, *, sharded: bool
+) -> "Engine":
+    """What to compute with; a device that is not there is refused before anything is written."""
+    import torch
 
-    choose_device(name)
+    from heed.models.processors import available_cores
+    from heed.transformer.processes import local_device, n_local
+    from heed.transformer.trainer import Engine, choose_device
+
+    if sharded and processes.size == 1:
+        raise click.UsageError("--sharded parts a network among processes; start several of them with torchrun.")
+    torch.set_num_threads(threads or max(1, available_cores() // n_local()))
+    device = choose_device(local_device(device_name))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return Engine(device, processes, sharded=sharded, accumulate=accumulate)
 
 
-def _create(
-    path: Path, preset_name: str | None, config: Path | None, given: Table
+def _prepare(
+    path: Path, wish: Wish, processes: "Processes", *, begins: bool
 ) -> "tuple[Run[Any, Any], Batches | Packing]":
-    """Make a run of what a preset or an earlier run's config.toml says, as changed by options."""
-    from heed.transformer.run import TextRun, TranslationRun, read_config
-
-    if config:
-        kind, network, training = read_config(config)
-    else:
-        of_text = preset_name in TEXT_PRESETS if preset_name else bool({"text", "pairs"} & given.keys())
-        kind = (TextRun if of_text else TranslationRun).kind
-        tables = preset(preset_name or ("gpt-tiny" if of_text else "small"))
-        network, training = tables["model"], tables["train"]
-    limits = {"steps", "epochs", "minutes"}
-    if limits & given.keys():  # the user's own limits are the only ones
-        training = {name: value for name, value in training.items() if name not in limits}
-    initial = _initial(given.get("init_from") or training.get("init_from"), kind, given)
-    if initial:
-        dropout = {"dropout": network["dropout"]} if config else {}  # all else of a network is in its weights
-        network = initial.network | dropout
-        training = initial.languages | training | {"tokenizer": initial.tokenizer}
-    make = _create_text if kind == TextRun.kind else _create_translation
-    return make(path, network, training, given, initial)
-
-
-def _initial(source: object, kind: str, given: Table) -> "Initial | None":
-    """The network to begin with."""
-    if not source:
-        return None
-    fixed = {field.name for config in (ModelConfig, LanguageModelConfig) for field in dataclasses.fields(config)}
-    fixed = (fixed | {"tokenizer", "vocab_size", "joint"}) - {"dropout"}
-    if wrong := fixed & given.keys():
-        raise click.UsageError(f"--init-from decides {_options(wrong)}; leave that out.")
-    initial = _read_initial(Path(str(source)))
-    if initial.kind != kind:
-        raise click.UsageError(f"--init-from: {source} is of kind {initial.kind}, and this run of kind {kind}.")
-    return initial
-
-
-def _read_initial(path: Path) -> "Initial":
-    if (path / "heed.json").is_file():
-        from heed.export.importing import from_bundle
-
-        return from_bundle(path)
-    from heed.transformer.initial import from_run
-
-    return from_run(path)
-
-
-def _create_translation(
-    path: Path, network: Table, training: Table, given: Table, initial: "Initial | None"
-) -> "tuple[Run[Any, Any], Batches]":
-    from heed.transformer import preparation
-    from heed.transformer.config import TranslationConfig
-
-    if given.get("joint") and training.get("joint") is False:  # then it was that which kept matrices apart
-        network = network | {"tied_embeddings": True}
-    network, training = _asked(network, training, given, ModelConfig, TranslationConfig)
-    given_tokenizers = cast("tuple[str, ...]", training.get("tokenizer", ()))
-    if given.get("tied_embeddings") and (training.get("joint") is False or len(given_tokenizers) == 2):
-        raise click.UsageError("--tied needs one vocabulary; leave out --separate or the second --tokenizer.")
-    config = _config(TranslationConfig, training)
-    messages.note("Reading the text")
-    run, corpus = preparation.new_run(path, network, config, initial)
-    return run, preparation.batches(run, corpus)
-
-
-def _create_text(
-    path: Path, network: Table, training: Table, given: Table, initial: "Initial | None"
-) -> "tuple[Run[Any, Any], Packing]":
-    from heed.transformer import text_preparation
-    from heed.transformer.config import TextConfig
-
-    network, training = _asked(network, training, given, LanguageModelConfig, TextConfig)
-    d_head = _config(LanguageModelConfig, network).d_head
-    if d_head % HEAD_MULTIPLE:
-        raise click.UsageError(
-            f"--d-model over --n-heads must be a multiple of {HEAD_MULTIPLE}, not {d_head}: the export needs that."
-        )
-    config = _config(TextConfig, training)
-    messages.note("Reading the text")
-    return text_preparation.new_text_run(path, network, config, initial)
-
-
-def _asked(
-    network: Table, training: Table, given: Table, model: type[DataclassInstance], train: type[DataclassInstance]
-) -> tuple[Table, Table]:
-    """The tables as changed by options, which must be of this kind of run; the network's is checked."""
-    asked = {field.name for field in dataclasses.fields(train)}
-    fixed = {field.name for field in dataclasses.fields(model)} - asked  # the vocabulary's size is asked of training
-    if stray := given.keys() - asked - fixed:
-        raise click.UsageError(f"{_options(stray)}: not for this kind of network.")
-    network = network | {name: value for name, value in given.items() if name in fixed}
-    training = training | {name: _absolute(value) for name, value in given.items() if name in asked}
-    if training.get("tokenizer") and (decided := {"vocab_size", "joint"} & given.keys()):
-        raise click.UsageError(f"--tokenizer decides {_options(decided)}; leave that out.")
-    _config(model, network)  # before hours of work; the vocabulary's size comes with it
-    return network, training
-
-
-def _config(kind: type[Config], table: Table) -> Config:
+    """The run and its text; what is to be made, the first process makes for all."""
+    made = None
+    failed = True
     try:
-        return from_table(kind, defaults(kind) | table, "heed train")
-    except ModelError as error:
-        raise click.UsageError(str(error)) from None
+        if processes.is_first:
+            made = create(path, wish) if begins else _open(path, wish)
+        failed = False
+    finally:
+        failed = processes.told(failed)
+    if failed:  # the first one has said why
+        raise SystemExit(1)
+    return made or _open(path, wish)
 
 
-def _options(names: Iterable[str]) -> str:
-    """Names of settings, as options."""
-    return ", ".join(f"--{name.replace('_', '-')}" for name in sorted(names))
-
-
-def _open(path: Path) -> "tuple[Run[Any, Any], Batches | Packing]":
+def _open(path: Path, wish: Wish) -> "tuple[Run[Any, Any], Batches | Packing]":
     from heed.transformer import preparation, text_preparation
     from heed.transformer.run import TextRun, open_run
 
-    run = open_run(path)
+    run = refuse_changes(open_run(path), wish)
     messages.note("Reading the text")
     if isinstance(run, TextRun):
         return run, text_preparation.load_text(run)
     return run, preparation.batches(run, preparation.load_corpus(run))
 
 
-def _absolute(value: object) -> object:
-    """Files by their full names, so that the run can go on from any directory."""
-    return tuple(str(Path(name).absolute()) for name in value) if isinstance(value, tuple) else value
+def _claimed(run: "Run[Any, Any]", processes: "Processes") -> contextlib.AbstractContextManager[None]:
+    return run.claimed() if processes.is_first else contextlib.nullcontext()
 
 
-def _train(run: "Run[Any, Any]", batches: "Batches | Packing", device_name: str, threads: int | None) -> bool:
+def _train(run: "Run[Any, Any]", batches: "Batches | Packing", engine: "Engine") -> int | None:
+    """Train; returns the number of the signal that ended it, if one did."""
     import torch
 
     from heed.cli.progress import TrainProgress
-    from heed.models.processors import available_cores
+    from heed.transformer.cost import peak_flops
     from heed.transformer.log import RunLog
-    from heed.transformer.trainer import Trainer, choose_device
+    from heed.transformer.trainer import Trainer, choose_precision
 
-    torch.set_num_threads(threads or available_cores())
-    device = choose_device(device_name)
-    with RunLog(run.path) as log, TrainProgress(messages.console()) as progress:
-        trainer: Trainer[Any] = Trainer(run, cast("Any", batches), device, (log, progress))
+    processes = engine.processes
+    precision = choose_precision(run.train.precision, engine.device)
+    peak = processes.size * peak_flops(engine.device, precision)
+    with contextlib.ExitStack() as stack:
+        progress = stack.enter_context(TrainProgress(messages.console()))
+        log = stack.enter_context(RunLog(run.path, peak=peak)) if processes.is_first else None
+        trainer: Trainer[Any] = Trainer(run, cast("Any", batches), engine, (progress,), log)
         facts = {
             **batches.facts,
             "parameters": sum(parameter.numel() for parameter in trainer.network.parameters()),
-            "device": str(device),
-            "precision": str(trainer.precision).removeprefix("torch."),
+            "device": str(engine.device),
+            "precision": str(precision).removeprefix("torch."),
             "threads": torch.get_num_threads(),
+            "processes": processes.size,
             "step": trainer.progress.step,
         }
-        log.on_start(**facts)
-        progress.on_start(**facts)
-        with _stopped_by_signal(trainer):
-            return trainer.train()
+        for listener in (progress, log):
+            if listener:
+                listener.on_start(**facts)
+        with _stopped_by_signal(trainer) as came:
+            finished = trainer.train()
+        return None if finished else max(processes.told(came), default=signal.SIGTERM)
 
 
 @contextlib.contextmanager
-def _stopped_by_signal(trainer: "Trainer[Any]") -> Iterator[None]:
-    """The first Ctrl-C ends training after the present step; a second one ends the program."""
+def _stopped_by_signal(trainer: "Trainer[Any]") -> Iterator[list[int]]:
+    """The first Ctrl-C or SIGTERM ends training after the present step; a second one ends the program.
+
+    Yields:
+        The signals that came.
+    """
+    before = {number: signal.getsignal(number) for number in ENDING}
+    came: list[int] = []
 
     def stop(number: int, _: FrameType | None) -> None:
-        signal.signal(number, signal.default_int_handler)
+        came.append(number)
+        for each, handler in before.items():
+            signal.signal(each, handler)
         trainer.stop()
 
-    before = signal.signal(signal.SIGINT, stop)
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, stop)
     try:
-        yield
+        yield came
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

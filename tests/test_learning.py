@@ -11,8 +11,8 @@ import torch
 
 from heed.transformer import preparation, text_preparation
 from heed.transformer.config import TextConfig, TranslationConfig
-from heed.transformer.log import StepReport, Validation
-from heed.transformer.trainer import Trainer
+from heed.transformer.log import Incident, StepReport, Validation
+from heed.transformer.trainer import Engine, Trainer
 
 NETWORK = {"n_layers": 2, "d_model": 64, "d_ff": 128, "n_heads": 4, "dropout": 0.0}
 
@@ -27,6 +27,9 @@ class Last:
 
     def on_validation(self, validation: Validation) -> None:
         self.validation = validation
+
+    def on_incident(self, incident: Incident) -> None:
+        raise AssertionError(incident)
 
 
 def copied(line: str) -> str:
@@ -66,7 +69,7 @@ def test_a_tiny_network_learns(
     )
     run, corpus = preparation.new_run(tmp_path / "run", NETWORK, config)
     last = Last()
-    assert Trainer(run, preparation.batches(run, corpus), torch.device("cpu"), [last]).train()
+    assert Trainer(run, preparation.batches(run, corpus), Engine(torch.device("cpu")), [last]).train()
     assert last.validation.averaged
     # Four seeds came to perplexities from 1.0003 to 1.004, and to 99.6 BLEU at least.
     assert math.exp(last.validation.judgement.loss) <= 1.02
@@ -106,5 +109,5 @@ def test_a_tiny_language_model_learns(
     network = NETWORK | {"n_kv_heads": 4, "context": 64} | form
     run, packing = text_preparation.new_text_run(tmp_path / "run", network, config)
     last = Last()
-    assert Trainer(run, packing, torch.device("cpu"), [last]).train()
+    assert Trainer(run, packing, Engine(torch.device("cpu")), [last]).train()
     assert last.validation.judgement.loss <= 0.01  # nats; both forms came below 0.0003 in 250 steps

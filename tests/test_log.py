@@ -10,7 +10,8 @@ from heed.transformer.objectives import Judgement
 
 def report(step: int, **changes: float) -> StepReport:
     values = {"loss": 20.0, "nll": 10.0, "seconds": 0.5, "learning_rate": 1e-3, "share_done": 0.1} | changes
-    return StepReport(step=step, epoch=0, n_tokens=10, **values)
+    values = {"grad_norm": 0.25, "flops": 1e6} | values
+    return StepReport(step=step, epoch=0, n_tokens=10, n_filled=15, n_cells=20, **values)
 
 
 VALIDATION = Validation(
@@ -42,11 +43,28 @@ def test_every_line_of_the_log_is_a_record(tmp_path: Path) -> None:
     assert validation["perplexity"] == pytest.approx(2, abs=1e-5)
 
 
-def test_a_later_sitting_adds_to_the_log(tmp_path: Path) -> None:
-    for sitting in (1, 2):
-        with RunLog(tmp_path) as log:
-            log.on_start(sitting=sitting)
-    assert [record["sitting"] for record in records(tmp_path)] == [1, 2]
+def test_a_later_sitting_goes_on_where_the_checkpoint_was(tmp_path: Path) -> None:
+    """What a killed sitting wrote after it is cut off, and the means go on in the middle of a record."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for directory in (whole, parts):
+        directory.mkdir()
+    with RunLog(whole, every=4) as log:
+        log.on_start(pairs=7)
+        for step in range(1, 9):
+            log.on_step(report(step, loss=float(step)))
+    with RunLog(parts, every=4) as log:
+        log.on_start(pairs=7)
+        for step in range(1, 7):
+            log.on_step(report(step, loss=float(step)))
+        state = json.loads(json.dumps(log.state))
+        log.on_step(report(7, loss=700.0))
+        log.on_step(report(8, loss=800.0))
+    with RunLog(parts, every=4) as log:
+        log.restore(state, step=6)
+        log.on_start(pairs=7)
+        for step in range(7, 9):
+            log.on_step(report(step, loss=float(step)))
+    assert (parts / "log.jsonl").read_bytes() == (whole / "log.jsonl").read_bytes()
 
 
 def test_a_record_is_on_disk_before_the_next_step(tmp_path: Path) -> None:
@@ -71,7 +89,8 @@ def test_means_are_over_tokens_since_the_last_reading() -> None:
     meter.read()
     meter.add(report(2, loss=20.0, nll=0.0, seconds=0.5))
     meter.add(report(3, loss=40.0, nll=20 * math.log(3), seconds=1.5))
-    assert meter.read() == pytest.approx({"loss": 3, "perplexity": 3, "tokens_per_second": 10})
+    figures = {"loss": 3, "perplexity": 3, "tokens_per_second": 10, "flops_per_second": 1e6}
+    assert meter.read() == pytest.approx(figures | {"padding": 0.25, "grad_norm": 0.25})
 
 
 def test_what_is_no_number_is_null(tmp_path: Path) -> None:

@@ -112,18 +112,20 @@ def test_the_best_has_the_highest_bleu_and_then_the_lowest_loss(run: Translation
     network = Transformer(run.model)
     figures = [(8, 30.0, 2.0), (9, 40.0, 2.5), (10, 40.0, 2.0), (11, 40.0, 2.1), (100, None, None)]
     for step, bleu, loss in figures:
-        checkpoint.save_weights(run.checkpoint_path(step), network, Progress(step=step, bleu=bleu, loss=loss))
+        checkpoint.save_weights(
+            run.checkpoint_path(step), checkpoint.weights_of(network), Progress(step=step, bleu=bleu, loss=loss)
+        )
     assert [path.name for path in run.steps()] == [run.checkpoint_path(step).name for step, _, _ in figures]
     best, progress = run.best()
     assert (best, progress.step) == (run.checkpoint_path(10), 10)
-    checkpoint.save_weights(run.average_path, network, Progress(step=100, bleu=41.0, loss=1.9))
+    checkpoint.save_weights(run.average_path, checkpoint.weights_of(network), Progress(step=100, bleu=41.0, loss=1.9))
     assert run.best()[0] == run.average_path
     assert run.average_path not in run.steps()
 
 
 def test_a_network_is_loaded_for_use(run: TranslationRun) -> None:
     network = Transformer(run.model)
-    checkpoint.save_weights(run.checkpoint_path(1), network, Progress(step=1))
+    checkpoint.save_weights(run.checkpoint_path(1), checkpoint.weights_of(network), Progress(step=1))
     loaded = run.load_network(run.checkpoint_path(1))
     assert not loaded.training
     assert loaded.src_embedding.weight.equal(network.src_embedding.weight)

@@ -19,13 +19,13 @@ from heed.transformer import checkpoint
 from heed.transformer.checkpoint import WEIGHTS
 from heed.transformer.config import TextConfig
 from heed.transformer.language_model import LanguageModel
-from heed.transformer.log import StepReport, Validation
+from heed.transformer.log import Incident, StepReport, Validation
 from heed.transformer.masks import causal_mask, text_mask
 from heed.transformer.packing import TextBatch
 from heed.transformer.run import TextRun, TranslationRun, open_run
 from heed.transformer.schedule import cosine
 from heed.transformer.text_preparation import load_text, new_text_run
-from heed.transformer.trainer import Trainer
+from heed.transformer.trainer import Engine, Trainer
 
 CPU = torch.device("cpu")
 NETWORK = {"n_layers": 1, "d_model": 16, "d_ff": 24, "n_heads": 2, "n_kv_heads": 1, "context": 16, "dropout": 0.3}
@@ -48,6 +48,9 @@ class Recorder:
 
     def on_validation(self, validation: Validation) -> None:
         self.validations.append(validation)
+
+    def on_incident(self, incident: Incident) -> None:
+        raise AssertionError(incident)
 
 
 class MakeRun(Protocol):
@@ -83,7 +86,7 @@ def sit(run: TextRun, *listeners: Recorder) -> Trainer[TextBatch]:
     run = TextRun.open(run.path)
     packing = load_text(run)
     torch.manual_seed(99)
-    return Trainer(run, packing, CPU, listeners)
+    return Trainer(run, packing, Engine(CPU), listeners)
 
 
 def state(trainer: Trainer[TextBatch]) -> dict[str, Tensor]:
@@ -157,7 +160,7 @@ def test_a_step_is_that_of_adam_with_weight_decay(make_run: MakeRun, scale: floa
     with torch.no_grad():
         network.get_parameter("norm.weight").mul_(scale)
     batch = next(trainer.batches.epoch(0, trainer.run.train.seed))
-    random_state = torch.get_rng_state()
+    trainer.reseed(1)
     logits = network.train()(batch.ids, batch.positions, text_mask(batch.positions))
     pad_id = 0
     loss = cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=pad_id)
@@ -167,8 +170,7 @@ def test_a_step_is_that_of_adam_with_weight_decay(make_run: MakeRun, scale: floa
     norm = math.sqrt(sum(float(slope.square().sum()) for slope in slopes))
     assert (norm > 1) == (scale == 1)
 
-    torch.set_rng_state(random_state)  # for the same dropout
-    trainer.step(batch)
+    trainer.step(batch)  # with the same dropout
     rate = 0.01 * cosine(1, 1.0, warmup=1)
     for name, parameter, start, slope in zip(names, parameters, before, slopes, strict=True):
         clipped = slope / max(norm, 1)
@@ -183,7 +185,9 @@ def test_a_step_is_that_of_adam_with_weight_decay(make_run: MakeRun, scale: floa
 def test_a_validation_has_the_loss_of_a_token_and_the_bits_of_a_byte(make_run: MakeRun) -> None:
     run = make_run()
     trainer = sit(run)
-    judgement = trainer.validate().judgement
+    validation = trainer.validate()
+    assert validation
+    judgement = validation.judgement
     tokenizer, network = run.tokenizer, trainer.network.eval()
     assert [document.text for document in run.validation] == ["1 2 3\n\u00e9\n", "4 5 6 7 8 9 0 1 2\n"]
     ids = [token for document in run.validation for token in (*tokenizer.encode(document.text), tokenizer.eos_id)]

@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from heed.transformer import checkpoint
 from heed.transformer.log import RunLog, StepReport
+from heed.transformer.run import open_run
 
 Heed = Callable[..., Result]
 WriteLines = Callable[[str, list[str]], str]
@@ -90,7 +91,7 @@ def test_a_run_is_recorded(heed: Heed, pairs: list[str], tmp_path: Path) -> None
     assert start["vocabulary"] == 25
 
     config = tomllib.loads((path / "config.toml").read_text("utf-8"))
-    assert config["format"] == 1
+    assert config["format"] == 2
     assert config["model"]["d_model"] == 16
     assert config["model"]["n_layers"] == 2  # the preset's
     assert config["train"]["steps"] == 100
@@ -130,7 +131,18 @@ def test_a_record_of_a_network_that_diverged_is_json(tmp_path: Path) -> None:
         for nll in (float("inf"), float("nan"), 1e9):
             log.on_step(
                 StepReport(
-                    step=1, epoch=0, loss=nll, nll=nll, n_tokens=1, learning_rate=1.0, seconds=1.0, share_done=0.5
+                    step=1,
+                    epoch=0,
+                    loss=nll,
+                    nll=nll,
+                    n_tokens=1,
+                    n_filled=1,
+                    n_cells=1,
+                    grad_norm=nll,
+                    flops=1.0,
+                    learning_rate=1.0,
+                    seconds=1.0,
+                    share_done=0.5,
                 )
             )
     assert len(records(tmp_path)) == 3
@@ -366,7 +378,7 @@ def test_what_is_no_run_cannot_go_on(heed: Heed, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [["--steps", "9"], ["-o", "elsewhere"], ["--d-model", "32"], ["--dropout", "0"], ["--untied"], ["--preset", "big"]],
+    [["-o", "elsewhere"], ["--d-model", "32"], ["--dropout", "0"], ["--untied"], ["--preset", "big"]],
     ids=" ".join,
 )
 def test_a_run_goes_on_as_it_was_asked(heed: Heed, run: Path, options: list[str]) -> None:
@@ -379,9 +391,50 @@ def test_a_run_goes_on_as_it_was_asked(heed: Heed, run: Path, options: list[str]
 
 def test_a_run_of_a_later_format(heed: Heed, run: Path) -> None:
     config = run / "config.toml"
-    config.write_text(config.read_text("utf-8").replace("format = 1", "format = 2"), "utf-8")
+    config.write_text(config.read_text("utf-8").replace("format = 2", "format = 3"), "utf-8")
     result = heed("train", "--resume", run, *MACHINE)
-    assert assert_one_line(result, 4) == f"{config}: format 2, and this heed reads 1; use the heed that made it"
+    assert assert_one_line(result, 4) == f"{config}: format 3, and this heed reads 2; use the heed that made it"
+
+
+def test_a_run_of_an_earlier_format_can_be_exported(heed: Heed, run: Path, tmp_path: Path) -> None:
+    """It knew less settings, and its checkpoints no hashes."""
+    config = run / "config.toml"
+    lines = config.read_text("utf-8").replace("format = 2", "format = 1").splitlines(keepends=True)
+    new = ("keep_best", "best_by", "ema")
+    config.write_text("".join(line for line in lines if not line.startswith(new)), "utf-8")
+    result = heed("export", run, "-o", tmp_path / "model")
+    assert result.exit_code == 0, result.stderr
+
+
+def test_a_finished_run_goes_on_to_another_limit(heed: Heed, pairs: list[str], run: Path, tmp_path: Path) -> None:
+    """The paper's schedule does not know the end: it is as if the run had been asked for that from the beginning."""
+    result = heed("train", "--resume", run, "--steps", 6, *MACHINE)
+    assert result.exit_code == 0, result.stderr
+    whole = tmp_path / "whole"
+    assert heed("train", *pairs, *SETTINGS, "-o", whole, "--steps", 6, "--valid-every", 2).exit_code == 0
+    last = "checkpoints/step-00000006/optimizer.safetensors"
+    assert (run / last).read_bytes() == (whole / last).read_bytes()
+    one, other = (tomllib.loads((path / "config.toml").read_text("utf-8")) for path in (run, whole))
+    assert one == other
+
+
+def test_the_same_command_begins_a_run_and_goes_on_with_it(heed: Heed, pairs: list[str], tmp_path: Path) -> None:
+    command = ["train", "--resume", tmp_path / "run", *pairs, *SETTINGS, "--steps", 4, "--valid-every", 2]
+    for _ in range(2):
+        result = heed(*command)
+        assert result.exit_code == 0, result.stderr
+    refused = heed(*command, "--seed", 3, "--dropout", 0.25)
+    assert refused.exit_code == 2
+    assert "--dropout is 0.1 there and 0.25 here; --seed is 1 there and 3 here" in " ".join(refused.stderr.split())
+
+
+def test_two_at_a_time_are_kept_apart(heed: Heed, run: Path) -> None:
+    before = contents(run)
+    with open_run(run).claimed():
+        result = heed("train", "--resume", run, *MACHINE)
+    assert result.exit_code == 1
+    assert result.stderr.endswith(f"Error: {run}: another heed train is at work on it; wait for its end, or stop it\n")
+    assert contents(run) == before
 
 
 @pytest.mark.parametrize(
@@ -460,8 +513,7 @@ def assert_first_checkpoint_is_good(heed: Heed, run: Path, result: Result) -> No
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"step-00000002"}
     resumed = heed("train", "--resume", run, *MACHINE)
     assert resumed.exit_code == 0, resumed.stderr
-    steps = [record["step"] for record in records(run) if record["event"] == "start"]
-    assert steps == [0, 2]  # it went on from the good one
+    assert "  step 2\n" in resumed.stderr  # it went on from the good one
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(
@@ -530,8 +582,8 @@ def test_ctrl_c_saves_and_says_how_to_go_on(heed: Heed, program: Path, pairs: li
     resumed = heed(*words, *MACHINE)
     assert resumed.exit_code == 0, resumed.stderr
     assert resumed.stderr.endswith(f"Done. Export it with: heed export {run} -o MODEL\n")
-    starts = [record["step"] for record in records(run) if record["event"] == "start"]
-    assert starts == [0, step]
+    assert f"  step {step}\n" in resumed.stderr
+    assert [record["step"] for record in records(run) if record["event"] == "start"] == [0]
     assert (run / "checkpoints/step-00000400").is_dir()
 
 

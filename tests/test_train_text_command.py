@@ -19,7 +19,7 @@ from heed.models.text_tokenizer import TextTokenizer
 from heed.transformer import checkpoint
 from heed.transformer.log import RunLog, StepReport
 from heed.transformer.run import open_run
-from heed.transformer.trainer import Trainer
+from heed.transformer.trainer import Engine, Trainer
 
 Heed = Callable[..., Result]
 WriteLines = Callable[[str, list[str]], str]
@@ -254,7 +254,7 @@ def test_a_vocabulary_that_the_text_cannot_fill(heed: Heed, text: str, tmp_path:
 def test_training_that_diverges_ends_in_a_message(heed: Heed, text: str, tmp_path: Path) -> None:
     result = heed("train", "--text", text, *SETTINGS, "--learning-rate", "1e30", "-o", tmp_path / "run")
     assert result.exit_code == 1
-    assert "the loss is nan; train anew with a smaller learning rate" in result.stderr
+    assert "the loss or its gradient is nan; train anew with a smaller learning rate" in result.stderr
 
 
 # Going on from what was learnt
@@ -265,8 +265,10 @@ def loss_at_step_0(run: Path) -> float:
     shutil.rmtree(run / "checkpoints")
     (run / "checkpoints").mkdir()
     opened = open_run(run)
-    trainer: Trainer[Any] = Trainer(opened, cast("Any", None), torch.device("cpu"), [])
-    return trainer.validate().judgement.loss
+    trainer: Trainer[Any] = Trainer(opened, cast("Any", None), Engine(torch.device("cpu")), [])
+    validation = trainer.validate()
+    assert validation
+    return validation.judgement.loss
 
 
 @pytest.fixture

@@ -19,6 +19,18 @@ class Batch:
     tgt: Tensor  # beginning token and target: what the decoder reads, (B, T)
     targets: Tensor  # target and end token: what it must predict, (B, T)
     n_tokens: int  # targets that are no padding
+    n_filled: int = 0
+    n_cells: int = 0
+    share: float = 1.0
+
+    def part(self, number: int, of: int) -> "Batch":
+        """Some of the rows."""
+        rows = slice(number, None, of)
+        if number >= len(self.src):
+            return dataclasses.replace(
+                self, src=self.src[:1], tgt=self.tgt[:1], targets=self.targets[:1] * 0, n_tokens=0
+            )
+        return dataclasses.replace(self, src=self.src[rows], tgt=self.tgt[rows], targets=self.targets[rows])
 
 
 def plan_batches(src_lengths: IntArray, tgt_lengths: IntArray, *, batch_tokens: int) -> list[IntArray]:
@@ -75,8 +87,8 @@ class Batches:
             batch_tokens=self.batch_tokens,
         )
         order = random.permutation(len(plan))
-        for number in order[start:]:
-            yield self._batch(pairs[plan[number]])
+        for done, number in enumerate(order[start:], start + 1):
+            yield dataclasses.replace(self._batch(pairs[plan[number]]), share=done / len(plan))
 
     def in_order(self) -> Iterator[Batch]:
         """All pairs once, sorted by length."""

@@ -20,7 +20,12 @@ class TrainConfig:
     epochs: int | None = None  # passes over the text at most
     minutes: float | None = None  # time at most
     valid_every: int = 1000  # steps between two validations, each with a checkpoint
-    average: int = 5  # last checkpoints kept, and averaged at the end (section 6.1)
+    average: int = 5  # last checkpoints that are averaged at the end (section 6.1)
+    keep: int | None = None  # last checkpoints kept; None: those to be averaged
+    keep_best: int = 1  # best checkpoints kept beside them
+    best_by: str = "bleu"  # what makes a checkpoint the best: "bleu", and where there is none or a tie, "loss"
+    patience: int | None = None  # validations in a row that bring no new best, after which training ends
+    ema: float = 0.0  # decay of the moving average of weights that is judged and exported; 0: the weights themselves
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -29,15 +34,26 @@ class TrainConfig:
 
     def _wrong(self) -> list[str]:
         """What cannot be."""
-        sizes = ("vocab_size", "batch_tokens", "warmup", "valid_every", "average", "steps", "epochs", "minutes")
-        wrong = self._not_above_zero(*sizes)
+        sizes = ("vocab_size", "batch_tokens", "warmup", "valid_every", "average", "keep", "keep_best", "patience")
+        wrong = self._not_above_zero(*sizes, "steps", "epochs", "minutes")
         if self.steps is self.epochs is self.minutes is None:
             wrong.append("one of steps, epochs and minutes must say when to stop")
         if not 0 <= self.seed < 2**63:
             wrong.append(f"seed must be at least 0 and below 2^63, not {self.seed!r}")
         if self.precision not in ("auto", "bfloat16", "float32"):
             wrong.append(f"precision must be 'auto', 'bfloat16' or 'float32', not {self.precision!r}")
+        if self.best_by not in ("bleu", "loss"):
+            wrong.append(f"best_by must be 'bleu' or 'loss', not {self.best_by!r}")
+        if not 0 <= self.ema < 1:
+            wrong.append(f"ema must be at least 0 and below 1, not {self.ema!r}")
+        if self.keep is not None and self.keep < self.average:
+            wrong.append(f"keep must be at least average {self.average!r}, not {self.keep!r}")
         return wrong
+
+    @property
+    def n_kept(self) -> int:
+        """Last checkpoints that are kept."""
+        return self.average if self.keep is None else self.keep
 
     def _not_above_zero(self, *names: str) -> list[str]:
         values = {name: getattr(self, name) for name in names}

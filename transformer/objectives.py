@@ -15,6 +15,7 @@ from heed.models.search import DecodeConfig
 from heed.models.translator import Translator
 from heed.transformer.batches import Batch, Batches
 from heed.transformer.corpus import tokenize
+from heed.transformer.cost import text_flops, translation_flops
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.documents import TokenStream
 from heed.transformer.language_model import LanguageModel
@@ -54,6 +55,10 @@ class Objective(Protocol[AnyNetwork, AnyBatch]):
 
     def loss(self, network: AnyNetwork, batch: AnyBatch) -> tuple[Tensor, Tensor]:
         """The loss to be minimized, and the negative log-likelihood in nats, summed over the batch's tokens."""
+        ...
+
+    def flops(self, batch: AnyBatch) -> float:
+        """Operations that a step needs for a batch, without those on padding."""
         ...
 
     def judge(self, network: AnyNetwork, number: int) -> Judgement:
@@ -101,6 +106,10 @@ class TranslationObjective:
             logits = network(src, padding_mask(src, self._run.src_tokenizer.pad_id), tgt)
         pad_id, smoothing = self._run.tgt_tokenizer.pad_id, self._run.train.label_smoothing
         return smoothed_cross_entropy(logits, targets, pad_id=pad_id, label_smoothing=smoothing)
+
+    def flops(self, batch: Batch) -> float:
+        """See `Objective`."""
+        return translation_flops(self._run.model, batch.n_filled - batch.n_tokens, batch.n_tokens, len(batch.src))
 
     def judge(self, network: Transformer, number: int) -> Judgement:
         """Loss over the held-out pairs, and BLEU of their greedy translations."""
@@ -151,6 +160,10 @@ class TextObjective:
         with self._computing.autocast():
             logits = network(ids, positions, text_mask(positions))
         return smoothed_cross_entropy(logits, targets, pad_id=self._run.tokenizer.pad_id, label_smoothing=0.0)
+
+    def flops(self, batch: TextBatch) -> float:
+        """See `Objective`."""
+        return text_flops(self._run.model, batch.n_filled, len(batch.ids))
 
     def judge(self, network: LanguageModel, number: int) -> Judgement:  # noqa: ARG002 - always the beginning
         """Loss over the held-out documents, in nats a token and in bits a byte."""

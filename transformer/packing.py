@@ -21,6 +21,18 @@ class TextBatch:
     targets: Tensor  # what it must predict; padding where nothing is to be learnt
     positions: Tensor  # of each token in its piece of a document, from 0
     n_tokens: int  # targets that are no padding
+    n_filled: int = 0
+    n_cells: int = 0
+    share: float = 1.0
+
+    def part(self, number: int, of: int) -> "TextBatch":
+        """Some of the rows."""
+        rows = slice(number, None, of)
+        if number >= len(self.ids):
+            return dataclasses.replace(
+                self, ids=self.ids[:1], targets=self.targets[:1] * 0, positions=self.positions[:1]
+            )
+        return dataclasses.replace(self, ids=self.ids[rows], targets=self.targets[rows], positions=self.positions[rows])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +129,8 @@ class Packing:
         firsts = np.searchsorted(plan.rows, np.arange(plan.n_rows + 1))  # the first piece of each row
         for begin in range(start * self._batch_rows, len(order), self._batch_rows):
             rows = order[begin : begin + self._batch_rows]
-            yield self._batch(plan, [range(firsts[row], firsts[row + 1]) for row in rows])
+            batch = self._batch(plan, [range(firsts[row], firsts[row + 1]) for row in rows])
+            yield dataclasses.replace(batch, share=(begin // self._batch_rows + 1) / -(-len(order) // self._batch_rows))
 
     def _batch(self, plan: Plan, rows: list[range]) -> TextBatch:
         shape = (len(rows), self._context)

@@ -1,9 +1,12 @@
 """A training run on disk: what was asked, the tokenizers, the held-out text, the checkpoints."""
 
+import fcntl
 import importlib.metadata
+import os
+import shutil
 import tomllib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Generic, Self, TypeVar
@@ -11,9 +14,9 @@ from typing import ClassVar, Generic, Self, TypeVar
 import tomli_w
 from torch import nn
 
-from heed.models.config import LanguageModelConfig, ModelConfig, from_table, to_table
+from heed.models.config import LanguageModelConfig, ModelConfig, defaults, from_table, to_table
 from heed.models.errors import HeedError, ModelError
-from heed.models.files import directory_whole
+from heed.models.files import directory_whole, write_whole
 from heed.models.text_tokenizer import TextTokenizer
 from heed.models.tokenizer import Tokenizer, load_tokenizers, write_tokenizers
 from heed.transformer import checkpoint
@@ -25,8 +28,9 @@ from heed.transformer.language_model import LanguageModel
 from heed.transformer.model import Transformer
 from heed.transformer.shortlist import Shortlist
 
-FORMAT = 1  # of the directory; a later one is refused
+FORMAT = 2  # of the directory; a later one is refused, and of an earlier one what is new has its default
 INITIAL = "initial"  # the weights that training begins with, if they are not fresh
+LIMITS = ("steps", "epochs", "minutes")
 KINDS = ("encoder-decoder", "decoder")
 AVERAGE = "average"  # the checkpoint that is the mean of the last ones
 
@@ -67,6 +71,36 @@ class Run(ABC, Generic[Model, Train]):
     def load_network(self, path: Path) -> nn.Module:
         """The network with the weights of a checkpoint, for use and not for training."""
 
+    def limited(self, limits: Mapping[str, object]) -> Self:
+        """The run with other limits; its config.toml says so from now on."""
+        file = self.path / "config.toml"
+        table = tomllib.loads(file.read_text("utf-8"))
+        train = {name: value for name, value in table["train"].items() if name not in LIMITS} | dict(limits)
+        self.train = from_table(type(self.train), train, str(file))
+        write_whole(file, tomli_w.dumps(table | {"train": train}).encode())
+        return self
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Let no other process train this run meanwhile; what a killed one left half done is deleted.
+
+        Raises:
+            HeedError: Another one does.
+        """
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise HeedError(
+                    f"{self.path}: another heed train is at work on it; wait for its end, or stop it"
+                ) from None
+            for leftover in (self.path / "checkpoints").glob(".*"):
+                shutil.rmtree(leftover)
+            yield
+        finally:
+            os.close(descriptor)
+
     @property
     def initial_path(self) -> Path:
         """Where the weights stand that training begins with, if they are not fresh."""
@@ -85,17 +119,22 @@ class Run(ABC, Generic[Model, Train]):
         """The checkpoints that training can go on from, the oldest first."""
         return sorted((self.path / "checkpoints").glob("step-*"))
 
+    def ranked(self) -> list[Path]:
+        """All checkpoints, the mean of the last ones among them, the best first; see `TrainConfig.best_by`."""
+        found = [*self.steps(), *(self.path / "checkpoints").glob(AVERAGE)]
+        rated = {path: checkpoint.load_progress(path) for path in found}
+        return sorted(found, key=lambda path: _worth(rated[path], self.train.best_by), reverse=True)
+
     def best(self) -> tuple[Path, Progress]:
-        """The checkpoint with the highest validation BLEU; of equals the one with the lowest loss.
+        """The best checkpoint.
 
         Raises:
             HeedError: The run has no checkpoint yet.
         """
-        found = [*self.steps(), *(self.path / "checkpoints").glob(AVERAGE)]
-        if not found:
+        ranked = self.ranked()
+        if not ranked:
             raise HeedError(f"{self.path}: no checkpoint yet; go on with: heed train --resume {self.path}")
-        rated = [(path, checkpoint.load_progress(path)) for path in found]
-        return max(rated, key=lambda item: _worth(item[1]))
+        return ranked[0], checkpoint.load_progress(ranked[0])
 
 
 class TranslationRun(Run[ModelConfig, TranslationConfig]):
@@ -272,7 +311,7 @@ def read_config(file: Path) -> tuple[str, dict[str, object], dict[str, object]]:
     except ValueError as error:
         raise ModelError(f"{file}: damaged ({error}); restore it, or train again") from None
     found = config.get("format")
-    if found != FORMAT:
+    if found not in (1, FORMAT):
         raise ModelError(f"{file}: format {found!r}, and this heed reads {FORMAT}; use the heed that made it")
     missing = [name for name in ("model", "train") if not isinstance(config.get(name), dict)]
     if missing:
@@ -280,11 +319,14 @@ def read_config(file: Path) -> tuple[str, dict[str, object], dict[str, object]]:
     kind = config.get("kind", KINDS[0])  # of runs from before there were two, the first
     if kind not in KINDS:
         raise ModelError(f"{file}: kind {kind!r}, and this heed trains {' or '.join(KINDS)}; use the heed that made it")
-    return kind, config["model"], config["train"]
+    train = config["train"]
+    if found == 1:
+        train = defaults(TextConfig if kind == TextRun.kind else TranslationConfig) | train
+    return kind, config["model"], train
 
 
-def _worth(progress: Progress) -> tuple[float, float]:
-    bleu = -1.0 if progress.bleu is None else progress.bleu
+def _worth(progress: Progress, best_by: str) -> tuple[float, float]:
+    bleu = -1.0 if progress.bleu is None or best_by == "loss" else progress.bleu
     return bleu, -float("inf") if progress.loss is None else -progress.loss
 
 

@@ -1,0 +1,202 @@
+"""What `heed train` was asked, and the run that is made of it."""
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from heed.cli import messages
+from heed.models.config import (
+    TEXT_PRESETS,
+    Config,
+    DataclassInstance,
+    LanguageModelConfig,
+    ModelConfig,
+    defaults,
+    from_table,
+    preset,
+    to_table,
+)
+from heed.models.errors import ModelError
+
+if TYPE_CHECKING:
+    from heed.transformer.batches import Batches
+    from heed.transformer.initial import Initial
+    from heed.transformer.packing import Packing
+    from heed.transformer.run import Run, TextRun, TranslationRun
+
+HEAD_MULTIPLE = 16  # of what ONNX Runtime's operator for attention takes
+LIMITS = ("steps", "epochs", "minutes")
+Table = dict[str, object]
+
+
+@dataclasses.dataclass(frozen=True)
+class Wish:
+    """What was asked."""
+
+    preset_name: str | None
+    config: Path | None  # of an earlier run that is to be repeated
+    given: Table  # by options, of the network and of training
+
+    @property
+    def names_text(self) -> bool:
+        """Whether there is something to train on."""
+        return bool(self.config or {"src", "tgt"} <= self.given.keys() or {"text", "pairs"} & self.given.keys())
+
+    def tables(self) -> tuple[str, Table, Table]:
+        """The kind of network, and what preset or configuration say of it and of its training.
+
+        Raises:
+            ModelError: The configuration is damaged.
+        """
+        from heed.transformer.run import TextRun, TranslationRun, read_config
+
+        if self.config:
+            return read_config(self.config)
+        given = self.given.keys()
+        of_text = self.preset_name in TEXT_PRESETS if self.preset_name else bool({"text", "pairs"} & given)
+        tables = preset(self.preset_name or ("gpt-tiny" if of_text else "small"))
+        return (TextRun if of_text else TranslationRun).kind, tables["model"], tables["train"]
+
+
+def create(path: Path, wish: Wish) -> "tuple[Run[Any, Any], Batches | Packing]":
+    """Make a run of what a preset or an earlier run's config.toml says, as changed by options.
+
+    Raises:
+        click.UsageError: What was asked does not go together.
+        HeedError: Something asked for cannot be; nothing has been written.
+    """
+    kind, network, training = wish.tables()
+    given = wish.given
+    if set(LIMITS) & given.keys():  # the user's own limits are the only ones
+        training = {name: value for name, value in training.items() if name not in LIMITS}
+    initial = _initial(given.get("init_from") or training.get("init_from"), kind, given)
+    if initial:
+        dropout = {"dropout": network["dropout"]} if wish.config else {}  # all else of a network is in its weights
+        network = initial.network | dropout
+        training = initial.languages | training | {"tokenizer": initial.tokenizer}
+    make = _create_text if kind == "decoder" else _create_translation
+    return make(path, network, training, given, initial)
+
+
+def refuse_changes(run: "TranslationRun | TextRun", wish: Wish) -> "TranslationRun | TextRun":
+    """The run, if nothing was asked of it that it was not made for; but a translation run may be given other limits.
+
+    Raises:
+        click.UsageError: Something differs; all of it is listed.
+    """
+    _, network, training = wish.tables() if wish.config or wish.preset_name else ("", {}, {})
+    wanted = network | training | {name: _absolute(value) for name, value in wish.given.items()}
+    limits = {name: value for name, value in wanted.items() if name in LIMITS and name in wish.given}
+    if limits and run.kind == "encoder-decoder":  # whose learning rate does not depend on them
+        run = run.limited(limits)
+    own: Table = to_table(run.model) | to_table(run.train)
+    differing = [
+        f"{_options([name])} is {_words(own.get(name))} there and {_words(value)} here"
+        for name, value in wanted.items()
+        if _words(own.get(name)) != _words(value) and not (limits and name in LIMITS)
+    ]
+    if differing:
+        raise click.UsageError(
+            f"--resume goes on with what the run was asked, and that differs: {'; '.join(differing)}. "
+            "Leave that out, or begin another run, from its weights by --init-from."
+        )
+    return run
+
+
+def _words(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _initial(source: object, kind: str, given: Table) -> "Initial | None":
+    """The network to begin with."""
+    if not source:
+        return None
+    fixed = {field.name for config in (ModelConfig, LanguageModelConfig) for field in dataclasses.fields(config)}
+    fixed = (fixed | {"tokenizer", "vocab_size", "joint"}) - {"dropout"}
+    if wrong := fixed & given.keys():
+        raise click.UsageError(f"--init-from decides {_options(wrong)}; leave that out.")
+    initial = _read_initial(Path(str(source)))
+    if initial.kind != kind:
+        raise click.UsageError(f"--init-from: {source} is of kind {initial.kind}, and this run of kind {kind}.")
+    return initial
+
+
+def _read_initial(path: Path) -> "Initial":
+    if (path / "heed.json").is_file():
+        from heed.export.importing import from_bundle
+
+        return from_bundle(path)
+    from heed.transformer.initial import from_run
+
+    return from_run(path)
+
+
+def _create_translation(
+    path: Path, network: Table, training: Table, given: Table, initial: "Initial | None"
+) -> "tuple[Run[Any, Any], Batches]":
+    from heed.transformer import preparation
+    from heed.transformer.config import TranslationConfig
+
+    if given.get("joint") and training.get("joint") is False:  # then it was that which kept matrices apart
+        network = network | {"tied_embeddings": True}
+    network, training = _asked(network, training, given, ModelConfig, TranslationConfig)
+    given_tokenizers = cast("tuple[str, ...]", training.get("tokenizer", ()))
+    if given.get("tied_embeddings") and (training.get("joint") is False or len(given_tokenizers) == 2):
+        raise click.UsageError("--tied needs one vocabulary; leave out --separate or the second --tokenizer.")
+    config = _config(TranslationConfig, training)
+    messages.note("Reading the text")
+    run, corpus = preparation.new_run(path, network, config, initial)
+    return run, preparation.batches(run, corpus)
+
+
+def _create_text(
+    path: Path, network: Table, training: Table, given: Table, initial: "Initial | None"
+) -> "tuple[Run[Any, Any], Packing]":
+    from heed.transformer import text_preparation
+    from heed.transformer.config import TextConfig
+
+    network, training = _asked(network, training, given, LanguageModelConfig, TextConfig)
+    d_head = _config(LanguageModelConfig, network).d_head
+    if d_head % HEAD_MULTIPLE:
+        raise click.UsageError(
+            f"--d-model over --n-heads must be a multiple of {HEAD_MULTIPLE}, not {d_head}: the export needs that."
+        )
+    config = _config(TextConfig, training)
+    messages.note("Reading the text")
+    return text_preparation.new_text_run(path, network, config, initial)
+
+
+def _asked(
+    network: Table, training: Table, given: Table, model: type[DataclassInstance], train: type[DataclassInstance]
+) -> tuple[Table, Table]:
+    """The tables as changed by options, which must be of this kind of run; the network's is checked."""
+    asked = {field.name for field in dataclasses.fields(train)}
+    fixed = {field.name for field in dataclasses.fields(model)} - asked  # the vocabulary's size is asked of training
+    if stray := given.keys() - asked - fixed:
+        raise click.UsageError(f"{_options(stray)}: not for this kind of network.")
+    network = network | {name: value for name, value in given.items() if name in fixed}
+    training = training | {name: _absolute(value) for name, value in given.items() if name in asked}
+    if training.get("tokenizer") and (decided := {"vocab_size", "joint"} & given.keys()):
+        raise click.UsageError(f"--tokenizer decides {_options(decided)}; leave that out.")
+    _config(model, network)  # before hours of work; the vocabulary's size comes with it
+    return network, training
+
+
+def _config(kind: type[Config], table: Table) -> Config:
+    try:
+        return from_table(kind, defaults(kind) | table, "heed train")
+    except ModelError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _options(names: Iterable[str]) -> str:
+    """Names of settings, as options."""
+    return ", ".join(f"--{name.replace('_', '-')}" for name in sorted(names))
+
+
+def _absolute(value: object) -> object:
+    """Files by their full names, so that the run can go on from any directory."""
+    return tuple(str(Path(name).absolute()) for name in value) if isinstance(value, tuple) else value
