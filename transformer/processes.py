@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import datetime
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
@@ -65,6 +66,7 @@ class Processes:
             sharded: Each process keeps a part of weights, gradients and moments (FSDP), and not all of them (DDP).
         """
         if sharded:
+            warnings.filterwarnings("ignore", "FSDP2-wrapped module", UserWarning)  # of changes in place; we make none
             _shard(network)
             return network
         return DistributedDataParallel(network, gradient_as_bucket_view=True) if self.size > 1 else network

@@ -182,9 +182,14 @@ class Trainer(Generic[AnyBatch]):
         try:
             figures = self._update(batch)
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if _is_out_of_memory(error):
+                raise self._out_of_memory(batch) from None
+            if self.engine.processes.size == 1 or "onnection" not in str(error):
                 raise
-            raise self._out_of_memory(batch) from None
+            raise HeedError(
+                f"{self.run.path}: another of the processes is gone ({str(error).splitlines()[0]:.100}); "
+                f"start all of them again with heed train --resume {self.run.path}"
+            ) from None
         if self.average:
             self.average.update(step)
         now = time.monotonic()
