@@ -26,6 +26,7 @@ from heed.models.config import (
 )
 from heed.models.errors import ModelError
 from heed.models.files import refuse_existing
+from heed.models.run_config import read_config
 
 if TYPE_CHECKING:
     from heed.transformer.batches import Batches
@@ -207,7 +208,7 @@ def _create(
     path: Path, preset_name: str | None, config: Path | None, given: Table
 ) -> "tuple[Run[Any, Any], Batches | Packing]":
     """Make a run of what a preset or an earlier run's config.toml says, as changed by options."""
-    from heed.transformer.run import TextRun, TranslationRun, read_config
+    from heed.transformer.run import TextRun, TranslationRun
 
     if config:
         kind, network, training = read_config(config)

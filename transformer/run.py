@@ -1,7 +1,6 @@
 """A training run on disk: what was asked, the tokenizers, the held-out text, the checkpoints."""
 
 import importlib.metadata
-import tomllib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from torch import nn
 from heed.models.config import LanguageModelConfig, ModelConfig, from_table, to_table
 from heed.models.errors import HeedError, ModelError
 from heed.models.files import directory_whole
+from heed.models.run_config import FORMAT, KINDS, config_file, read_config
 from heed.models.text_tokenizer import TextTokenizer
 from heed.models.tokenizer import Tokenizer, load_tokenizers, write_tokenizers
 from heed.transformer import checkpoint
@@ -25,9 +25,7 @@ from heed.transformer.language_model import LanguageModel
 from heed.transformer.model import Transformer
 from heed.transformer.shortlist import Shortlist
 
-FORMAT = 1  # of the directory; a later one is refused
 INITIAL = "initial"  # the weights that training begins with, if they are not fresh
-KINDS = ("encoder-decoder", "decoder")
 AVERAGE = "average"  # the checkpoint that is the mean of the last ones
 
 
@@ -241,9 +239,7 @@ def open_run(path: Path) -> TranslationRun | TextRun:
     Raises:
         ModelError: It is no run, is damaged, or was made by a later heed.
     """
-    file = path / "config.toml"
-    if not file.is_file():
-        raise ModelError(f"{path}: no run of heed train (there is no config.toml); name the directory given to -o")
+    file = config_file(path)
     kind, model, train = read_config(file)
     if kind == TextRun.kind:
         return TextRun(
@@ -258,29 +254,6 @@ def open_run(path: Path) -> TranslationRun | TextRun:
         from_table(TranslationConfig, train, str(file)),
         load_tokenizers(path),
     )
-
-
-def read_config(file: Path) -> tuple[str, dict[str, object], dict[str, object]]:
-    """The kind of network in a run's config.toml, and its tables `model` and `train`.
-
-    Raises:
-        ModelError: It is damaged, or was made by a later heed.
-        OSError: It cannot be read.
-    """
-    try:
-        config = tomllib.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{file}: damaged ({error}); restore it, or train again") from None
-    found = config.get("format")
-    if found != FORMAT:
-        raise ModelError(f"{file}: format {found!r}, and this heed reads {FORMAT}; use the heed that made it")
-    missing = [name for name in ("model", "train") if not isinstance(config.get(name), dict)]
-    if missing:
-        raise ModelError(f"{file}: damaged (no table {' and no '.join(missing)}); restore it, or train again")
-    kind = config.get("kind", KINDS[0])  # of runs from before there were two, the first
-    if kind not in KINDS:
-        raise ModelError(f"{file}: kind {kind!r}, and this heed trains {' or '.join(KINDS)}; use the heed that made it")
-    return kind, config["model"], config["train"]
 
 
 def _worth(progress: Progress) -> tuple[float, float]:
