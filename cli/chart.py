@@ -92,11 +92,10 @@ class Chart:
     def _title(self, panel: Panel) -> Text:
         """The figure, and the last value of each curve."""
         title = Text(panel.title, "bold")
-        lines = [curve for curve in panel.curves if curve.label and len(curve.points) > 1] or panel.curves
-        for curve in lines:
+        for curve in panel.lines:
             name = letter(curve.hue) if self._lettered else curve.label
             title.append("  ")
-            if len(lines) > 1:
+            if len(panel.lines) > 1:
                 title.append(f"{name} ", f"not bold {style(curve.hue)}")
             title.append(figure(curve.smooth[-1][1]), "not bold")
         return title

@@ -42,6 +42,11 @@ class Panel:
     log: bool = False
 
     @property
+    def lines(self) -> Sequence[Curve]:
+        """The curves that are named and more than a dot; if there are none, all."""
+        return [curve for curve in self.curves if curve.label and len(curve.points) > 1] or self.curves
+
+    @property
     def scale(self) -> Scale:
         """From the least to the greatest value of all curves."""
         return Scale.of([value for curve in self.curves for _, value in curve.points], log=self.log)
@@ -64,9 +69,7 @@ def panels(histories: Sequence[History], names: Sequence[str]) -> list[Panel]:
             else:
                 curves[figure] += _validation(history, figure, {"": name} | dict.fromkeys(VARIANTS, ""), number)
     drawn = {figure: [curve for curve in found if curve.points] for figure, found in curves.items()}
-    return [
-        Panel(title=TITLES[figure], curves=found, log=figure in ON_LOG) for figure, found in drawn.items() if found
-    ]
+    return [Panel(title=TITLES[figure], curves=found, log=figure in ON_LOG) for figure, found in drawn.items() if found]
 
 
 def steps(shown: Sequence[Panel]) -> Scale:

@@ -33,7 +33,9 @@ def command() -> None:
 
 
 @command.command("list")
-@click.argument("directory", metavar="[DIR]", default=".", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument(
+    "directory", metavar="[DIR]", default=".", type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
 def list_runs(directory: Path) -> None:
     """List the runs in a directory, and in its directories.
 
@@ -122,7 +124,8 @@ def show(runs: tuple[Path, ...], output: Path | None, force: bool, as_json: bool
     if output is None:
         _draw(histories, names)
         return
-    ...
+    write_whole(output, _picture(histories, names, output.suffix))
+    messages.note(f"Written to {output}.")
 
 
 def _read(path: Path) -> History:
@@ -157,3 +160,37 @@ def _draw(histories: Sequence[History], names: Sequence[str]) -> None:
     height = console.height - len(lines) - 1  # and the prompt's
     for line in (*lines, *chart.draw(shown, console.width, height)):
         console.print(line, highlight=False)
+
+
+def _picture(histories: Sequence[History], names: Sequence[str], suffix: str) -> bytes:
+    """The picture as a file holds it."""
+    from heed.cli.page import page
+    from heed.cli.picture import Picture, heading
+
+    shown, several = panels(histories, names), len(histories) > 1
+    headings = [
+        heading(history, name, number if several else None)
+        for number, (history, name) in enumerate(zip(histories, names, strict=True))
+    ]
+    events = [(mark["step"], mark["event"]) for history in histories for mark in history.marks]
+    picture = Picture(headings, shown, steps(shown), events)
+    if suffix == ".html":
+        return page(picture, histories, names).encode()
+    return picture.svg().encode() if suffix == ".svg" else _png(picture.svg())
+
+
+def _png(svg: str) -> bytes:
+    """A picture of an SVG, in two dots a pixel.
+
+    Raises:
+        HeedError: Words cannot be drawn, for there is no font.
+    """
+    import resvg_py
+
+    words = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9">{}</svg>'
+    with_text, without = (resvg_py.svg_to_bytes(svg_string=words.format(x)) for x in ('<text y="9">x</text>', ""))
+    if with_text == without:
+        raise HeedError(
+            "a PNG needs a font, and there is none on this machine; install one (fonts-dejavu-core), or write .svg or .html"
+        )
+    return resvg_py.svg_to_bytes(svg_string=svg, zoom=2)
