@@ -1,20 +1,18 @@
 """Panels drawn on a terminal, in colours where it has them."""
 
-from collections.abc import Sequence
-
 from rich.text import Text
 
-from heed.cli import headline
 from heed.cli.canvas import Canvas
-from heed.cli.panels import Panel
-from heed.cli.scale import Scale, figure, tick
-from heed.models.history import History
+from heed.cli.headline import Headline
+from heed.cli.drawing import Drawing, Panel
+from heed.cli.scale import figure, tick
 
 HUES = ("cyan", "yellow", "green", "magenta", "blue", "red")
 LETTERS = "abcdefghijklmnopqrstuvwxyz"  # of runs, at the ends of their curves
 TWO_COLUMNS = 72  # characters of a terminal that has two panels side by side
 GAP = 3  # between them
 BELOW = 2  # lines of the axis and its numbers
+FEW = 2  # characters for each validation: where there are more of them, they are a line without dots
 BEST, VALIDATION, EVENT = "◆", "•", "×"
 
 
@@ -28,36 +26,35 @@ def letter(hue: int) -> str:
     return LETTERS[hue % len(LETTERS)]
 
 
-def heading(history: History, name: str, hue: int | None) -> list[Text]:
-    """What is said of a run above its panels.
-
-    Args:
-        hue: The run's, where there are several.
-    """
+def _heading(words: Headline) -> list[Text]:
+    """What is said of a run above its panels."""
     title = Text()
-    if hue is not None:
-        title.append(f"{letter(hue)}  ", f"bold {style(hue)}")
-    title.append(name, "bold").append(f"  {headline.best(history)}")
-    lines = [title, Text(headline.facts(history), "dim")]
-    if happened := headline.events(history):
-        lines.append(Text.assemble((EVENT, "red"), f" {happened}"))
+    if words.hue is not None:
+        title.append(f"{letter(words.hue)}  ", f"bold {style(words.hue)}")
+    title.append(words.name, "bold").append(f"  {words.best}")
+    lines = [title, Text(words.facts, "dim")]
+    if words.events:
+        lines.append(Text.assemble((EVENT, "red"), f" {words.events}"))
     return lines
 
 
 class Chart:
-    """Draws panels over the same steps.
+    """Draws on a terminal; the curves of several runs end in the letters of their runs."""
 
-    Args:
-        steps: The axis that they share.
-        events: The steps at which something happened.
-        lettered: Whether curves end in the letters of their runs, for there are several.
-    """
+    def __init__(self, drawing: Drawing) -> None:
+        self._drawing = drawing
+        self._steps, self._lettered = drawing.steps, drawing.several
 
-    def __init__(self, steps: Scale, events: Sequence[int], *, lettered: bool) -> None:
-        self._steps, self._events, self._lettered = steps, events, lettered
+    def lines(self, width: int, height: int) -> list[Text]:
+        """The words, and below them the panels, in lines of a width and about as many as a height, in characters.
 
-    def draw(self, panels: Sequence[Panel], width: int, height: int) -> list[Text]:
-        """All panels, side by side where there is room for two."""
+        Two panels stand side by side where there is room, and none becomes lower than it can be read.
+        """
+        words = [line for run in self._drawing.headlines for line in _heading(run)]
+        return words + self._panels(width, height - len(words))
+
+    def _panels(self, width: int, height: int) -> list[Text]:
+        panels = self._drawing.panels
         columns = 2 if width >= TWO_COLUMNS else 1
         n_rows = -(-len(panels) // columns)
         width = (width - GAP * (columns - 1)) // columns
@@ -84,12 +81,12 @@ class Chart:
             for row, line in enumerate(canvas.rows())
         ]
         axis = [Text(" " * (margin + 1)).append_text(line) for line in self._axis(canvas.width, max(2, width // 7))]
-        lines = [self._title(panel), *rows, *axis]
+        lines = [self._title(panel, width), *rows, *axis]
         for line in lines:
             line.truncate(width, overflow="ellipsis", pad=True)
         return lines
 
-    def _title(self, panel: Panel) -> Text:
+    def _title(self, panel: Panel, width: int) -> Text:
         """The figure, and the last value of each curve."""
         title = Text(panel.title, "bold")
         for curve in panel.lines:
@@ -98,6 +95,8 @@ class Chart:
             if len(panel.lines) > 1:
                 title.append(f"{name} ", f"not bold {style(curve.hue)}")
             title.append(figure(curve.smooth[-1][1]), "not bold")
+        if len(title) + 2 + len(panel.unit) <= width:
+            title.append(f"  {panel.unit}", "not bold dim")
         return title
 
     def _curves(self, panel: Panel, width: int, height: int) -> Canvas:
@@ -105,7 +104,7 @@ class Chart:
         for curve in panel.curves:
             places = [(self._steps.share(step), scale.share(value)) for step, value in curve.smooth]
             canvas.line(places, style(curve.hue))
-            if curve.dots and not self._lettered:
+            if curve.dots and not self._lettered and len(places) <= width // FEW:
                 for place in places:
                     canvas.mark(*place, VALIDATION, style(curve.hue))
             if self._lettered and curve.label:
@@ -125,7 +124,7 @@ class Chart:
             start = min(max(column + 1 - len(label) // 2, 0), width + 1 - len(label))
             numbers[start : start + len(label)] = label
         ruler = Text("└" + "".join(line), "dim")
-        for step in self._events:
+        for step, _ in self._drawing.events:
             place = 1 + round(self._steps.share(min(step, self._steps.high)) * (width - 1))
             ruler = Text.assemble(ruler[:place], (EVENT, "red"), ruler[place + 1 :])
         return ruler, Text("".join(numbers), "dim")

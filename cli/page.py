@@ -6,6 +6,7 @@ from html import escape
 from importlib import resources
 from string import Template
 
+from heed.cli.drawing import Drawing
 from heed.cli.headline import FIGURES
 from heed.cli.picture import N_HUES, Frame, Picture, thinned
 from heed.cli.scale import figure
@@ -14,19 +15,19 @@ from heed.models.history import VARIANTS, History, is_number, variant_of
 COLUMNS = {"minutes": "minutes", "loss": "loss"} | FIGURES  # of the table, by the figure in the records
 
 
-def page(picture: Picture, histories: Sequence[History], names: Sequence[str]) -> str:
-    """The page of some runs."""
+def page(picture: Picture, histories: Sequence[History]) -> str:
+    """The page of the runs that a picture is of."""
     template = Template(resources.files("heed.cli").joinpath("page.html").read_text("utf-8"))
-    frames = json.dumps([_frame(frame) for frame in picture.frames])
+    frames = json.dumps([_frame(frame, several=picture.drawing.several) for frame in picture.frames])
     return template.substitute(
-        title=escape(", ".join(names)),
+        title=escape(picture.title),
         picture=picture.svg(),
-        rows="\n".join(_rows(histories, names)),
+        rows="\n".join(_rows(histories, picture.drawing)),
         frames=frames.replace("<", "\\u003c"),  # a name may not end the script that holds it
     )
 
 
-def _frame(frame: Frame) -> dict[str, object]:
+def _frame(frame: Frame, *, several: bool) -> dict[str, object]:
     """What finds the figures under the pointer: where a panel is, and its curves."""
     scale = frame.panel.scale
     return {
@@ -39,17 +40,25 @@ def _frame(frame: Frame) -> dict[str, object]:
         "high": scale.high,
         "log": scale.log,
         "curves": [
-            {"label": curve.label, "hue": curve.hue % N_HUES, "points": thinned(curve.smooth)}
+            {
+                "label": ""
+                if several or len(frame.panel.lines) == 1
+                else f"{curve.label} ",  # runs are told by their colours
+                "hue": curve.hue % N_HUES,
+                "points": thinned(curve.smooth),
+            }
             for curve in frame.panel.lines
         ],
     }
 
 
-def _rows(histories: Sequence[History], names: Sequence[str]) -> Iterator[str]:
+def _rows(histories: Sequence[History], drawing: Drawing) -> Iterator[str]:
     """The table of validations, with its head."""
-    several = len(histories) > 1
+    several = drawing.several
     validations = [
-        (name, record) for history, name in zip(histories, names, strict=True) for record in history.validations
+        (run.name, record)
+        for run, history in zip(drawing.headlines, histories, strict=True)
+        for record in history.validations
     ]
     columns = [key for key in COLUMNS if any(is_number(record.get(key)) for _, record in validations)]
     heads = [*(["run"] if several else []), "step", *(COLUMNS[key] for key in columns)]

@@ -6,18 +6,18 @@ import math
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from heed.cli import headline
-from heed.cli.panels import Curve, Panel
+from heed.cli.drawing import Curve, Drawing, Panel
 from heed.cli.scale import Scale, figure, tick
-from heed.models.history import History, Point
+from heed.models.errors import HeedError
+from heed.models.history import Point
 
 WIDTH, MARGIN, COLUMNS = 1080, 28, 2  # of the picture, in pixels; panels side by side
 GAP = 30  # between panels
 HEIGHT = 190  # of what curves are drawn on
-TITLE, NUMBERS, LABELS, BELOW = 30, 46, 104, 26  # room above it, left, right and below, for words and numbers
-LINE = 21  # of the heading
+TITLE, NUMBERS, LABELS, BELOW = 30, 46, 116, 26  # room above it, left, right and below, for words and numbers
+LINE, BETWEEN = 21, 9  # of a heading; below it
 LABEL_HEIGHT = 14  # between two labels of curves
-LONGEST_NAME = 14  # characters of a label, its figure aside
+LONGEST_NAME = 12  # characters of a label, its figure aside
 MOST_POINTS = 1000  # of a curve in training; more than the eye or a screen can tell
 
 THEMES = {
@@ -30,11 +30,14 @@ HUES = {
 }  # each readable on its page, neighbours apart also for those who see red and green alike
 N_HUES = len(HUES["light"])
 SHAPES = """
-text { font-family: system-ui, "Segoe UI", "Helvetica Neue", Arial, "Liberation Sans", "DejaVu Sans", sans-serif; font-size: 12px }
+text { font-size: 12px; font-family: system-ui, "Segoe UI", "Helvetica Neue", Arial, "DejaVu Sans", sans-serif }
 .name { font-size: 17px; font-weight: 600 } .title { font-size: 13px; font-weight: 600 } .heading { font-size: 13px }
+.unit { font-size: 12px; font-weight: 400 }
 .end { text-anchor: end } .middle { text-anchor: middle }
 .line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round }
-.raw { fill: none; stroke-width: 1; opacity: 0.35 } .best { stroke-width: 2 } .event { stroke-dasharray: 3 3 }
+.raw { fill: none; stroke-width: 1; opacity: 0.35 } .best { stroke-width: 2 }
+.label { stroke-width: 4; paint-order: stroke; stroke-linejoin: round }
+.event { stroke-dasharray: 3 3 }
 """
 
 
@@ -47,27 +50,10 @@ def _colors(theme: str) -> str:
     page, ink, lesser, grid, event = THEMES[theme]
     rules = [
         f".page {{ fill: {page} }} .ink {{ fill: {ink} }} .lesser {{ fill: {lesser} }}",
-        f".grid {{ stroke: {grid} }} .event {{ stroke: {event} }} .best {{ stroke: {page} }}",
+        f".grid {{ stroke: {grid} }} .event {{ stroke: {event} }} .best, .label {{ stroke: {page} }}",
         *(f".line{i} {{ stroke: {hue} }} .fill{i} {{ fill: {hue} }}" for i, hue in enumerate(HUES[theme])),
     ]
     return "\n".join(rules) + "\n"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Heading:
-    """What is said of a run above its panels."""
-
-    name: str
-    hue: int | None  # the run's, where there are several
-    best: str
-    lines: Sequence[str]
-
-
-def heading(history: History, name: str, hue: int | None) -> Heading:
-    """What is said of a run; the hue is given where there are several."""
-    happened = headline.events(history)
-    lines = (headline.facts(history), *([f"× {happened}"] if happened else []))
-    return Heading(name=name, hue=hue, best=headline.best(history), lines=lines)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,76 +86,93 @@ class Frame:
 
 
 class Picture:
-    """A page of panels over the same steps.
+    """Draws in pixels, and knows where what is."""
 
-    Args:
-        headings: Of the runs.
-        panels: In the order of reading.
-        steps: The axis that they share.
-        events: What happened at which step.
-    """
-
-    def __init__(
-        self, headings: Sequence[Heading], panels: Sequence[Panel], steps: Scale, events: Sequence[tuple[int, str]]
-    ) -> None:
-        self._headings, self._events = headings, events
-        self._top = MARGIN + LINE * sum(1 + len(heading.lines) for heading in headings) + GAP / 2
+    def __init__(self, drawing: Drawing) -> None:
+        self.drawing = drawing
+        top = MARGIN + sum(LINE * (3 if run.events else 2) + BETWEEN for run in drawing.headlines)
         width = (WIDTH - 2 * MARGIN - GAP * (COLUMNS - 1)) / COLUMNS
         row = TITLE + HEIGHT + BELOW + GAP
         self.frames = [
             Frame(
                 panel=panel,
-                steps=steps,
+                steps=drawing.steps,
                 left=MARGIN + NUMBERS + number % COLUMNS * (width + GAP),
-                top=self._top + TITLE + number // COLUMNS * row,
+                top=top + TITLE + number // COLUMNS * row,
                 width=width - NUMBERS - LABELS,
             )
-            for number, panel in enumerate(panels)
+            for number, panel in enumerate(drawing.panels)
         ]
-        self.height = self._top + row * math.ceil(len(panels) / COLUMNS)
+        self.height = top + row * math.ceil(len(drawing.panels) / COLUMNS)
 
     def svg(self) -> str:
         """The picture, for a light and for a dark screen."""
-        shapes = [*self._heading(), *(shape for frame in self.frames for shape in self._panel(frame))]
-        return "\n".join(
-            [
-                f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self.height:.0f}" width="{WIDTH}" role="img">',
-                f"<title>{escape(', '.join(heading.name for heading in self._headings))}</title>",
-                f"<style>{style()}</style>",
-                f'<rect class="page" width="{WIDTH}" height="{self.height:.0f}"/>',
-                *shapes,
-                "</svg>\n",
-            ]
+        shapes = [*self._headings(), *(shape for frame in self.frames for shape in self._panel(frame))]
+        size = f'width="{WIDTH}" height="{self.height:.0f}"'
+        lines = (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self.height:.0f}" {size} role="img">',
+            f"<title>{escape(self.title)}</title>",
+            f"<style>{style()}</style>",
+            f'<rect class="page" {size}/>',
+            *shapes,
+            "</svg>\n",
         )
+        return "\n".join(lines)
 
-    def _heading(self) -> Iterator[str]:
+    @property
+    def title(self) -> str:
+        """The names of the runs."""
+        return ", ".join(run.name for run in self.drawing.headlines)
+
+    def _headings(self) -> Iterator[str]:
         y = MARGIN + LINE / 2
-        for heading in self._headings:
-            hue = "ink" if heading.hue is None else f"fill{heading.hue % N_HUES}"
-            name = f'<tspan class="name {hue}">{escape(heading.name)}</tspan>'
-            yield f'<text x="{MARGIN}" y="{y}" class="heading ink">{name}<tspan dx="12">{escape(heading.best)}</tspan></text>'
-            for line in heading.lines:
+        for run in self.drawing.headlines:
+            hue = "ink" if run.hue is None else f"fill{run.hue % N_HUES}"
+            name = f'<tspan class="name {hue}">{escape(run.name)}</tspan>'
+            best = f'<tspan dx="12">{escape(run.best)}</tspan>'
+            yield f'<text x="{MARGIN}" y="{y}" class="heading ink">{name}{best}</text>'
+            for line in (run.facts, *([f"× {run.events}"] if run.events else [])):
                 y += LINE
                 yield _text(MARGIN, y, line, "heading lesser")
-            y += LINE
+            y += LINE + BETWEEN
 
     def _panel(self, frame: Frame) -> Iterator[str]:
         """The title, the axes, what happened, the curves and their names."""
-        yield _text(frame.left - NUMBERS, frame.top - TITLE / 2, frame.panel.title, "title ink")
+        unit = f'<tspan class="unit lesser" dx="8">{frame.panel.unit}</tspan>'
+        x, y = frame.left - NUMBERS, frame.top - TITLE / 2
+        yield f'<text x="{x:.1f}" y="{y:.1f}" class="title ink">{frame.panel.title}{unit}</text>'
         for value in frame.panel.scale.ticks(5):
             _, y = frame.place(0, value)
             yield _line(frame.left, y, frame.right, y, "grid")
             yield _text(frame.left - 8, y + 4, tick(value), "lesser end")
+        yield _line(frame.left, frame.bottom, frame.right, frame.bottom, "grid")
         for step in frame.steps.ticks(5):
             x = frame.left + frame.steps.share(step) * frame.width
             yield _line(x, frame.bottom, x, frame.bottom + 4, "grid")
             yield _text(x, frame.bottom + 18, tick(step), "lesser middle")
-        for step, event in self._events:
+        for step, event in self.drawing.events:
             x = frame.left + frame.steps.share(min(step, frame.steps.high)) * frame.width
             yield f"<g>{_line(x, frame.top, x, frame.bottom, 'event')}<title>{escape(event)}</title></g>"
         for curve in frame.panel.curves:
             yield from _curve(frame, curve)
         yield from _labels(frame)
+
+
+def png(svg: str) -> bytes:
+    """A picture of an SVG, in two dots a pixel.
+
+    Raises:
+        HeedError: Words cannot be drawn, for there is no font.
+    """
+    import resvg_py
+
+    words = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9">{}</svg>'
+    with_text, without = (resvg_py.svg_to_bytes(svg_string=words.format(x)) for x in ('<text y="9">x</text>', ""))
+    if with_text == without:
+        raise HeedError(
+            "a PNG needs a font, and there is none on this machine; install one (fonts-dejavu-core), or write .html"
+        )
+    return resvg_py.svg_to_bytes(svg_string=svg, zoom=2)
 
 
 def _curve(frame: Frame, curve: Curve) -> Iterator[str]:
@@ -191,9 +194,11 @@ def _labels(frame: Frame) -> Iterator[str]:
     ends = [frame.place(*curve.smooth[-1]) for curve in named]
     apart = spread([y for _, y in ends], LABEL_HEIGHT)
     for curve, (x, _), y in zip(named, ends, apart, strict=True):
-        name = curve.label if len(curve.label) <= LONGEST_NAME else curve.label[: LONGEST_NAME - 1] + "…"
+        name = curve.label
+        if len(name) > LONGEST_NAME:  # names of runs often differ at their ends
+            name = f"{name[: LONGEST_NAME // 2]}…{name[-LONGEST_NAME // 2 + 1 :]}"
         words = f"{name} {figure(curve.smooth[-1][1])}" if len(named) > 1 else figure(curve.smooth[-1][1])
-        yield _text(x + 10, y + 4, words, f"fill{curve.hue % N_HUES}")
+        yield _text(x + 10, y + 4, words, f"label fill{curve.hue % N_HUES}")
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:
@@ -206,7 +211,8 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
     for number in sorted(range(len(places)), key=lambda i: places[i]):
         clusters.append([number])
         while len(clusters) > 1 and first(clusters[-1]) < first(clusters[-2]) + gap * len(clusters[-2]):
-            clusters[-2] += clusters.pop()
+            last = clusters.pop()
+            clusters[-1] += last
     moved = {number: first(cluster) + gap * i for cluster in clusters for i, number in enumerate(cluster)}
     return [moved[number] for number in range(len(places))]
 

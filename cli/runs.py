@@ -5,20 +5,20 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import click
-from rich.markup import escape
 
-from heed.cli import headline, messages, options
+from heed.cli import messages, options
 from heed.cli.command import Command, Group
-from heed.cli.panels import panels, steps
-from heed.cli.scale import figure
-from heed.models.errors import HeedError, ModelError
+from heed.cli.drawing import Drawing
+from heed.cli.headline import KINDS, figures
+from heed.models.errors import ModelError
 from heed.models.files import refuse_existing, write_whole
-from heed.models.history import History, is_number, is_run
+from heed.models.history import History, is_run
 
 PICTURES = (".html", ".svg", ".png")
-COLUMNS = ("run", "kind", "steps", "best", "last wrote", "")
+COLUMNS = ("run", "kind", "steps", "best", "last wrote", "done")
 
 
 @click.group(cls=Group)
@@ -57,11 +57,13 @@ def list_runs(directory: Path) -> None:
         for row in rows:
             click.echo("\t".join(row))
         return
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     for title in COLUMNS:
-        table.add_column(title, justify="right" if title == "steps" else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if title == "steps" else "left"
+        table.add_column(title, justify=justify, no_wrap=title != "run", overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))
     messages.console(stderr=False).print(table)
@@ -75,15 +77,13 @@ def _find(directory: Path) -> Iterator[Path]:
 
 def _row(history: History) -> tuple[str, ...]:
     """What the list says of a run."""
-    best = history.best or {}
-    name = next((name for name in headline.FIGURES if is_number(best.get(name))), None)
     return (
         str(history.path),
-        headline.KINDS[history.kind],
+        KINDS[history.kind],
         str(history.last_step),
-        f"{headline.FIGURES[name]} {figure(best[name])}" if name else "",
+        next(iter(figures(history.best or {})), ""),
         datetime.fromtimestamp(history.written).isoformat(" ", "minutes"),
-        "finished" if history.finished else "",
+        "done" if history.finished else "",
     )
 
 
@@ -119,13 +119,11 @@ def show(runs: tuple[Path, ...], output: Path | None, force: bool, as_json: bool
     histories = [_read(path) for path in dict.fromkeys(runs)]
     if as_json:
         _print_records(histories)
-        return
-    names = headline.names([history.path for history in histories])
-    if output is None:
-        _draw(histories, names)
-        return
-    write_whole(output, _picture(histories, names, output.suffix))
-    messages.note(f"Written to {output}.")
+    elif output:
+        write_whole(output, _picture(histories, output.suffix))
+        messages.note(f"Written to {output}.")
+    else:
+        _draw(Drawing.of(histories))
 
 
 def _read(path: Path) -> History:
@@ -140,57 +138,25 @@ def _print_records(histories: Sequence[History]) -> None:
     """Each run's summary, then its records in the order of their steps."""
     for history in histories:
         records = sorted((*history.steps, *history.validations, *history.marks), key=lambda record: record["step"])
-        for record in ({"event": "summary"} | history.summary(), *records):
-            click.echo(json.dumps({"run": str(history.path)} | record, ensure_ascii=False))
+        for record in ({"event": "summary", **history.summary()}, *records):
+            click.echo(json.dumps({"run": str(history.path), **record}, ensure_ascii=False))
 
 
-def _draw(histories: Sequence[History], names: Sequence[str]) -> None:
-    """Draw on stdout, for the terminal's size."""
-    from heed.cli.chart import Chart, heading
+def _draw(drawing: Drawing) -> None:
+    """Draw on stdout, as large as the terminal."""
+    from heed.cli.chart import Chart
 
-    shown, lettered = panels(histories, names), len(histories) > 1
     console = messages.console(stderr=False)
-    lines = [
-        line
-        for number, (history, name) in enumerate(zip(histories, names, strict=True))
-        for line in heading(history, name, number if lettered else None)
-    ]
-    events = [mark["step"] for history in histories for mark in history.marks]
-    chart = Chart(steps(shown), events, lettered=lettered)
-    height = console.height - len(lines) - 1  # and the prompt's
-    for line in (*lines, *chart.draw(shown, console.width, height)):
+    for line in Chart(drawing).lines(console.width, console.height - 1):  # the last is the prompt's
         console.print(line, highlight=False)
 
 
-def _picture(histories: Sequence[History], names: Sequence[str], suffix: str) -> bytes:
+def _picture(histories: Sequence[History], suffix: str) -> bytes:
     """The picture as a file holds it."""
     from heed.cli.page import page
-    from heed.cli.picture import Picture, heading
+    from heed.cli.picture import Picture, png
 
-    shown, several = panels(histories, names), len(histories) > 1
-    headings = [
-        heading(history, name, number if several else None)
-        for number, (history, name) in enumerate(zip(histories, names, strict=True))
-    ]
-    events = [(mark["step"], mark["event"]) for history in histories for mark in history.marks]
-    picture = Picture(headings, shown, steps(shown), events)
+    picture = Picture(Drawing.of(histories))
     if suffix == ".html":
-        return page(picture, histories, names).encode()
-    return picture.svg().encode() if suffix == ".svg" else _png(picture.svg())
-
-
-def _png(svg: str) -> bytes:
-    """A picture of an SVG, in two dots a pixel.
-
-    Raises:
-        HeedError: Words cannot be drawn, for there is no font.
-    """
-    import resvg_py
-
-    words = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9">{}</svg>'
-    with_text, without = (resvg_py.svg_to_bytes(svg_string=words.format(x)) for x in ('<text y="9">x</text>', ""))
-    if with_text == without:
-        raise HeedError(
-            "a PNG needs a font, and there is none on this machine; install one (fonts-dejavu-core), or write .svg or .html"
-        )
-    return resvg_py.svg_to_bytes(svg_string=svg, zoom=2)
+        return page(picture, histories).encode()
+    return picture.svg().encode() if suffix == ".svg" else png(picture.svg())

@@ -46,7 +46,7 @@ class Scale:
 
 def figure(value: float) -> str:
     """A number to be read: four digits, or a power of ten."""
-    if value and (abs(value) < 0.001 or abs(value) >= 1e7):
+    if value and (abs(value) < 1e-4 or abs(value) >= 1e7):
         digits, exponent = f"{value:.2e}".split("e")
         return f"{float(digits):g}e{int(exponent)}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.4g}"
@@ -56,7 +56,7 @@ def tick(value: float) -> str:
     """A round number, as short as can be."""
     if abs(value) >= 10_000 and value % 1000 == 0:
         return f"{value / 1e6:,.10g}M" if value % 1e6 == 0 else f"{value / 1e3:,.10g}k"
-    if value and abs(value) < 0.001:
+    if value and abs(value) < 1e-4:
         return figure(value)
     return f"{value:,.6g}" if abs(value) < 1e5 else f"{value:,.0f}"
 

@@ -1,19 +1,21 @@
-"""What is drawn of runs, on a terminal as in a picture: panels of curves over the same steps."""
+"""What is drawn of runs, on a terminal as in a picture: words, and panels of curves over the same steps."""
 
 import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from heed.cli.headline import Headline, headlines
 from heed.cli.scale import Scale
 from heed.models.history import VARIANTS, History, Point, is_number, points, variant_of
 
-TITLES = {  # of the panels, in their order, by the figure in the records
-    "loss": "Training loss",
-    "perplexity": "Perplexity",
-    "bleu": "Validation BLEU",
-    "bits_per_byte": "Validation bits a byte",
-    "learning_rate": "Learning rate",
+VALIDATION = "of the validation text"
+TITLES = {  # of the panels, in their order, and what they count in, by the figure in the records
+    "loss": ("Training loss", "nats a token"),
+    "perplexity": ("Perplexity", "a token"),
+    "bleu": ("BLEU", VALIDATION),
+    "bits_per_byte": ("Bits a byte", VALIDATION),
+    "learning_rate": ("Learning rate", ""),
 }
 TRAINED = ("loss", "perplexity", "learning_rate")
 VALIDATED = ("perplexity", "bleu", "bits_per_byte")
@@ -38,6 +40,7 @@ class Panel:
     """Curves of the same figure."""
 
     title: str
+    unit: str
     curves: Sequence[Curve]
     log: bool = False
 
@@ -52,8 +55,39 @@ class Panel:
         return Scale.of([value for curve in self.curves for _, value in curve.points], log=self.log)
 
 
-def panels(histories: Sequence[History], names: Sequence[str]) -> list[Panel]:
-    """Those that some run has figures for; its curves are called what they show, or those of several runs by the runs.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """All that is drawn of some runs."""
+
+    headlines: Sequence[Headline]
+    panels: Sequence[Panel]
+    events: Sequence[tuple[int, str]]  # what else happened at a step
+
+    @classmethod
+    def of(cls, histories: Sequence[History]) -> "Drawing":
+        """Draw runs that have some figures."""
+        words = headlines(histories)
+        return cls(
+            headlines=words,
+            panels=_panels(histories, [run.name for run in words]),
+            events=[(mark["step"], mark["event"]) for history in histories for mark in history.marks],
+        )
+
+    @property
+    def several(self) -> bool:
+        """Whether curves are told apart by their runs."""
+        return len(self.headlines) > 1
+
+    @property
+    def steps(self) -> Scale:
+        """The axis that all panels share: from 0 to the last step."""
+        return Scale(
+            low=0, high=max(step for panel in self.panels for curve in panel.curves for step, _ in curve.points)
+        )
+
+
+def _panels(histories: Sequence[History], names: Sequence[str]) -> list[Panel]:
+    """Those that some run has figures for; their curves are called what they show, or by the runs if there are several.
 
     Of several runs the perplexity in training is left out, for twice as many curves could not be told apart.
     """
@@ -69,12 +103,16 @@ def panels(histories: Sequence[History], names: Sequence[str]) -> list[Panel]:
             else:
                 curves[figure] += _validation(history, figure, {"": name} | dict.fromkeys(VARIANTS, ""), number)
     drawn = {figure: [curve for curve in found if curve.points] for figure, found in curves.items()}
-    return [Panel(title=TITLES[figure], curves=found, log=figure in ON_LOG) for figure, found in drawn.items() if found]
-
-
-def steps(shown: Sequence[Panel]) -> Scale:
-    """The axis that all panels share: from 0 to the last step."""
-    return Scale(low=0, high=max(step for panel in shown for curve in panel.curves for step, _ in curve.points))
+    return [
+        Panel(
+            title=title,
+            unit=unit if alone or figure not in VALIDATED else VALIDATION,
+            curves=drawn[figure],
+            log=figure in ON_LOG,
+        )
+        for figure, (title, unit) in TITLES.items()
+        if drawn[figure]
+    ]
 
 
 def _training(history: History, figure: str, label: str, hue: int) -> Curve:
