@@ -3,8 +3,8 @@
 from rich.text import Text
 
 from heed.cli.canvas import Canvas
-from heed.cli.headline import Headline
 from heed.cli.drawing import Drawing, Panel
+from heed.cli.headline import Headline
 from heed.cli.scale import figure, tick
 
 HUES = ("cyan", "yellow", "green", "magenta", "blue", "red")
