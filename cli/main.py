@@ -18,6 +18,7 @@ from heed.models.errors import HeedError
 # Help and completion name every command without importing what it needs.
 COMMANDS = {
     "train": "Train a Transformer to translate, or to go on with text.",
+    "runs": "List training runs and draw how they went.",
     "export": "Turn a training run into a verified ONNX bundle.",
     "translate": "Translate lines of text.",
     "generate": "Go on with a text.",

@@ -23,6 +23,7 @@ from heed.models.errors import ModelError
 
 if TYPE_CHECKING:
     from heed.transformer.batches import Batches
+    from heed.transformer.config import TrainConfig
     from heed.transformer.initial import Initial
     from heed.transformer.packing import Packing
     from heed.transformer.run import Run, TextRun, TranslationRun
@@ -51,10 +52,10 @@ class Wish:
         Raises:
             ModelError: The configuration is damaged.
         """
-        from heed.transformer.run import TextRun, TranslationRun, read_config
+        from heed.transformer.run import TextRun, TranslationRun, read_settings
 
         if self.config:
-            return read_config(self.config)
+            return read_settings(self.config)
         given = self.given.keys()
         of_text = self.preset_name in TEXT_PRESETS if self.preset_name else bool({"text", "pairs"} & given)
         tables = preset(self.preset_name or ("gpt-tiny" if of_text else "small"))
@@ -68,6 +69,25 @@ def create(path: Path, wish: Wish) -> "tuple[Run[Any, Any], Batches | Packing]":
         click.UsageError: What was asked does not go together.
         HeedError: Something asked for cannot be; nothing has been written.
     """
+    network, config, initial = settled(wish)
+    messages.note("Reading the text")
+    from heed.transformer import preparation, text_preparation
+    from heed.transformer.config import TextConfig, TranslationConfig
+
+    if isinstance(config, TextConfig):
+        return text_preparation.new_text_run(path, network, config, initial)
+    assert isinstance(config, TranslationConfig)
+    run, corpus = preparation.new_run(path, network, config, initial)
+    return run, preparation.batches(run, corpus)
+
+
+def settled(wish: Wish) -> "tuple[Table, TrainConfig, Initial | None]":
+    """The network, but for what its vocabulary decides, how it is to be trained, and what it begins with.
+
+    Raises:
+        click.UsageError: What was asked does not go together.
+        HeedError: What it is to begin with cannot be used.
+    """
     kind, network, training = wish.tables()
     given = wish.given
     if set(LIMITS) & given.keys():  # the user's own limits are the only ones
@@ -77,12 +97,12 @@ def create(path: Path, wish: Wish) -> "tuple[Run[Any, Any], Batches | Packing]":
         dropout = {"dropout": network["dropout"]} if wish.config else {}  # all else of a network is in its weights
         network = initial.network | dropout
         training = initial.languages | training | {"tokenizer": initial.tokenizer}
-    make = _create_text if kind == "decoder" else _create_translation
-    return make(path, network, training, given, initial)
+    settle = _settle_text if kind == "decoder" else _settle_translation
+    return (*settle(network, training, given), initial)
 
 
-def refuse_changes(run: "TranslationRun | TextRun", wish: Wish) -> "TranslationRun | TextRun":
-    """The run, if nothing was asked of it that it was not made for; but a translation run may be given other limits.
+def refuse_changes(run: "TranslationRun | TextRun", wish: Wish) -> None:
+    """See that nothing is asked of a run that it was not made for; but one that translates may be given other limits.
 
     Raises:
         click.UsageError: Something differs; all of it is listed.
@@ -91,7 +111,7 @@ def refuse_changes(run: "TranslationRun | TextRun", wish: Wish) -> "TranslationR
     wanted = network | training | {name: _absolute(value) for name, value in wish.given.items()}
     limits = {name: value for name, value in wanted.items() if name in LIMITS and name in wish.given}
     if limits and run.kind == "encoder-decoder":  # whose learning rate does not depend on them
-        run = run.limited(limits)
+        run.limit(limits)
     own: Table = to_table(run.model) | to_table(run.train)
     differing = [
         f"{_options([name])} is {_words(own.get(name))} there and {_words(value)} here"
@@ -103,7 +123,6 @@ def refuse_changes(run: "TranslationRun | TextRun", wish: Wish) -> "TranslationR
             f"--resume goes on with what the run was asked, and that differs: {'; '.join(differing)}. "
             "Leave that out, or begin another run, from its weights by --init-from."
         )
-    return run
 
 
 def _words(value: object) -> str:
@@ -134,10 +153,7 @@ def _read_initial(path: Path) -> "Initial":
     return from_run(path)
 
 
-def _create_translation(
-    path: Path, network: Table, training: Table, given: Table, initial: "Initial | None"
-) -> "tuple[Run[Any, Any], Batches]":
-    from heed.transformer import preparation
+def _settle_translation(network: Table, training: Table, given: Table) -> "tuple[Table, TrainConfig]":
     from heed.transformer.config import TranslationConfig
 
     if given.get("joint") and training.get("joint") is False:  # then it was that which kept matrices apart
@@ -146,16 +162,10 @@ def _create_translation(
     given_tokenizers = cast("tuple[str, ...]", training.get("tokenizer", ()))
     if given.get("tied_embeddings") and (training.get("joint") is False or len(given_tokenizers) == 2):
         raise click.UsageError("--tied needs one vocabulary; leave out --separate or the second --tokenizer.")
-    config = _config(TranslationConfig, training)
-    messages.note("Reading the text")
-    run, corpus = preparation.new_run(path, network, config, initial)
-    return run, preparation.batches(run, corpus)
+    return network, _config(TranslationConfig, training)
 
 
-def _create_text(
-    path: Path, network: Table, training: Table, given: Table, initial: "Initial | None"
-) -> "tuple[Run[Any, Any], Packing]":
-    from heed.transformer import text_preparation
+def _settle_text(network: Table, training: Table, given: Table) -> "tuple[Table, TrainConfig]":
     from heed.transformer.config import TextConfig
 
     network, training = _asked(network, training, given, LanguageModelConfig, TextConfig)
@@ -164,9 +174,7 @@ def _create_text(
         raise click.UsageError(
             f"--d-model over --n-heads must be a multiple of {HEAD_MULTIPLE}, not {d_head}: the export needs that."
         )
-    config = _config(TextConfig, training)
-    messages.note("Reading the text")
-    return text_preparation.new_text_run(path, network, config, initial)
+    return network, _config(TextConfig, training)
 
 
 def _asked(

@@ -12,9 +12,9 @@ import click
 
 from heed.cli import messages, options
 from heed.cli.command import Command
-from heed.cli.new_run import Wish, create, refuse_changes
+from heed.cli.new_run import LIMITS, Wish, create, refuse_changes, settled
 from heed.cli.signals import ENDING
-from heed.models.config import TEXT_PRESETS, TRANSLATION_PRESETS
+from heed.models.config import TEXT_PRESETS, TRANSLATION_PRESETS, to_table
 from heed.models.errors import ModelError
 from heed.models.files import refuse_existing
 
@@ -197,6 +197,9 @@ def command(
         if not processes.is_first:
             ctx.meta[messages.KEY] = messages.QUIET
         engine = _engine(processes, device, threads, accumulate, sharded=sharded)
+        if dry_run:
+            _estimate(path, wish, engine, begins=begins)
+            return
         run, batches = _prepare(path, wish, engine.processes, begins=begins)
         with _claimed(run, processes):
             ended_by = _train(run, batches, engine)
@@ -227,6 +230,23 @@ def _engine(
     return Engine(device, processes, sharded=sharded, accumulate=accumulate)
 
 
+def _estimate(path: Path, wish: Wish, engine: "Engine", *, begins: bool) -> None:
+    """Say on stdout what training would take."""
+    from heed.transformer.estimate import estimate
+    from heed.transformer.run import open_run
+
+    if begins:
+        network, config, _ = settled(wish)
+        found = estimate(network, config, engine)
+    else:
+        run = open_run(path)
+        refuse_changes(run, wish)
+        found = estimate(to_table(run.model), run.train, engine)
+    width = max(map(len, found))
+    for name, value in found.items():
+        click.echo(f"{name:<{width}}  {value}")
+
+
 def _prepare(
     path: Path, wish: Wish, processes: "Processes", *, begins: bool
 ) -> "tuple[Run[Any, Any], Batches | Packing]":
@@ -248,7 +268,10 @@ def _open(path: Path, wish: Wish) -> "tuple[Run[Any, Any], Batches | Packing]":
     from heed.transformer import preparation, text_preparation
     from heed.transformer.run import TextRun, open_run
 
-    run = refuse_changes(open_run(path), wish)
+    run = open_run(path)
+    refuse_changes(run, wish)
+    if set(LIMITS) & wish.given.keys():
+        run.record_limits()
     messages.note("Reading the text")
     if isinstance(run, TextRun):
         return run, text_preparation.load_text(run)

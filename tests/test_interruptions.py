@@ -46,9 +46,9 @@ def start(*words: object) -> multiprocessing.process.BaseProcess:
         sys.argv = ["heed", *map(str, words)]
         heed_program()
 
-    process = FORKED.Process(target=work)  # type: ignore[attr-defined]
+    process = FORKED.Process(target=work)
     process.start()
-    return process  # type: ignore[no-any-return]
+    return process
 
 
 def finish(process: multiprocessing.process.BaseProcess) -> int:
@@ -116,7 +116,7 @@ def test_a_save_that_is_killed_leaves_the_last_good_checkpoint(big_run: Translat
     duration = time.monotonic() - begin
     chosen, cut_short = random.Random(7), 0
     for step in range(2, n_kills + 2):
-        child = FORKED.Process(target=save, args=(step,))  # type: ignore[attr-defined]
+        child = FORKED.Process(target=save, args=(step,))
         child.start()
         time.sleep(chosen.uniform(0, 2 * duration))
         child.kill()

@@ -18,8 +18,33 @@ from heed.transformer.processes import ALONE, joined, local_device, n_local, spr
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 # A gentle learning rate: what rounding differs by then stays as small as it is, and does not grow from step to step.
-SETTINGS = """--preset tiny --d-model 16 --d-ff 24 --n-heads 2 --dropout 0 --vocab-size 25 --batch-tokens 150 --warmup 200
-    --precision float32 --steps 50 --valid-every 25 --device cpu --threads 1""".split()
+SETTINGS = [
+    "--preset",
+    "tiny",
+    "--d-model",
+    "16",
+    "--d-ff",
+    "24",
+    "--n-heads",
+    "2",
+    "--dropout",
+    "0",
+    "--vocab-size",
+    "25",
+]
+SETTINGS += [
+    "--batch-tokens",
+    "150",
+    "--warmup",
+    "200",
+    "--precision",
+    "float32",
+    "--steps",
+    "50",
+    "--valid-every",
+    "25",
+]
+SETTINGS += ["--device", "cpu", "--threads", "1"]
 
 
 @pytest.fixture
@@ -65,7 +90,7 @@ def test_one_process_goes_on_with_what_two_began(program: Path, text: list[str],
     train(program, tmp_path / "one", *text, *SETTINGS)
     train(program, tmp_path / "two", *text, *SETTINGS, "--steps", "25", "--sharded", launcher=(*TORCHRUN,))
     command = [program, "train", "--resume", tmp_path / "two", "--steps", "50", "--device", "cpu", "--threads", "1"]
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
     assert_close(weights(tmp_path / "two"), weights(tmp_path / "one"), rtol=0, atol=1e-5)
 
 

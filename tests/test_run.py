@@ -6,13 +6,14 @@ import tomli_w
 
 from heed.models.config import ModelConfig
 from heed.models.errors import HeedError, ModelError
+from heed.models.run_config import FORMAT
 from heed.models.tokenizer import Tokenizer
 from heed.transformer import checkpoint
 from heed.transformer.checkpoint import Progress
 from heed.transformer.config import TranslationConfig
 from heed.transformer.corpus import ParallelText
 from heed.transformer.model import Transformer
-from heed.transformer.run import FORMAT, TranslationRun
+from heed.transformer.run import TranslationRun
 from heed.transformer.subwords import train_tokenizer
 
 TRAIN = TranslationConfig(src=("a.en", "b.en"), tgt=("a.de", "b.de"), steps=7, minutes=0.5, seed=3)

@@ -60,3 +60,23 @@ def peak_flops(device: torch.device, precision: torch.dtype) -> float:
 def training_bytes(n_parameters: int) -> int:
     """Memory of weights, gradients and Adam's two moments, in float32."""
     return 16 * n_parameters
+
+
+def activation_bytes(config: ModelConfig | LanguageModelConfig, n_tokens: int, precision: torch.dtype) -> int:
+    """Memory of what a step keeps for its backward pass, about.
+
+    Of each layer's sub-layers the inputs, the normalized ones and what dropout keeps, each as wide as the network or
+    its feed-forward part; attention's own matrices are not kept (or small, for sentences).
+
+    Args:
+        config: The network's.
+        n_tokens: Of a side, computed at a time.
+        precision: Of products.
+    """
+    width = 2 if precision == torch.bfloat16 else 4
+    D, F = config.d_model, config.d_ff
+    self_attention, feed = 5 * D * width + 8 * D, 2 * F * width + 8 * D  # residuals and norms are in float32
+    layer = self_attention + feed
+    if isinstance(config, ModelConfig):
+        layer += layer + self_attention  # an encoder's and a decoder's, with attention to the memory
+    return n_tokens * config.n_layers * layer

@@ -17,6 +17,7 @@ from torch import nn
 from heed.models.config import LanguageModelConfig, ModelConfig, defaults, from_table, to_table
 from heed.models.errors import HeedError, ModelError
 from heed.models.files import directory_whole, write_whole
+from heed.models.run_config import FORMAT, KINDS, config_file, read_config
 from heed.models.text_tokenizer import TextTokenizer
 from heed.models.tokenizer import Tokenizer, load_tokenizers, write_tokenizers
 from heed.transformer import checkpoint
@@ -28,10 +29,8 @@ from heed.transformer.language_model import LanguageModel
 from heed.transformer.model import Transformer
 from heed.transformer.shortlist import Shortlist
 
-FORMAT = 2  # of the directory; a later one is refused, and of an earlier one what is new has its default
 INITIAL = "initial"  # the weights that training begins with, if they are not fresh
 LIMITS = ("steps", "epochs", "minutes")
-KINDS = ("encoder-decoder", "decoder")
 AVERAGE = "average"  # the checkpoint that is the mean of the last ones
 
 
@@ -71,14 +70,16 @@ class Run(ABC, Generic[Model, Train]):
     def load_network(self, path: Path) -> nn.Module:
         """The network with the weights of a checkpoint, for use and not for training."""
 
-    def limited(self, limits: Mapping[str, object]) -> Self:
-        """The run with other limits; its config.toml says so from now on."""
+    def limit(self, limits: Mapping[str, object]) -> None:
+        """Let the run end by other limits than it was made with."""
+        kept = {name: value for name, value in to_table(self.train).items() if name not in LIMITS}
+        self.train = from_table(type(self.train), kept | dict(limits), str(self.path))
+
+    def record_limits(self) -> None:
+        """Let config.toml say by which limits it ends."""
         file = self.path / "config.toml"
-        table = tomllib.loads(file.read_text("utf-8"))
-        train = {name: value for name, value in table["train"].items() if name not in LIMITS} | dict(limits)
-        self.train = from_table(type(self.train), train, str(file))
-        write_whole(file, tomli_w.dumps(table | {"train": train}).encode())
-        return self
+        table = tomllib.loads(file.read_text("utf-8")) | {"train": to_table(self.train)}
+        write_whole(file, tomli_w.dumps(table).encode())
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -280,10 +281,8 @@ def open_run(path: Path) -> TranslationRun | TextRun:
     Raises:
         ModelError: It is no run, is damaged, or was made by a later heed.
     """
-    file = path / "config.toml"
-    if not file.is_file():
-        raise ModelError(f"{path}: no run of heed train (there is no config.toml); name the directory given to -o")
-    kind, model, train = read_config(file)
+    file = config_file(path)
+    kind, model, train = read_settings(file)
     if kind == TextRun.kind:
         return TextRun(
             path,
@@ -299,30 +298,16 @@ def open_run(path: Path) -> TranslationRun | TextRun:
     )
 
 
-def read_config(file: Path) -> tuple[str, dict[str, object], dict[str, object]]:
-    """The kind of network in a run's config.toml, and its tables `model` and `train`.
+def read_settings(file: Path) -> tuple[str, dict[str, object], dict[str, object]]:
+    """The kind of network in a run's config.toml, and all settings of the network and of its training.
 
     Raises:
         ModelError: It is damaged, or was made by a later heed.
         OSError: It cannot be read.
     """
-    try:
-        config = tomllib.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{file}: damaged ({error}); restore it, or train again") from None
-    found = config.get("format")
-    if found not in (1, FORMAT):
-        raise ModelError(f"{file}: format {found!r}, and this heed reads {FORMAT}; use the heed that made it")
-    missing = [name for name in ("model", "train") if not isinstance(config.get(name), dict)]
-    if missing:
-        raise ModelError(f"{file}: damaged (no table {' and no '.join(missing)}); restore it, or train again")
-    kind = config.get("kind", KINDS[0])  # of runs from before there were two, the first
-    if kind not in KINDS:
-        raise ModelError(f"{file}: kind {kind!r}, and this heed trains {' or '.join(KINDS)}; use the heed that made it")
-    train = config["train"]
-    if found == 1:
-        train = defaults(TextConfig if kind == TextRun.kind else TranslationConfig) | train
-    return kind, config["model"], train
+    config = read_config(file)
+    new = {} if config.is_complete else defaults(TextConfig if config.kind == TextRun.kind else TranslationConfig)
+    return config.kind, config.model, new | config.train
 
 
 def _worth(progress: Progress, best_by: str) -> tuple[float, float]:

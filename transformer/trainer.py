@@ -333,10 +333,11 @@ class Trainer(Generic[AnyBatch]):
         return self._judged
 
     def _validate_and_save(self) -> None:
-        """Validate; make a checkpoint, whether that was interrupted or not. Weights that are no numbers are given up."""
+        """Validate; make a checkpoint, whether that was interrupted or not. Go back where weights are no numbers."""
         self._read_all()
         if not torch.nn.utils.get_total_norm(self.network.parameters()).isfinite():
-            return self._roll_back()
+            self._roll_back()
+            return
         if validation := self.validate():
             for listener in self.listeners:
                 listener.on_validation(validation)

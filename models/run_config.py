@@ -1,0 +1,55 @@
+"""The config.toml of a training run, read without torch."""
+
+import dataclasses
+import tomllib
+from pathlib import Path
+
+from heed.models.errors import ModelError
+
+FORMAT = 2  # of a run's directory; a later one is refused, and of an earlier one what is new has its default
+KINDS = ("encoder-decoder", "decoder")  # of networks: to translate, to go on with text
+
+
+def config_file(path: Path) -> Path:
+    """The config.toml of a run's directory.
+
+    Raises:
+        ModelError: There is none.
+    """
+    file = path / "config.toml"
+    if not file.is_file():
+        raise ModelError(f"{path}: no run of heed train (there is no config.toml); name the directory given to -o")
+    return file
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """What a config.toml says, as it stands there."""
+
+    kind: str  # of network
+    model: dict[str, object]
+    train: dict[str, object]
+    is_complete: bool  # whether every setting is there, and not only those of an earlier format
+
+
+def read_config(file: Path) -> RunConfig:
+    """What a run's config.toml says.
+
+    Raises:
+        ModelError: It is damaged, or was made by a later heed.
+        OSError: It cannot be read.
+    """
+    try:
+        config = tomllib.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{file}: damaged ({error}); restore it, or train again") from None
+    found = config.get("format")
+    if found not in (1, FORMAT):
+        raise ModelError(f"{file}: format {found!r}, and this heed reads {FORMAT}; use the heed that made it")
+    missing = [name for name in ("model", "train") if not isinstance(config.get(name), dict)]
+    if missing:
+        raise ModelError(f"{file}: damaged (no table {' and no '.join(missing)}); restore it, or train again")
+    kind = config.get("kind", KINDS[0])  # of runs from before there were two, the first
+    if kind not in KINDS:
+        raise ModelError(f"{file}: kind {kind!r}, and this heed trains {' or '.join(KINDS)}; use the heed that made it")
+    return RunConfig(kind, config["model"], config["train"], is_complete=found == FORMAT)
