@@ -184,8 +184,12 @@ def test_the_loss_of_packed_documents_is_that_of_each_alone(verbatim: TextTokeni
             alone -= log_probs[0, place, token].item()
     together = 0.0
     for batch in packed(documents, verbatim).epoch(3, 1):
-        logits = network(batch.ids, batch.positions, text_mask(batch.positions))
-        together += smoothed_cross_entropy(logits, batch.targets, pad_id=verbatim.pad_id, label_smoothing=0.0)[1].item()
+        states, weight = (
+            network.states(batch.ids, batch.positions, text_mask(batch.positions)),
+            network.embedding.weight,
+        )
+        loss = smoothed_cross_entropy(states, weight, batch.targets, pad_id=verbatim.pad_id, label_smoothing=0.0)
+        together += loss[1].item()
     assert_close(together, alone, rtol=1e-5, atol=0)
 
 

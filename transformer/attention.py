@@ -1,10 +1,14 @@
 """Scaled dot-product and multi-head attention (section 3.2)."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from heed.transformer.positions import Rotation, rotate
+
+LONG = 64  # keys; on a CPU, for fewer, the equation written out is faster than the fused kernel
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
@@ -20,11 +24,19 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     Returns:
         One weighted sum of values for each query, (B, H, T, K).
     """
-    if q.device.type == "cpu" and q.dtype == torch.bfloat16:
-        # There the fused kernel's backward pass takes five times as long in bfloat16 as in float32.
-        with torch.autocast("cpu", enabled=False):
-            return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask).to(q.dtype)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    with torch.autocast("cpu", enabled=False):
+        return _attention_on_cpu(q.float(), k.float(), v.float(), mask).to(q.dtype)
+
+
+def _attention_on_cpu(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """The same in float32: in bfloat16, the fused kernel's backward pass takes two to five times as long."""
+    if k.shape[2] > LONG:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    hidden = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, -math.inf)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # (B, H, T, S)
+    return (scores + hidden).softmax(-1) @ v
 
 
 class KeyValueCache:

@@ -83,13 +83,24 @@ class LanguageModel(nn.Module):
             caches: The keys and values of earlier tokens, for each layer; None: C are those of the T tokens.
             slots: Where in the caches theirs are put, (B, T).
         """
+        return F.linear(self.states(ids, positions, mask, caches, slots), self.embedding.weight)
+
+    def states(
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        mask: Tensor,
+        caches: list[KeyValueCache] | None = None,
+        slots: Tensor | None = None,
+    ) -> Tensor:
+        """What `forward` makes its logits of, (B, T, D); the loss makes its own, a part at a time."""
         x = self.embedding(ids)
         learned = self.config.positions == "learned"
         x = self.dropout(x + self.position_embedding(positions) if learned else x)
         turn = None if learned else rotation(positions, self.config.d_head)
         for number, layer in enumerate(self.layers):
             x = layer(x, mask, turn, writer(caches[number] if caches else None, slots, mask.shape[-1]))
-        return F.linear(self.norm(x), self.embedding.weight)
+        return self.norm(x)
 
 
 def _norm(config: LanguageModelConfig) -> nn.Module:

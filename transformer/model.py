@@ -115,9 +115,14 @@ class Transformer(nn.Module):
         Returns:
             Logits of the token after each position, (B, T, V).
         """
+        return self.projection(self.states(src, src_mask, tgt))
+
+    def states(self, src: Tensor, src_mask: Tensor, tgt: Tensor) -> Tensor:
+        """What `forward` makes its logits of, (B, T, D); the loss makes its own, a part at a time."""
         T = tgt.shape[1]
         positions = torch.arange(T, device=tgt.device)
-        return self.decode(tgt, positions, causal_mask(T, tgt.device), self.start(src, src_mask))
+        state = self.start(src, src_mask)
+        return self.decoder(self.tgt_embedding(tgt, positions), causal_mask(T, tgt.device), state, None)
 
     def encode(self, src: Tensor, src_mask: Tensor) -> Tensor:
         """The encoder's output for source ids, (B, S): memory, (B, S, D)."""

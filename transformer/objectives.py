@@ -101,11 +101,12 @@ class TranslationObjective:
 
     def loss(self, network: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
         """See `Objective`."""
-        src, tgt, targets = (ids.to(self._computing.device) for ids in (batch.src, batch.tgt, batch.targets))
-        with self._computing.autocast():
-            logits = network(src, padding_mask(src, self._run.src_tokenizer.pad_id), tgt)
+        src, tgt = (ids.to(self._computing.device) for ids in (batch.src, batch.tgt))
         pad_id, smoothing = self._run.tgt_tokenizer.pad_id, self._run.train.label_smoothing
-        return smoothed_cross_entropy(logits, targets, pad_id=pad_id, label_smoothing=smoothing)
+        with self._computing.autocast():
+            states = network.states(src, padding_mask(src, self._run.src_tokenizer.pad_id), tgt)
+            weight = network.projection.weight
+            return smoothed_cross_entropy(states, weight, batch.targets, pad_id=pad_id, label_smoothing=smoothing)
 
     def flops(self, batch: Batch) -> float:
         """See `Objective`."""
@@ -155,11 +156,12 @@ class TextObjective:
 
     def loss(self, network: LanguageModel, batch: TextBatch) -> tuple[Tensor, Tensor]:
         """See `Objective`."""
-        parts = batch.ids, batch.targets, batch.positions
-        ids, targets, positions = (part.to(self._computing.device) for part in parts)
+        ids, positions = (part.to(self._computing.device) for part in (batch.ids, batch.positions))
+        pad_id = self._run.tokenizer.pad_id
         with self._computing.autocast():
-            logits = network(ids, positions, text_mask(positions))
-        return smoothed_cross_entropy(logits, targets, pad_id=self._run.tokenizer.pad_id, label_smoothing=0.0)
+            states = network.states(ids, positions, text_mask(positions))
+            weight = network.embedding.weight
+            return smoothed_cross_entropy(states, weight, batch.targets, pad_id=pad_id, label_smoothing=0.0)
 
     def flops(self, batch: TextBatch) -> float:
         """See `Objective`."""
