@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
 from heed.cli import messages
-from heed.cli.compression import decompressed, is_damage
+from heed.models.compression import decompressed, is_damage
 from heed.cli.lines import read_windows
 from heed.cli.records import Decoder, Plain
 from heed.models.errors import DataError

@@ -11,7 +11,7 @@ from typing import BinaryIO, Protocol, cast
 
 import click
 
-from heed.cli.compression import compress
+from heed.models.compression import compress
 from heed.cli.records import Record
 from heed.cli.signals import signals_held
 from heed.models.errors import HeedError

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import click
 
@@ -38,8 +38,15 @@ HEAD_MULTIPLE = 16  # of what ONNX Runtime's operator for attention takes
 Table = dict[str, object]
 
 
+class Place(NamedTuple):
+    """Where a run is made."""
+
+    path: Path
+    cache: Path | None  # of tokens; None: in the run
+    threads: int | None  # of the processor; None: all
+
 SECTIONS = {
-    "Text to translate": ("src", "tgt", "valid_src", "valid_tgt", "src_language", "tgt_language"),
+    "Text to translate": ("src", "tgt", "data", "valid_src", "valid_tgt", "src_language", "tgt_language"),
     "Text to go on with": ("text", "pairs", "valid_text", "valid_pairs", "text_field"),
     "The run": ("output", "resume", "preset_name", "init_from", "config"),
     "Network": ("n_layers", "d_model", "d_ff", "n_heads", "dropout", "norm"),
@@ -47,10 +54,10 @@ SECTIONS = {
     "Network that goes on with text": ("n_kv_heads", "positions", "activation", "context"),
     "Vocabulary": ("tokenizer", "joint", "vocab_size"),
     "Batches and optimizer": ("batch_tokens", "warmup", "precision", "seed"),
-    "To translate": ("max_length", "learning_rate_scale", "label_smoothing"),
+    "To translate": ("max_length", "max_ratio", "deduplicate", "subword_sampling", "learning_rate_scale", "label_smoothing"),
     "To go on with text": ("learning_rate", "weight_decay"),
     "When to stop, to validate and what to keep": ("steps", "epochs", "minutes", "valid_every", "average"),
-    "Running": ("device", "threads"),
+    "Running": ("device", "threads", "cache"),
 }  # fmt: skip
 
 
@@ -62,6 +69,12 @@ SECTIONS = {
     help="Source text, a sentence a line (.gz too). Repeat for more files.",
 )
 @click.option("--tgt", multiple=True, type=options.TEXT_FILE, help="Its translation, line by line.")
+@click.option(
+    "--data",
+    multiple=True,
+    type=options.PAIRS,
+    help="Pairs with a weight: FILE.tsv, FILE.jsonl or SOURCE,TARGET, then :2 for twice an epoch. Repeat for more.",
+)
 @click.option("--valid-src", multiple=True, type=options.TEXT_FILE, help="Validation text.  [default: pairs held out]")
 @click.option("--valid-tgt", multiple=True, type=options.TEXT_FILE, help="Its translation.")
 @click.option(
@@ -129,6 +142,11 @@ SECTIONS = {
 @click.option("--vocab-size", type=int, help="Pieces to learn.")
 @click.option("--batch-tokens", type=int, help="Tokens a batch and side.")
 @click.option("--max-length", type=int, help="Leave out pairs with more tokens on a side.")
+@click.option("--max-ratio", type=float, help="Leave out pairs of which a side has so many times the other's tokens.")
+@click.option("--deduplicate/--keep-duplicates", default=None, help="Leave out pairs that have been before.")
+@click.option(
+    "--subword-sampling", type=float, help="Share of merges of subwords left out, drawn anew in each epoch: 0.1."
+)
 @click.option("--warmup", type=int, help="Steps of rising learning rate.")
 @click.option("--learning-rate-scale", type=float, help="Times the paper's schedule.")
 @click.option("--learning-rate", type=float, help="At the end of the warm-up; it falls to a tenth.")
@@ -148,6 +166,11 @@ SECTIONS = {
     help="cpu, cuda, or auto: cuda where there is one.",
 )
 @options.threads
+@click.option(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory of tokens and vocabularies, for several runs on one text.  [default: in the run]",
+)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -156,6 +179,7 @@ def command(
     resume: Path | None,
     device: str,
     threads: int | None,
+    cache: Path | None,
     preset_name: str | None,
     config: Path | None,
     **asked: object,
@@ -173,12 +197,12 @@ def command(
     """
     given = {name: value for name, value in asked.items() if value not in (None, (), "")}
     if resume is not None:
-        if output or config or preset_name or given:
+        if output or config or preset_name or cache or given:
             raise click.UsageError("--resume goes on with what the run was asked; give it only --device and --threads.")
-        run, batches = _open(resume)
+        run, batches = _open(resume, threads)
     else:
-        if output is None or not (config or {"src", "tgt"} <= given.keys() or {"text", "pairs"} & given.keys()):
-            raise click.UsageError("Give -o with --src and --tgt, --text or --pairs; or --resume RUN.")
+        if output is None or not (config or {"src", "tgt"} <= given.keys() or {"data", "text", "pairs"} & given.keys()):
+            raise click.UsageError("Give -o with --src and --tgt, --data, --text or --pairs; or --resume RUN.")
         if config and preset_name:
             raise click.UsageError("--preset and --config exclude each other.")
         refuse_existing(
@@ -187,7 +211,7 @@ def command(
             way_out=f"choose another name, or go on: heed train --resume {shlex.quote(str(output))}",
         )
         _require_device(device)
-        run, batches = _create(output, preset_name, config, given)
+        run, batches = _create(Place(output, cache, threads), preset_name, config, given)
     finished = _train(run, batches, device, threads)
     if finished:
         messages.note(f"Done. Export it with: heed export {shlex.quote(str(run.path))} -o MODEL")
@@ -204,7 +228,7 @@ def _require_device(name: str) -> None:
 
 
 def _create(
-    path: Path, preset_name: str | None, config: Path | None, given: Table
+    place: Place, preset_name: str | None, config: Path | None, given: Table
 ) -> "tuple[Run[Any, Any], Batches | Packing]":
     """Make a run of what a preset or an earlier run's config.toml says, as changed by options."""
     from heed.transformer.run import TextRun, TranslationRun, read_config
@@ -225,7 +249,7 @@ def _create(
         network = initial.network | dropout
         training = initial.languages | training | {"tokenizer": initial.tokenizer}
     make = _create_text if kind == TextRun.kind else _create_translation
-    return make(path, network, training, given, initial)
+    return make(place, network, training, given, initial)
 
 
 def _initial(source: object, kind: str, given: Table) -> "Initial | None":
@@ -253,7 +277,7 @@ def _read_initial(path: Path) -> "Initial":
 
 
 def _create_translation(
-    path: Path, network: Table, training: Table, given: Table, initial: "Initial | None"
+    place: Place, network: Table, training: Table, given: Table, initial: "Initial | None"
 ) -> "tuple[Run[Any, Any], Batches]":
     from heed.transformer import preparation
     from heed.transformer.config import TranslationConfig
@@ -266,12 +290,14 @@ def _create_translation(
         raise click.UsageError("--tied needs one vocabulary; leave out --separate or the second --tokenizer.")
     config = _config(TranslationConfig, training)
     messages.note("Reading the text")
-    run, corpus = preparation.new_run(path, network, config, initial)
-    return run, preparation.batches(run, corpus)
+    run, corpora = preparation.new_run(
+        place.path, network, config, initial, cache=place.cache, threads=place.threads
+    )
+    return run, preparation.batches(run, corpora)
 
 
 def _create_text(
-    path: Path, network: Table, training: Table, given: Table, initial: "Initial | None"
+    place: Place, network: Table, training: Table, given: Table, initial: "Initial | None"
 ) -> "tuple[Run[Any, Any], Packing]":
     from heed.transformer import text_preparation
     from heed.transformer.config import TextConfig
@@ -284,7 +310,9 @@ def _create_text(
         )
     config = _config(TextConfig, training)
     messages.note("Reading the text")
-    return text_preparation.new_text_run(path, network, config, initial)
+    return text_preparation.new_text_run(
+        place.path, network, config, initial, cache=place.cache, threads=place.threads
+    )
 
 
 def _asked(
@@ -296,7 +324,7 @@ def _asked(
     if stray := given.keys() - asked - fixed:
         raise click.UsageError(f"{_options(stray)}: not for this kind of network.")
     network = network | {name: value for name, value in given.items() if name in fixed}
-    training = training | {name: _absolute(value) for name, value in given.items() if name in asked}
+    training = training | {name: _absolute(name, value) for name, value in given.items() if name in asked}
     if training.get("tokenizer") and (decided := {"vocab_size", "joint"} & given.keys()):
         raise click.UsageError(f"--tokenizer decides {_options(decided)}; leave that out.")
     _config(model, network)  # before hours of work; the vocabulary's size comes with it
@@ -315,20 +343,22 @@ def _options(names: Iterable[str]) -> str:
     return ", ".join(f"--{name.replace('_', '-')}" for name in sorted(names))
 
 
-def _open(path: Path) -> "tuple[Run[Any, Any], Batches | Packing]":
+def _open(path: Path, threads: int | None) -> "tuple[Run[Any, Any], Batches | Packing]":
     from heed.transformer import preparation, text_preparation
     from heed.transformer.run import TextRun, open_run
 
     run = open_run(path)
     messages.note("Reading the text")
     if isinstance(run, TextRun):
-        return run, text_preparation.load_text(run)
-    return run, preparation.batches(run, preparation.load_corpus(run))
+        return run, text_preparation.load_text(run, threads)
+    return run, preparation.batches(run, preparation.load_corpus(run, threads))
 
 
-def _absolute(value: object) -> object:
+def _absolute(name: str, value: object) -> object:
     """Files by their full names, so that the run can go on from any directory."""
-    return tuple(str(Path(name).absolute()) for name in value) if isinstance(value, tuple) else value
+    if not isinstance(value, tuple) or name == "data":  # whose names are full already
+        return value
+    return tuple(str(Path(path).absolute()) for path in value)
 
 
 def _train(run: "Run[Any, Any]", batches: "Batches | Packing", device_name: str, threads: int | None) -> bool:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from heed.models.errors import DataError
 from heed.models.text_tokenizer import TextTokenizer
-from heed.transformer.corpus import IntArray, read_lines
+from heed.transformer.lines import plain_suffix, read_lines
+from heed.transformer.pairs import IntArray
+from heed.transformer.records import records, text_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +31,8 @@ def read_documents(paths: Sequence[str], field: str) -> list[Document]:
     """
     documents: list[Document] = []
     for path in paths:
-        if _is_jsonl(path):
-            documents += [Document(_string(record, field, where)) for where, record in _records(path)]
+        if plain_suffix(path) == ".jsonl":
+            documents += [Document(text_of(record, field, where)) for where, record in records(path)]
         else:
             documents.append(Document("".join(line + "\n" for line in read_lines(Path(path)))))
     return _required(documents, paths)
@@ -43,9 +45,9 @@ def read_completions(paths: Sequence[str]) -> list[Document]:
         DataError: A line is no UTF-8 or has no such fields, or there is none.
     """
     documents = [
-        Document(_string(record, "completion", where), _string(record, "prompt", where))
+        Document(text_of(record, "completion", where), text_of(record, "prompt", where))
         for path in paths
-        for where, record in _records(path)
+        for where, record in records(path)
     ]
     return _required(documents, paths)
 
@@ -55,38 +57,6 @@ def _required(documents: list[Document], paths: Sequence[str]) -> list[Document]
     if not found:
         raise DataError(f"{', '.join(paths)}: no text in there; give files with some")
     return found
-
-
-def _is_jsonl(path: str) -> bool:
-    return Path(path.removesuffix(".gz")).suffix == ".jsonl"
-
-
-def _records(path: str) -> Iterator[tuple[str, dict[str, object]]]:
-    """The objects of a file's lines, and where each stands."""
-    for number, line in enumerate(read_lines(Path(path)), 1):
-        where = f"{path}: line {number}"
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{where} is no JSON ({error}); mend or delete it") from None
-        if not isinstance(record, dict):
-            raise DataError(f"{where} is no JSON object; mend or delete it")
-        yield where, record
-
-
-def _string(record: dict[str, object], field: str, where: str) -> str:
-    value = record.get(field)
-    if not isinstance(value, str):
-        fields = ", ".join(record) or "none"
-        raise DataError(f"{where} has no text in a field {field!r} (its fields: {fields}); mend it, or name another")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        half = f"\\u{ord(value[error.start]):04x}"
-        raise DataError(f"{where} has {half} in its field {field!r}, half of a character; mend it") from None
-    return value
 
 
 class TokenStream:
@@ -146,5 +116,7 @@ def load_documents(path: Path) -> list[Document]:
         DataError: The file is damaged.
         OSError: It cannot be read.
     """
-    records = _records(str(path))
-    return [Document(_string(record, "text", where), _string(record, "prompt", where)) for where, record in records]
+    return [
+        Document(text_of(record, "text", where), text_of(record, "prompt", where))
+        for where, record in records(str(path))
+    ]

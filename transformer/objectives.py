@@ -83,7 +83,7 @@ class TranslationObjective:
         self._text = run.validation
         tokenizers = run.src_tokenizer, run.tgt_tokenizer
         pairs = tokenize(self._text, *tokenizers, max_length=run.train.max_length)
-        self._batches = Batches(pairs, *tokenizers, batch_tokens=run.train.batch_tokens)
+        self._batches = Batches([pairs], *tokenizers, batch_tokens=run.train.batch_tokens)
 
     def optimizer(self, network: Transformer) -> Optimizer:
         """Adam with β₁, β₂ and ε of section 5.3; the schedule sets the rate of each step."""

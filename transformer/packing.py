@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from heed.models.text_tokenizer import TextTokenizer
-from heed.transformer.corpus import IntArray
 from heed.transformer.documents import TokenStream
+from heed.transformer.pairs import IntArray
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,8 @@ from heed.models.tokenizer import Tokenizer, load_tokenizers, write_tokenizers
 from heed.transformer import checkpoint
 from heed.transformer.checkpoint import Progress, Weights
 from heed.transformer.config import TextConfig, TranslationConfig
-from heed.transformer.corpus import ParallelText, read_lines
+from heed.transformer.cache import OWN, TextRecord
+from heed.transformer.corpus import ParallelText, read_validation, write_validation
 from heed.transformer.documents import Document, load_documents, write_documents
 from heed.transformer.language_model import LanguageModel
 from heed.transformer.model import Transformer
@@ -123,16 +124,30 @@ class TranslationRun(Run[ModelConfig, TranslationConfig]):
         validation: ParallelText,
         shortlist: Shortlist | None = None,
         initial: Weights | None = None,
+        *,
+        text: TextRecord | None = None,
+        cache: Path | None = None,
     ) -> "TranslationRun":
         """Make the directory of a new run.
+
+        Args:
+            path: It.
+            model: The sizes of the network.
+            train: What was asked.
+            tokenizers: Of the source and of the target.
+            validation: The pairs that it is judged by.
+            shortlist: The words that each source word needs.
+            initial: Weights to begin with; None: fresh ones.
+            text: What it learns from.
+            cache: A directory beside `path` that becomes the run's cache.
 
         Raises:
             HeedError: `path` exists.
         """
         with _created(path, cls.kind, model, train, initial) as aside:
+            _take_text(aside, text, cache)
             write_tokenizers(aside, tokenizers)
-            _write_lines(aside / "valid.src", validation.src)
-            _write_lines(aside / "valid.tgt", validation.tgt)
+            write_validation(aside, validation)
             if shortlist:
                 shortlist.save(aside)
         return cls(path, model, train, tokenizers)
@@ -141,7 +156,7 @@ class TranslationRun(Run[ModelConfig, TranslationConfig]):
     def validation(self) -> ParallelText:
         """The pairs that the run is judged by."""
         with _restorable():
-            return ParallelText(read_lines(self.path / "valid.src"), read_lines(self.path / "valid.tgt"))
+            return read_validation(self.path)
 
     def new_network(self) -> Transformer:
         """The network with fresh weights."""
@@ -226,6 +241,13 @@ def _created(
         yield aside
 
 
+def _take_text(aside: Path, text: TextRecord | None, cache: Path | None) -> None:
+    if text:
+        text.write(aside)
+    if cache:
+        cache.rename(aside / OWN)
+
+
 @contextmanager
 def _restorable() -> Iterator[None]:
     """Say what to do about a file of a run that cannot be read."""
@@ -286,7 +308,3 @@ def read_config(file: Path) -> tuple[str, dict[str, object], dict[str, object]]:
 def _worth(progress: Progress) -> tuple[float, float]:
     bleu = -1.0 if progress.bleu is None else progress.bleu
     return bleu, -float("inf") if progress.loss is None else -progress.loss
-
-
-def _write_lines(path: Path, lines: Sequence[str]) -> None:
-    path.write_bytes("".join(line + "\n" for line in lines).encode("utf-8"))

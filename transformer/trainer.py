@@ -5,7 +5,7 @@ import itertools
 import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -13,6 +13,7 @@ import torch
 
 from heed.models.errors import HeedError, ModelError
 from heed.transformer import checkpoint
+from heed.transformer.ahead import ahead
 from heed.transformer.batches import Batch
 from heed.transformer.checkpoint import Progress
 from heed.transformer.log import Listener, StepReport, Validation
@@ -29,9 +30,7 @@ Made = TypeVar("Made", covariant=True)
 class Epochs(Protocol[Made]):
     """The batches of a text."""
 
-    def n_batches(self, epoch: int, seed: int) -> int:
-        """How many there are in a pass over the text."""
-        ...
+    facts: Mapping[str, int]  # what a person would like to know of them before training
 
     def epoch(self, epoch: int, seed: int, start: int = 0) -> Iterator[Made]:
         """Those of a pass over the text, from number `start` on; the same ones every time."""
@@ -69,7 +68,7 @@ class Trainer(Generic[AnyBatch]):
             checkpoint.load_weights(steps[-1], self.network)
             checkpoint.load_optimizer(steps[-1], self.network, self.optimizer)
         self._stopped = False
-        self._n_batches = 1  # of the present epoch
+        self._share = 0.0  # of the present epoch, that is behind
         self._earlier_seconds, self._since = self.progress.seconds, time.monotonic()
 
     def stop(self) -> None:
@@ -102,19 +101,22 @@ class Trainer(Generic[AnyBatch]):
     def share_done(self) -> float:
         """How much of the way to the nearest limit is behind, from 0 to 1."""
         train, progress = self.run.train, self.progress
-        epochs = progress.epoch + progress.batch / self._n_batches
+        epochs = progress.epoch + self._share
         done = ((progress.step, train.steps), (epochs, train.epochs), (self.seconds / 60, train.minutes))
         return max(so_far / limit for so_far, limit in done if limit is not None)
 
     def _remaining_batches(self) -> Iterator[AnyBatch]:
         """Batches from where training stands until a limit is reached."""
         for epoch in itertools.count(self.progress.epoch):
-            self._n_batches = self.batches.n_batches(epoch, self.run.train.seed)
-            for batch in self.batches.epoch(epoch, self.run.train.seed, start=self.progress.batch):
+            batches = self.batches.epoch(epoch, self.run.train.seed, start=self.progress.batch)
+            if self.device.type == "cuda":
+                batches = (batch.pinned() for batch in batches)
+            for batch in ahead(batches):
                 if self.progress.step > 0 and self.share_done() >= 1:  # a run has at least one step to average
                     return
                 yield batch
             self.progress = dataclasses.replace(self.progress, epoch=epoch + 1, batch=0)
+            self._share = 0.0
 
     def step(self, batch: AnyBatch) -> None:
         """Update the weights by the next batch.
@@ -124,6 +126,7 @@ class Trainer(Generic[AnyBatch]):
         """
         begin = time.monotonic()
         step, number = self.progress.step + 1, self.progress.batch + 1
+        self._share = batch.share
         self.progress = dataclasses.replace(self.progress, step=step, batch=number, loss=None, bleu=None)
         rate = self._objective.learning_rate(step, self.share_done())
         for group in self.optimizer.param_groups:
