@@ -45,8 +45,10 @@ class Place(NamedTuple):
     cache: Path | None  # of tokens; None: in the run
     threads: int | None  # of the processor; None: all
 
+
 SECTIONS = {
     "Text to translate": ("src", "tgt", "data", "valid_src", "valid_tgt", "src_language", "tgt_language"),
+    "Pairs to leave out": ("max_length", "max_ratio", "deduplicate"),
     "Text to go on with": ("text", "pairs", "valid_text", "valid_pairs", "text_field"),
     "The run": ("output", "resume", "preset_name", "init_from", "config"),
     "Network": ("n_layers", "d_model", "d_ff", "n_heads", "dropout", "norm"),
@@ -54,7 +56,7 @@ SECTIONS = {
     "Network that goes on with text": ("n_kv_heads", "positions", "activation", "context"),
     "Vocabulary": ("tokenizer", "joint", "vocab_size"),
     "Batches and optimizer": ("batch_tokens", "warmup", "precision", "seed"),
-    "To translate": ("max_length", "max_ratio", "deduplicate", "subword_sampling", "learning_rate_scale", "label_smoothing"),
+    "To translate": ("subword_sampling", "learning_rate_scale", "label_smoothing"),
     "To go on with text": ("learning_rate", "weight_decay"),
     "When to stop, to validate and what to keep": ("steps", "epochs", "minutes", "valid_every", "average"),
     "Running": ("device", "threads", "cache"),
@@ -290,9 +292,7 @@ def _create_translation(
         raise click.UsageError("--tied needs one vocabulary; leave out --separate or the second --tokenizer.")
     config = _config(TranslationConfig, training)
     messages.note("Reading the text")
-    run, corpora = preparation.new_run(
-        place.path, network, config, initial, cache=place.cache, threads=place.threads
-    )
+    run, corpora = preparation.new_run(place.path, network, config, initial, cache=place.cache, threads=place.threads)
     return run, preparation.batches(run, corpora)
 
 
@@ -310,9 +310,7 @@ def _create_text(
         )
     config = _config(TextConfig, training)
     messages.note("Reading the text")
-    return text_preparation.new_text_run(
-        place.path, network, config, initial, cache=place.cache, threads=place.threads
-    )
+    return text_preparation.new_text_run(place.path, network, config, initial, cache=place.cache, threads=place.threads)
 
 
 def _asked(

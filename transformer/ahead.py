@@ -47,9 +47,7 @@ def _make(things: Iterator[Thing], made: "queue.Queue[Thing | _End[Thing]]", clo
     _put(end, made, closed)
 
 
-def _put(
-    thing: Thing | _End[Thing], made: "queue.Queue[Thing | _End[Thing]]", closed: threading.Event
-) -> bool:
+def _put(thing: Thing | _End[Thing], made: "queue.Queue[Thing | _End[Thing]]", closed: threading.Event) -> bool:
     """Hand a thing over; False if nobody wants it any more."""
     while not closed.is_set():
         try:

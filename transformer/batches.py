@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from heed.models.tokenizer import Tokenizer
-from heed.transformer.order import Draw, Order, Stretches, read
+from heed.transformer.order import Draw, Order, Stretches, read, read_bounds
 from heed.transformer.pairs import AnyPairs, IntArray, Pairs
 from heed.transformer.resampling import Resampling
 
@@ -48,13 +48,13 @@ class Batch:
         if not len(src):
             src, tgt, targets = self.src[:1], self.tgt[:1], torch.full_like(self.targets[:1], self.pad_ids[1])
         S, T = (int((side != pad_id).any(0).sum()) for side, pad_id in zip((src, tgt), self.pad_ids, strict=True))
-        sides = {"src": src[:, :S], "tgt": tgt[:, :T], "targets": targets[:, :T]}
-        return dataclasses.replace(self, **{name: side.contiguous() for name, side in sides.items()})
+        src, tgt, targets = src[:, :S].contiguous(), tgt[:, :T].contiguous(), targets[:, :T].contiguous()
+        return dataclasses.replace(self, src=src, tgt=tgt, targets=targets)
 
     def pinned(self) -> Self:
         """The same in memory from which a GPU copies without waiting."""
-        sides = {name: getattr(self, name).pin_memory() for name in ("src", "tgt", "targets")}
-        return dataclasses.replace(self, **sides)
+        src, tgt, targets = (side.pin_memory() for side in (self.src, self.tgt, self.targets))
+        return dataclasses.replace(self, src=src, tgt=tgt, targets=targets)
 
 
 def plan_batches(src_lengths: IntArray, tgt_lengths: IntArray, *, batch_tokens: int) -> list[IntArray]:
@@ -110,7 +110,7 @@ class Batches:
     ) -> None:
         self._corpora, self._batch_tokens, self._resampling = corpora, batch_tokens, resampling
         self._src, self._tgt = src, tgt
-        self._order = Order([len(corpus) for corpus in corpora], weights or [1.0] * len(corpora))
+        self._order = Order.of(corpora, weights)
         self.facts: Mapping[str, int] = {**(facts or {}), "vocabulary": len(tgt)}
 
     def epoch(self, epoch: int, seed: int, start: int = 0) -> Iterator[Batch]:
@@ -137,9 +137,8 @@ class Batches:
 
     def _n_batches(self, window: Stretches) -> int:
         """How many batches a window makes, by its pairs' lengths alone."""
-        lengths = [np.diff(self._corpora[corpus].bounds_of(start, stop)) for corpus, start, stop in window]
-        longest = np.concatenate([np.maximum(both[::2], both[1::2]) for both in lengths]) + 1
-        return len(_cuts(np.sort(longest), self._batch_tokens))
+        lengths = np.diff(read_bounds(self._corpora, window))
+        return len(_cuts(np.sort(np.maximum(lengths[::2], lengths[1::2]) + 1), self._batch_tokens))
 
     def _shuffled(self, pairs: Pairs, random: np.random.Generator) -> list[IntArray]:
         """The pairs of each batch of a window."""

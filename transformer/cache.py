@@ -36,7 +36,7 @@ class TextFile:
         """
         status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):
-            raise DataError(f"{path}: no file but a pipe or a device, and text is read several times; store it in a file")
+            raise DataError(f"{path}: no file, and text is read several times; store it in one")
         return cls(path, status.st_size, status.st_mtime_ns, sha256(Path(path)))
 
     def has_changed(self) -> bool:

@@ -16,12 +16,13 @@ from heed.models.translator import Translator
 from heed.transformer.batches import Batch, Batches
 from heed.transformer.corpus import tokenize
 from heed.transformer.decoding import TorchNetwork
-from heed.transformer.documents import TokenStream
+from heed.transformer.documents import tokens_of
 from heed.transformer.language_model import LanguageModel
 from heed.transformer.loss import smoothed_cross_entropy
 from heed.transformer.masks import padding_mask, text_mask
 from heed.transformer.model import Transformer
 from heed.transformer.packing import Packing, TextBatch
+from heed.transformer.pairs import AnyPairs
 from heed.transformer.run import TextRun, TranslationRun
 from heed.transformer.schedule import cosine, learning_rate
 
@@ -127,8 +128,9 @@ class TextObjective:
 
     def __init__(self, run: TextRun, computing: Computing) -> None:
         self._run, self._computing = run, computing
-        self._stream = TokenStream(run.validation, run.tokenizer)
-        self._packing = packing(run, self._stream)
+        documents = run.validation
+        self._n_bytes = sum(len(document.text.encode("utf-8")) for document in documents)
+        self._packing = packing(run, tokens_of(documents, run.tokenizer))
 
     def optimizer(self, network: LanguageModel) -> Optimizer:
         """AdamW, which lets matrices decay, and neither biases nor norms."""
@@ -158,10 +160,11 @@ class TextObjective:
         for batch in self._packing.in_order():
             nll += self.loss(network, batch)[1].item()
             n_tokens += batch.n_tokens
-        bits = nll / math.log(2) / max(self._stream.n_bytes, 1)
+        bits = nll / math.log(2) / max(self._n_bytes, 1)
         return Judgement(loss=nll / max(n_tokens, 1), figures={"bits_per_byte": bits}, example={})
 
 
-def packing(run: TextRun, stream: TokenStream) -> Packing:
-    """The batches of a stream, as a run asks for them."""
-    return Packing(stream, run.tokenizer, context=run.model.context, batch_tokens=run.train.batch_tokens)
+def packing(run: TextRun, documents: AnyPairs, facts: Mapping[str, int] | None = None) -> Packing:
+    """The batches of documents, as a run asks for them."""
+    context, batch_tokens = run.model.context, run.train.batch_tokens
+    return Packing(documents, run.tokenizer, context=context, batch_tokens=batch_tokens, facts=facts)

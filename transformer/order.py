@@ -13,9 +13,10 @@ import numpy as np
 
 from heed.transformer.pairs import AnyPairs, IntArray, Pairs
 
-BLOCK = 256  # pairs that are read together, at most,
-BLOCKS = 1024  # and at least as many blocks: those of a small corpus are single pairs
-WINDOW = 131_072  # pairs shuffled with each other, about
+WINDOW = 131_072  # pairs shuffled with each other, about, at most; and
+WINDOW_TOKENS = 1 << 23  # theirs
+BLOCK = 256  # pairs that are read together, at most;
+BLOCKS = 512  # of a window and of a corpus there are as many blocks: those of a small one are single pairs
 
 
 class Draw(enum.IntEnum):
@@ -59,7 +60,15 @@ class Order:
 
     sizes: Sequence[int]  # pairs of each corpus
     weights: Sequence[float]  # how often an epoch has each of them, on average
-    window: int = WINDOW
+    window: int = WINDOW  # pairs, about
+
+    @classmethod
+    def of(cls, corpora: Sequence[AnyPairs], weights: Sequence[float] = ()) -> "Order":
+        """That of corpora, with windows that fit into memory; each once an epoch, where there are no weights."""
+        sizes = [len(corpus) for corpus in corpora]
+        n_tokens = sum(int(corpus.bounds_of(size, size)[0]) for corpus, size in zip(corpora, sizes, strict=True))
+        window = min(WINDOW, WINDOW_TOKENS * sum(sizes) // max(n_tokens, 1))
+        return cls(sizes, weights or [1.0] * len(sizes), max(window, 1))
 
     def windows(self, epoch: int, seed: int) -> list[Stretches]:
         """The windows of an epoch, of about equal size; within each, stretches in the order of the files."""
@@ -78,6 +87,8 @@ class Order:
         """What an epoch takes of a corpus."""
         size, share = self.sizes[corpus], self.weights[corpus]
         begin, end = round(epoch * share * size), round((epoch + 1) * share * size)
+        if begin == end:
+            return Stretches(NOTHING, NOTHING, NOTHING)
         starts, stops = [NOTHING], [NOTHING]
         for deck in range(begin // size, -(-end // size)):
             low, high = self._deck(corpus, deck, seed)
@@ -91,12 +102,12 @@ class Order:
             starts.append(cut_low[kept])
             stops.append(cut_high[kept])
         found = np.concatenate(starts)
-        return Stretches(np.full(len(found), corpus), found, np.concatenate(stops))
+        return Stretches(np.full(len(found), corpus, dtype=np.int64), found, np.concatenate(stops))
 
     def _deck(self, corpus: int, deck: int, seed: int) -> tuple[IntArray, IntArray]:
         """The blocks of a corpus in the order in which they are dealt: where each begins and ends."""
         size = self.sizes[corpus]
-        block = max(1, min(BLOCK, size // BLOCKS))
+        block = max(1, min(BLOCK, size // BLOCKS, self.window // BLOCKS))
         begins = np.arange(0, size, block)
         low = begins[np.random.default_rng((seed, Draw.DECK, corpus, deck)).permutation(len(begins))]
         return low, np.minimum(low + block, size)
@@ -108,9 +119,14 @@ NOTHING: IntArray = np.zeros(0, dtype=np.int64)
 
 def read(corpora: Sequence[AnyPairs], stretches: Stretches) -> Pairs:
     """Stretches of corpora, one after another, in memory."""
-    ids, lengths = [], []
+    ids = []
     for corpus, start, stop in stretches:
-        bounds = corpora[corpus].bounds_of(start, stop)
-        ids.append(corpora[corpus].ids_of(int(bounds[0]), int(bounds[-1])))
-        lengths.append(np.diff(bounds))
-    return Pairs(np.concatenate(ids), np.concatenate([[0], *lengths]).cumsum())
+        begin, *_, end = corpora[corpus].bounds_of(start, stop).tolist()
+        ids.append(corpora[corpus].ids_of(begin, end))
+    return Pairs(np.concatenate(ids), read_bounds(corpora, stretches))
+
+
+def read_bounds(corpora: Sequence[AnyPairs], stretches: Stretches) -> IntArray:
+    """Where their lists will stand in memory, without reading them; (2n + 1,)."""
+    lengths = [np.diff(corpora[corpus].bounds_of(start, stop)) for corpus, start, stop in stretches]
+    return np.concatenate([[0], *lengths]).cumsum()

@@ -63,7 +63,9 @@ def new_run(
         sizes = {"src_vocab_size": len(src), "tgt_vocab_size": len(tgt), "tied_embeddings": tied}
         model = from_table(ModelConfig, {**defaults(ModelConfig), **network, **sizes}, "the network asked for")
         _require_validation(validation, (src, tgt), config)
-        record = TextRecord(files, _tokens_key(files, (src, tgt), validation, config), cache and str(cache.absolute()))
+        record = TextRecord(
+            files, _tokens_key(files, (src, tgt), validation, config), str(cache.absolute()) if cache else None
+        )
         _make_tokens(place / record.key, (src, tgt), validation, config, threads)
         learnt = shortlist(open_corpora(place / record.key), src, tgt)
         if learnt and initial and initial.shortlist:
@@ -154,8 +156,8 @@ def _tokenizers(
     held, names = _held(validation, config), sources[0].paths
 
     def learn(sides: Sequence[int], name: str) -> Tokenizer:
-        pairs = sample(sources, n_pairs, held, config.seed)
-        return train_tokenizer((pair[side] for pair in pairs for side in sides), vocab_size=config.vocab_size, name=name)
+        lines = (pair[side] for pair in sample(sources, n_pairs, held, config.seed) for side in sides)
+        return train_tokenizer(lines, vocab_size=config.vocab_size, name=name)
 
     if config.joint:
         both = learn((0, 1), " and ".join(names))
@@ -215,9 +217,11 @@ def _held(validation: ParallelText, config: TranslationConfig) -> set[int]:
 
 def _look_key(files: Sequence[TextFile], config: TranslationConfig) -> str:
     """Of all that `_look` reads."""
-    asked = [sha256(Path(path)) for path in config.tokenizer] or [config.vocab_size, config.joint]
+    given = [sha256(Path(path)) for path in config.tokenizer]
     seed = None if config.valid_src else config.seed
-    return key_of(version=VERSION, text=_content(files, config), seed=seed, vocabulary=asked)
+    return key_of(
+        version=VERSION, text=_content(files, config), seed=seed, vocabulary=given or (config.vocab_size, config.joint)
+    )
 
 
 def _tokens_key(

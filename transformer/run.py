@@ -17,9 +17,9 @@ from heed.models.files import directory_whole
 from heed.models.text_tokenizer import TextTokenizer
 from heed.models.tokenizer import Tokenizer, load_tokenizers, write_tokenizers
 from heed.transformer import checkpoint
+from heed.transformer.cache import OWN, TextRecord
 from heed.transformer.checkpoint import Progress, Weights
 from heed.transformer.config import TextConfig, TranslationConfig
-from heed.transformer.cache import OWN, TextRecord
 from heed.transformer.corpus import ParallelText, read_validation, write_validation
 from heed.transformer.documents import Document, load_documents, write_documents
 from heed.transformer.language_model import LanguageModel
@@ -189,13 +189,17 @@ class TextRun(Run[LanguageModelConfig, TextConfig]):
         tokenizer: TextTokenizer,
         validation: Sequence[Document],
         initial: Weights | None = None,
+        *,
+        text: TextRecord | None = None,
+        cache: Path | None = None,
     ) -> "TextRun":
-        """Make the directory of a new run.
+        """Make the directory of a new run; see `TranslationRun.create`.
 
         Raises:
             HeedError: `path` exists.
         """
         with _created(path, cls.kind, model, train, initial) as aside:
+            _take_text(aside, text, cache)
             write_tokenizers(aside, (tokenizer.pieces, tokenizer.pieces))
             write_documents(aside / "valid.jsonl", validation)
         return cls(path, model, train, tokenizer)

@@ -12,9 +12,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from heed.models.errors import DataError
+from heed.models.text_tokenizer import TextTokenizer
 from heed.models.tokenizer import Tokenizer
 from heed.transformer.ahead import ahead
 from heed.transformer.corpus import Filter
+from heed.transformer.documents import Part
 from heed.transformer.drawing import fingerprint
 from heed.transformer.order import BLOCK, Stretches, read
 from heed.transformer.pairs import Pairs, PairWriter, StoredPairs
@@ -23,6 +25,7 @@ from heed.transformer.sources import Pair, Source
 FACTS = "facts.json"
 SAMPLE = 300_000  # pairs that stand for all
 CHUNK = 4096  # pairs that are tokenized together
+CHARACTERS = 1 << 19  # of documents that are
 BYTE = np.dtype(np.uint8)
 
 
@@ -93,11 +96,11 @@ def _chunks(source: Source, making: Making, marks: Iterator[int], counts: Counte
     while chunk := list(itertools.islice(pairs, CHUNK)):
         n_pairs = len(chunk)
         if making.duplicates:
-            chunk = [pair for pair, again in zip(chunk, marks, strict=False) if not again]  # noqa: PLW2901
+            chunk = [pair for pair, again in zip(chunk, marks, strict=False) if not again]
             counts["duplicate"] += n_pairs - len(chunk)
         if making.held:
             n_left = len(chunk)
-            chunk = [pair for pair in chunk if fingerprint(pair[0], making.seed) not in making.held]  # noqa: PLW2901
+            chunk = [pair for pair in chunk if fingerprint(pair[0], making.seed) not in making.held]
             counts["held_out"] += n_left - len(chunk)
         yield chunk
 
@@ -114,12 +117,55 @@ def _write(
         texts.add_texts(*([side[number] for number in kept] for side in sides))
 
 
+def write_text(directory: Path, parts: Iterator[Part], tokenizer: TextTokenizer, threads: int) -> Counter[str]:
+    """Tokenize documents into the files of a directory, to be opened by `open_corpora` as one corpus.
+
+    A pair is a prompt and its text; the parts of a long document follow each other, and its end token stands in the
+    last.
+
+    Returns:
+        How many documents and tokens there are.
+
+    Raises:
+        DataError: A file cannot be used.
+        OSError: A file cannot be read or written.
+    """
+    counts: Counter[str] = Counter()
+    dtype = token_type([tokenizer.pieces])
+    with PairWriter(directory / "0", dtype) as writer:
+        for some in ahead(_some(parts)):
+            prompts = tokenizer.encode_all([part.prompt for part in some], threads)
+            texts = tokenizer.encode_all([part.text for part in some], threads)
+            for part, text in zip(some, texts, strict=True):
+                text.extend([tokenizer.eos_id] * part.ends)
+            writer.add(prompts, texts)
+            counts["documents"] += sum(part.begins for part in some)
+            counts["tokens"] += sum(map(len, prompts)) + sum(map(len, texts))
+    write_facts(directory, 1, dtype, counts, texts=False)
+    return counts
+
+
+def _some(parts: Iterator[Part]) -> Iterator[list[Part]]:
+    """Parts, some together."""
+    some, size = list[Part](), 0
+    for part in parts:
+        some.append(part)
+        size += len(part.text)
+        if size >= CHARACTERS:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
+
+
 def token_type(tokenizers: Sequence[Tokenizer]) -> "np.dtype[Any]":
     """The smallest numbers that every token fits into."""
     return np.dtype(np.uint16 if max(map(len, tokenizers)) <= 1 << 16 else np.int32)
 
 
-def write_facts(directory: Path, n_corpora: int, dtype: "np.dtype[Any]", counts: Mapping[str, int], *, texts: bool) -> None:
+def write_facts(
+    directory: Path, n_corpora: int, dtype: "np.dtype[Any]", counts: Mapping[str, int], *, texts: bool
+) -> None:
     """Write what `open_corpora` must know, behind the files themselves."""
     sizes = {file.name: file.stat().st_size for file in sorted(directory.iterdir())}
     facts = {"corpora": n_corpora, "texts": texts, "token": dtype.name, "counts": dict(counts), "files": sizes}
