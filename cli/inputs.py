@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
 from heed.cli import messages
-from heed.cli.compression import decompressed, is_damage
 from heed.cli.lines import read_windows
 from heed.cli.records import Decoder, Plain
+from heed.models.compression import decompressed, is_damage
 from heed.models.errors import DataError
 from heed.models.files import named_errors
 

@@ -40,11 +40,13 @@ class Wish:
     preset_name: str | None
     config: Path | None  # of an earlier run that is to be repeated
     given: Table  # by options, of the network and of training
+    cache: Path | None  # of tokens; None: in the run
+    threads: int | None  # of the processor; None: all
 
     @property
     def names_text(self) -> bool:
         """Whether there is something to train on."""
-        return bool(self.config or {"src", "tgt"} <= self.given.keys() or {"text", "pairs"} & self.given.keys())
+        return bool(self.config or {"src", "tgt"} <= self.given.keys() or {"data", "text", "pairs"} & self.given.keys())
 
     def tables(self) -> tuple[str, Table, Table]:
         """The kind of network, and what preset or configuration say of it and of its training.
@@ -75,10 +77,10 @@ def create(path: Path, wish: Wish) -> "tuple[Run[Any, Any], Batches | Packing]":
     from heed.transformer.config import TextConfig, TranslationConfig
 
     if isinstance(config, TextConfig):
-        return text_preparation.new_text_run(path, network, config, initial)
+        return text_preparation.new_text_run(path, network, config, initial, cache=wish.cache, threads=wish.threads)
     assert isinstance(config, TranslationConfig)
-    run, corpus = preparation.new_run(path, network, config, initial)
-    return run, preparation.batches(run, corpus)
+    run, corpora = preparation.new_run(path, network, config, initial, cache=wish.cache, threads=wish.threads)
+    return run, preparation.batches(run, corpora)
 
 
 def settled(wish: Wish) -> "tuple[Table, TrainConfig, Initial | None]":
@@ -108,7 +110,7 @@ def refuse_changes(run: "TranslationRun | TextRun", wish: Wish) -> None:
         click.UsageError: Something differs; all of it is listed.
     """
     _, network, training = wish.tables() if wish.config or wish.preset_name else ("", {}, {})
-    wanted = network | training | {name: _absolute(value) for name, value in wish.given.items()}
+    wanted = network | training | {name: _absolute(name, value) for name, value in wish.given.items()}
     limits = {name: value for name, value in wanted.items() if name in LIMITS and name in wish.given}
     if limits and run.kind == "encoder-decoder":  # whose learning rate does not depend on them
         run.limit(limits)
@@ -186,7 +188,7 @@ def _asked(
     if stray := given.keys() - asked - fixed:
         raise click.UsageError(f"{_options(stray)}: not for this kind of network.")
     network = network | {name: value for name, value in given.items() if name in fixed}
-    training = training | {name: _absolute(value) for name, value in given.items() if name in asked}
+    training = training | {name: _absolute(name, value) for name, value in given.items() if name in asked}
     if training.get("tokenizer") and (decided := {"vocab_size", "joint"} & given.keys()):
         raise click.UsageError(f"--tokenizer decides {_options(decided)}; leave that out.")
     _config(model, network)  # before hours of work; the vocabulary's size comes with it
@@ -205,6 +207,8 @@ def _options(names: Iterable[str]) -> str:
     return ", ".join(f"--{name.replace('_', '-')}" for name in sorted(names))
 
 
-def _absolute(value: object) -> object:
+def _absolute(name: str, value: object) -> object:
     """Files by their full names, so that the run can go on from any directory."""
-    return tuple(str(Path(name).absolute()) for name in value) if isinstance(value, tuple) else value
+    if not isinstance(value, tuple) or name == "data":  # whose names are full already
+        return value
+    return tuple(str(Path(path).absolute()) for path in value)

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 import click
 from click.shell_completion import CompletionItem
 
+from heed.models.errors import DataError
+
 # What heed reads from the environment; options win over it.
 ENVIRONMENT = {
     "HEED_MODEL": "The model to use, by its directory or name.",
@@ -29,6 +31,25 @@ class Model(click.types.StringParamType):
         return [CompletionItem(incomplete, type="dir"), *map(CompletionItem, names)]
 
 
+class Pairs(click.types.StringParamType):
+    """Pairs of sentences in one file or two, with a weight; by the full names of the files."""
+
+    name = "pairs"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse what names no pairs, or a file that is not there."""
+        from heed.transformer.sources import absolute_source, parse_source
+
+        try:
+            source = parse_source(value)
+        except DataError as error:
+            self.fail(str(error), param, ctx)
+        for path in source.paths:
+            TEXT_FILE.convert(path, param, ctx)
+        return absolute_source(value)
+
+
+PAIRS = Pairs()
 model = click.option(
     "-m",
     "--model",

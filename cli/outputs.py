@@ -11,9 +11,9 @@ from typing import BinaryIO, Protocol, cast
 
 import click
 
-from heed.cli.compression import compress
 from heed.cli.records import Record
 from heed.cli.signals import signals_held
+from heed.models.compression import compress
 from heed.models.errors import HeedError
 from heed.models.files import named_errors
 from heed.models.grown_file import GrownFile

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from heed.transformer.trainer import Engine, Trainer
 
 SECTIONS = {
-    "Text to translate": ("src", "tgt", "valid_src", "valid_tgt", "src_language", "tgt_language"),
+    "Text to translate": ("src", "tgt", "data", "valid_src", "valid_tgt", "src_language", "tgt_language"),
+    "Pairs to leave out": ("max_length", "max_ratio", "deduplicate"),
     "Text to go on with": ("text", "pairs", "valid_text", "valid_pairs", "text_field"),
     "The run": ("output", "resume", "preset_name", "init_from", "config"),
     "Network": ("n_layers", "d_model", "d_ff", "n_heads", "dropout", "norm"),
@@ -34,11 +35,11 @@ SECTIONS = {
     "Network that goes on with text": ("n_kv_heads", "positions", "activation", "context"),
     "Vocabulary": ("tokenizer", "joint", "vocab_size"),
     "Batches and optimizer": ("batch_tokens", "warmup", "precision", "seed"),
-    "To translate": ("max_length", "learning_rate_scale", "label_smoothing"),
+    "To translate": ("subword_sampling", "learning_rate_scale", "label_smoothing"),
     "To go on with text": ("learning_rate", "weight_decay"),
     "When to stop and to validate": ("steps", "epochs", "minutes", "patience", "valid_every"),
     "What to keep": ("average", "ema", "keep", "keep_best", "best_by"),
-    "Running": ("device", "threads", "accumulate", "sharded", "dry_run"),
+    "Running": ("device", "threads", "cache", "accumulate", "sharded", "dry_run"),
 }  # fmt: skip
 
 
@@ -50,6 +51,12 @@ SECTIONS = {
     help="Source text, a sentence a line (.gz too). Repeat for more files.",
 )
 @click.option("--tgt", multiple=True, type=options.TEXT_FILE, help="Its translation, line by line.")
+@click.option(
+    "--data",
+    multiple=True,
+    type=options.PAIRS,
+    help="Pairs with a weight: FILE.tsv, FILE.jsonl or SOURCE,TARGET, then :2 for twice an epoch. Repeat for more.",
+)
 @click.option("--valid-src", multiple=True, type=options.TEXT_FILE, help="Validation text.  [default: pairs held out]")
 @click.option("--valid-tgt", multiple=True, type=options.TEXT_FILE, help="Its translation.")
 @click.option(
@@ -117,6 +124,11 @@ SECTIONS = {
 @click.option("--vocab-size", type=int, help="Pieces to learn.")
 @click.option("--batch-tokens", type=int, help="Tokens a batch and side.")
 @click.option("--max-length", type=int, help="Leave out pairs with more tokens on a side.")
+@click.option("--max-ratio", type=float, help="Leave out pairs of which a side has so many times the other's tokens.")
+@click.option("--deduplicate/--keep-duplicates", default=None, help="Leave out pairs that have been before.")
+@click.option(
+    "--subword-sampling", type=float, help="Share of merges of subwords left out, drawn anew in each epoch: 0.1."
+)
 @click.option("--warmup", type=int, help="Steps of rising learning rate.")
 @click.option("--learning-rate-scale", type=float, help="Times the paper's schedule.")
 @click.option("--learning-rate", type=float, help="At the end of the warm-up; it falls to a tenth.")
@@ -142,6 +154,11 @@ SECTIONS = {
 )
 @options.threads
 @click.option(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory of tokens and vocabularies, for several runs on one text.  [default: in the run]",
+)
+@click.option(
     "--accumulate",
     type=click.IntRange(min=1),
     default=1,
@@ -160,6 +177,7 @@ def command(
     config: Path | None,
     device: str,
     threads: int | None,
+    cache: Path | None,
     accumulate: int,
     sharded: bool,
     dry_run: bool,
@@ -176,7 +194,8 @@ def command(
     Learns a vocabulary, trains, validates, and keeps the last checkpoints and the best in the run's directory.
     Ctrl-C and SIGTERM save a checkpoint and say how to go on. --config RUN/config.toml repeats a run.
     """
-    wish = Wish(preset_name, config, {name: value for name, value in asked.items() if value not in (None, (), "")})
+    given = {name: value for name, value in asked.items() if value not in (None, (), "")}
+    wish = Wish(preset_name, config, given, cache, threads)
     if output and resume:
         raise click.UsageError("--resume goes on with what the run was asked, and where it is; leave out -o.")
     if config and preset_name:
@@ -187,7 +206,7 @@ def command(
             raise ModelError(
                 f"{resume}: no run of heed train (there is no config.toml); name the directory given to -o"
             )
-        raise click.UsageError("Give -o with --src and --tgt, --text or --pairs; or --resume RUN.")
+        raise click.UsageError("Give -o with --src and --tgt, --data, --text or --pairs; or --resume RUN.")
     if begins:
         way_out = f"choose another name, or go on: heed train --resume {shlex.quote(str(path))}"
         refuse_existing(path, force=False, way_out=way_out)
@@ -218,11 +237,14 @@ def _engine(
     import torch
 
     from heed.models.processors import available_cores
+    from heed.transformer.memory import keep_freed_memory
     from heed.transformer.processes import local_device, n_local
     from heed.transformer.trainer import Engine, choose_device
 
     if sharded and processes.size == 1:
         raise click.UsageError("--sharded parts a network among processes; start several of them with torchrun.")
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     torch.set_num_threads(threads or max(1, available_cores() // n_local()))
     device = choose_device(local_device(device_name))
     if device.type == "cuda":
@@ -274,8 +296,8 @@ def _open(path: Path, wish: Wish) -> "tuple[Run[Any, Any], Batches | Packing]":
         run.record_limits()
     messages.note("Reading the text")
     if isinstance(run, TextRun):
-        return run, text_preparation.load_text(run)
-    return run, preparation.batches(run, preparation.load_corpus(run))
+        return run, text_preparation.load_text(run, wish.threads)
+    return run, preparation.batches(run, preparation.load_corpus(run, wish.threads))
 
 
 def _claimed(run: "Run[Any, Any]", processes: "Processes") -> contextlib.AbstractContextManager[None]:

@@ -12,10 +12,11 @@ from heed.models.onnx_network import OnnxNetwork
 from heed.models.search import DecodeConfig, FloatArray, IntArray
 from heed.models.tokenizer import Tokenizer
 from heed.models.translator import Translator, plan_batches
-from heed.transformer.corpus import Corpus, ParallelText, tokenize
+from heed.transformer.corpus import ParallelText, tokenize
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.masks import padding_mask
 from heed.transformer.model import Transformer
+from heed.transformer.pairs import Pairs
 
 SENTENCES = 200
 BATCH_SIZE = 16
@@ -108,7 +109,7 @@ class _Totals:
 
 
 def _forced_batches(
-    pairs: Corpus, tokenizers: tuple[Tokenizer, Tokenizer]
+    pairs: Pairs, tokenizers: tuple[Tokenizer, Tokenizer]
 ) -> Iterator[tuple[IntArray, IntArray, IntArray]]:
     """Sources, what the decoder reads and what it must predict: padded token ids, (B, S) and twice (B, T)."""
     src_tokenizer, tgt_tokenizer = tokenizers
@@ -125,7 +126,7 @@ def _forced(
     network: Transformer,
     exported: OnnxNetwork,
     tokenizers: tuple[Tokenizer, Tokenizer],
-    pairs: Corpus,
+    pairs: Pairs,
 ) -> tuple[float, float, float]:
     """The largest difference of a log-probability, and both losses a token, over teacher-forced references."""
     (src_tokenizer, tgt_tokenizer), totals, state = tokenizers, _Totals(), exported.state()

@@ -1,6 +1,7 @@
 """Any text to token ids and back, byte for byte, by a SentencePiece model with byte fallback."""
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from heed.models.errors import DataError, ModelError
@@ -56,11 +57,31 @@ class TextTokenizer:
         Raises:
             DataError: It has half a surrogate pair, which is no character.
         """
+        (ids,) = self.encode_all([text])
+        return ids
+
+    def encode_all(self, texts: Sequence[str], threads: int = -1) -> list[list[int]]:
+        """The token ids of texts.
+
+        Args:
+            texts: They.
+            threads: Of the processor; -1: as many as it has cores.
+
+        Raises:
+            DataError: See `encode`.
+        """
+        parts = [text.split(SPACE) for text in texts]
         try:
-            first, *rest = self.pieces.encode(text.split(SPACE))
+            encoded = iter(self.pieces.encode([part for each in parts for part in each], threads))
         except TypeError:  # SentencePiece's for what UTF-8 has no bytes for
             raise DataError("the text has half of a character (a lone surrogate); mend it") from None
-        return first + [token for part in rest for token in (*self._space, *part)]
+        found = []
+        for each in parts:
+            ids = next(encoded)
+            for part in itertools.islice(encoded, len(each) - 1):
+                ids += [*self._space, *part]
+            found.append(ids)
+        return found
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of token ids; bytes that are no whole character become U+FFFD."""

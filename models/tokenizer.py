@@ -67,9 +67,31 @@ class Tokenizer:
         """Which pieces no word goes on with: those that begin with a space or a punctuation mark, (V,)."""
         return np.array([not re.match(r"\w", self.piece(token_id)) for token_id in range(len(self))])
 
-    def encode(self, lines: Sequence[str]) -> list[list[int]]:
-        """The token ids of each line, without special pieces; none for a line of white space."""
-        ids: list[list[int]] = self._pieces.encode(list(lines), out_type=int)
+    def encode(self, lines: Sequence[str], threads: int = -1) -> list[list[int]]:
+        """The token ids of each line, without special pieces; none for a line of white space.
+
+        Args:
+            lines: The text.
+            threads: Of the processor; -1: as many as it has cores.
+        """
+        ids: list[list[int]] = self._pieces.encode(list(lines), out_type=int, num_threads=threads)
+        return ids
+
+    def sample(self, lines: Sequence[str], share: float, seed: int) -> list[list[int]]:
+        """The token ids of each line, cut into other pieces each time: BPE-dropout (Provilkov et al., 2020).
+
+        Of a model that is no byte-pair encoding, SentencePiece samples by its own distribution, smoothed by `share`.
+        The seed of the process's SentencePiece changes; its generator is one a thread, and each call makes a thread.
+
+        Args:
+            lines: The text.
+            share: Of the merges of pieces, those that are left out.
+            seed: What is drawn by, below 2^32 - 1: the same seed gives the same tokens.
+        """
+        sentencepiece.set_random_generator_seed(seed)
+        ids: list[list[int]] = self._pieces.encode(
+            list(lines), out_type=int, num_threads=1, enable_sampling=True, alpha=share, nbest_size=-1
+        )
         return ids
 
     def encode_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from heed.cli.compression import zstandard
+from heed.models.compression import zstandard
 from heed.models.errors import HeedError
 from heed.models.search import DecodeConfig
 from heed.models.translator import Translator

@@ -1,14 +1,17 @@
 """Batches of about equal size in tokens, of pairs of about equal length (section 5.1)."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from heed.models.tokenizer import Tokenizer
-from heed.transformer.corpus import Corpus, IntArray
+from heed.transformer.order import Draw, Order, Stretches, read, read_bounds
+from heed.transformer.pairs import AnyPairs, IntArray, Pairs
+from heed.transformer.resampling import Resampling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,19 +21,40 @@ class Batch:
     src: Tensor  # source and its end token, (B, S)
     tgt: Tensor  # beginning token and target: what the decoder reads, (B, T)
     targets: Tensor  # target and end token: what it must predict, (B, T)
-    n_tokens: int  # targets that are no padding
-    n_filled: int = 0
-    n_cells: int = 0
-    share: float = 1.0
+    pad_ids: tuple[int, int]  # of the source and of the target
+    share: float = 1.0  # of the epoch's pairs, how many are behind with this batch
 
-    def part(self, number: int, of: int) -> "Batch":
-        """Some of the rows."""
-        rows = slice(number, None, of)
-        if number >= len(self.src):
-            return dataclasses.replace(
-                self, src=self.src[:1], tgt=self.tgt[:1], targets=self.targets[:1] * 0, n_tokens=0
-            )
-        return dataclasses.replace(self, src=self.src[rows], tgt=self.tgt[rows], targets=self.targets[rows])
+    @property
+    def n_tokens(self) -> int:
+        """Targets that are no padding."""
+        return int((self.targets != self.pad_ids[1]).sum())
+
+    @property
+    def n_cells(self) -> int:
+        """Places of both sides, padding included."""
+        return self.src.numel() + self.tgt.numel()
+
+    @property
+    def n_filled(self) -> int:
+        """Those of them that are no padding."""
+        return int((self.src != self.pad_ids[0]).sum() + (self.tgt != self.pad_ids[1]).sum())
+
+    def part(self, number: int, of: int) -> Self:
+        """One of several parts that together have each pair once, for processes that share the batch.
+
+        Where there are fewer pairs than parts, those that go without have a pair of which nothing is to be learnt.
+        """
+        src, tgt, targets = (side[number::of] for side in (self.src, self.tgt, self.targets))
+        if not len(src):
+            src, tgt, targets = self.src[:1], self.tgt[:1], torch.full_like(self.targets[:1], self.pad_ids[1])
+        S, T = (int((side != pad_id).any(0).sum()) for side, pad_id in zip((src, tgt), self.pad_ids, strict=True))
+        src, tgt, targets = src[:, :S].contiguous(), tgt[:, :T].contiguous(), targets[:, :T].contiguous()
+        return dataclasses.replace(self, src=src, tgt=tgt, targets=targets)
+
+    def pinned(self) -> Self:
+        """The same in memory from which a GPU copies without waiting."""
+        src, tgt, targets = (side.pin_memory() for side in (self.src, self.tgt, self.targets))
+        return dataclasses.replace(self, src=src, tgt=tgt, targets=targets)
 
 
 def plan_batches(src_lengths: IntArray, tgt_lengths: IntArray, *, batch_tokens: int) -> list[IntArray]:
@@ -43,64 +67,99 @@ def plan_batches(src_lengths: IntArray, tgt_lengths: IntArray, *, batch_tokens: 
     """
     lengths = np.maximum(src_lengths, tgt_lengths) + 1
     order = np.lexsort((src_lengths, tgt_lengths, lengths))
-    batches, start = [], 0
-    for end in range(1, len(order) + 1):
-        if end == len(order) or lengths[order[end]] * (end + 1 - start) > batch_tokens:
-            batches.append(order[start:end])
-            start = end
-    return batches
+    cuts = _cuts(lengths[order], batch_tokens)
+    return np.split(order, cuts[:-1])
+
+
+def _cuts(lengths: IntArray, batch_tokens: int) -> list[int]:
+    """Where batches of sorted lengths end; each takes as many as its budget allows, and at least one."""
+    cuts, start = [], 0
+    while start < len(lengths):
+        most = max(1, batch_tokens // int(lengths[start]))  # none later is shorter
+        sizes = lengths[start : start + most] * np.arange(1, min(most, len(lengths) - start) + 1)
+        start += max(1, int(np.searchsorted(sizes, batch_tokens, side="right")))
+        cuts.append(start)
+    return cuts
 
 
 class Batches:
-    """The batches of a corpus, in an order that is a function of seed and epoch alone.
+    """The batches of corpora, in an order that is a function of seed and epoch alone.
 
     Pairs of equal length meet other neighbours in each epoch.
+
+    Args:
+        corpora: The pairs.
+        src: The source's tokenizer.
+        tgt: The target's.
+        batch_tokens: Tokens of a batch and side, at most.
+        weights: How often an epoch has each corpus; all once where there are none.
+        facts: What a person would like to know of the pairs before training.
+        resampling: How the texts of pairs are cut into other subwords each time; None: as in the corpora.
     """
 
-    def __init__(self, corpus: Corpus, src: Tokenizer, tgt: Tokenizer, *, batch_tokens: int) -> None:
-        self.corpus = corpus
-        self.batch_tokens = batch_tokens
+    def __init__(
+        self,
+        corpora: Sequence[AnyPairs],
+        src: Tokenizer,
+        tgt: Tokenizer,
+        *,
+        batch_tokens: int,
+        weights: Sequence[float] = (),
+        facts: Mapping[str, int] | None = None,
+        resampling: Resampling | None = None,
+    ) -> None:
+        self._corpora, self._batch_tokens, self._resampling = corpora, batch_tokens, resampling
         self._src, self._tgt = src, tgt
-
-    @property
-    def facts(self) -> dict[str, int]:
-        """What a person would like to know of them before training."""
-        return {
-            "pairs": len(self.corpus),
-            "left_out_empty": self.corpus.n_empty,
-            "left_out_long": self.corpus.n_long,
-            "vocabulary": len(self._tgt),
-        }
-
-    def n_batches(self, epoch: int, seed: int) -> int:  # noqa: ARG002 - those of equal length are interchangeable
-        """How many batches an epoch has."""
-        lengths = self.corpus.src.lengths, self.corpus.tgt.lengths
-        return len(plan_batches(*lengths, batch_tokens=self.batch_tokens))
+        self._order = Order.of(corpora, weights)
+        self.facts: Mapping[str, int] = {**(facts or {}), "vocabulary": len(tgt)}
 
     def epoch(self, epoch: int, seed: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, from number `start` on, shuffled."""
-        random = np.random.default_rng((seed, epoch))
-        pairs = random.permutation(len(self.corpus))
-        plan = plan_batches(
-            self.corpus.src.lengths[pairs],
-            self.corpus.tgt.lengths[pairs],
-            batch_tokens=self.batch_tokens,
-        )
-        order = random.permutation(len(plan))
-        for done, number in enumerate(order[start:], start + 1):
-            yield dataclasses.replace(self._batch(pairs[plan[number]]), share=done / len(plan))
+        """The batches of an epoch, from number `start` on, shuffled; of those before it only the lengths are read."""
+        windows = self._order.windows(epoch, seed)
+        n_pairs, n_behind, number = sum(map(len, windows)), 0, 0
+        for place, window in enumerate(windows):
+            n_skipped = max(0, start - number)
+            if n_skipped and (n_batches := self._n_batches(window)) <= n_skipped:
+                number, n_behind = number + n_batches, n_behind + len(window)
+                continue
+            pairs = read(self._corpora, window)
+            texts = read(self._resampling.texts, window) if self._resampling else None
+            plan = self._shuffled(pairs, np.random.default_rng((seed, Draw.BATCHES, epoch, place)))
+            n_behind += sum(map(len, plan[:n_skipped]))
+            for place_in_window, rows in enumerate(plan[n_skipped:], n_skipped):
+                n_behind += len(rows)
+                chosen = pairs, rows
+                if self._resampling and texts:
+                    draw = np.random.SeedSequence((seed, Draw.SUBWORDS, epoch, number + place_in_window))
+                    chosen = self._resampling.pairs(texts, rows, draw), np.arange(len(rows))
+                yield self._batch(*chosen, share=n_behind / n_pairs)
+            number += len(plan)
+
+    def _n_batches(self, window: Stretches) -> int:
+        """How many batches a window makes, by its pairs' lengths alone."""
+        lengths = np.diff(read_bounds(self._corpora, window))
+        return len(_cuts(np.sort(np.maximum(lengths[::2], lengths[1::2]) + 1), self._batch_tokens))
+
+    def _shuffled(self, pairs: Pairs, random: np.random.Generator) -> list[IntArray]:
+        """The pairs of each batch of a window."""
+        order = random.permutation(len(pairs))
+        lengths = pairs.src.lengths[order], pairs.tgt.lengths[order]
+        plan = plan_batches(*lengths, batch_tokens=self._batch_tokens)
+        return [order[plan[number]] for number in random.permutation(len(plan))]
 
     def in_order(self) -> Iterator[Batch]:
-        """All pairs once, sorted by length."""
-        lengths = self.corpus.src.lengths, self.corpus.tgt.lengths
-        for indices in plan_batches(*lengths, batch_tokens=self.batch_tokens):
-            yield self._batch(indices)
+        """All pairs once, sorted by length, as validation wants them; they come into memory."""
+        sizes = [len(corpus) for corpus in self._corpora]
+        pairs = read(self._corpora, Stretches.whole(sizes))
+        for rows in plan_batches(pairs.src.lengths, pairs.tgt.lengths, batch_tokens=self._batch_tokens):
+            yield self._batch(pairs, rows)
 
-    def _batch(self, indices: IntArray) -> Batch:
+    def _batch(self, pairs: Pairs, rows: IntArray, share: float = 1.0) -> Batch:
         src, tgt = self._src, self._tgt
         return Batch(
-            src=torch.from_numpy(self.corpus.src.padded(indices, src.pad_id, last=src.eos_id)),
-            tgt=torch.from_numpy(self.corpus.tgt.padded(indices, tgt.pad_id, first=tgt.bos_id)),
-            targets=torch.from_numpy(self.corpus.tgt.padded(indices, tgt.pad_id, last=tgt.eos_id)),
-            n_tokens=int(self.corpus.tgt.lengths[indices].sum()) + len(indices),
+            src=torch.from_numpy(pairs.src.padded(rows, src.pad_id, last=src.eos_id)),
+            tgt=torch.from_numpy(pairs.tgt.padded(rows, tgt.pad_id, first=tgt.bos_id)),
+            targets=torch.from_numpy(pairs.tgt.padded(rows, tgt.pad_id, last=tgt.eos_id)),
+            pad_ids=(src.pad_id, tgt.pad_id),
+            share=share,
         )

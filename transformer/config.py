@@ -68,19 +68,29 @@ class TrainConfig:
 class TranslationConfig(TrainConfig):
     """A run that learns to translate."""
 
-    src: tuple[str, ...]  # source text files, a sentence a line
-    tgt: tuple[str, ...]  # target text files, line by line the translations
+    src: tuple[str, ...] = ()  # source text files, a sentence a line
+    tgt: tuple[str, ...] = ()  # target text files, line by line the translations
+    data: tuple[str, ...] = ()  # more pairs, each FILE.tsv, FILE.jsonl or SOURCE,TARGET, and :WEIGHT
     valid_src: tuple[str, ...] = ()  # validation text; without it, pairs are held out of the training text
     valid_tgt: tuple[str, ...] = ()
     src_language: str = ""  # what the model card calls it: "en"
     tgt_language: str = ""
     joint: bool = True  # learn one vocabulary for both sides
     max_length: int = 128  # tokens; pairs with a longer side are left out
+    max_ratio: float | None = None  # of the longer side to the shorter, in tokens; other pairs are left out
+    deduplicate: bool = False  # leave out pairs that have been before
+    subword_sampling: float = 0.0  # share of the merges of subwords left out, drawn anew each time; 0: none
     learning_rate_scale: float = 1.0  # times the paper's schedule
     label_smoothing: float = 0.1  # ε_ls (section 5.4)
 
     def _wrong(self) -> list[str]:
         wrong = super()._wrong() + self._not_above_zero("max_length", "learning_rate_scale")
+        if not self.src and not self.tgt and not self.data:
+            wrong.append("src and tgt, or data, must name files")
+        if self.max_ratio is not None and not 1 <= self.max_ratio < math.inf:
+            wrong.append(f"max_ratio must be a number of at least 1, not {self.max_ratio!r}")
+        if not 0 <= self.subword_sampling < 1:
+            wrong.append(f"subword_sampling must be at least 0 and below 1, not {self.subword_sampling!r}")
         if not 0 <= self.label_smoothing < 1:
             wrong.append(f"label_smoothing must be at least 0 and below 1, not {self.label_smoothing!r}")
         if bool(self.valid_src) != bool(self.valid_tgt):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from heed.models.config import LanguageModelConfig, ModelConfig, defaults, from_table
 from heed.models.tokenizer import Tokenizer
@@ -92,19 +92,20 @@ def _flops_per_second(model: ModelConfig | LanguageModelConfig, engine: Engine, 
     for _ in range(3):
         begin = time.perf_counter()
         with torch.autocast(engine.device.type, precision, enabled=precision != torch.float32):
-            logits = _logits(network, ids)
-        loss, _ = smoothed_cross_entropy(logits, ids, pad_id=0, label_smoothing=0.1)
+            states, weight = _states(network, ids)
+            loss, _ = smoothed_cross_entropy(states, weight, ids, pad_id=0, label_smoothing=0.1)
         loss.backward()
         loss.item()  # waits for a GPU
         best = min(best, time.perf_counter() - begin)
     return _flops(model, ids.numel()) / best
 
 
-def _logits(network: nn.Module, ids: Tensor) -> Tensor:
+def _states(network: Transformer | LanguageModel, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """What the network makes of some tokens, and the matrix that makes logits of it."""
     if isinstance(network, LanguageModel):
         positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-        return network(ids, positions, text_mask(positions))
-    return network(ids, padding_mask(ids, 0), ids)
+        return network.states(ids, positions, text_mask(positions)), network.embedding.weight
+    return network.states(ids, padding_mask(ids, 0), ids), network.projection.weight
 
 
 def _steps(train: TrainConfig, seconds: float) -> tuple[float, str]:

@@ -17,12 +17,13 @@ from heed.transformer.batches import Batch, Batches
 from heed.transformer.corpus import tokenize
 from heed.transformer.cost import text_flops, translation_flops
 from heed.transformer.decoding import TorchNetwork
-from heed.transformer.documents import TokenStream
+from heed.transformer.documents import tokens_of
 from heed.transformer.language_model import LanguageModel
 from heed.transformer.loss import smoothed_cross_entropy
 from heed.transformer.masks import padding_mask, text_mask
 from heed.transformer.model import Transformer
 from heed.transformer.packing import Packing, TextBatch
+from heed.transformer.pairs import AnyPairs
 from heed.transformer.run import TextRun, TranslationRun
 from heed.transformer.schedule import cosine, learning_rate
 
@@ -88,7 +89,7 @@ class TranslationObjective:
         self._text = run.validation
         tokenizers = run.src_tokenizer, run.tgt_tokenizer
         pairs = tokenize(self._text, *tokenizers, max_length=run.train.max_length)
-        self._batches = Batches(pairs, *tokenizers, batch_tokens=run.train.batch_tokens)
+        self._batches = Batches([pairs], *tokenizers, batch_tokens=run.train.batch_tokens)
 
     def optimizer(self, network: Transformer) -> Optimizer:
         """Adam with β₁, β₂ and ε of section 5.3; the schedule sets the rate of each step."""
@@ -137,8 +138,9 @@ class TextObjective:
 
     def __init__(self, run: TextRun, computing: Computing) -> None:
         self._run, self._computing = run, computing
-        self._stream = TokenStream(run.validation, run.tokenizer)
-        self._packing = packing(run, self._stream)
+        documents = run.validation
+        self._n_bytes = sum(len(document.text.encode("utf-8")) for document in documents)
+        self._packing = packing(run, tokens_of(documents, run.tokenizer))
 
     def optimizer(self, network: LanguageModel) -> Optimizer:
         """AdamW, which lets matrices decay, and neither biases nor norms."""
@@ -173,10 +175,11 @@ class TextObjective:
         for batch in self._packing.in_order():
             nll += self.loss(network, batch)[1].item()
             n_tokens += batch.n_tokens
-        bits = nll / math.log(2) / max(self._stream.n_bytes, 1)
+        bits = nll / math.log(2) / max(self._n_bytes, 1)
         return Judgement(loss=nll / max(n_tokens, 1), figures={"bits_per_byte": bits}, example={})
 
 
-def packing(run: TextRun, stream: TokenStream) -> Packing:
-    """The batches of a stream, as a run asks for them."""
-    return Packing(stream, run.tokenizer, context=run.model.context, batch_tokens=run.train.batch_tokens)
+def packing(run: TextRun, documents: AnyPairs, facts: Mapping[str, int] | None = None) -> Packing:
+    """The batches of documents, as a run asks for them."""
+    context, batch_tokens = run.model.context, run.train.batch_tokens
+    return Packing(documents, run.tokenizer, context=context, batch_tokens=batch_tokens, facts=facts)

@@ -2,15 +2,16 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from heed.models.text_tokenizer import TextTokenizer
-from heed.transformer.corpus import IntArray
-from heed.transformer.documents import TokenStream
+from heed.transformer.order import Draw, Order, Stretches, read, read_bounds
+from heed.transformer.pairs import AnyIntArray, AnyPairs, IntArray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,28 +21,48 @@ class TextBatch:
     ids: Tensor  # what the model reads
     targets: Tensor  # what it must predict; padding where nothing is to be learnt
     positions: Tensor  # of each token in its piece of a document, from 0
-    n_tokens: int  # targets that are no padding
-    n_filled: int = 0
-    n_cells: int = 0
-    share: float = 1.0
+    pad_id: int
+    share: float = 1.0  # of the epoch's text, how much is behind with this batch
 
-    def part(self, number: int, of: int) -> "TextBatch":
-        """Some of the rows."""
-        rows = slice(number, None, of)
-        if number >= len(self.ids):
-            return dataclasses.replace(
-                self, ids=self.ids[:1], targets=self.targets[:1] * 0, positions=self.positions[:1]
-            )
-        return dataclasses.replace(self, ids=self.ids[rows], targets=self.targets[rows], positions=self.positions[rows])
+    @property
+    def n_tokens(self) -> int:
+        """Targets that are no padding."""
+        return int((self.targets != self.pad_id).sum())
+
+    @property
+    def n_cells(self) -> int:
+        """Places in the rows, padding included."""
+        return self.ids.numel()
+
+    @property
+    def n_filled(self) -> int:
+        """Those of them that are no padding."""
+        return int((self.ids != self.pad_id).sum())
+
+    def part(self, number: int, of: int) -> Self:
+        """One of several parts that together have each row once, for processes that share the batch.
+
+        Where there are fewer rows than parts, those that go without have a row of which nothing is to be learnt.
+        """
+        ids, targets, positions = (side[number::of] for side in (self.ids, self.targets, self.positions))
+        if not len(ids):
+            ids, targets, positions = self.ids[:1], torch.full_like(self.targets[:1], self.pad_id), self.positions[:1]
+        ids, targets, positions = (side.contiguous() for side in (ids, targets, positions))
+        return dataclasses.replace(self, ids=ids, targets=targets, positions=positions)
+
+    def pinned(self) -> Self:
+        """The same in memory from which a GPU copies without waiting."""
+        ids, targets, positions = (side.pin_memory() for side in (self.ids, self.targets, self.positions))
+        return dataclasses.replace(self, ids=ids, targets=targets, positions=positions)
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """Pieces of documents, in the order in which they fill the rows."""
 
-    starts: IntArray  # where each piece begins in the stream
+    starts: IntArray  # where each piece begins among the tokens
     stops: IntArray  # and ends
-    given: IntArray  # up to where in the stream nothing is to be learnt
+    given: IntArray  # up to where among them nothing is to be learnt
     rows: IntArray  # the row of each piece, ascending
 
     @property
@@ -50,56 +71,34 @@ class Plan:
         return int(self.rows[-1]) + 1
 
 
-class Packing:
-    """The rows of a stream, in an order that is a function of seed and epoch alone.
+class Layout:
+    """How documents that are in memory fill rows.
 
     A piece is read from the beginning token on, also where it is the rest of a document that was too long for a row:
-    what a model sees first is always that token. In each epoch documents are cut at other places; but not those that
-    have a prompt, which would be lost to the rest. Of a prompt that leaves a row too little room, the end is read.
+    what a model sees first is always that token. Documents that have a prompt are not cut where they fit, for it
+    would be lost to the rest. Of a prompt that leaves a row too little room, the end is read.
 
     Args:
-        stream: The documents.
-        tokenizer: Theirs.
+        bounds: Where the prompts and texts of documents begin, and behind all where the last ends; (2n + 1,).
         context: Tokens of a row (T).
-        batch_tokens: Tokens of a batch, at most, but for a single row.
     """
 
-    def __init__(self, stream: TokenStream, tokenizer: TextTokenizer, *, context: int, batch_tokens: int) -> None:
-        self._stream, self._context = stream, context
-        self._batch_rows = max(1, batch_tokens // context)
-        self._pad_id, self._bos_id = tokenizer.pad_id, tokenizer.bos_id
-        self._vocabulary = len(tokenizer)
-        skipped = np.clip(stream.lengths - context, 0, stream.n_given)  # the begins of prompts that are too long
-        self._begins = stream.lengths.cumsum() - stream.lengths + skipped  # where each document begins in the stream
-        self._lengths, self._n_given = stream.lengths - skipped, stream.n_given - skipped
+    def __init__(self, bounds: IntArray, context: int) -> None:
+        self._context = context
+        begins, lengths, n_given = bounds[:-1:2] - bounds[0], bounds[2::2] - bounds[:-1:2], bounds[1::2] - bounds[:-1:2]
+        skipped = np.clip(lengths - context, 0, n_given)  # the begins of prompts that are too long
+        self._begins, self._lengths, self._n_given = begins + skipped, lengths - skipped, n_given - skipped
 
-    @property
-    def facts(self) -> dict[str, int]:
-        """What a person would like to know of them before training."""
-        return {"documents": len(self._stream), "tokens": len(self._stream.ids), "vocabulary": self._vocabulary}
+    def __len__(self) -> int:
+        """The number of documents."""
+        return len(self._lengths)
 
-    def n_batches(self, epoch: int, seed: int) -> int:
-        """How many batches an epoch has."""
-        plan, _ = self._shuffled(epoch, seed)
-        return math.ceil(plan.n_rows / self._batch_rows)
+    def shuffled(self, random: np.random.Generator) -> Plan:
+        """Documents in random order, and cut at other places each time."""
+        order = random.permutation(len(self))
+        return self.plan(order, int(random.integers(self._context)))
 
-    def epoch(self, epoch: int, seed: int, start: int = 0) -> Iterator[TextBatch]:
-        """The batches of an epoch, from number `start` on, shuffled."""
-        plan, random = self._shuffled(epoch, seed)
-        yield from self._batches(plan, random.permutation(plan.n_rows), start)
-
-    def in_order(self) -> Iterator[TextBatch]:
-        """All documents once, in their order."""
-        plan = self._plan(np.arange(len(self._stream)), 0)
-        yield from self._batches(plan, np.arange(plan.n_rows), 0)
-
-    def _shuffled(self, epoch: int, seed: int) -> tuple[Plan, np.random.Generator]:
-        """The rows of an epoch, and what shuffles them."""
-        random = np.random.default_rng((seed, epoch))
-        order = random.permutation(len(self._stream))
-        return self._plan(order, int(random.integers(self._context))), random
-
-    def _plan(self, order: IntArray, shift: int) -> Plan:
+    def plan(self, order: IntArray, shift: int) -> Plan:
         """Cut documents, in some order, into rows, of which the first lacks `shift` tokens."""
         context = self._context
         begins = self._laid_out(order, shift)
@@ -118,21 +117,72 @@ class Packing:
 
     def _laid_out(self, order: IntArray, shift: int) -> IntArray:
         """Where documents begin, counted in tokens from the begin of the first row."""
+        lengths = self._lengths[order]
+        if not self._n_given.any():
+            return lengths.cumsum() - lengths + shift
         begins, end = [], shift
-        for length, n_given in zip(self._lengths[order], self._n_given[order], strict=True):
+        for length, n_given in zip(lengths.tolist(), self._n_given[order].tolist(), strict=True):
             room = self._context - end % self._context
             begins.append(end + room if n_given and room < length else end)
-            end = begins[-1] + int(length)
+            end = begins[-1] + length
         return np.array(begins, dtype=np.int64)
 
-    def _batches(self, plan: Plan, order: IntArray, start: int) -> Iterator[TextBatch]:
+
+class Packing:
+    """The rows of documents, in an order that is a function of seed and epoch alone; see `Layout`.
+
+    Args:
+        documents: Their prompts and texts.
+        tokenizer: Theirs.
+        context: Tokens of a row (T).
+        batch_tokens: Tokens of a batch, at most, but for a single row.
+        facts: What a person would like to know of them before training.
+    """
+
+    def __init__(
+        self,
+        documents: AnyPairs,
+        tokenizer: TextTokenizer,
+        *,
+        context: int,
+        batch_tokens: int,
+        facts: Mapping[str, int] | None = None,
+    ) -> None:
+        self._documents, self._context = [documents], context
+        self._batch_rows = max(1, batch_tokens // context)
+        self._pad_id, self._bos_id = tokenizer.pad_id, tokenizer.bos_id
+        self._order = Order.of(self._documents)
+        self.facts: Mapping[str, int] = {**(facts or {}), "vocabulary": len(tokenizer)}
+
+    def epoch(self, epoch: int, seed: int, start: int = 0) -> Iterator[TextBatch]:
+        """The batches of an epoch, from number `start` on, shuffled; of those before it only the lengths are read."""
+        windows = self._order.windows(epoch, seed)
+        n_documents, n_behind, number = sum(map(len, windows)), 0, 0
+        for place, window in enumerate(windows):
+            random = np.random.default_rng((seed, Draw.BATCHES, epoch, place))
+            plan = Layout(read_bounds(self._documents, window), self._context).shuffled(random)
+            n_batches, n_skipped = math.ceil(plan.n_rows / self._batch_rows), max(0, start - number)
+            if n_skipped < n_batches:
+                ids = read(self._documents, window).ids
+                batches = self._batches(ids, plan, random.permutation(plan.n_rows), n_skipped)
+                for done, batch in enumerate(batches, n_skipped + 1):
+                    behind = n_behind + len(window) * (done / n_batches)
+                    yield dataclasses.replace(batch, share=behind / n_documents)
+            number, n_behind = number + n_batches, n_behind + len(window)
+
+    def in_order(self) -> Iterator[TextBatch]:
+        """All documents once, in their order; they come into memory."""
+        documents = read(self._documents, Stretches.whole([len(each) for each in self._documents]))
+        plan = Layout(documents.bounds, self._context).plan(np.arange(len(documents)), 0)
+        yield from self._batches(documents.ids, plan, np.arange(plan.n_rows), 0)
+
+    def _batches(self, stream: AnyIntArray, plan: Plan, order: IntArray, start: int) -> Iterator[TextBatch]:
         firsts = np.searchsorted(plan.rows, np.arange(plan.n_rows + 1))  # the first piece of each row
         for begin in range(start * self._batch_rows, len(order), self._batch_rows):
             rows = order[begin : begin + self._batch_rows]
-            batch = self._batch(plan, [range(firsts[row], firsts[row + 1]) for row in rows])
-            yield dataclasses.replace(batch, share=(begin // self._batch_rows + 1) / -(-len(order) // self._batch_rows))
+            yield self._batch(stream, plan, [range(firsts[row], firsts[row + 1]) for row in rows])
 
-    def _batch(self, plan: Plan, rows: list[range]) -> TextBatch:
+    def _batch(self, stream: AnyIntArray, plan: Plan, rows: Sequence[range]) -> TextBatch:
         shape = (len(rows), self._context)
         ids, targets = (np.full(shape, self._pad_id, dtype=np.int64) for _ in range(2))
         positions = np.zeros(shape, dtype=np.int64)
@@ -143,9 +193,10 @@ class Packing:
                 n_given = min(max(int(plan.given[piece]) - start, 0), stop - start)
                 end = begin + stop - start
                 ids[row, begin] = self._bos_id
-                ids[row, begin + 1 : end] = self._stream.ids[start : stop - 1]
-                targets[row, begin + n_given : end] = self._stream.ids[start + n_given : stop]
+                ids[row, begin + 1 : end] = stream[start : stop - 1]
+                targets[row, begin + n_given : end] = stream[start + n_given : stop]
                 positions[row, begin:end] = np.arange(end - begin)
                 begin = end
-        n_tokens = int((targets != self._pad_id).sum())
-        return TextBatch(torch.from_numpy(ids), torch.from_numpy(targets), torch.from_numpy(positions), n_tokens)
+        return TextBatch(
+            torch.from_numpy(ids), torch.from_numpy(targets), torch.from_numpy(positions), pad_id=self._pad_id
+        )

@@ -21,9 +21,10 @@ from heed.models.run_config import FORMAT, KINDS, config_file, read_config
 from heed.models.text_tokenizer import TextTokenizer
 from heed.models.tokenizer import Tokenizer, load_tokenizers, write_tokenizers
 from heed.transformer import checkpoint
+from heed.transformer.cache import OWN, TextRecord
 from heed.transformer.checkpoint import Progress, Weights
 from heed.transformer.config import TextConfig, TranslationConfig
-from heed.transformer.corpus import ParallelText, read_lines
+from heed.transformer.corpus import ParallelText, read_validation, write_validation
 from heed.transformer.documents import Document, load_documents, write_documents
 from heed.transformer.language_model import LanguageModel
 from heed.transformer.model import Transformer
@@ -163,16 +164,30 @@ class TranslationRun(Run[ModelConfig, TranslationConfig]):
         validation: ParallelText,
         shortlist: Shortlist | None = None,
         initial: Weights | None = None,
+        *,
+        text: TextRecord | None = None,
+        cache: Path | None = None,
     ) -> "TranslationRun":
         """Make the directory of a new run.
+
+        Args:
+            path: It.
+            model: The sizes of the network.
+            train: What was asked.
+            tokenizers: Of the source and of the target.
+            validation: The pairs that it is judged by.
+            shortlist: The words that each source word needs.
+            initial: Weights to begin with; None: fresh ones.
+            text: What it learns from.
+            cache: A directory beside `path` that becomes the run's cache.
 
         Raises:
             HeedError: `path` exists.
         """
         with _created(path, cls.kind, model, train, initial) as aside:
+            _take_text(aside, text, cache)
             write_tokenizers(aside, tokenizers)
-            _write_lines(aside / "valid.src", validation.src)
-            _write_lines(aside / "valid.tgt", validation.tgt)
+            write_validation(aside, validation)
             if shortlist:
                 shortlist.save(aside)
         return cls(path, model, train, tokenizers)
@@ -181,7 +196,7 @@ class TranslationRun(Run[ModelConfig, TranslationConfig]):
     def validation(self) -> ParallelText:
         """The pairs that the run is judged by."""
         with _restorable():
-            return ParallelText(read_lines(self.path / "valid.src"), read_lines(self.path / "valid.tgt"))
+            return read_validation(self.path)
 
     def new_network(self) -> Transformer:
         """The network with fresh weights."""
@@ -214,13 +229,17 @@ class TextRun(Run[LanguageModelConfig, TextConfig]):
         tokenizer: TextTokenizer,
         validation: Sequence[Document],
         initial: Weights | None = None,
+        *,
+        text: TextRecord | None = None,
+        cache: Path | None = None,
     ) -> "TextRun":
-        """Make the directory of a new run.
+        """Make the directory of a new run; see `TranslationRun.create`.
 
         Raises:
             HeedError: `path` exists.
         """
         with _created(path, cls.kind, model, train, initial) as aside:
+            _take_text(aside, text, cache)
             write_tokenizers(aside, (tokenizer.pieces, tokenizer.pieces))
             write_documents(aside / "valid.jsonl", validation)
         return cls(path, model, train, tokenizer)
@@ -264,6 +283,13 @@ def _created(
         if initial is not None:
             checkpoint.write_weights(aside / INITIAL, initial)
         yield aside
+
+
+def _take_text(aside: Path, text: TextRecord | None, cache: Path | None) -> None:
+    if text:
+        text.write(aside)
+    if cache:
+        cache.rename(aside / OWN)
 
 
 @contextmanager
@@ -313,7 +339,3 @@ def read_settings(file: Path) -> tuple[str, dict[str, object], dict[str, object]
 def _worth(progress: Progress, best_by: str) -> tuple[float, float]:
     bleu = -1.0 if progress.bleu is None or best_by == "loss" else progress.bleu
     return bleu, -float("inf") if progress.loss is None else -progress.loss
-
-
-def _write_lines(path: Path, lines: Sequence[str]) -> None:
-    path.write_bytes("".join(line + "\n" for line in lines).encode("utf-8"))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
 from heed.models.search import IntArray
-from heed.transformer.corpus import Corpus
+from heed.transformer.pairs import Pairs
 
 FILE_NAME = "shortlist.safetensors"
 LIKELY = 40  # translations kept of a source token
@@ -50,7 +50,7 @@ class Shortlist:
 
 
 def learn_shortlist(
-    corpus: Corpus,
+    corpus: Pairs,
     src_size: int,
     tgt_size: int,
     eos_id: int,
@@ -70,7 +70,7 @@ def learn_shortlist(
         n_likely: L, at most.
         n_always: F, at most.
     """
-    frequency = np.bincount(corpus.tgt.ids, minlength=tgt_size)
+    frequency = np.bincount(np.concatenate([corpus.tgt[i] for i in range(len(corpus))]), minlength=tgt_size)
     frequency[eos_id] = frequency.max() + 1
     always = np.argsort(-frequency, kind="stable")[:n_always].astype(np.int32)
     src, tgt, probability = translation_probabilities(corpus, tgt_size)
@@ -86,7 +86,7 @@ def learn_shortlist(
     return Shortlist(likely, always)
 
 
-def translation_probabilities(corpus: Corpus, tgt_size: int) -> tuple[IntArray, IntArray, npt.NDArray[np.float64]]:
+def translation_probabilities(corpus: Pairs, tgt_size: int) -> tuple[IntArray, IntArray, npt.NDArray[np.float64]]:
     """IBM Model 1: for each source and target token that meet in a pair, t(target | source).
 
     Returns:
@@ -104,7 +104,7 @@ def translation_probabilities(corpus: Corpus, tgt_size: int) -> tuple[IntArray, 
     return src, tgt, probability
 
 
-def _meetings(corpus: Corpus, tgt_size: int) -> tuple[IntArray, npt.NDArray[np.int32]]:
+def _meetings(corpus: Pairs, tgt_size: int) -> tuple[IntArray, npt.NDArray[np.int32]]:
     """Every source token with every target token of its pair, as one number, and which target token that was."""
     keys: list[IntArray] = []
     lengths: list[int] = []
@@ -115,13 +115,13 @@ def _meetings(corpus: Corpus, tgt_size: int) -> tuple[IntArray, npt.NDArray[np.i
     return np.concatenate(keys), np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
 
 
-def _telling_pairs(corpus: Corpus) -> Iterator[int]:
+def _telling_pairs(corpus: Pairs) -> Iterator[int]:
     """All pairs; of more text than `LIMIT`, those with a source token that too few had so far: first none, then few."""
     sizes = corpus.src.lengths * corpus.tgt.lengths
     if sizes.sum() <= LIMIT:
         yield from range(len(corpus))
         return
-    seen, size = np.zeros(int(corpus.src.ids.max()) + 1, dtype=np.int64), 0
+    seen, size = np.zeros(int(corpus.ids.max()) + 1, dtype=np.int64), 0
     taken = np.zeros(len(corpus), dtype=bool)
     for enough in ENOUGH:
         for i in np.flatnonzero(~taken).tolist():

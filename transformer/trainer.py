@@ -7,7 +7,7 @@ import math
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from heed.models.errors import HeedError, ModelError
 from heed.transformer import checkpoint, stability
+from heed.transformer.ahead import ahead
 from heed.transformer.batches import Batch
 from heed.transformer.checkpoint import Progress, Weights
 from heed.transformer.log import Incident, Listener, RunLog, StepReport, Validation
@@ -33,6 +34,8 @@ RAW = "training/"  # before the names of the weights in training, where others a
 
 class Epochs(Protocol[Made]):
     """The batches of a text."""
+
+    facts: Mapping[str, int]  # what a person would like to know of them before training
 
     def epoch(self, epoch: int, seed: int, start: int = 0) -> Iterator[Made]:
         """Those of a pass over the text, from number `start` on; the same ones every time."""
@@ -87,7 +90,7 @@ class Trainer(Generic[AnyBatch]):
         self._objective = _objective(run, Computing(engine.device, self.precision))
         if run.initial_path.exists():
             checkpoint.load_weights(run.initial_path, self.network)
-        self._called = engine.processes.together(self.network, sharded=engine.sharded)
+        self._loss = engine.processes.together(_Loss(self.network, self._objective), sharded=engine.sharded)
         self.optimizer = self._objective.optimizer(self.network)
         self.average = MovingAverage(self.network, run.train.ema) if run.train.ema else None
         self._judged: nn.Module | None = None  # a network of its own for weights that are not those in training
@@ -160,7 +163,10 @@ class Trainer(Generic[AnyBatch]):
     def _remaining_batches(self) -> Iterator[AnyBatch]:
         """Batches from where training stands until a limit is reached."""
         for epoch in itertools.count(self.progress.epoch):
-            for batch in self.batches.epoch(epoch, self.run.train.seed, start=self.progress.batch):
+            batches = self.batches.epoch(epoch, self.run.train.seed, start=self.progress.batch)
+            if self.engine.device.type == "cuda":
+                batches = (batch.pinned() for batch in batches)
+            for batch in ahead(batches):
                 if self.progress.step > 0 and self.share_done() >= 1:  # a run has at least one step to average
                     return
                 yield batch
@@ -225,8 +231,8 @@ class Trainer(Generic[AnyBatch]):
         n_parts = processes.size * engine.accumulate
         for number in range(engine.accumulate):
             part = batch.part(processes.rank * engine.accumulate + number, n_parts) if n_parts > 1 else batch
-            with gradients_kept(self._called, number + 1 < engine.accumulate):
-                loss, nll = self._objective.loss(self._called, part)
+            with gradients_kept(self._loss, number + 1 < engine.accumulate):
+                loss, nll = self._loss(part)
                 (loss * (processes.size / batch.n_tokens)).backward()  # the mean over processes is taken then
             sums += torch.stack([loss.detach(), nll.detach()])
         processes.add(sums)
@@ -395,6 +401,23 @@ class Trainer(Generic[AnyBatch]):
         if self.engine.processes.is_first:
             checkpoint.save_weights(self.run.average_path, weights, _judged(self.progress, validation.judgement))
         return True
+
+
+class _Loss(nn.Module):
+    """The loss of a network as the one call that DDP and FSDP look out for.
+
+    Args:
+        network: To be trained.
+        objective: For what.
+    """
+
+    def __init__(self, network: nn.Module, objective: Objective[Any, Any]) -> None:
+        super().__init__()
+        self.network, self._objective = network, objective
+
+    def forward(self, batch: Batch | TextBatch) -> tuple[Tensor, Tensor]:
+        """See `Objective.loss`."""
+        return self._objective.loss(self.network, batch)
 
 
 class _Unread:
