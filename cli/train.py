@@ -192,7 +192,7 @@ def command(
     heed train --resume runs/ende
 
     Learns a vocabulary, trains, validates, and keeps the last checkpoints and the best in the run's directory.
-    Ctrl-C and SIGTERM save a checkpoint and say how to go on. --config RUN/config.toml repeats a run.
+    Ctrl-C, SIGTERM and a closed terminal save a checkpoint first. --config RUN/config.toml repeats a run.
     """
     given = {name: value for name, value in asked.items() if value not in (None, (), "")}
     wish = Wish(preset_name, config, given, cache, threads)
@@ -339,12 +339,12 @@ def _train(run: "Run[Any, Any]", batches: "Batches | Packing", engine: "Engine")
 
 @contextlib.contextmanager
 def _stopped_by_signal(trainer: "Trainer[Any]") -> Iterator[list[int]]:
-    """The first Ctrl-C or SIGTERM ends training after the present step; a second one ends the program.
+    """The first signal that would end training lets it end after the present step; a second one ends it at once.
 
     Yields:
         The signals that came.
     """
-    before = {number: signal.getsignal(number) for number in ENDING}
+    before = {number: signal.getsignal(number) for number in (*ENDING, signal.SIGHUP)}  # a terminal that is closed
     came: list[int] = []
 
     def stop(number: int, _: FrameType | None) -> None:
