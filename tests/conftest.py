@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 import torch
@@ -15,8 +16,11 @@ from heed.cli.main import main
 from heed.models.config import LanguageModelConfig, ModelConfig
 from heed.models.text_tokenizer import TextTokenizer
 from heed.models.tokenizer import Tokenizer
+from heed.transformer import preparation
+from heed.transformer.config import TranslationConfig
 from heed.transformer.language_model import LanguageModel
 from heed.transformer.model import Transformer
+from heed.transformer.run import TranslationRun
 from heed.transformer.subwords import train_tokenizer
 
 
@@ -194,3 +198,36 @@ def text_bundle(trained_text: Path, heed: Callable[..., Result]) -> Path:
     result = heed("export", trained_text, "-o", path, "--licence", "CC0", "--trained-on", "digits drawn at random")
     assert result.exit_code == 0, result.stderr
     return path
+
+
+class MakeDigitRun(Protocol):
+    """Makes a run, given the settings that differ."""
+
+    def __call__(self, name: str = "run", /, **wishes: object) -> TranslationRun: ...
+
+
+@pytest.fixture
+def make_digit_run(
+    digits: Tokenizer,
+    digit_lines: Callable[[int, int], list[str]],
+    write_lines: Callable[[str, list[str]], str],
+    tmp_path: Path,
+) -> MakeDigitRun:
+    """Makes runs of a tiny network on 60 pairs of digits."""
+    (tmp_path / "digits.model").write_bytes(digits.model)
+    files = {
+        "src": (write_lines("train.src", digit_lines(60, 1)),),
+        "tgt": (write_lines("train.tgt", digit_lines(60, 2)),),
+        "valid_src": (write_lines("valid.src", ["1 2", "3"]),),
+        "valid_tgt": (write_lines("valid.tgt", ["2 1", "3"]),),
+        "tokenizer": (str(tmp_path / "digits.model"),),
+    }
+    network = {"n_layers": 1, "d_model": 16, "d_ff": 24, "n_heads": 2, "dropout": 0.1}
+
+    def make(name: str = "run", /, **wishes: object) -> TranslationRun:
+        settings = {"batch_tokens": 60, "warmup": 30, "precision": "float32", "steps": 12, "valid_every": 3}
+        config = TranslationConfig(**files | settings | wishes)  # type: ignore[arg-type]
+        run, _ = preparation.new_run(tmp_path / name, network, config)
+        return run
+
+    return make

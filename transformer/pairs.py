@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -109,8 +110,8 @@ class StoredPairs:
     def __init__(self, stem: Path, dtype: np.dtype[Any]) -> None:
         self._dtype = dtype
         ids, bounds = _files(stem)
-        self._ids, self._bounds = ids.open("rb"), bounds.open("rb")
-        self._n_pairs = os.fstat(self._bounds.fileno()).st_size // BOUND.itemsize // 2
+        self._ids, self._bounds = _opened(self, ids), _opened(self, bounds)
+        self._n_pairs = os.fstat(self._bounds).st_size // BOUND.itemsize // 2
 
     def __len__(self) -> int:
         """The number of pairs."""
@@ -118,11 +119,18 @@ class StoredPairs:
 
     def bounds_of(self, start: int, stop: int) -> IntArray:
         """See `Pairs`."""
-        return _read(self._bounds.fileno(), BOUND, 2 * start, 2 * stop + 1)
+        return _read(self._bounds, BOUND, 2 * start, 2 * stop + 1)
 
     def ids_of(self, start: int, stop: int) -> AnyIntArray:
         """See `Pairs`."""
-        return _read(self._ids.fileno(), self._dtype, start, stop)
+        return _read(self._ids, self._dtype, start, stop)
+
+
+def _opened(owner: StoredPairs, path: Path) -> int:
+    """The descriptor of a file that is closed when nobody has its owner any more."""
+    descriptor = os.open(path, os.O_RDONLY)
+    weakref.finalize(owner, os.close, descriptor)
+    return descriptor
 
 
 class PairWriter:
