@@ -124,3 +124,36 @@ def test_the_moving_average_is_judged_and_stored_beside_the_weights_in_training(
     with torch.inference_mode():
         judgement = smooth._objective.judge(judged.eval(), 0)
     assert checkpoint.load_progress(last).loss == pytest.approx(judgement.loss)
+
+
+@pytest.mark.parametrize("when", [1, 2, 5], ids=["first", "second", "of the average"])
+def test_a_stop_ends_a_validation_which_comes_again(
+    make_digit_run: MakeRun, monkeypatch: pytest.MonkeyPatch, when: int
+) -> None:
+    """It may take minutes, and a machine that is about to go down does not wait."""
+    whole = sit(make_digit_run("whole"))
+    assert whole.train()
+    run = make_digit_run("parts")
+    trainer = sit(run)
+    judge, begun = trainer._objective.judge, []
+
+    def interrupted(network: object, number: int) -> Judgement:
+        begun.append(number)
+        if len(begun) == when:
+            trainer.stop()
+            raise AssertionError("still here")
+        return judge(network, number)
+
+    monkeypatch.setattr(trainer._objective, "judge", interrupted)
+    assert not trainer.train()
+    assert trainer.progress.step == min(3 * when, 12)
+    listener = Judged()
+    second = sit(run, listener)
+    assert second.train()
+    assert [v.step for v in listener.validations] == [*range(3 * when, 13, 3), 12]
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        found, expected = (trained.run.steps()[-1] / name for trained in (second, whole))
+        assert found.read_bytes() == expected.read_bytes()
+    found, expected = (trained.run.average_path / "model.safetensors" for trained in (second, whole))
+    assert found.read_bytes() == expected.read_bytes()
+    assert [path.name for path in run.steps()] == [path.name for path in whole.run.steps()]
