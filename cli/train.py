@@ -20,10 +20,11 @@ from heed.models.files import refuse_existing
 
 if TYPE_CHECKING:
     from heed.transformer.batches import Batches
+    from heed.transformer.engine import Engine
     from heed.transformer.packing import Packing
     from heed.transformer.processes import Processes
     from heed.transformer.run import Run
-    from heed.transformer.trainer import Engine, Trainer
+    from heed.transformer.trainer import Trainer
 
 SECTIONS = {
     "Text to translate": ("src", "tgt", "data", "valid_src", "valid_tgt", "src_language", "tgt_language"),
@@ -237,9 +238,9 @@ def _engine(
     import torch
 
     from heed.models.processors import available_cores
+    from heed.transformer.engine import Engine, choose_device
     from heed.transformer.memory import keep_freed_memory
     from heed.transformer.processes import local_device, n_local
-    from heed.transformer.trainer import Engine, choose_device
 
     if sharded and processes.size == 1:
         raise click.UsageError("--sharded parts a network among processes; start several of them with torchrun.")
@@ -310,8 +311,9 @@ def _train(run: "Run[Any, Any]", batches: "Batches | Packing", engine: "Engine")
 
     from heed.cli.progress import TrainProgress
     from heed.transformer.cost import peak_flops
+    from heed.transformer.engine import choose_precision
     from heed.transformer.log import RunLog
-    from heed.transformer.trainer import Trainer, choose_precision
+    from heed.transformer.trainer import Trainer
 
     processes = engine.processes
     precision = choose_precision(run.train.precision, engine.device)

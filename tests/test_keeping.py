@@ -8,11 +8,12 @@ from torch.testing import assert_close
 
 from heed.transformer import checkpoint, preparation
 from heed.transformer.batches import Batch
+from heed.transformer.engine import Engine
 from heed.transformer.log import Incident, StepReport, Validation
 from heed.transformer.moving_average import MovingAverage
 from heed.transformer.objectives import Judgement
 from heed.transformer.run import TranslationRun
-from heed.transformer.trainer import RAW, Engine, Trainer
+from heed.transformer.trainer import RAW, Trainer
 
 MakeRun = Callable[..., TranslationRun]
 

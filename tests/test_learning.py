@@ -11,8 +11,9 @@ import torch
 
 from heed.transformer import preparation, text_preparation
 from heed.transformer.config import TextConfig, TranslationConfig
+from heed.transformer.engine import Engine
 from heed.transformer.log import Incident, StepReport, Validation
-from heed.transformer.trainer import Engine, Trainer
+from heed.transformer.trainer import Trainer
 
 NETWORK = {"n_layers": 2, "d_model": 64, "d_ff": 128, "n_heads": 4, "dropout": 0.0}
 

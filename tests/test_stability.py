@@ -13,9 +13,10 @@ from heed.models.errors import HeedError
 from heed.transformer import preparation, stability
 from heed.transformer.batches import Batch
 from heed.transformer.checkpoint import Progress
+from heed.transformer.engine import Engine
 from heed.transformer.log import Incident, StepReport, Validation
 from heed.transformer.run import TranslationRun
-from heed.transformer.trainer import Engine, Trainer
+from heed.transformer.trainer import Trainer
 
 MakeRun = Callable[..., TranslationRun]
 Loss = tuple[Tensor, Tensor]

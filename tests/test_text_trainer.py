@@ -18,6 +18,7 @@ from heed.models.text_tokenizer import TextTokenizer
 from heed.transformer import checkpoint
 from heed.transformer.checkpoint import WEIGHTS
 from heed.transformer.config import TextConfig
+from heed.transformer.engine import Engine
 from heed.transformer.language_model import LanguageModel
 from heed.transformer.log import Incident, StepReport, Validation
 from heed.transformer.masks import causal_mask, text_mask
@@ -25,7 +26,7 @@ from heed.transformer.packing import TextBatch
 from heed.transformer.run import TextRun, TranslationRun, open_run
 from heed.transformer.schedule import cosine
 from heed.transformer.text_preparation import load_text, new_text_run
-from heed.transformer.trainer import Engine, Trainer
+from heed.transformer.trainer import Trainer
 
 CPU = torch.device("cpu")
 NETWORK = {"n_layers": 1, "d_model": 16, "d_ff": 24, "n_heads": 2, "n_kv_heads": 1, "context": 16, "dropout": 0.3}

@@ -17,9 +17,10 @@ from click.testing import Result
 from heed.models.config import TEXT_PRESETS
 from heed.models.text_tokenizer import TextTokenizer
 from heed.transformer import checkpoint
+from heed.transformer.engine import Engine
 from heed.transformer.log import RunLog, StepReport
 from heed.transformer.run import open_run
-from heed.transformer.trainer import Engine, Trainer
+from heed.transformer.trainer import Trainer
 
 Heed = Callable[..., Result]
 WriteLines = Callable[[str, list[str]], str]

@@ -19,12 +19,13 @@ from heed.transformer import trainer as trainer_module
 from heed.transformer.batches import Batch
 from heed.transformer.checkpoint import OPTIMIZER, Progress
 from heed.transformer.config import TranslationConfig
+from heed.transformer.engine import Engine, choose_device, choose_precision
 from heed.transformer.log import Incident, Listener, RunLog, StepReport, Validation
 from heed.transformer.masks import padding_mask
 from heed.transformer.objectives import Judgement
 from heed.transformer.run import Run, TranslationRun
 from heed.transformer.schedule import learning_rate
-from heed.transformer.trainer import Engine, Trainer, choose_device, choose_precision
+from heed.transformer.trainer import Trainer
 
 CPU = torch.device("cpu")
 N_BATCHES = 4  # of an epoch

@@ -11,11 +11,11 @@ from heed.models.config import LanguageModelConfig, ModelConfig, defaults, from_
 from heed.models.tokenizer import Tokenizer
 from heed.transformer.config import TextConfig, TrainConfig, TranslationConfig
 from heed.transformer.cost import activation_bytes, peak_flops, text_flops, training_bytes, translation_flops
+from heed.transformer.engine import Engine, choose_precision
 from heed.transformer.language_model import LanguageModel
 from heed.transformer.loss import smoothed_cross_entropy
 from heed.transformer.masks import padding_mask, text_mask
 from heed.transformer.model import Transformer
-from heed.transformer.trainer import Engine, choose_precision
 
 PROBE_TOKENS = 2048  # of the batch by which the speed is measured
 SENTENCE = 25  # tokens of a pair's side, about

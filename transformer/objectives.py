@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import sacrebleu
 import torch
@@ -65,6 +65,23 @@ class Objective(Protocol[AnyNetwork, AnyBatch]):
     def judge(self, network: AnyNetwork, number: int) -> Judgement:
         """How good a network is; the number of the validation chooses the example."""
         ...
+
+
+class Loss(nn.Module):
+    """The loss of a network as the one call that DDP and FSDP look out for.
+
+    Args:
+        network: To be trained.
+        objective: For what.
+    """
+
+    def __init__(self, network: nn.Module, objective: Objective[Any, Any]) -> None:
+        super().__init__()
+        self.network, self._objective = network, objective
+
+    def forward(self, batch: Batch | TextBatch) -> tuple[Tensor, Tensor]:
+        """See `Objective.loss`."""
+        return self._objective.loss(self.network, batch)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,16 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from heed.models.errors import HeedError, ModelError
+from heed.models.errors import HeedError
 from heed.transformer import checkpoint, stability
 from heed.transformer.ahead import ahead
 from heed.transformer.batches import Batch
 from heed.transformer.checkpoint import Progress, Weights
+from heed.transformer.engine import Engine, choose_precision
 from heed.transformer.log import Incident, Listener, RunLog, StepReport, Validation
 from heed.transformer.moving_average import MovingAverage
-from heed.transformer.objectives import Computing, Judgement, Objective, TextObjective, TranslationObjective
+from heed.transformer.objectives import Computing, Judgement, Loss, Objective, TextObjective, TranslationObjective
 from heed.transformer.packing import TextBatch
-from heed.transformer.processes import ALONE, Processes, gradients_kept, whole
+from heed.transformer.processes import gradients_kept, whole
 from heed.transformer.run import Run, TextRun, TranslationRun
 
 AnyBatch = TypeVar("AnyBatch", Batch, TextBatch)
@@ -40,16 +41,6 @@ class Epochs(Protocol[Made]):
     def epoch(self, epoch: int, seed: int, start: int = 0) -> Iterator[Made]:
         """Those of a pass over the text, from number `start` on; the same ones every time."""
         ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Engine:
-    """What a sitting trains with; the result depends on it by the rounding of sums alone."""
-
-    device: torch.device
-    processes: Processes = ALONE
-    sharded: bool = False  # see `Processes.together`
-    accumulate: int = 1  # parts of a batch that each process computes one after another
 
 
 class Interrupted(Exception):  # noqa: N818 - no error
@@ -90,7 +81,7 @@ class Trainer(Generic[AnyBatch]):
         self._objective = _objective(run, Computing(engine.device, self.precision))
         if run.initial_path.exists():
             checkpoint.load_weights(run.initial_path, self.network)
-        self._loss = engine.processes.together(_Loss(self.network, self._objective), sharded=engine.sharded)
+        self._loss = engine.processes.together(Loss(self.network, self._objective), sharded=engine.sharded)
         self.optimizer = self._objective.optimizer(self.network)
         self.average = MovingAverage(self.network, run.train.ema) if run.train.ema else None
         self._judged: nn.Module | None = None  # a network of its own for weights that are not those in training
@@ -403,23 +394,6 @@ class Trainer(Generic[AnyBatch]):
         return True
 
 
-class _Loss(nn.Module):
-    """The loss of a network as the one call that DDP and FSDP look out for.
-
-    Args:
-        network: To be trained.
-        objective: For what.
-    """
-
-    def __init__(self, network: nn.Module, objective: Objective[Any, Any]) -> None:
-        super().__init__()
-        self.network, self._objective = network, objective
-
-    def forward(self, batch: Batch | TextBatch) -> tuple[Tensor, Tensor]:
-        """See `Objective.loss`."""
-        return self._objective.loss(self.network, batch)
-
-
 class _Unread:
     """Figures of a step that may still be on their way from a GPU."""
 
@@ -464,38 +438,3 @@ def _remove(directory: Path) -> None:
 
 def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
-
-
-def choose_device(name: str) -> torch.device:
-    """The device by its name; "auto" is the GPU where there is one.
-
-    Raises:
-        ModelError: There is no such device.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.partition(":")[0] not in ("cpu", "cuda"):
-        raise ModelError(f"device {name!r} cannot be used: it is neither cpu nor cuda; give --device cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"device {name!r} cannot be used: {reason}; give --device cpu") from None
-    return device
-
-
-def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """What to compute matrix products in; weights, sums and the loss stay in float32.
-
-    "auto" is bfloat16 where the device computes in it and float32 elsewhere: measured on two cores, bfloat16
-    trains 2 to 4 times as fast with AVX512-BF16 or AMX, and emulated it is slower than float32.
-    """
-    if name != "auto":
-        return torch.bfloat16 if name == "bfloat16" else torch.float32
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        features = torch.cpu.get_capabilities()
-        native = any(features.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # the last on ARM
-    return torch.bfloat16 if native else torch.float32

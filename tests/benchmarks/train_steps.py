@@ -27,6 +27,7 @@ def heed(directory: Path, sizes: dict[str, Any], precision: str, device: torch.d
     import dataclasses
 
     from heed.transformer import batches, preparation
+    from heed.transformer.engine import Engine
     from heed.transformer.memory import keep_freed_memory
     from heed.transformer.run import TranslationRun
     from heed.transformer.trainer import Trainer
@@ -34,8 +35,9 @@ def heed(directory: Path, sizes: dict[str, Any], precision: str, device: torch.d
     keep_freed_memory()
     run = TranslationRun.open(directory / "run")
     run.train = dataclasses.replace(run.train, precision=precision)
-    trainer = Trainer(run, preparation.batches(run, preparation.load_corpus(run)), device, [])
-    return lambda batch: trainer.step(batches.Batch(**batch, n_tokens=int((batch["targets"] != sizes["pad_id"]).sum())))
+    trainer = Trainer(run, preparation.batches(run, preparation.load_corpus(run)), Engine(device), [])
+    pad_ids = sizes["pad_id"], sizes["pad_id"]
+    return lambda batch: trainer.step(batches.Batch(batch["src"], batch["tgt"], batch["targets"], pad_ids))
 
 
 class Plain(nn.Module):
