@@ -77,7 +77,7 @@ class Chart:
         margin = max(len(label) for label in labels.values()) if labels else 0
         canvas = self._curves(panel, width - margin - 2, height)
         rows = [
-            Text(f"{labels.get(row, ''):>{margin}} {'┤' if row in labels else '│'}", "dim").append_text(line)
+            Text.assemble((f"{labels.get(row, ''):>{margin}} {'┤' if row in labels else '│'}", "dim"), line)
             for row, line in enumerate(canvas.rows())
         ]
         axis = [Text(" " * (margin + 1)).append_text(line) for line in self._axis(canvas.width, max(2, width // 7))]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from heed.cli.headline import Headline, headlines
 from heed.cli.scale import Scale
+from heed.models.errors import ModelError
 from heed.models.history import VARIANTS, History, Point, is_number, points, variant_of
 
 VALIDATION = "of the validation text"
@@ -65,7 +66,14 @@ class Drawing:
 
     @classmethod
     def of(cls, histories: Sequence[History]) -> "Drawing":
-        """Draw runs that have some figures."""
+        """What is drawn of runs.
+
+        Raises:
+            ModelError: A run has no figures yet.
+        """
+        for history in histories:
+            if not _panels([history], [""]):
+                raise ModelError(f"{history.path}: no figures yet; training records the first after some steps")
         words = headlines(histories)
         return cls(
             headlines=words,

@@ -116,7 +116,7 @@ def show(runs: tuple[Path, ...], output: Path | None, force: bool, as_json: bool
         if output.suffix not in PICTURES:
             raise click.UsageError(f"-o {output}: end the name in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}.")
         refuse_existing(output, force=force)
-    histories = [_read(path) for path in dict.fromkeys(runs)]
+    histories = [History.read(path) for path in dict.fromkeys(runs)]
     if as_json:
         _print_records(histories)
     elif output:
@@ -124,14 +124,6 @@ def show(runs: tuple[Path, ...], output: Path | None, force: bool, as_json: bool
         messages.note(f"Written to {output}.")
     else:
         _draw(Drawing.of(histories))
-
-
-def _read(path: Path) -> History:
-    """The history of a run that has some."""
-    history = History.read(path)
-    if not history.steps and not history.validations:
-        raise ModelError(f"{path}: no records yet; the first comes after some steps of training")
-    return history
 
 
 def _print_records(histories: Sequence[History]) -> None:
