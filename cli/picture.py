@@ -179,7 +179,8 @@ def _curve(frame: Frame, curve: Curve) -> Iterator[str]:
     hue = curve.hue % N_HUES
     if not curve.dots and curve.smooth != curve.points:
         yield f'<polyline class="raw line{hue}" points="{_places(frame, thinned(curve.points))}"/>'
-    yield f'<polyline class="line line{hue}" points="{_places(frame, thinned(curve.smooth))}"/>'
+    if curve.joined:
+        yield f'<polyline class="line line{hue}" points="{_places(frame, thinned(curve.smooth))}"/>'
     if curve.dots or len(curve.points) == 1:
         for x, y in itertools.starmap(frame.place, curve.points):
             yield f'<circle class="fill{hue}" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>'

@@ -58,7 +58,8 @@ def test_a_mark_stands_upon_the_line() -> None:
 
 @given(st.floats(1e-3, 1e3), st.integers(1, 300), st.booleans())
 def test_smoothing_leaves_a_constant(value: float, n: int, log: bool) -> None:
-    assert smoothed([(i, value) for i in range(n)], log=log) == [(i, pytest.approx(value)) for i in range(n)]
+    smooth = smoothed([(i, value) for i in range(n)], log=log)
+    assert [each for _, each in smooth] == pytest.approx([value] * n)
 
 
 @given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=300), st.booleans())
@@ -71,7 +72,7 @@ def test_smoothing_stays_between_the_extremes_and_begins_with_the_beginning(valu
 
 def test_smoothing_leaves_a_straight_line_but_for_its_end() -> None:
     line = [(i, 100.0 - i) for i in range(80)]  # two neighbours on either side
-    assert smoothed(line)[:-2] == [(step, pytest.approx(value)) for step, value in line[:-2]]
+    assert [value for _, value in smoothed(line)][:-2] == pytest.approx([value for _, value in line][:-2])
 
 
 def records(n: int, **changes: object) -> list[dict[str, object]]:
