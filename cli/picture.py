@@ -16,6 +16,7 @@ GAP = 30  # between panels
 HEIGHT = 190  # of what curves are drawn on
 TITLE, NUMBERS, LABELS, BELOW = 30, 46, 116, 26  # room above it, left, right and below, for words and numbers
 LINE, BETWEEN = 21, 9  # of a heading; below it
+NEAR = 30  # to the end of a panel, where labels stand beside it
 LABEL_HEIGHT = 14  # between two labels of curves
 LONGEST_NAME = 12  # characters of a label, its figure aside
 MOST_POINTS = 1000  # of a curve in training; more than the eye or a screen can tell
@@ -199,7 +200,8 @@ def _labels(frame: Frame) -> Iterator[str]:
         if len(name) > LONGEST_NAME:  # names of runs often differ at their ends
             name = f"{name[: LONGEST_NAME // 2]}…{name[-LONGEST_NAME // 2 + 1 :]}"
         words = f"{name} {figure(curve.smooth[-1][1])}" if len(named) > 1 else figure(curve.smooth[-1][1])
-        yield _text(x + 10, y + 4, words, f"label fill{curve.hue % N_HUES}")
+        left = frame.right if x > frame.right - NEAR else x  # those at the end stand in a column
+        yield _text(left + 10, y + 4, words, f"label fill{curve.hue % N_HUES}")
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:
