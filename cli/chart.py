@@ -72,12 +72,12 @@ class Chart:
         scale = panel.scale
         labels = {
             round((1 - scale.share(value)) * (4 * height - 1)) // 4: tick(value)
-            for value in scale.ticks(max(2, height // 2))
+            for value in scale.ticks((height + 1) // 2)
         }
         margin = max(len(label) for label in labels.values()) if labels else 0
         canvas = self._curves(panel, width - margin - 2, height)
         rows = [
-            Text(f"{labels.get(row, ''):>{margin}} {'┤' if row in labels else '│'}", "dim").append_text(line)
+            Text.assemble((f"{labels.get(row, ''):>{margin}} {'┤' if row in labels else '│'}", "dim"), line)
             for row, line in enumerate(canvas.rows())
         ]
         axis = [Text(" " * (margin + 1)).append_text(line) for line in self._axis(canvas.width, max(2, width // 7))]
@@ -103,7 +103,8 @@ class Chart:
         canvas, scale = Canvas(width, height), panel.scale
         for curve in panel.curves:
             places = [(self._steps.share(step), scale.share(value)) for step, value in curve.smooth]
-            canvas.line(places, style(curve.hue))
+            for line in [places] if curve.joined else [[place] for place in places]:
+                canvas.line(line, style(curve.hue))
             if curve.dots and not self._lettered and len(places) <= width // FEW:
                 for place in places:
                     canvas.mark(*place, VALIDATION, style(curve.hue))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from heed.cli.headline import Headline, headlines
 from heed.cli.scale import Scale
+from heed.models.errors import ModelError
 from heed.models.history import VARIANTS, History, Point, is_number, points, variant_of
 
 VALIDATION = "of the validation text"
@@ -32,6 +33,7 @@ class Curve:
     points: Sequence[Point]  # as recorded
     smooth: Sequence[Point]  # what the eye is to follow
     dots: bool = False  # whether each point counts, as validations do
+    joined: bool = True  # whether one point comes of the other; the mean of the last checkpoints is one alone
     best: Point | None = None  # the best checkpoint
 
 
@@ -46,8 +48,8 @@ class Panel:
 
     @property
     def lines(self) -> Sequence[Curve]:
-        """The curves that are named and more than a dot; if there are none, all."""
-        return [curve for curve in self.curves if curve.label and len(curve.points) > 1] or self.curves
+        """The curves that are lines and have a name; if there are none, all."""
+        return [curve for curve in self.curves if curve.label and curve.joined] or self.curves
 
     @property
     def scale(self) -> Scale:
@@ -65,7 +67,14 @@ class Drawing:
 
     @classmethod
     def of(cls, histories: Sequence[History]) -> "Drawing":
-        """Draw runs that have some figures."""
+        """What is drawn of runs.
+
+        Raises:
+            ModelError: A run has no figures yet.
+        """
+        for history in histories:
+            if not _panels([history], [""]):
+                raise ModelError(f"{history.path}: no figures yet; training records the first after some steps")
         words = headlines(histories)
         return cls(
             headlines=words,
@@ -133,6 +142,7 @@ def _validation(history: History, figure: str, labels: Mapping[str, str], hue: i
             points=found,
             smooth=found,
             dots=True,
+            joined=variant != "averaged",
             best=(best["step"], best[figure]) if best and is_best else None,
         )
 

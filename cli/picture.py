@@ -16,6 +16,7 @@ GAP = 30  # between panels
 HEIGHT = 190  # of what curves are drawn on
 TITLE, NUMBERS, LABELS, BELOW = 30, 46, 116, 26  # room above it, left, right and below, for words and numbers
 LINE, BETWEEN = 21, 9  # of a heading; below it
+NEAR = 30  # to the end of a panel, where labels stand beside it
 LABEL_HEIGHT = 14  # between two labels of curves
 LONGEST_NAME = 12  # characters of a label, its figure aside
 MOST_POINTS = 1000  # of a curve in training; more than the eye or a screen can tell
@@ -179,7 +180,8 @@ def _curve(frame: Frame, curve: Curve) -> Iterator[str]:
     hue = curve.hue % N_HUES
     if not curve.dots and curve.smooth != curve.points:
         yield f'<polyline class="raw line{hue}" points="{_places(frame, thinned(curve.points))}"/>'
-    yield f'<polyline class="line line{hue}" points="{_places(frame, thinned(curve.smooth))}"/>'
+    if curve.joined:
+        yield f'<polyline class="line line{hue}" points="{_places(frame, thinned(curve.smooth))}"/>'
     if curve.dots or len(curve.points) == 1:
         for x, y in itertools.starmap(frame.place, curve.points):
             yield f'<circle class="fill{hue}" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>'
@@ -198,7 +200,8 @@ def _labels(frame: Frame) -> Iterator[str]:
         if len(name) > LONGEST_NAME:  # names of runs often differ at their ends
             name = f"{name[: LONGEST_NAME // 2]}…{name[-LONGEST_NAME // 2 + 1 :]}"
         words = f"{name} {figure(curve.smooth[-1][1])}" if len(named) > 1 else figure(curve.smooth[-1][1])
-        yield _text(x + 10, y + 4, words, f"label fill{curve.hue % N_HUES}")
+        left = frame.right if x > frame.right - NEAR else x  # those at the end stand in a column
+        yield _text(left + 10, y + 4, words, f"label fill{curve.hue % N_HUES}")
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:

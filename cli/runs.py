@@ -13,7 +13,7 @@ from heed.cli import messages, options
 from heed.cli.command import Command, Group
 from heed.cli.drawing import Drawing
 from heed.cli.headline import KINDS, figures
-from heed.models.errors import ModelError
+from heed.models.errors import HeedError, ModelError
 from heed.models.files import refuse_existing, write_whole
 from heed.models.history import History, is_run
 
@@ -107,8 +107,9 @@ def show(runs: tuple[Path, ...], output: Path | None, force: bool, as_json: bool
     heed runs show runs/ende runs/ende-2 -o compared.html
     heed runs show runs/ende --json | jq 'select(.event == "validation") | .bleu'
 
-    Several runs are drawn in the same panels. A run that is going on is drawn as far as it came. A line of --json is a
-    record of the run's log.jsonl with the name of the run; first of a run comes its summary.
+    Several runs are drawn in the same panels, and a run that is going on as far as it came. ◆ is the best checkpoint,
+    × another event, as a skipped step. A line of --json is a record of the run's log.jsonl with the name of the run;
+    first of a run comes its summary.
     """
     if output and as_json:
         raise click.UsageError("--json and -o exclude each other.")
@@ -116,7 +117,7 @@ def show(runs: tuple[Path, ...], output: Path | None, force: bool, as_json: bool
         if output.suffix not in PICTURES:
             raise click.UsageError(f"-o {output}: end the name in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}.")
         refuse_existing(output, force=force)
-    histories = [_read(path) for path in dict.fromkeys(runs)]
+    histories = [History.read(path) for path in dict.fromkeys(runs)]
     if as_json:
         _print_records(histories)
     elif output:
@@ -124,14 +125,6 @@ def show(runs: tuple[Path, ...], output: Path | None, force: bool, as_json: bool
         messages.note(f"Written to {output}.")
     else:
         _draw(Drawing.of(histories))
-
-
-def _read(path: Path) -> History:
-    """The history of a run that has some."""
-    history = History.read(path)
-    if not history.steps and not history.validations:
-        raise ModelError(f"{path}: no records yet; the first comes after some steps of training")
-    return history
 
 
 def _print_records(histories: Sequence[History]) -> None:
@@ -143,10 +136,18 @@ def _print_records(histories: Sequence[History]) -> None:
 
 
 def _draw(drawing: Drawing) -> None:
-    """Draw on stdout, as large as the terminal."""
+    """Draw on stdout, as large as the terminal.
+
+    Raises:
+        HeedError: The terminal does not know the characters of which curves are made.
+    """
     from heed.cli.chart import Chart
 
     console = messages.console(stderr=False)
+    if not console.encoding.startswith("utf"):
+        raise HeedError(
+            f"curves cannot be drawn in {console.encoding}; set PYTHONIOENCODING=utf-8, or write a page: -o FILE.html"
+        )
     for line in Chart(drawing).lines(console.width, console.height - 1):  # the last is the prompt's
         console.print(line, highlight=False)
 

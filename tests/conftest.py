@@ -1,10 +1,11 @@
 """What several test files share."""
 
+import json
 import os
 import random
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -119,6 +120,20 @@ def write_lines(tmp_path: Path) -> Callable[[str, list[str]], str]:
         path = tmp_path / name
         path.write_text("".join(line + "\n" for line in lines), "utf-8")
         return str(path)
+
+    return write
+
+
+@pytest.fixture
+def write_run(tmp_path: Path) -> Callable[..., Path]:
+    """Makes the directory of a run of a name, of which only the log and the kind count."""
+
+    def write(name: str, records: Sequence[Mapping[str, object]], kind: str = "encoder-decoder") -> Path:
+        run = tmp_path / name
+        run.mkdir(parents=True)
+        (run / "config.toml").write_text(f'format = 1\nkind = "{kind}"\n[model]\n[train]\n', "utf-8")
+        (run / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records), "utf-8")
+        return run
 
     return write
 

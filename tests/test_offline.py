@@ -34,7 +34,7 @@ socket.socket.connect = socket.socket.connect_ex = socket.socket.bind = socket.s
 socket.getaddrinfo = socket.gethostbyname = socket.create_connection = refuse
 """
 TRAINING = {"train", "export"}
-# MODEL, TEXT_MODEL and TEXT stand for files. A new command needs a line here.
+# MODEL, TEXT_MODEL, TRAINED and TEXT stand for files. A new command needs a line here.
 WORKING = [
     ["translate", "-m", "MODEL", "-i", "TEXT", "--max-length", "4", "-v"],
     ["evaluate", "-m", "MODEL", "--src", "TEXT", "--ref", "TEXT", "--max-length", "4"],
@@ -45,6 +45,8 @@ WORKING = [
     ["models", "list"],
     ["models", "info", "MODEL"],
     ["models", "verify", "MODEL"],
+    ["runs", "list", "TRAINED"],
+    ["runs", "show", "TRAINED"],
     ["completion", "bash"],
     ["man"],
 ]
@@ -52,13 +54,14 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def run(tmp_path: Path, bundle: Path, text_bundle: Path) -> Run:
+def run(tmp_path: Path, trained: Path, bundle: Path, text_bundle: Path) -> Run:
     """Runs a program of Python's in such a place."""
     place = tmp_path / "place"
     place.mkdir()
     (place / "sitecustomize.py").write_text(REFUSALS)
     (tmp_path / "text").write_text("1 2 3\n\n4 5\n")
-    files = {"MODEL": bundle, "TEXT_MODEL": text_bundle, "TEXT": tmp_path / "text", "RUN": tmp_path / "run"}
+    models = {"TRAINED": trained, "MODEL": bundle, "TEXT_MODEL": text_bundle}
+    files = models | {"TEXT": tmp_path / "text", "RUN": tmp_path / "run"}
     path = os.pathsep.join(filter(None, (str(place), os.environ.get("PYTHONPATH"))))
 
     def start(*words: object) -> "subprocess.CompletedProcess[str]":
