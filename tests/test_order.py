@@ -1,4 +1,5 @@
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ WEIGHTS = st.sampled_from([0.1, 0.3, 0.5, 1.0, 1.5, 2.0, 3.7])
 
 
 @pytest.fixture(autouse=True, scope="module")
-def several_blocks() -> None:
+def several_blocks() -> Iterator[None]:
     """Blocks of several pairs, as large corpora have them."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module, "BLOCKS", 4)

@@ -1,7 +1,6 @@
 """Pairs of token lists, in memory and on disk."""
 
 import itertools
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -108,9 +107,8 @@ class StoredPairs:
 
     def __init__(self, stem: Path, dtype: np.dtype[Any]) -> None:
         self._dtype = dtype
-        ids, bounds = _files(stem)
-        self._ids, self._bounds = ids.open("rb"), bounds.open("rb")
-        self._n_pairs = os.fstat(self._bounds.fileno()).st_size // BOUND.itemsize // 2
+        self._ids, self._bounds = _files(stem)
+        self._n_pairs = self._bounds.stat().st_size // BOUND.itemsize // 2
 
     def __len__(self) -> int:
         """The number of pairs."""
@@ -118,11 +116,11 @@ class StoredPairs:
 
     def bounds_of(self, start: int, stop: int) -> IntArray:
         """See `Pairs`."""
-        return _read(self._bounds.fileno(), BOUND, 2 * start, 2 * stop + 1)
+        return _read(self._bounds, BOUND, 2 * start, 2 * stop + 1)
 
     def ids_of(self, start: int, stop: int) -> AnyIntArray:
         """See `Pairs`."""
-        return _read(self._ids.fileno(), self._dtype, start, stop)
+        return _read(self._ids, self._dtype, start, stop)
 
 
 class PairWriter:
@@ -176,16 +174,8 @@ def _joined(
     return np.fromiter(itertools.chain.from_iterable(both), dtype=dtype, count=int(lengths.sum())), lengths
 
 
-def _read(descriptor: int, dtype: np.dtype[Any], start: int, stop: int) -> npt.NDArray[Any]:
-    """Some numbers of a file.
-
-    Raises:
-        EOFError: It ends before.
-    """
-    size, data = (stop - start) * dtype.itemsize, bytearray()
-    while len(data) < size:
-        part = os.pread(descriptor, size - len(data), start * dtype.itemsize + len(data))
-        if not part:
-            raise EOFError(f"a file of tokens ends {size - len(data)} bytes too early")
-        data += part
-    return np.frombuffer(data, dtype)
+def _read(path: Path, dtype: np.dtype[Any], start: int, stop: int) -> npt.NDArray[Any]:
+    """Some numbers of a file."""
+    found = np.fromfile(path, dtype, count=stop - start, offset=start * dtype.itemsize)
+    assert len(found) == stop - start, f"{path} has no numbers from {start + len(found)} to {stop}"
+    return found

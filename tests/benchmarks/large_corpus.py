@@ -21,7 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +60,8 @@ class Sample:
     """The memory of a process at a time, in MiB."""
 
     seconds: float  # since it began
+    n_starts: int  # of its run
+    step: int  # its run's last in the log
     resident: float
     anonymous: float  # the part that is no page of a file
 
@@ -83,53 +85,47 @@ def write_pairs(n_pairs: int, src: Path, tgt: Path) -> None:
                     file.write(" ".join([language[word] for word in words[begin:end]]) + "\n")
 
 
-def watch(command: list[str], ready: Callable[[], bool]) -> tuple[list[Sample], float, list[str]]:
-    """Run a command: samples of its memory, the seconds until it was ready, and what it wrote."""
-    begin, samples, seconds = time.perf_counter(), list[Sample](), 0.0
+def watch(command: list[str], run: Path | None = None) -> tuple[list[Sample], list[str]]:
+    """Run a command, which may train a run: samples of its memory, and what it wrote."""
+    begin, samples = time.perf_counter(), list[Sample]()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         status = Path(f"/proc/{process.pid}/status")
         while process.poll() is None:
-            now = time.perf_counter() - begin
-            if not seconds and ready():
-                seconds = now
             found = dict(re.findall(r"^(VmRSS|RssAnon):\s+(\d+) kB$", status.read_text("utf-8"), re.MULTILINE))
             if found:
-                samples.append(Sample(now, int(found["VmRSS"]) / 1024, int(found["RssAnon"]) / 1024))
+                sizes = int(found["VmRSS"]) / 1024, int(found["RssAnon"]) / 1024
+                samples.append(Sample(time.perf_counter() - begin, *events(run), *sizes))
             time.sleep(EVERY)
         assert process.stdout
         written = process.stdout.read().splitlines()
     if process.returncode:
         raise SystemExit(f"{command} ended with {process.returncode}")
-    return samples, seconds or time.perf_counter() - begin, written
+    return samples, written
 
 
-def n_starts(run: Path) -> int:
-    """How often a run has begun to train or has gone on."""
-    log = run / "log.jsonl"
-    return log.read_text("utf-8").count('"event": "start"') if log.exists() else 0
+def events(run: Path | None) -> tuple[int, int]:
+    """How often a run has begun or gone on, and the last step in its log."""
+    log = run / "log.jsonl" if run else None
+    records = [json.loads(line) for line in log.read_text("utf-8").splitlines()] if log and log.exists() else []
+    steps = [record["step"] for record in records if record["event"] == "step"]
+    return sum(record["event"] == "start" for record in records), max(steps, default=0)
 
 
-def train(run: Path, *options: str, starts: int = 1) -> tuple[list[Sample], float]:
-    """Train, or go on; the samples of the memory and the seconds until it was ready for its first step."""
-    samples, seconds, _ = watch([HEED, "train", *options], lambda: n_starts(run) >= starts)
-    return samples, seconds
+def seconds_to(n_starts: int, samples: list[Sample]) -> float:
+    """When a run was ready for its first step."""
+    return round(next(sample.seconds for sample in samples if sample.n_starts >= n_starts), 1)
 
 
-def tenths(samples: list[Sample], name: str) -> dict[str, float]:
-    """The mean of the first and of the last tenth of samples, in MiB, and what the last is to the first."""
-    size = max(1, len(samples) // 10)
-    first, last = (statistics.mean(each.resident for each in part) for part in (samples[:size], samples[-size:]))
-    first_own, last_own = (
-        statistics.mean(each.anonymous for each in part) for part in (samples[:size], samples[-size:])
-    )
-    found = {
-        "first": first,
-        "last": last,
-        "ratio": last / first,
-        "anonymous_first": first_own,
-        "anonymous_last": last_own,
-    }
-    return {f"{name}_{key}": round(value, 3) for key, value in found.items()}
+def growth(samples: list[Sample], name: str) -> dict[str, float]:
+    """The mean memory of the first and of the last tenth of samples, in MiB, and what the last is to the first."""
+    size, found = max(1, len(samples) // 10), dict[str, float]()
+    for kind in ("resident", "anonymous"):
+        first, last = (
+            statistics.mean(getattr(each, kind) for each in part) for part in (samples[:size], samples[-size:])
+        )
+        sizes = {"first": round(first, 1), "last": round(last, 1), "ratio": round(last / first, 4)}
+        found |= {f"{name}_{kind}_{place}": value for place, value in sizes.items()}
+    return found
 
 
 def measure(n_pairs: int, work: Path, steps: int) -> Iterator[tuple[str, float]]:
@@ -138,18 +134,19 @@ def measure(n_pairs: int, work: Path, steps: int) -> Iterator[tuple[str, float]]
     src, tgt, cache = work / "src", work / "tgt", work / "cache"
     write_pairs(n_pairs, src, tgt)
     text = ["--src", str(src), "--tgt", str(tgt), "--cache", str(cache), *SETTINGS, "--steps", str(steps)]
-    samples, seconds = train(work / "run", *text, "-o", str(work / "run"))
-    yield "seconds_to_first_step", round(seconds, 1)
-    preparing = [sample for sample in samples if sample.seconds < seconds]
-    yield "preparing_rss_max", round(max(sample.resident for sample in preparing), 1)
+    run, again = work / "run", work / "again"
+    samples, _ = watch([HEED, "train", *text, "-o", str(run)], run)
+    yield "seconds_to_first_step", seconds_to(1, samples)
+    preparing = [sample for sample in samples if not sample.n_starts]
+    yield "preparing_resident_max", round(max(sample.resident for sample in preparing), 1)
     yield "preparing_anonymous_max", round(max(sample.anonymous for sample in preparing), 1)
-    yield from tenths([sample for sample in samples if sample.seconds > seconds + 5], "training").items()
-    _, seconds = train(work / "again", *text, "-o", str(work / "again"))
-    yield "seconds_to_first_step_by_cache", round(seconds, 1)
-    _, seconds = train(work / "again", "--resume", str(work / "again"), starts=2)
-    yield "seconds_to_resume", round(seconds, 1)
-    samples, _, written = watch([sys.executable, "-c", GO_THROUGH, str(work / "run")], lambda: True)
-    yield from tenths(samples[len(samples) // 20 :], "epoch").items()
+    yield from growth([sample for sample in samples if 50 <= sample.step < steps], "training").items()
+    samples, _ = watch([HEED, "train", *text, "--steps", "1", "-o", str(again)], again)
+    yield "seconds_to_first_step_by_cache", seconds_to(1, samples)
+    samples, _ = watch([HEED, "train", "--resume", str(again)], again)
+    yield "seconds_to_resume", seconds_to(2, samples)
+    samples, written = watch([sys.executable, "-c", GO_THROUGH, str(run)])
+    yield from growth(samples[len(samples) // 10 :], "epoch").items()
     n_batches, whole, last = map(float, written[-1].split())
     yield "batches", n_batches
     yield "seconds_of_all_batches", round(whole, 1)
