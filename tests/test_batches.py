@@ -7,15 +7,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from heed.models.config import ModelConfig
 from heed.models.tokenizer import Tokenizer
 from heed.transformer.batches import Batch, Batches, plan_batches
-from heed.transformer.corpus import Corpus, TokenLists
+from heed.transformer.loss import smoothed_cross_entropy
+from heed.transformer.masks import padding_mask
+from heed.transformer.model import Transformer
+from heed.transformer.order import Order
+from heed.transformer.pairs import Pairs
 
 Lists = list[list[int]]
 
 # Every pair has a source token of its own, by which it can be told from the others.
 LENGTHS = st.lists(st.tuples(st.integers(0, 6), st.integers(1, 9)), min_size=1, max_size=25)
 BUDGETS = st.integers(2, 60)
+WINDOWS = st.integers(1, 30)  # pairs of a window
 
 
 def numbered(lengths: Sequence[tuple[int, int]]) -> tuple[Lists, Lists]:
@@ -31,8 +37,7 @@ def tokenizer(digits: Tokenizer) -> Tokenizer:
 
 
 def make(tokenizer: Tokenizer, lengths: Sequence[tuple[int, int]], batch_tokens: int) -> Batches:
-    src, tgt = (TokenLists(lists) for lists in numbered(lengths))
-    return Batches(Corpus(src, tgt, n_empty=0, n_long=0), tokenizer, tokenizer, batch_tokens=batch_tokens)
+    return Batches([Pairs.of(*numbered(lengths))], tokenizer, tokenizer, batch_tokens=batch_tokens)
 
 
 def pairs_in(batch: Batch) -> list[int]:
@@ -42,7 +47,7 @@ def pairs_in(batch: Batch) -> list[int]:
 def same(one: Batch, other: Batch) -> bool:
     return (
         all(torch.equal(getattr(one, side), getattr(other, side)) for side in ("src", "tgt", "targets"))
-        and one.n_tokens == other.n_tokens
+        and one.share == other.share
     )
 
 
@@ -56,6 +61,13 @@ def test_a_plan_holds_every_pair_once_within_the_budget(lengths: list[tuple[int,
             assert len(batch) == 1 or (side[batch].max() + 1) * len(batch) <= budget
 
 
+def windowed(batches: Batches, n_pairs: int) -> Batches:
+    """With windows so small that there are several."""
+    order = batches._order
+    batches._order = Order(order.sizes, order.weights, window=n_pairs)
+    return batches
+
+
 @given(LENGTHS, BUDGETS)
 def test_no_batch_could_take_the_next_pair(lengths: list[tuple[int, int]], budget: int) -> None:
     longest = np.array(lengths).max(axis=1) + 1
@@ -64,11 +76,11 @@ def test_no_batch_could_take_the_next_pair(lengths: list[tuple[int, int]], budge
         assert (len(batch) + 1) * longest[following[0]] > budget
 
 
-@given(LENGTHS, BUDGETS, st.integers(0, 3), st.integers(0, 3))
+@given(LENGTHS, BUDGETS, st.integers(0, 3), st.integers(0, 3), WINDOWS)
 def test_an_epoch_holds_every_pair_once(
-    tokenizer: Tokenizer, lengths: list[tuple[int, int]], budget: int, epoch: int, seed: int
+    tokenizer: Tokenizer, lengths: list[tuple[int, int]], budget: int, epoch: int, seed: int, window: int
 ) -> None:
-    batches = make(tokenizer, lengths, budget)
+    batches = windowed(make(tokenizer, lengths, budget), window)
     found = list(batches.epoch(epoch, seed))
     assert sorted(i for batch in found for i in pairs_in(batch)) == list(range(len(lengths)))
     for batch in found:
@@ -83,13 +95,74 @@ def test_the_order_is_a_function_of_seed_and_epoch(
     assert all(same(*two) for two in zip(once, again, strict=True))
 
 
-@given(LENGTHS, BUDGETS, st.integers(0, 5))
+@given(LENGTHS, BUDGETS, st.integers(0, 5), WINDOWS)
 def test_beginning_at_a_batch_is_skipping_those_before(
-    tokenizer: Tokenizer, lengths: list[tuple[int, int]], budget: int, start: int
+    tokenizer: Tokenizer, lengths: list[tuple[int, int]], budget: int, start: int, window: int
 ) -> None:
-    batches = make(tokenizer, lengths, budget)
+    batches = windowed(make(tokenizer, lengths, budget), window)
     skipped, whole = list(batches.epoch(2, 7, start)), list(batches.epoch(2, 7))
     assert all(same(*two) for two in zip(skipped, whole[start:], strict=True))
+
+
+@given(LENGTHS, BUDGETS, WINDOWS)
+def test_the_share_is_that_of_the_pairs_behind(
+    tokenizer: Tokenizer, lengths: list[tuple[int, int]], budget: int, window: int
+) -> None:
+    found = list(windowed(make(tokenizer, lengths, budget), window).epoch(1, 3))
+    behind = itertools.accumulate(len(batch.src) for batch in found)
+    assert [batch.share for batch in found] == pytest.approx([n_pairs / len(lengths) for n_pairs in behind])
+    assert found[-1].share == 1.0
+
+
+@given(LENGTHS, BUDGETS, st.integers(1, 5))
+def test_parts_together_hold_each_pair_once(
+    tokenizer: Tokenizer, lengths: list[tuple[int, int]], budget: int, of: int
+) -> None:
+    pads = tokenizer.pad_id, tokenizer.pad_id, tokenizer.pad_id
+    for batch in make(tokenizer, lengths, budget).in_order():
+        parts = [batch.part(number, of) for number in range(of)]
+        rows = [rows_of(part, pads) for part in parts]
+        learnt = [row for part in rows for row in part if row[2]]
+        assert sorted(learnt) == sorted(rows_of(batch, pads))
+        assert all(len(part) == 1 for part in rows if not part[0][2])  # a surplus part learns nothing
+        assert sum(part.n_tokens for part in parts) == batch.n_tokens
+        for part in parts:
+            assert (part.src != tokenizer.pad_id).any(0).all()  # no column is all padding
+            assert (part.tgt != tokenizer.pad_id).any(0).all()
+            assert part.tgt.shape == part.targets.shape
+
+
+def rows_of(batch: Batch, pads: tuple[int, int, int]) -> list[tuple[tuple[int, ...], ...]]:
+    """The rows of source, target and what must be predicted, without padding."""
+    sides = batch.src.tolist(), batch.tgt.tolist(), batch.targets.tolist()
+    return [
+        tuple(tuple(token for token in row if token != pad) for row, pad in zip(rows, pads, strict=True))
+        for rows in zip(*sides, strict=True)
+    ]
+
+
+def test_cells_and_what_is_in_them_are_counted(tokenizer: Tokenizer) -> None:
+    (batch,) = make(tokenizer, [(2, 1), (0, 3)], batch_tokens=100).in_order()
+    assert batch.n_cells == 2 * 4 + 2 * 4
+    assert batch.n_filled == (4 + 2) + (2 + 4)
+    part = batch.part(0, 2)
+    assert (part.n_cells, part.n_filled, part.n_tokens) == (4 + 2, 4 + 2, 2)
+
+
+@pytest.mark.parametrize("of", [1, 2, 3, 7])
+def test_the_losses_of_parts_are_that_of_the_whole(tokenizer: Tokenizer, of: int) -> None:
+    torch.manual_seed(3)
+    V, pad_id = 300, tokenizer.pad_id
+    config = ModelConfig(n_layers=1, d_model=16, d_ff=24, n_heads=2, src_vocab_size=V, tgt_vocab_size=V)
+    network = Transformer(config).eval()
+
+    def loss(batch: Batch) -> torch.Tensor:
+        logits = network(batch.src, padding_mask(batch.src, pad_id), batch.tgt)
+        return smoothed_cross_entropy(logits, batch.targets, pad_id=pad_id, label_smoothing=0.1)[0]
+
+    (batch,) = make(tokenizer, [(1, 2), (4, 1), (0, 5), (2, 2)], batch_tokens=100).in_order()
+    together = torch.stack([loss(batch.part(number, of)) for number in range(of)]).sum()
+    torch.testing.assert_close(together, loss(batch))
 
 
 def test_another_epoch_and_another_seed_have_other_batches(tokenizer: Tokenizer) -> None:

@@ -1,4 +1,5 @@
 import gzip
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -6,9 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from heed.models.compression import zstandard
 from heed.models.errors import DataError
 from heed.models.tokenizer import Tokenizer
-from heed.transformer.corpus import ParallelText, TokenLists, read_lines, read_pairs, tokenize
+from heed.transformer.corpus import Filter, ParallelText, read_pairs, tokenize
+from heed.transformer.lines import read_lines
+from heed.transformer.pairs import Pairs
 
 
 @pytest.fixture
@@ -33,14 +37,25 @@ def test_the_last_line_needs_no_newline(file: Path) -> None:
     assert read_lines(file) == ["one", "two"]
     file.write_bytes(b"one\n\n")
     assert read_lines(file) == ["one", ""]
-    file.write_bytes(b"")
-    assert read_lines(file) == []
+    for nothing in (b"", b"\xef\xbb\xbf"):
+        file.write_bytes(nothing)
+        assert read_lines(file) == []
 
 
 def test_gz_is_decompressed(tmp_path: Path) -> None:
     path = tmp_path / "text.en.gz"
     path.write_bytes(gzip.compress(b"one\n") + gzip.compress("zw\u00f6lf\n".encode()))  # as `cat a.gz b.gz` makes it
     assert read_lines(path) == ["one", "zw\u00f6lf"]
+
+
+def test_zst_is_decompressed_and_damage_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "text.en.zst"
+    path.write_bytes(zstandard("").compress("one\nzw\u00f6lf\n".encode()))
+    assert read_lines(path) == ["one", "zw\u00f6lf"]
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(DataError) as caught:
+        read_lines(path)
+    assert str(caught.value).startswith(f"{path}: not a whole Zstandard file")
 
 
 @pytest.mark.parametrize("damage", ["cut short", "no gzip", "a wrong byte"])
@@ -75,6 +90,8 @@ def test_unequal_numbers_of_lines_are_refused_with_both(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_pairs([str(src)], [str(tgt)])
     assert f"{src} has 3 lines and {tgt} has 2" in str(caught.value)
+    with pytest.raises(DataError, match=r"has 2 lines and .* has 3"):
+        read_pairs([str(tgt)], [str(src)])
 
 
 def test_unequal_numbers_of_files_are_refused_with_both() -> None:
@@ -92,11 +109,22 @@ def test_files_without_a_line_are_refused(file: Path) -> None:
 def test_empty_and_long_pairs_are_left_out_and_counted(digits: Tokenizer) -> None:
     pairs = [("1 2", "2 1"), ("", "3"), ("4", " \t"), ("", ""), ("1 2 3 4", "5"), ("6", "1 2 3 4"), ("1 2 3", "7")]
     text = ParallelText([src for src, _ in pairs], [tgt for _, tgt in pairs])
-    corpus = tokenize(text, digits, digits, max_length=3)
-    assert (len(corpus), corpus.n_empty, corpus.n_long) == (2, 3, 2)
+    flaws: Counter[str] = Counter()
+    corpus = tokenize(text, digits, digits, max_length=3, flaws=flaws)
+    assert (len(corpus), flaws) == (2, {"empty": 3, "long": 2})
     indices = np.arange(2)
     kept = [digits.decode(side.padded(indices, digits.pad_id).tolist()) for side in (corpus.src, corpus.tgt)]
     assert kept == [["1 2", "1 2 3"], ["2 1", "7"]]
+
+
+def test_pairs_of_unequal_sides_are_left_out() -> None:
+    pairs = [([1] * n_src, [2] * n_tgt) for n_src, n_tgt in ((1, 1), (2, 4), (4, 2), (2, 5), (5, 2), (0, 0), (9, 9))]
+    flaws: Counter[str] = Counter()
+    src, tgt = ([side for side, _ in pairs], [side for _, side in pairs])
+    kept, *sides = Filter(max_length=8, max_ratio=2.0).select(src, tgt, flaws)
+    assert kept == [0, 1, 2]
+    assert sides == [src[:3], tgt[:3]]
+    assert flaws == {"unequal": 2, "empty": 1, "long": 1}
 
 
 LISTS = st.lists(st.lists(st.integers(4, 30000), min_size=1, max_size=7), min_size=1, max_size=9)
@@ -104,7 +132,8 @@ LISTS = st.lists(st.lists(st.integers(4, 30000), min_size=1, max_size=7), min_si
 
 @given(LISTS, st.data())
 def test_rows_are_the_lists_with_padding_on_the_right(lists: list[list[int]], data: st.DataObject) -> None:
-    tokens = TokenLists(lists)
+    others = [[9] * (len(ids) % 3) for ids in lists]  # what stands between them does not matter
+    tokens = data.draw(st.sampled_from([Pairs.of(lists, others).src, Pairs.of(others, lists).tgt]))
     assert tokens.lengths.tolist() == [len(ids) for ids in lists]
     chosen = data.draw(st.lists(st.integers(0, len(lists) - 1), min_size=1, max_size=5))
     first, last = data.draw(st.none() | st.just(2)), data.draw(st.none() | st.just(3))
@@ -114,23 +143,3 @@ def test_rows_are_the_lists_with_padding_on_the_right(lists: list[list[int]], da
     assert [[token for token in row if token != 0] for row in rows] == expected
     width = max(len(row) for row in expected)
     assert rows == [row + [0] * (width - len(row)) for row in expected]
-
-
-SENTENCES = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=30)
-
-
-@given(SENTENCES, st.integers(1, 5), st.integers(0, 9))
-def test_no_source_is_both_trained_on_and_held_out(sources: list[str], n_pairs: int, seed: int) -> None:
-    text = ParallelText(sources, [f"{source}{i}" for i, source in enumerate(sources)])
-    kept, held = text.hold_out(n_pairs, seed)
-    assert not set(kept.src) & set(held.src)
-    assert len(held) == min(n_pairs, len(text))
-    pairs = set(zip(text.src, text.tgt, strict=True))
-    assert set(zip(kept.src + held.src, kept.tgt + held.tgt, strict=True)) <= pairs
-    assert set(kept.src) | set(held.src) == set(sources)
-    assert text.hold_out(n_pairs, seed) == (kept, held)
-
-
-def test_another_seed_holds_out_other_pairs() -> None:
-    text = ParallelText([str(i) for i in range(100)], [str(-i) for i in range(100)])
-    assert text.hold_out(5, seed=1)[1] != text.hold_out(5, seed=2)[1]

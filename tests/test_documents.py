@@ -1,7 +1,7 @@
 import gzip
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,17 +10,28 @@ from hypothesis import strategies as st
 
 from heed.models.errors import DataError
 from heed.models.text_tokenizer import TextTokenizer
+from heed.transformer import documents as module
 from heed.transformer.documents import (
     Document,
-    TokenStream,
+    HeldOut,
+    Part,
+    TextFiles,
     hold_out,
     load_documents,
-    read_completions,
-    read_documents,
+    survey_text,
+    tokens_of,
     write_documents,
 )
 
 WriteLines = Callable[[str, list[str]], str]
+
+
+def read_documents(paths: Sequence[str], field: str) -> list[Document]:
+    return TextFiles(paths, (), field).read()
+
+
+def read_completions(paths: Sequence[str]) -> list[Document]:
+    return TextFiles((), paths, "text").read()
 
 
 def test_a_file_is_one_text(tmp_path: Path, write_lines: WriteLines) -> None:
@@ -115,45 +126,129 @@ def test_damaged_documents_are_named(tmp_path: Path) -> None:
             load_documents(path)
 
 
+# Parts
+
+
+@pytest.fixture
+def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PART", 4)
+
+
+LETTERS = st.text("ab\n", max_size=40)
+
+
+@given(LETTERS)
+def test_the_parts_of_a_text_are_the_text(text: str) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, "PART", 4)
+        parts = list(module._cut(text.split("\n")))
+    assert "".join(part.text for part in parts) == text
+    assert [part.begins for part in parts] == [True, *[False] * len(parts[1:])][: len(parts)]
+    assert [part.ends for part in parts] == [*[False] * len(parts[1:]), True][: len(parts)]
+    assert all(part.text for part in parts)
+    for part in parts[:-1]:  # cut behind the first newline that it may be cut at
+        assert part.text.endswith("\n")
+        assert len(part.text) >= 4
+        assert "\n" not in part.text[3:-1]
+
+
+def test_long_files_and_records_are_read_in_parts(short_parts: None, write_lines: WriteLines) -> None:
+    paths = [write_lines("a.txt", ["one", "two", "three"]), write_lines("b.jsonl", ['{"text": "four\nfive"}'])]
+    assert list(TextFiles(paths, (), "text")) == [
+        Part("one\ntwo\n", ends=False),
+        Part("three\n", begins=False),
+        Part("four\n", ends=False),
+        Part("five", begins=False),
+    ]
+    assert read_documents(paths, "text") == [Document("one\ntwo\nthree\n"), Document("four\nfive")]
+
+
 # Holding out
 
 
-@given(DOCUMENTS, st.integers(0, 9))
-def test_what_is_held_out_is_not_trained_on(documents: list[Document], seed: int) -> None:
+def files_of(directory: Path, documents: list[Document]) -> TextFiles:
+    """Documents as a user would store them."""
+    texts, pairs = directory / "texts.jsonl", directory / "pairs.jsonl"
+    lines = [json.dumps({"text": document.text}) for document in documents if not document.prompt]
+    texts.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    with_prompts = [document for document in documents if document.prompt]
+    records = ({"prompt": document.prompt, "completion": document.text} for document in with_prompts)
+    pairs.write_text("".join(f"{json.dumps(record)}\n" for record in records), "utf-8")
+    return TextFiles([str(texts)], [str(pairs)], "text")
+
+
+def divided(directory: Path, documents: list[Document], seed: int) -> tuple[list[Document], list[Document]]:
+    """What is trained on, and what is held out."""
+    files = files_of(directory, documents)
+    seen = survey_text(files, seed)
+    held = hold_out(files, seen)
+    kept: list[Document] = []
+    for part in HeldOut.of(seen, held).rest(files):
+        before = "" if part.begins else kept.pop().text
+        kept.append(Document(before + part.text, part.prompt))
+    return kept, held
+
+
+@given(DOCUMENTS, st.integers(0, 9), st.sampled_from([4, 1 << 16]))
+def test_what_is_held_out_is_not_trained_on(
+    tmp_path_factory: pytest.TempPathFactory, documents: list[Document], seed: int, part: int
+) -> None:
+    directory = tmp_path_factory.mktemp("documents")
     few = len(documents) < 20 and not any(document.prompt for document in documents)
-    if all(len(document.text) == 1 for document in documents) if few else len(set(documents)) == 1:
-        with pytest.raises(DataError, match="too short to hold some out; give --valid-text or --valid-pairs"):
-            hold_out(documents, 0.05, seed)
-        return
-    kept, held = hold_out(documents, 0.05, seed)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, "PART", part if few else 1 << 16)
+        if all(len(document.text) == 1 for document in documents) if few else len(set(documents)) == 1:
+            with pytest.raises(DataError, match="too short to hold some out; give --valid-text or --valid-pairs"):
+                divided(directory, documents, seed)
+            return
+        kept, held = divided(directory, documents, seed)
+        assert divided(directory, documents, seed) == (kept, held)
     assert kept
     assert held
     assert all(document.text for document in kept + held)
-    # Nothing is lost, be it in whole documents or in two parts.
-    assert sum(len(each.text) for each in kept + held) == sum(len(each.text) for each in documents)
-    if not few:
+    if few:  # nothing is lost
+        assert sum(len(each.text) for each in kept + held) == sum(len(each.text) for each in documents)
+    else:
         assert not set(kept) & set(held)
-        assert Counter(kept + held) == Counter(documents)
-    assert hold_out(documents, 0.05, seed) == (kept, held)
+        assert set(kept) | set(held) == set(documents)
+        assert len(set(held)) == len(held) == max(1, int(len(documents) * 0.05))
+        assert not Counter(kept) - Counter(documents)
 
 
-def test_the_share_is_that_of_the_documents() -> None:
+def test_the_share_is_that_of_the_documents(tmp_path: Path) -> None:
     documents = [Document(str(number)) for number in range(200)]
-    kept, held = hold_out(documents, 0.05, 1)
+    kept, held = divided(tmp_path, documents, 1)
     assert (len(kept), len(held)) == (190, 10)
-    assert held != hold_out(documents, 0.05, 2)[1]
+    assert held != divided(tmp_path, documents, 2)[1]
 
 
-def test_of_a_few_texts_the_end_of_each_is_held_out() -> None:
+def test_of_a_few_texts_the_end_of_each_is_held_out(tmp_path: Path) -> None:
     """Of two files, a whole one would be half of the text, or nearly nothing."""
-    kept, held = hold_out([Document("a" * 990 + "b" * 110), Document("c" * 100)], 0.1, 1)
-    assert kept == [Document("a" * 990), Document("c" * 90)]
-    assert held == [Document("b" * 110), Document("c" * 10)]
+    kept, held = divided(tmp_path, [Document("a" * 950 + "b" * 50), Document("c" * 100)], 1)
+    assert kept == [Document("a" * 950), Document("c" * 95)]
+    assert held == [Document("b" * 50), Document("c" * 5)]
 
 
-def test_a_completion_is_never_cut() -> None:
+def test_of_a_long_text_no_more_is_held_out_than_can_be_judged_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HELD_OUT_END", 7)
+    kept, held = divided(tmp_path, [Document("a" * 1000)], 1)
+    assert (kept, held) == ([Document("a" * 993)], [Document("a" * 7)])
+
+
+def test_of_a_long_document_that_is_held_out_the_first_part_stands_for_it(tmp_path: Path, short_parts: None) -> None:
+    documents = [Document(f"{number} and\n{number} again") for number in range(100, 140)]
+    kept, held = divided(tmp_path, documents, 1)
+    assert len(kept) == 38
+    assert set(kept) < set(documents)
+    assert {document.text[:3] for document in held} == {d.text[:3] for d in documents} - {d.text[:3] for d in kept}
+    assert all(document.text.endswith(" and\n") for document in held)
+
+
+def test_a_completion_is_never_cut(tmp_path: Path) -> None:
     pairs = [Document(f"completion {number}", f"prompt {number}") for number in range(3)]
-    kept, held = hold_out(pairs, 0.05, 1)
+    kept, held = divided(tmp_path, pairs, 1)
     assert (len(kept), len(held)) == (2, 1)
     assert set(kept + held) == set(pairs)
 
@@ -161,15 +256,12 @@ def test_a_completion_is_never_cut() -> None:
 # As tokens
 
 
-def test_a_stream_has_all_documents_each_with_its_end(verbatim: TextTokenizer) -> None:
+def test_tokens_are_prompts_and_texts_each_with_its_end(verbatim: TextTokenizer) -> None:
     documents = [Document("1 2\n3"), Document("45", "1 + "), Document("6")]
-    stream = TokenStream(documents, verbatim)
-    assert len(stream) == 3
-    assert stream.n_bytes == 5 + 2 + 1  # what is given is not predicted
-    ends = stream.lengths.cumsum().tolist()
-    for document, begin, end, n_given in zip(documents, [0, *ends], ends, stream.n_given, strict=False):
-        ids = stream.ids[begin:end].tolist()
-        assert ids[-1] == verbatim.eos_id
-        assert verbatim.decode(ids[:n_given]) == document.prompt
-        assert verbatim.decode(ids[n_given:-1]) == document.text
-    assert ends[-1] == len(stream.ids)
+    pairs = tokens_of(documents, verbatim)
+    assert len(pairs) == 3
+    for number, document in enumerate(documents):
+        *text, end = pairs.tgt[number].tolist()
+        assert end == verbatim.eos_id
+        assert verbatim.decode(text) == document.text
+        assert verbatim.decode(pairs.src[number].tolist()) == document.prompt

@@ -10,10 +10,11 @@ from torch.testing import assert_close
 
 from heed.models.config import LanguageModelConfig
 from heed.models.text_tokenizer import TextTokenizer
-from heed.transformer.documents import Document, TokenStream
+from heed.transformer.documents import Document, tokens_of
 from heed.transformer.language_model import LanguageModel
 from heed.transformer.loss import smoothed_cross_entropy
 from heed.transformer.masks import causal_mask, text_mask
+from heed.transformer.order import Order
 from heed.transformer.packing import Packing, TextBatch
 
 CONTEXT = 12
@@ -27,12 +28,19 @@ DOCUMENTS = st.lists(
     min_size=1,
     max_size=12,
 )
+WINDOWS = st.integers(1, 15)  # documents of a window
 Piece = tuple[list[int], list[int]]  # what is read, and what must be predicted
 
 
 def packed(documents: Sequence[Document], tokenizer: TextTokenizer, batch_tokens: int = 3 * CONTEXT) -> Packing:
-    stream = TokenStream(documents, tokenizer)
-    return Packing(stream, tokenizer, context=CONTEXT, batch_tokens=batch_tokens)
+    return Packing(tokens_of(documents, tokenizer), tokenizer, context=CONTEXT, batch_tokens=batch_tokens)
+
+
+def windowed(packing: Packing, n_documents: int) -> Packing:
+    """With windows so small that there are several."""
+    order = packing._order
+    packing._order = Order(order.sizes, order.weights, window=n_documents)
+    return packing
 
 
 def pieces_of(batches: Iterable[TextBatch], tokenizer: TextTokenizer) -> list[list[Piece]]:
@@ -55,12 +63,12 @@ def pieces_of(batches: Iterable[TextBatch], tokenizer: TextTokenizer) -> list[li
     return rows
 
 
-@given(DOCUMENTS, st.integers(0, 20), st.integers(1, 60))
+@given(DOCUMENTS, st.integers(0, 20), st.integers(1, 60), WINDOWS)
 def test_every_token_is_learnt_once_an_epoch(
-    verbatim: TextTokenizer, documents: list[Document], epoch: int, batch_tokens: int
+    verbatim: TextTokenizer, documents: list[Document], epoch: int, batch_tokens: int, window: int
 ) -> None:
     """And what is given never; after the beginning, what is read is what had to be predicted."""
-    packing = packed(documents, verbatim, batch_tokens)
+    packing = windowed(packed(documents, verbatim, batch_tokens), window)
     expected = Counter(token for document in documents for token in (*verbatim.encode(document.text), verbatim.eos_id))
     for batches in (list(packing.epoch(epoch, 1)), list(packing.in_order())):
         rows = pieces_of(batches, verbatim)
@@ -111,18 +119,33 @@ def test_what_is_given_stands_before_what_is_learnt(
     assert pairs <= found
 
 
-@given(DOCUMENTS, st.integers(0, 3), st.integers(0, 9))
+@given(DOCUMENTS, st.integers(0, 3), st.integers(0, 9), WINDOWS)
 def test_an_epoch_is_the_same_every_time_and_can_begin_anywhere(
-    verbatim: TextTokenizer, documents: list[Document], epoch: int, start: int
+    verbatim: TextTokenizer, documents: list[Document], epoch: int, start: int, window: int
 ) -> None:
-    packing = packed(documents, verbatim)
-    whole, rest = list(packing.epoch(epoch, 5)), list(packed(documents, verbatim).epoch(epoch, 5, start))
-    assert packing.n_batches(epoch, 5) == len(whole)
+    packing, again = (windowed(packed(documents, verbatim), window) for _ in range(2))
+    whole, rest = list(packing.epoch(epoch, 5)), list(again.epoch(epoch, 5, start))
+    shares = [batch.share for batch in whole]
+    assert shares == sorted(set(shares))
+    assert shares[-1] == 1.0
     assert len(rest) == max(0, len(whole) - start)
     for found, expected in zip(rest, whole[start:], strict=True):
         for name in ("ids", "targets", "positions"):
             assert torch.equal(getattr(found, name), getattr(expected, name))
-        assert found.n_tokens == expected.n_tokens
+        assert found.share == expected.share
+
+
+@given(DOCUMENTS, st.integers(1, 5))
+def test_parts_together_hold_each_row_once(verbatim: TextTokenizer, documents: list[Document], of: int) -> None:
+    for batch in packed(documents, verbatim).in_order():
+        parts = [batch.part(number, of) for number in range(of)]
+        rows = [row for part in parts for row in zip(part.ids.tolist(), part.targets.tolist(), strict=True)]
+        assert sorted(row for row in rows if any(row[1])) == sorted(
+            row for row in zip(batch.ids.tolist(), batch.targets.tolist(), strict=True) if any(row[1])
+        )
+        assert all(len(part.ids) for part in parts)
+        assert sum(part.n_tokens for part in parts) == batch.n_tokens
+        assert (batch.n_cells, batch.n_filled) == (batch.ids.numel(), int((batch.ids != verbatim.pad_id).sum()))
 
 
 def test_other_epochs_and_seeds_cut_elsewhere(verbatim: TextTokenizer) -> None:
@@ -183,13 +206,12 @@ def test_the_loss_of_packed_documents_is_that_of_each_alone(verbatim: TextTokeni
         for place, token in enumerate([*text, verbatim.eos_id], len(prompt)):
             alone -= log_probs[0, place, token].item()
     together = 0.0
-    for batch in packed(documents, verbatim).epoch(3, 1):
-        states, weight = (
-            network.states(batch.ids, batch.positions, text_mask(batch.positions)),
-            network.embedding.weight,
-        )
-        loss = smoothed_cross_entropy(states, weight, batch.targets, pad_id=verbatim.pad_id, label_smoothing=0.0)
-        together += loss[1].item()
+    packing = packed(documents, verbatim)
+    epochs = (list(packing.epoch(epoch, 1)) for epoch in range(50))
+    whole = next(e for e in epochs if sum(int((batch.ids == verbatim.bos_id).sum()) for batch in e) == len(documents))
+    for batch in whole:  # in which no document is cut
+        logits = network(batch.ids, batch.positions, text_mask(batch.positions))
+        together += smoothed_cross_entropy(logits, batch.targets, pad_id=verbatim.pad_id, label_smoothing=0.0)[1].item()
     assert_close(together, alone, rtol=1e-5, atol=0)
 
 

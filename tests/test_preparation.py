@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,9 +7,10 @@ import pytest
 from heed.models.errors import DataError, HeedError
 from heed.models.tokenizer import Tokenizer
 from heed.transformer.config import TranslationConfig
-from heed.transformer.preparation import HELD_OUT, batches, load_corpus, new_run, read_text
+from heed.transformer.preparation import batches, load_corpus, new_run
 from heed.transformer.run import TranslationRun
 from heed.transformer.subwords import train_tokenizer
+from heed.transformer.survey import HELD_OUT
 
 NETWORK = {"n_layers": 1, "d_model": 16, "d_ff": 24, "n_heads": 2}
 MakeConfig = Callable[..., TranslationConfig]
@@ -28,37 +30,41 @@ def make_config(
     return make
 
 
+def digits_of(vocab_size: int) -> Tokenizer:
+    return train_tokenizer([" ".join("0123456789")] * 9, vocab_size=vocab_size, name="digits")
+
+
 @pytest.mark.parametrize(("n_pairs", "held"), [(2, 1), (100, 5), (30_000, HELD_OUT)])
-def test_a_share_is_held_out_for_validation(make_config: MakeConfig, n_pairs: int, held: int) -> None:
-    training, validation = read_text(make_config(n_pairs))
-    assert len(validation) == held
-    assert not set(training.src) & set(validation.src)
+def test_a_share_is_held_out_for_validation(make_config: MakeConfig, tmp_path: Path, n_pairs: int, held: int) -> None:
+    (tmp_path / "digits.model").write_bytes(digits_of(15).model)
+    config = make_config(n_pairs, tokenizer=(str(tmp_path / "digits.model"),))
+    run, corpora = new_run(tmp_path / "run", NETWORK, config)
+    sources = Path(config.src[0]).read_text().splitlines()
+    assert len(run.validation) == len(set(run.validation.src)) == held
+    assert len(corpora) == sum(source not in set(run.validation.src) for source in sources)
 
 
 def test_what_is_held_out_never_trains_though_the_run_goes_on(make_config: MakeConfig, tmp_path: Path) -> None:
-    run, corpus = new_run(tmp_path / "run", NETWORK, make_config())
-    again = load_corpus(TranslationRun.open(run.path))
-    assert again.src.lengths.tolist() == corpus.src.lengths.tolist()
-    seen = {
-        line
-        for batch in batches(run, again).in_order()
-        for line in run.src_tokenizer.decode(batch.src.tolist())  # special pieces are no text
-    }
-    assert seen
-    assert not seen & set(run.validation.src)
+    run, _ = new_run(tmp_path / "run", NETWORK, make_config())
+    shutil.rmtree(run.path / "cache")  # tokens are made again
+    found = batches(run, load_corpus(TranslationRun.open(run.path)))
+    for every in (found.in_order(), found.epoch(0, 1)):
+        seen = {line for batch in every for line in run.src_tokenizer.decode(batch.src.tolist())}
+        assert seen
+        assert not seen & set(run.validation.src)
 
 
 def test_validation_text_that_is_given_is_taken(
-    make_config: MakeConfig, write_lines: Callable[[str, list[str]], str]
+    make_config: MakeConfig, write_lines: Callable[[str, list[str]], str], tmp_path: Path
 ) -> None:
     valid = write_lines("valid.src", ["1 2"]), write_lines("valid.tgt", ["2 1"])
-    training, validation = read_text(make_config(valid_src=valid[:1], valid_tgt=valid[1:]))
-    assert (len(training), validation.src, validation.tgt) == (100, ["1 2"], ["2 1"])
+    run, corpora = new_run(tmp_path / "run", NETWORK, make_config(valid_src=valid[:1], valid_tgt=valid[1:]))
+    assert (len(corpora), run.validation.src, run.validation.tgt) == (100, ["1 2"], ["2 1"])
 
 
-def test_a_single_pair_cannot_be_held_out(make_config: MakeConfig) -> None:
+def test_a_single_pair_cannot_be_held_out(make_config: MakeConfig, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"1 pairs are too few to hold some out; give --valid-src and --valid-tgt$"):
-        read_text(make_config(1))
+        new_run(tmp_path / "run", NETWORK, make_config(1))
 
 
 def test_one_vocabulary_serves_both_sides(make_config: MakeConfig, tmp_path: Path) -> None:

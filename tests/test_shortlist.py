@@ -16,8 +16,8 @@ from heed.models.onnx_network import OnnxNetwork
 from heed.models.search import DecodeConfig, IntArray, SpecialIds, search
 from heed.models.translator import Translator
 from heed.transformer import shortlist as module
-from heed.transformer.corpus import Corpus, TokenLists
 from heed.transformer.model import Transformer
+from heed.transformer.pairs import Pairs
 from heed.transformer.run import TranslationRun
 from heed.transformer.shortlist import Shortlist, learn_shortlist, translation_probabilities
 
@@ -26,11 +26,11 @@ SPECIAL = SpecialIds(bos_id=2, eos_id=EOS, unk_id=1)
 V = 40
 
 
-def corpus(pairs: list[tuple[list[int], list[int]]]) -> Corpus:
-    return Corpus(TokenLists([src for src, _ in pairs]), TokenLists([tgt for _, tgt in pairs]), n_empty=0, n_long=0)
+def corpus(pairs: list[tuple[list[int], list[int]]]) -> Pairs:
+    return Pairs.of([src for src, _ in pairs], [tgt for _, tgt in pairs])
 
 
-def dictionary_corpus(n_pairs: int) -> tuple[Corpus, dict[int, int]]:
+def dictionary_corpus(n_pairs: int) -> tuple[Pairs, dict[int, int]]:
     """Pairs that a dictionary makes word by word, shuffled, with a frequent word that translates nothing."""
     chosen = random.Random(1)
     words = dict(zip(range(10, 25), chosen.sample(range(10, 25), 15), strict=True))

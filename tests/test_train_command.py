@@ -79,7 +79,7 @@ def test_a_run_is_recorded(heed: Heed, pairs: list[str], tmp_path: Path) -> None
     assert result.stdout_bytes == b""
     assert result.stderr.endswith(f"Done. Export it with: heed export {path} -o MODEL\n")
     names = {"config.toml", "tokenizer.model", "valid.src", "valid.tgt", "checkpoints", "log.jsonl", "tensorboard"}
-    assert {file.name for file in path.iterdir()} == names
+    assert {file.name for file in path.iterdir()} == names | {"text.json", "cache"}
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
 
     steps = [("start", 0), ("step", 50), ("validation", 50), ("step", 100), ("validation", 100), ("validation", 100)]
@@ -252,7 +252,7 @@ def test_what_is_needed_is_asked_for(heed: Heed, pairs: list[str], tmp_path: Pat
     values = {"--src": pairs[1], "--tgt": pairs[3], "-o": str(tmp_path / "run")}
     result = heed("train", *[word for option in options for word in (option, values[option])])
     assert result.exit_code == 2
-    assert "--src and --tgt, --text or --pairs; or --resume RUN" in result.stderr
+    assert "--src and --tgt, --data, --text or --pairs; or --resume RUN" in result.stderr
     assert not (tmp_path / "run").exists()
 
 

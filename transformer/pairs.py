@@ -1,8 +1,6 @@
 """Pairs of token lists, in memory and on disk."""
 
 import itertools
-import os
-import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -109,9 +107,8 @@ class StoredPairs:
 
     def __init__(self, stem: Path, dtype: np.dtype[Any]) -> None:
         self._dtype = dtype
-        ids, bounds = _files(stem)
-        self._ids, self._bounds = _opened(self, ids), _opened(self, bounds)
-        self._n_pairs = os.fstat(self._bounds).st_size // BOUND.itemsize // 2
+        self._ids, self._bounds = _files(stem)
+        self._n_pairs = self._bounds.stat().st_size // BOUND.itemsize // 2
 
     def __len__(self) -> int:
         """The number of pairs."""
@@ -124,13 +121,6 @@ class StoredPairs:
     def ids_of(self, start: int, stop: int) -> AnyIntArray:
         """See `Pairs`."""
         return _read(self._ids, self._dtype, start, stop)
-
-
-def _opened(owner: StoredPairs, path: Path) -> int:
-    """The descriptor of a file that is closed when nobody has its owner any more."""
-    descriptor = os.open(path, os.O_RDONLY)
-    weakref.finalize(owner, os.close, descriptor)
-    return descriptor
 
 
 class PairWriter:
@@ -184,16 +174,8 @@ def _joined(
     return np.fromiter(itertools.chain.from_iterable(both), dtype=dtype, count=int(lengths.sum())), lengths
 
 
-def _read(descriptor: int, dtype: np.dtype[Any], start: int, stop: int) -> npt.NDArray[Any]:
-    """Some numbers of a file.
-
-    Raises:
-        EOFError: It ends before.
-    """
-    size, data = (stop - start) * dtype.itemsize, bytearray()
-    while len(data) < size:
-        part = os.pread(descriptor, size - len(data), start * dtype.itemsize + len(data))
-        if not part:
-            raise EOFError(f"a file of tokens ends {size - len(data)} bytes too early")
-        data += part
-    return np.frombuffer(data, dtype)
+def _read(path: Path, dtype: np.dtype[Any], start: int, stop: int) -> npt.NDArray[Any]:
+    """Some numbers of a file."""
+    found = np.fromfile(path, dtype, count=stop - start, offset=start * dtype.itemsize)
+    assert len(found) == stop - start, f"{path} has no numbers from {start + len(found)} to {stop}"
+    return found
