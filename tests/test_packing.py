@@ -210,8 +210,12 @@ def test_the_loss_of_packed_documents_is_that_of_each_alone(verbatim: TextTokeni
     epochs = (list(packing.epoch(epoch, 1)) for epoch in range(50))
     whole = next(e for e in epochs if sum(int((batch.ids == verbatim.bos_id).sum()) for batch in e) == len(documents))
     for batch in whole:  # in which no document is cut
-        logits = network(batch.ids, batch.positions, text_mask(batch.positions))
-        together += smoothed_cross_entropy(logits, batch.targets, pad_id=verbatim.pad_id, label_smoothing=0.0)[1].item()
+        states, weight = (
+            network.states(batch.ids, batch.positions, text_mask(batch.positions)),
+            network.embedding.weight,
+        )
+        nll = smoothed_cross_entropy(states, weight, batch.targets, pad_id=verbatim.pad_id, label_smoothing=0.0)[1]
+        together += nll.item()
     assert_close(together, alone, rtol=1e-5, atol=0)
 
 
