@@ -16,6 +16,7 @@ from heed.transformer.language_model import LanguageModel
 from heed.transformer.loss import smoothed_cross_entropy
 from heed.transformer.masks import padding_mask, text_mask
 from heed.transformer.model import Transformer
+from heed.transformer.preparation import sources_of
 
 PROBE_TOKENS = 2048  # of the batch by which the speed is measured
 SENTENCE = 25  # tokens of a pair's side, about
@@ -126,7 +127,8 @@ def _n_tokens(train: TrainConfig) -> float:
     if isinstance(train, TextConfig):
         return sum(map(_text_bytes, (*train.text, *train.pairs))) / BYTES_PER_TOKEN
     assert isinstance(train, TranslationConfig)
-    return sum(map(_text_bytes, train.tgt)) / BYTES_PER_TOKEN
+    sizes = (source.weight * sum(map(_text_bytes, source.paths)) / 2 for source in sources_of(train))
+    return sum(sizes) / BYTES_PER_TOKEN
 
 
 def _text_bytes(path: str) -> float:
