@@ -11,6 +11,7 @@ HUES = ("cyan", "yellow", "green", "magenta", "blue", "red")
 LETTERS = "abcdefghijklmnopqrstuvwxyz"  # of runs, at the ends of their curves
 TWO_COLUMNS = 72  # characters of a terminal that has two panels side by side
 GAP = 3  # between them
+NARROWEST = 24  # a panel
 BELOW = 2  # lines of the axis and its numbers
 FEW = 2  # characters for each validation: where there are more of them, they are a line without dots
 BEST, VALIDATION, EVENT = "◆", "•", "×"
@@ -57,7 +58,7 @@ class Chart:
         panels = self._drawing.panels
         columns = 2 if width >= TWO_COLUMNS else 1
         n_rows = -(-len(panels) // columns)
-        width = (width - GAP * (columns - 1)) // columns
+        width = max((width - GAP * (columns - 1)) // columns, NARROWEST)
         height = min(max(height // n_rows - 1 - BELOW, 4), 16)
         blocks = [self._panel(panel, width, height) for panel in panels]
         lines = []

@@ -129,6 +129,12 @@ def test_a_chart_fits_the_terminal(write_run: WriteRun, width: int, height: int)
         assert len(lines) <= height
 
 
+def test_a_terminal_too_small_has_a_drawing_too(write_run: WriteRun) -> None:
+    lines = chart(drawing(write_run("run", records(3))), 1, 1)
+    for title in ("Training loss", "Perplexity", "BLEU", "Learning rate"):
+        assert any(line.startswith(title) for line in lines)
+
+
 def test_the_best_and_the_events_are_marked(write_run: WriteRun) -> None:
     happened = [{"event": "skipped", "step": 100}, *({"event": "rolled_back", "step": 10 * n} for n in range(9))]
     words = "\n".join(chart(drawing(write_run("run", [*records(4), *happened]))))
