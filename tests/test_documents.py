@@ -153,9 +153,13 @@ def test_the_parts_of_a_text_are_the_text(text: str) -> None:
 
 
 def test_long_files_and_records_are_read_in_parts(short_parts: None, write_lines: WriteLines) -> None:
-    paths = [write_lines("a.txt", ["one", "two", "three"]), write_lines("b.jsonl", ['{"text": "four\nfive"}'])]
+    paths = [
+        write_lines("a.txt", ["one", "two", "three"]),
+        write_lines("b.jsonl", [json.dumps({"text": "four\nfive"})]),
+    ]
     assert list(TextFiles(paths, (), "text")) == [
-        Part("one\ntwo\n", ends=False),
+        Part("one\n", ends=False),
+        Part("two\n", begins=False, ends=False),
         Part("three\n", begins=False),
         Part("four\n", ends=False),
         Part("five", begins=False),

@@ -630,3 +630,60 @@ def test_a_limit_that_is_over_at_once_leaves_a_run_to_export(
     result = heed("train", "--src", text, "--tgt", text, "-o", tmp_path / "run", *arguments)
     assert result.exit_code == 0, result.stderr
     assert (tmp_path / "run" / "checkpoints" / "average").is_dir()
+
+
+# Corpora
+
+
+def test_corpora_of_several_kinds_with_weights(
+    heed: Heed, pairs: list[str], tmp_path: Path, write_lines: WriteLines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_lines("more.tsv", [f"{n} {n}\t{n}" for n in range(10, 40)])
+    write_lines("other.jsonl", ['{"src": "1 2 3", "tgt": "3 2 1"}'] * 20)
+    data = ["--data", "more.tsv:2", "--data", "other.jsonl:0.5", "--deduplicate", "--max-ratio", "3"]
+    sampling = ["--subword-sampling", "0.1", "--cache", "tokens"]
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    result = heed("train", *pairs, *data, *sampling, *SETTINGS, "-o", whole, "--epochs", 2)
+    assert result.exit_code == 0, result.stderr
+    train = tomllib.loads((whole / "config.toml").read_text("utf-8"))["train"]
+    assert train["data"] == [f"{tmp_path}/more.tsv:2", f"{tmp_path}/other.jsonl:0.5"]
+    assert (train["max_ratio"], train["deduplicate"], train["subword_sampling"]) == (3.0, True, 0.1)
+    assert "cache" not in train
+    start = records(whole)[0]
+    assert isinstance(start["left_out_duplicate"], int)
+    assert start["left_out_duplicate"] >= 19
+    assert {"left_out_empty", "left_out_long", "left_out_unequal"} <= start.keys()
+    monkeypatch.chdir("/")
+    result = heed("train", "--config", whole / "config.toml", "-o", again, *MACHINE)  # without the cache
+    assert result.exit_code == 0, result.stderr
+    (last,) = (path.name for path in (whole / "checkpoints").glob("step-*"))
+    file = f"checkpoints/{last}/model.safetensors"
+    assert (again / file).read_bytes() == (whole / file).read_bytes()
+
+
+def test_data_that_is_none_is_refused(heed: Heed, pairs: list[str], tmp_path: Path) -> None:
+    for data, words in (
+        (f"{pairs[1]}", "one file has both sides only as .tsv or .jsonl"),
+        (f"{tmp_path}/no.tsv:2", f"{tmp_path}/no.tsv"),
+        (f"{pairs[1]},{pairs[3]}:0", "the weight must be a number above 0, not 0"),
+    ):
+        result = heed("train", "--data", data, *SETTINGS, "-o", tmp_path / "run")
+        assert result.exit_code == 2
+        assert words in result.stderr
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("value", [["--max-ratio", "0.5"], ["--subword-sampling", "1"]], ids=" ".join)
+def test_filters_that_cannot_be_are_named(heed: Heed, pairs: list[str], tmp_path: Path, value: list[str]) -> None:
+    result = heed("train", *pairs, *SETTINGS, *value, "-o", tmp_path / "run")
+    assert result.exit_code == 2
+    assert value[0].removeprefix("--").replace("-", "_") in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_does_not_go_on_with_changed_text(heed: Heed, run: Path, pairs: list[str]) -> None:
+    path = Path(pairs[1])
+    path.write_text(path.read_text()[::-1])
+    result = heed("train", "--resume", run, *MACHINE)
+    assert assert_one_line(result, 3).startswith(f"{path}: has changed since {run} was made; ")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from heed.models.errors import DataError, HeedError
-from heed.models.files import directory_whole, sha256, write_whole
+from heed.models.files import directory_whole, refuse_existing, sha256, write_whole
 
 OWN = "cache"  # of a run, where no other was named
 RECORD = "text.json"
@@ -113,6 +113,7 @@ def make_entry(path: Path, fill: Callable[[Path], None]) -> None:
     try:
         with directory_whole(path) as aside:
             fill(aside)
+            refuse_existing(path, force=False)
     except (OSError, HeedError):
         if not path.is_dir():
             raise

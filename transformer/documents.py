@@ -8,8 +8,8 @@ from pathlib import Path
 
 from heed.models.errors import DataError
 from heed.models.text_tokenizer import TextTokenizer
-from heed.transformer.drawing import Lot, fingerprint
 from heed.transformer.lines import lines, plain_suffix
+from heed.transformer.lot import Lot, fingerprint
 from heed.transformer.pairs import Pairs
 from heed.transformer.records import records, text_of
 

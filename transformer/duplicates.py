@@ -7,7 +7,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from heed.transformer.drawing import fingerprint
+from heed.transformer.lot import fingerprint
 from heed.transformer.sources import Source, every_pair
 
 CHUNK = 1 << 20  # hashes looked at together

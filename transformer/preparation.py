@@ -15,9 +15,9 @@ from heed.transformer.batches import Batches
 from heed.transformer.cache import TextFile, TextRecord, key_of, make_entry, read_files, workplace
 from heed.transformer.config import TranslationConfig
 from heed.transformer.corpus import Filter, ParallelText, read_pairs, read_validation, tokenize, write_validation
-from heed.transformer.drawing import fingerprint
 from heed.transformer.duplicates import mark_duplicates
 from heed.transformer.initial import Initial
+from heed.transformer.lot import fingerprint
 from heed.transformer.resampling import Resampling
 from heed.transformer.run import TranslationRun
 from heed.transformer.shortlist import ALWAYS, Shortlist, learn_shortlist

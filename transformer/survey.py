@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Collection, Iterator, Sequence
 
 from heed.transformer.corpus import ParallelText
-from heed.transformer.drawing import Lot, fingerprint
+from heed.transformer.lot import Lot, fingerprint
 from heed.transformer.sources import Pair, Source, every_pair
 
 HELD_OUT = 1000  # sources for validation where no text is given for it, and

@@ -17,7 +17,7 @@ from heed.models.tokenizer import Tokenizer
 from heed.transformer.ahead import ahead
 from heed.transformer.corpus import Filter
 from heed.transformer.documents import Part
-from heed.transformer.drawing import fingerprint
+from heed.transformer.lot import fingerprint
 from heed.transformer.order import BLOCK, Stretches, read
 from heed.transformer.pairs import Pairs, PairWriter, StoredPairs
 from heed.transformer.sources import Pair, Source
