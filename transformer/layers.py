@@ -28,7 +28,7 @@ class FeedForward(nn.Module):
         *,
         d_model: int,
         d_ff: int,
-        activation: Callable[[Tensor], Tensor] = torch.relu,
+        activation: Callable[[Tensor], Tensor] = torch.relu_,
         biases: bool = True,
     ) -> None:
         super().__init__()
