@@ -60,7 +60,7 @@ class Sample:
     """The memory of a process at a time, in MiB."""
 
     seconds: float  # since it began
-    n_starts: int  # of its run
+    begun: bool  # whether its run has
     step: int  # its run's last in the log
     resident: float
     anonymous: float  # the part that is no page of a file
@@ -103,17 +103,17 @@ def watch(command: list[str], run: Path | None = None) -> tuple[list[Sample], li
     return samples, written
 
 
-def events(run: Path | None) -> tuple[int, int]:
-    """How often a run has begun or gone on, and the last step in its log."""
+def events(run: Path | None) -> tuple[bool, int]:
+    """Whether a run has begun, and the last step in its log."""
     log = run / "log.jsonl" if run else None
     records = [json.loads(line) for line in log.read_text("utf-8").splitlines()] if log and log.exists() else []
     steps = [record["step"] for record in records if record["event"] == "step"]
-    return sum(record["event"] == "start" for record in records), max(steps, default=0)
+    return bool(records), max(steps, default=0)
 
 
-def seconds_to(n_starts: int, samples: list[Sample]) -> float:
-    """When a run was ready for its first step."""
-    return round(next(sample.seconds for sample in samples if sample.n_starts >= n_starts), 1)
+def seconds_to(step: int, samples: list[Sample]) -> float:
+    """When a run was at a step; at 0 it is ready for the first."""
+    return round(next(sample.seconds for sample in samples if sample.begun and sample.step >= step), 1)
 
 
 def growth(samples: list[Sample], name: str) -> dict[str, float]:
@@ -136,16 +136,16 @@ def measure(n_pairs: int, work: Path, steps: int) -> Iterator[tuple[str, float]]
     text = ["--src", str(src), "--tgt", str(tgt), "--cache", str(cache), *SETTINGS]
     run, again = work / "run", work / "again"
     samples, _ = watch([HEED, "train", *text, "--steps", "1", "-o", str(run)], run)
-    yield "seconds_to_first_step", seconds_to(1, samples)
-    preparing = [sample for sample in samples if not sample.n_starts]
+    yield "seconds_to_first_step", seconds_to(0, samples)
+    preparing = [sample for sample in samples if not sample.begun]
     yield "preparing_resident_max", round(max(sample.resident for sample in preparing), 1)
     yield "preparing_anonymous_max", round(max(sample.anonymous for sample in preparing), 1)
     training = ["--steps", str(steps), "--threads", "1"]  # a network so small gains nothing from threads
     samples, _ = watch([HEED, "train", *text, *training, "-o", str(again)], again)
-    yield "seconds_to_first_step_by_cache", seconds_to(1, samples)
+    yield "seconds_to_first_step_by_cache", seconds_to(0, samples)
     yield from growth([sample for sample in samples if 50 <= sample.step < steps], "training").items()
-    samples, _ = watch([HEED, "train", "--resume", str(again)], again)
-    yield "seconds_to_resume", seconds_to(2, samples)
+    samples, _ = watch([HEED, "train", "--resume", str(again), "--steps", str(steps + 50), "--threads", "1"], again)
+    yield "seconds_to_go_on_50_steps", seconds_to(steps + 50, samples)
     samples, written = watch([sys.executable, "-c", GO_THROUGH, str(run)])
     yield from growth(samples[len(samples) // 10 :], "epoch").items()
     n_batches, whole, last = map(float, written[-1].split())
