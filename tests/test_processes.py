@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.distributed import HashStore  # type: ignore[attr-defined]
 from torch.testing import assert_close
 
-from heed.transformer.processes import ALONE, joined, local_device, n_local, spread, whole
+from heed.transformer.processes import ALONE, joined, local_device, meeting, n_local, spread, whole
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 # A gentle learning rate: what rounding differs by then stays as small as it is, and does not grow from step to step.
@@ -137,6 +139,26 @@ def test_two_processes_stop_after_the_same_step(program: Path, text: list[str], 
     assert f"Stopped. Go on with: heed train --resume {run}" in said
     last = max((run / "checkpoints").glob("step-*"))
     assert {file.name for file in last.iterdir()} == {"model.safetensors", "optimizer.safetensors", "progress.json"}
+
+
+def test_only_processes_that_are_alive_meet() -> None:
+    """torchrun's store still has the words of those that were killed; gloo sometimes waited for these for ever."""
+    store, names = HashStore(), dict[int, str]()
+    for rank in (1, 2):
+        store.set(f"heed/word/{rank}", "of one that is gone")
+
+    def meet(rank: int) -> None:
+        time.sleep(0.1 * rank)
+        names[rank] = meeting(store, rank, 3)
+
+    threads = [threading.Thread(target=meet, args=(rank,), daemon=True) for rank in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert names.keys() == {0, 1, 2}
+    assert len(set(names.values())) == 1
+    assert meeting(store, 0, 1) not in names.values()
 
 
 def test_alone_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:

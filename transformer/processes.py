@@ -7,13 +7,17 @@ import contextlib
 import dataclasses
 import datetime
 import os
+import time
+import uuid
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.rendezvous import rendezvous
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -21,6 +25,7 @@ from heed.transformer.language_model import Layer
 from heed.transformer.layers import DecoderLayer, EncoderLayer
 
 PATIENCE = datetime.timedelta(days=2)  # the others wait while the first reads the text or validates
+POLL = 0.05  # seconds between two looks for the others
 Told = TypeVar("Told")
 
 
@@ -82,11 +87,41 @@ def joined() -> Iterator[Processes]:
         yield ALONE
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    distributed.init_process_group(backend, timeout=PATIENCE)
+    store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
+    store = PrefixStore(meeting(store, rank, size), store)
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:
-        yield Processes(distributed.get_rank(), distributed.get_world_size())
+        yield Processes(rank, size)
     finally:
         distributed.destroy_process_group()
+
+
+def meeting(store: Store, rank: int, size: int) -> str:
+    """A name that only those processes know which are alive now.
+
+    torchrun keeps its store when it starts lost processes again, and gloo would look for the new ones where the old
+    ones were. So each says a word that nobody has said before, and the first one answers that word alone.
+
+    Args:
+        store: What torchrun's processes share.
+        rank: Of this process.
+        size: How many there are.
+    """
+    word = uuid.uuid4().hex
+    if rank > 0:
+        store.set(f"heed/word/{rank}", word)
+        name = store.get(f"heed/answer/{word}").decode()
+        store.set(f"heed/met/{name}/{rank}", "")
+        return name
+    missing = set(range(1, size))
+    while missing:
+        for other in sorted(missing):
+            if store.check([f"heed/word/{other}"]):  # which may be that of a process that is gone
+                store.set("heed/answer/" + store.get(f"heed/word/{other}").decode(), word)
+            if store.check([f"heed/met/{word}/{other}"]):
+                missing.remove(other)
+        time.sleep(POLL)
+    return word
 
 
 def n_local() -> int:
