@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from heed.models.config import ModelConfig
 from heed.models.tokenizer import Tokenizer
-from heed.transformer.batches import Batch, Batches, plan_batches
+from heed.transformer.batches import Batch, Batches
 from heed.transformer.loss import smoothed_cross_entropy
 from heed.transformer.masks import padding_mask
 from heed.transformer.model import Transformer
 from heed.transformer.order import Order
 from heed.transformer.pairs import Pairs
+from heed.transformer.plan import cuts, even_cuts, plan_batches
 
 Lists = list[list[int]]
 
@@ -74,6 +75,19 @@ def test_no_batch_could_take_the_next_pair(lengths: list[tuple[int, int]], budge
     plan = plan_batches(*np.array(lengths).T, batch_tokens=budget)
     for batch, following in itertools.pairwise(plan):
         assert (len(batch) + 1) * longest[following[0]] > budget
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=40), st.data())
+def test_so_many_batches_as_small_as_can_be(lengths: list[int], data: st.DataObject) -> None:
+    n_batches = data.draw(st.integers(1, len(lengths)))
+    sorted_lengths = np.array(sorted(lengths))
+    found = even_cuts(sorted_lengths, n_batches)
+    assert len(found) == n_batches
+    assert found == sorted(set(found))
+    assert found[-1] == len(lengths)
+    largest = max(sorted_lengths[end - 1] * (end - begin) for begin, end in itertools.pairwise([0, *found]))
+    smallest = next(budget for budget in itertools.count(1) if len(cuts(sorted_lengths, budget)) <= n_batches)
+    assert largest <= max(smallest, sorted_lengths[-1])
 
 
 @given(LENGTHS, BUDGETS, st.integers(0, 3), st.integers(0, 3), WINDOWS)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from heed.models.tokenizer import Tokenizer
+from heed.transformer import batches as batches_module
 from heed.transformer.batches import Batch, Batches
 from heed.transformer.pairs import Pairs
 from heed.transformer.resampling import Resampling
@@ -49,11 +50,17 @@ def test_a_seed_gives_the_same_subwords_in_any_thread_and_after_any_other(words:
     assert sum(map(len, first)) > sum(map(len, words.encode(lines)))
 
 
-def test_subwords_are_a_function_of_seed_epoch_and_batch(batches: Batches) -> None:
+@pytest.mark.parametrize("group", [2, 32])
+def test_subwords_are_a_function_of_seed_epoch_and_batch(
+    batches: Batches, group: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches_module, "GROUP", group)
     whole = [rows(batch) for batch in batches.epoch(0, 1)]
     assert len(whole) > 3
     for start in range(len(whole) + 1):
-        assert [rows(batch) for batch in batches.epoch(0, 1, start)] == whole[start:]
+        rest = list(batches.epoch(0, 1, start))
+        assert [rows(batch) for batch in rest] == whole[start:]
+        assert [batch.share for batch in rest] == [batch.share for batch in batches.epoch(0, 1)][start:]
 
 
 def test_the_text_of_an_epoch_is_the_same_in_other_subwords(batches: Batches, words: Tokenizer) -> None:

@@ -11,7 +11,8 @@ from torch import Tensor
 from heed.models.tokenizer import Tokenizer
 from heed.transformer.order import Draw, Order, Stretches, read, read_bounds
 from heed.transformer.pairs import AnyPairs, IntArray, Pairs
-from heed.transformer.resampling import Resampling
+from heed.transformer.plan import cuts, plan_batches
+from heed.transformer.resampling import GROUP, Resampling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,31 +58,6 @@ class Batch:
         return dataclasses.replace(self, src=src, tgt=tgt, targets=targets)
 
 
-def plan_batches(src_lengths: IntArray, tgt_lengths: IntArray, *, batch_tokens: int) -> list[IntArray]:
-    """Cut pairs, sorted by length, into batches whose padded sides have at most `batch_tokens` tokens each.
-
-    Lengths count the one special token that each side gets. A pair longer than the budget is a batch by itself.
-
-    Returns:
-        For each batch the indices of its pairs.
-    """
-    lengths = np.maximum(src_lengths, tgt_lengths) + 1
-    order = np.lexsort((src_lengths, tgt_lengths, lengths))
-    cuts = _cuts(lengths[order], batch_tokens)
-    return np.split(order, cuts[:-1])
-
-
-def _cuts(lengths: IntArray, batch_tokens: int) -> list[int]:
-    """Where batches of sorted lengths end; each takes as many as its budget allows, and at least one."""
-    cuts, start = [], 0
-    while start < len(lengths):
-        most = max(1, batch_tokens // int(lengths[start]))  # none later is shorter
-        sizes = lengths[start : start + most] * np.arange(1, min(most, len(lengths) - start) + 1)
-        start += max(1, int(np.searchsorted(sizes, batch_tokens, side="right")))
-        cuts.append(start)
-    return cuts
-
-
 class Batches:
     """The batches of corpora, in an order that is a function of seed and epoch alone.
 
@@ -122,23 +98,32 @@ class Batches:
             if n_skipped and (n_batches := self._n_batches(window)) <= n_skipped:
                 number, n_behind = number + n_batches, n_behind + len(window)
                 continue
-            pairs = read(self._corpora, window)
-            texts = read(self._resampling.texts, window) if self._resampling else None
-            plan = self._shuffled(pairs, np.random.default_rng((seed, Draw.BATCHES, epoch, place)))
-            n_behind += sum(map(len, plan[:n_skipped]))
-            for place_in_window, rows in enumerate(plan[n_skipped:], n_skipped):
-                n_behind += len(rows)
-                chosen = pairs, rows
-                if self._resampling and texts:
-                    draw = np.random.SeedSequence((seed, Draw.SUBWORDS, epoch, number + place_in_window))
-                    chosen = self._resampling.pairs(texts, rows, draw), np.arange(len(rows))
-                yield self._batch(*chosen, share=n_behind / n_pairs)
-            number += len(plan)
+            for done, (pairs, rows) in enumerate(self._window(window, (seed, epoch, place), n_skipped)):
+                number, n_behind = number + 1, n_behind + len(rows)
+                if done >= n_skipped:
+                    yield self._batch(pairs, rows, share=n_behind / n_pairs)
+
+    def _window(
+        self, window: Stretches, draw: tuple[int, int, int], n_skipped: int
+    ) -> Iterator[tuple[Pairs, IntArray]]:
+        """The pairs of each batch of a window; of those skipped with all their group, only how many they are."""
+        pairs = read(self._corpora, window)
+        plan = self._shuffled(pairs, np.random.default_rng((Draw.BATCHES, *draw)))
+        if not self._resampling:
+            yield from ((pairs, rows) for rows in plan)
+            return
+        texts = read(self._resampling.texts, window)
+        for start in range(0, len(plan), GROUP):
+            group = plan[start : start + GROUP]
+            if start + GROUP > n_skipped:
+                yield from self._resampling.batches(texts, group, np.random.SeedSequence((Draw.SUBWORDS, *draw, start)))
+            else:
+                yield from ((pairs, rows) for rows in group)
 
     def _n_batches(self, window: Stretches) -> int:
         """How many batches a window makes, by its pairs' lengths alone."""
         lengths = np.diff(read_bounds(self._corpora, window))
-        return len(_cuts(np.sort(np.maximum(lengths[::2], lengths[1::2]) + 1), self._batch_tokens))
+        return len(cuts(np.sort(np.maximum(lengths[::2], lengths[1::2]) + 1), self._batch_tokens))
 
     def _shuffled(self, pairs: Pairs, random: np.random.Generator) -> list[IntArray]:
         """The pairs of each batch of a window."""

@@ -74,7 +74,7 @@ class Order:
         """The windows of an epoch, of about equal size; within each, stretches in the order of the files."""
         parts = [self._dealt(corpus, epoch, seed) for corpus in range(len(self.sizes))]
         every = Stretches(*(np.concatenate([getattr(part, name) for part in parts]) for name in FIELDS))
-        every = every.taken(np.random.default_rng((seed, Draw.EPOCH, epoch)).permutation(len(every.starts)))
+        every = every.taken(np.random.default_rng((Draw.EPOCH, seed, epoch)).permutation(len(every.starts)))
         total = len(every)
         n_windows = max(1, round(total / self.window)) if total else 0
         ends = (every.stops - every.starts).cumsum()
@@ -109,7 +109,7 @@ class Order:
         size = self.sizes[corpus]
         block = max(1, min(BLOCK, size // BLOCKS, self.window // BLOCKS))
         begins = np.arange(0, size, block)
-        low = begins[np.random.default_rng((seed, Draw.DECK, corpus, deck)).permutation(len(begins))]
+        low = begins[np.random.default_rng((Draw.DECK, seed, corpus, deck)).permutation(len(begins))]
         return low, np.minimum(low + block, size)
 
 

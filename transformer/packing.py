@@ -159,7 +159,7 @@ class Packing:
         windows = self._order.windows(epoch, seed)
         n_documents, n_behind, number = sum(map(len, windows)), 0, 0
         for place, window in enumerate(windows):
-            random = np.random.default_rng((seed, Draw.BATCHES, epoch, place))
+            random = np.random.default_rng((Draw.BATCHES, seed, epoch, place))
             plan = Layout(read_bounds(self._documents, window), self._context).shuffled(random)
             n_batches, n_skipped = math.ceil(plan.n_rows / self._batch_rows), max(0, start - number)
             if n_skipped < n_batches:
