@@ -27,7 +27,8 @@ class TextState(State, Protocol):
             mask: Which slots each one sees, its own among them, (B, W, C); C may grow from step to step.
 
         Returns:
-            The log-probabilities of every token of the vocabulary, (B, W, V); the caller may write to them.
+            The log-probabilities of every token of the vocabulary, (B, W, V), until the next call; the caller may
+            write to them.
         """
         ...
 
