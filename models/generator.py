@@ -17,7 +17,6 @@ from heed.models.search import (
     BoolArray,
     DecodeConfig,
     FloatArray,
-    IntArray,
     SpecialIds,
     going_on,
     padded,
@@ -254,7 +253,7 @@ class Generator:
         never = [self.tokenizer.pad_id, self.tokenizer.pieces.unk_id, self.tokenizer.bos_id]
         alone = all(len(row) == 1 for row in rows)
         for position in count():
-            slots, mask = _behind(len(rows), position) if alone else place(seen)
+            slots, mask = (None, seen) if alone else place(seen)
             log_probs = self._state.predict(tokens, position, slots, mask)
             for token in never:
                 log_probs[:, :, token] = -np.inf
@@ -292,11 +291,6 @@ def load_text_bundle(
     if len(tokenizer) != network.vocab_size:
         raise ModelError(f"{path}: damaged: its tokenizer is of another network than its manifest; get it again")
     return network, tokenizer, manifest.chat_template
-
-
-def _behind(n_rows: int, position: int) -> tuple[IntArray, BoolArray]:
-    """What `place` finds where each row has always had one sample: the slot behind the others, all of which it sees."""
-    return np.full((n_rows, 1), position), np.ones((n_rows, 1, position + 1), dtype=bool)
 
 
 def _narrow(rows: list[list[Sample]], mask: BoolArray) -> tuple[list[list[Sample]], BoolArray]:

@@ -11,10 +11,12 @@ import onnxruntime
 from heed.models.cache import Cache
 from heed.models.config import LanguageModelConfig
 from heed.models.errors import ModelError
+from heed.models.huge_pages import use_huge_pages
 from heed.models.search import BoolArray, FloatArray, IntArray
 from heed.models.session import BoundGraph, open_session
 
 ROOM = 64  # slots by which a cache grows
+LARGE = 32 << 20  # bytes of weights that no processor's cache is expected to hold
 READ = 512  # tokens of a row whose log-probabilities are made at a time: the vocabulary is wide
 
 
@@ -59,7 +61,7 @@ class OnnxTextState:
         ids = np.concatenate([ids, wanted], axis=2)
         return np.take_along_axis(every, ids, axis=2), ids
 
-    def predict(self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray) -> FloatArray:
+    def predict(self, tokens: IntArray, position: int, slots: IntArray | None, mask: BoolArray) -> FloatArray:
         """See `heed.models.text_network.TextState`."""
         (log_probs,) = self._step(tokens, position, slots, mask, ["log_probs"], top=0)
         return log_probs
@@ -99,13 +101,19 @@ class OnnxTextState:
             self._bound = {}
 
     def _step(
-        self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray, outputs: list[str], top: int
+        self,
+        tokens: IntArray,
+        position: int,
+        slots: IntArray | None,
+        mask: BoolArray,
+        outputs: list[str],
+        top: int,
     ) -> list[npt.NDArray[Any]]:
         B, W = tokens.shape
         # A row that has ended may still be there, beyond what the network can see.
         positions = np.minimum(self._lengths + position, self._network.context - 1)
-        self._widen(int(self._lengths.max()) + mask.shape[2])
-        if W == 1 and (slots == position).all():  # one text a row, in the first slots
+        self._widen(int(self._lengths.max()) + max(position + 1, mask.shape[2]))
+        if slots is None or (W == 1 and (slots == position).all()):  # one text a row, in the first slots
             arrays = {"ids": tokens, "positions": positions[:, None]}
             found = self._run("stream", arrays, positions, np.arange(B), outputs, top)
         else:
@@ -176,12 +184,18 @@ class OnnxTextNetwork:
     @functools.cached_property
     def stream(self) -> onnxruntime.InferenceSession:
         """One token a row, or prompts."""
-        return open_session(self._directory / "stream.onnx", self.device, self._threads, spinning=True)
+        return self._open("stream.onnx")
 
     @functools.cached_property
     def decoder(self) -> onnxruntime.InferenceSession:
         """Several tokens a row, each of which sees what a mask says."""
-        return open_session(self._directory / "decoder.onnx", self.device, self._threads, spinning=True)
+        return self._open("decoder.onnx")
+
+    def _open(self, name: str) -> onnxruntime.InferenceSession:
+        session = open_session(self._directory / name, self.device, self._threads, spinning=True)
+        if self.device == "cpu" and sum(file.stat().st_size for file in self._directory.iterdir()) >= LARGE:
+            use_huge_pages()
+        return session
 
     @property
     def dtype(self) -> type[np.floating]:
