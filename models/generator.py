@@ -17,7 +17,6 @@ from heed.models.search import (
     BoolArray,
     DecodeConfig,
     FloatArray,
-    IntArray,
     SpecialIds,
     going_on,
     padded,
@@ -56,7 +55,7 @@ class Sample:
     def __init__(
         self, prompt: list[int], room: int, tokenizer: TextTokenizer, config: SampleConfig, random: np.random.Generator
     ) -> None:
-        self.tokens: IntArray = np.array(prompt, dtype=np.int64)  # the prompt's and its own
+        self.tokens = list(prompt)  # its own stand behind the prompt's
         self.ended: str | None = None  # see `Generation`; None: it goes on
         self._log_prob, self._n_prompt, self._limit = 0.0, len(prompt), _limit(config.max_tokens, room)
         self._eos_id, self._config, self._random = tokenizer.eos_id, config, random
@@ -69,7 +68,7 @@ class Sample:
         if token == self._eos_id:
             self.ended = "end"
             return self._stream.close()
-        self.tokens = np.append(self.tokens, token)
+        self.tokens.append(token)
         text = self._stream.push(token)
         if self._stream.stopped:
             self.ended = "stop"
@@ -82,7 +81,7 @@ class Sample:
     def generation(self) -> Generation:
         """What it is when it has ended."""
         assert self.ended is not None
-        return Generation(self._stream.text, self.tokens[self._n_prompt :].tolist(), self._log_prob, self.ended)
+        return Generation(self._stream.text, self.tokens[self._n_prompt :], self._log_prob, self.ended)
 
 
 class Generator:
@@ -247,15 +246,17 @@ class Generator:
 
     def _extend(self, rows: list[list[Sample]]) -> Iterator[tuple[Sample, str]]:
         """Extend samples, those of a prompt in a row, until all have ended; yields each one's text as it is decided."""
-        self._state.read(*padded([row[0].tokens.tolist() for row in rows]))
+        self._state.read(*padded([row[0].tokens for row in rows]))
         # At first all samples of a row read the same token.
         tokens = np.array([[row[0].tokens[-1]] for row in rows])
         seen: BoolArray = np.zeros((len(rows), 1, 0), dtype=bool)
         never = [self.tokenizer.pad_id, self.tokenizer.pieces.unk_id, self.tokenizer.bos_id]
+        alone = all(len(row) == 1 for row in rows)
         for position in count():
-            slots, mask = place(seen)
+            slots, mask = (None, seen) if alone else place(seen)
             log_probs = self._state.predict(tokens, position, slots, mask)
-            log_probs[:, :, never] = -np.inf
+            for token in never:
+                log_probs[:, :, token] = -np.inf
             for row, predicted in zip(rows, log_probs, strict=True):
                 for sample, of_sample in zip(row, cycle(predicted)):
                     if sample.ended is None:

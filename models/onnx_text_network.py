@@ -11,10 +11,12 @@ import onnxruntime
 from heed.models.cache import Cache
 from heed.models.config import LanguageModelConfig
 from heed.models.errors import ModelError
+from heed.models.huge_pages import use_huge_pages
 from heed.models.search import BoolArray, FloatArray, IntArray
-from heed.models.session import bind_arrays, open_session, run
+from heed.models.session import BoundGraph, open_session
 
 ROOM = 64  # slots by which a cache grows
+LARGE = 32 << 20  # bytes of weights that no processor's cache is expected to hold
 READ = 512  # tokens of a row whose log-probabilities are made at a time: the vocabulary is wide
 
 
@@ -30,7 +32,7 @@ class OnnxTextState:
         self._past = Cache(network.cache_names, network.device, network.dtype)
         self._lengths: IntArray = np.zeros(0, dtype=np.int64)  # of the prompts, but for their last tokens
         self._n_slots = 0
-        self._bindings: dict[tuple[str, ...], onnxruntime.IOBinding] = {}  # by graph and outputs
+        self._bound: dict[tuple[Any, ...], BoundGraph] = {}  # by graph, shapes and outputs
 
     def read(self, src: IntArray, src_mask: BoolArray) -> None:
         """See `heed.models.text_network.TextState`."""
@@ -40,7 +42,7 @@ class OnnxTextState:
         if S > 1:  # what stands behind a row's prompt is overwritten before it is seen
             arrays = {"ids": src[:, :-1], "positions": np.broadcast_to(np.arange(S - 1), (B, S - 1))}
             last = np.maximum(self._lengths - 1, 0)
-            self._run("stream", arrays, last, np.zeros(1, dtype=np.int64), ["top_ids"])
+            self._run("stream", arrays, last, np.zeros(1, dtype=np.int64), ["top_ids"], top=1)
 
     def step(
         self,
@@ -54,14 +56,14 @@ class OnnxTextState:
         """See `heed.models.text_network.TextState`."""
         if wanted is None:
             log_probs, ids = self._step(tokens, position, slots, mask, ["top_log_probs", "top_ids"], top)
-            return log_probs, ids
+            return log_probs.copy(), ids.copy()
         ids, every = self._step(tokens, position, slots, mask, ["top_ids", "log_probs"], top)
         ids = np.concatenate([ids, wanted], axis=2)
         return np.take_along_axis(every, ids, axis=2), ids
 
-    def predict(self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray) -> FloatArray:
+    def predict(self, tokens: IntArray, position: int, slots: IntArray | None, mask: BoolArray) -> FloatArray:
         """See `heed.models.text_network.TextState`."""
-        (log_probs,) = self._step(tokens, position, slots, mask, ["log_probs"])
+        (log_probs,) = self._step(tokens, position, slots, mask, ["log_probs"], top=0)
         return log_probs
 
     def score(self, ids: IntArray, targets: IntArray) -> FloatArray:
@@ -75,19 +77,19 @@ class OnnxTextState:
                 positions = np.arange(T)[None, some]
                 arrays = {"ids": ids[row : row + 1, some], "positions": positions}
                 predicted = np.arange(positions.shape[1])
-                (log_probs,) = self._run("stream", arrays, positions[:, -1], predicted, ["log_probs"])
+                (log_probs,) = self._run("stream", arrays, positions[:, -1], predicted, ["log_probs"], top=0)
                 found[row, some] = log_probs[predicted, targets[row, some]]
         return found
 
     def keep(self, rows: IntArray) -> None:
         """See `heed.models.text_network.TextState`."""
-        self._bindings = {}
+        self._bound = {}
         self._lengths = self._lengths[rows]
         self._past.keep(rows)
 
     def _begin(self, n_rows: int, n_slots: int) -> None:
         config = self._network.config
-        self._bindings, self._n_slots = {}, 0
+        self._bound, self._n_slots = {}, 0
         self._past.begin((n_rows, config.n_kv_heads, 0, config.d_head))
         self._widen(n_slots)
 
@@ -96,19 +98,26 @@ class OnnxTextState:
         if n_slots > self._n_slots:
             self._n_slots = -(-n_slots // ROOM) * ROOM
             self._past.widen(self._n_slots)
-            self._bindings = {}
+            self._bound = {}
 
     def _step(
-        self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray, outputs: list[str], top: int = 1
+        self,
+        tokens: IntArray,
+        position: int,
+        slots: IntArray | None,
+        mask: BoolArray,
+        outputs: list[str],
+        top: int,
     ) -> list[npt.NDArray[Any]]:
         B, W = tokens.shape
         # A row that has ended may still be there, beyond what the network can see.
-        positions = np.minimum(self._lengths + position, self._network.context - 1)[:, None].repeat(W, axis=1)
-        arrays = {"ids": tokens, "positions": positions}
-        self._widen(int(self._lengths.max()) + mask.shape[2])
-        if W == 1 and (slots == position).all():  # one text a row, in the first slots
-            found = self._run("stream", arrays, positions[:, 0], np.arange(B), outputs, top)
+        positions = np.minimum(self._lengths + position, self._network.context - 1)
+        self._widen(int(self._lengths.max()) + max(position + 1, mask.shape[2]))
+        if slots is None or (W == 1 and (slots == position).all()):  # one text a row, in the first slots
+            arrays = {"ids": tokens, "positions": positions[:, None]}
+            found = self._run("stream", arrays, positions, np.arange(B), outputs, top)
         else:
+            arrays = {"ids": tokens, "positions": positions[:, None].repeat(W, axis=1)}
             arrays |= {"slots": self._lengths[:, None] + slots, "mask": self._mask(mask)}
             found = self._run("decoder", arrays, None, np.arange(B * W), outputs, top)
         return [array.reshape(B, W, -1) for array in found]
@@ -129,22 +138,27 @@ class OnnxTextState:
         last: IntArray | None,
         predicted: IntArray,
         outputs: list[str],
-        top: int = 1,
+        top: int,
     ) -> list[npt.NDArray[Any]]:
-        session = getattr(self._network, graph)
-        binding = self._bindings.get((graph, *outputs)) or session.io_binding()
-        if (graph, *outputs) not in self._bindings:
-            self._bindings[graph, *outputs] = binding
-            self._past.bind(binding)
+        """What a graph makes, in memory that is written to again; where `top` is 0, the best are not looked for."""
+        arrays |= {"predicted": predicted, "top": np.array([top])}
         if last is not None:
             slots = last.astype(np.int32)
             arrays |= {"last": slots, "total": slots.max(keepdims=True) + 1}
-        bind_arrays(binding, arrays | {"predicted": predicted, "top": np.array([top], dtype=np.int64)})
-        for name in outputs:
-            binding.bind_output(name, "cpu")
-        run(session, binding)
-        found = binding.get_outputs_as_ortvaluevector()  # without an object for each of the caches
-        return [found[i].numpy() for i in range(len(found) - len(outputs), len(found))]
+        key = (graph, top, len(predicted), *arrays["ids"].shape, *outputs)
+        if key not in self._bound:
+            self._bound[key] = self._bind(graph, arrays, outputs)
+        return self._bound[key].run(arrays)
+
+    def _bind(self, graph: str, arrays: dict[str, Any], outputs: list[str]) -> BoundGraph:
+        session = getattr(self._network, graph)
+        binding = session.io_binding()
+        self._past.bind(binding)
+        N, V = len(arrays["predicted"]), self._network.vocab_size
+        top = min(int(arrays["top"][0]), V)
+        kinds = {"top_log_probs": (top, np.float32), "top_ids": (top, np.int64), "log_probs": (V, np.float32)}
+        memory = {name: np.empty((N, kinds[name][0]), kinds[name][1]) for name in outputs}
+        return BoundGraph(session, binding, self._network.device, arrays, memory)
 
 
 class OnnxTextNetwork:
@@ -170,12 +184,18 @@ class OnnxTextNetwork:
     @functools.cached_property
     def stream(self) -> onnxruntime.InferenceSession:
         """One token a row, or prompts."""
-        return open_session(self._directory / "stream.onnx", self.device, self._threads, spinning=True)
+        return self._open("stream.onnx")
 
     @functools.cached_property
     def decoder(self) -> onnxruntime.InferenceSession:
         """Several tokens a row, each of which sees what a mask says."""
-        return open_session(self._directory / "decoder.onnx", self.device, self._threads, spinning=True)
+        return self._open("decoder.onnx")
+
+    def _open(self, name: str) -> onnxruntime.InferenceSession:
+        session = open_session(self._directory / name, self.device, self._threads, spinning=True)
+        if self.device == "cpu" and sum(file.stat().st_size for file in self._directory.iterdir()) >= LARGE:
+            use_huge_pages()
+        return session
 
     @property
     def dtype(self) -> type[np.floating]:

@@ -5,8 +5,9 @@ top-k, top-p, min-p.
 """
 
 import dataclasses
+import math
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -64,7 +65,9 @@ def randoms(seed: int, prompt: int, sample: int) -> np.random.Generator:
     return np.random.default_rng((seed, prompt, sample))
 
 
-def choose(log_probs: FloatArray, before: IntArray, config: SampleConfig, random: np.random.Generator) -> int:
+def choose(
+    log_probs: FloatArray, before: Sequence[int] | IntArray, config: SampleConfig, random: np.random.Generator
+) -> int:
     """The next token.
 
     Args:
@@ -78,12 +81,12 @@ def choose(log_probs: FloatArray, before: IntArray, config: SampleConfig, random
     """
     scores = log_probs  # which is not written to; a copy of a large vocabulary takes its time
     if config.repetition_penalty != 1:
-        scores = penalized(scores, before, config.repetition_penalty)
+        scores = penalized(scores, np.asarray(before), config.repetition_penalty)
     if config.no_repeat_ngram is not None:
         scores = scores.copy()
-        scores[repeating(before, config.no_repeat_ngram)] = -np.inf
+        scores[repeating(np.asarray(before), config.no_repeat_ngram)] = -np.inf
     best = int(scores.argmax())
-    if not np.isfinite(scores[best]):
+    if not math.isfinite(scores[best]):
         raise ModelError("the network computed no numbers (NaN): its weights are damaged, or too large for float16")
     if config.temperature == 0:
         return best

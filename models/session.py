@@ -94,6 +94,46 @@ def bind_arrays(binding: onnxruntime.IOBinding, arrays: dict[str, npt.NDArray[An
         binding.bind_cpu_input(name, np.ascontiguousarray(array))
 
 
+class BoundGraph:
+    """A graph bound to memory, to be run again and again with other numbers in it: binding anew takes its time.
+
+    Args:
+        session: The graph.
+        binding: Of it, with what is bound already.
+        device: Where it runs.
+        inputs: What else it reads, by name. Later runs have arrays of the same shapes and types.
+        outputs: Memory for what is wanted of it, by name.
+    """
+
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        binding: onnxruntime.IOBinding,
+        device: str,
+        inputs: dict[str, npt.NDArray[Any]],
+        outputs: dict[str, npt.NDArray[Any]],
+    ) -> None:
+        self._session, self._binding, self._device = session, binding, device
+        self._inputs = {name: np.array(array, order="C") for name, array in inputs.items()}
+        self._outputs = outputs
+        bind_arrays(binding, self._inputs)
+        for name, array in outputs.items():
+            binding.bind_ortvalue_output(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+
+    def run(self, inputs: dict[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        """The outputs, in memory that the next run writes to.
+
+        Raises:
+            ModelError: See `run`.
+        """
+        for name, array in inputs.items():
+            self._inputs[name][...] = array
+        if self._device != "cpu":  # which has copies of what was bound
+            bind_arrays(self._binding, self._inputs)
+        run(self._session, self._binding)
+        return list(self._outputs.values())
+
+
 def placement(session: onnxruntime.InferenceSession) -> dict[str, list[str]]:
     """The operators of the nodes that each execution provider runs."""
     found: dict[str, list[str]] = {}

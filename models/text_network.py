@@ -17,17 +17,19 @@ class TextState(State, Protocol):
       apart, and shows them to all W tokens of its row.
     """
 
-    def predict(self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray) -> FloatArray:
+    def predict(self, tokens: IntArray, position: int, slots: IntArray | None, mask: BoolArray) -> FloatArray:
         """Read one more token of each sample and predict the next, among all.
 
         Args:
             tokens: (B, W); W may differ from step to step.
             position: How many steps were taken since `read`.
-            slots: Where their keys and values are put, (B, W).
+            slots: Where their keys and values are put, (B, W). None: each row has always had one sample, and its tokens
+                see all that came before, whatever the mask.
             mask: Which slots each one sees, its own among them, (B, W, C); C may grow from step to step.
 
         Returns:
-            The log-probabilities of every token of the vocabulary, (B, W, V); the caller may write to them.
+            The log-probabilities of every token of the vocabulary, (B, W, V), until the next call; the caller may
+            write to them.
         """
         ...
 

@@ -37,6 +37,9 @@ class TextStream:
         return decided + rest
 
     def _add(self, text: str) -> str:
+        if not self._stop:
+            self.text += text
+            return text
         if self.stopped:
             return ""
         self._held += text

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from heed.export.blocks import BLOCK_SIZE, pack_blocks, unpack_blocks
+from heed.export.blocks import block_size, pack_blocks, unpack_blocks
 from heed.models.search import FloatArray
 
-V, D = 7, 2 * BLOCK_SIZE + 44  # the last block is not full
+V = 7
+ROWS = {300: [128, 128, 44], 384: [128] * 3, 512: [256] * 2}  # the blocks of rows; the last one may not be full
 
 
 def unpacked(matrix: FloatArray, bits: int) -> FloatArray:
@@ -17,12 +18,12 @@ def unpacked(matrix: FloatArray, bits: int) -> FloatArray:
 
 
 def in_blocks(matrix: FloatArray) -> list[FloatArray]:
-    return np.split(matrix, range(BLOCK_SIZE, matrix.shape[1], BLOCK_SIZE), axis=1)
+    return np.split(matrix, np.cumsum(ROWS[matrix.shape[1]])[:-1], axis=1)
 
 
-@pytest.fixture
-def matrix() -> FloatArray:
-    return np.random.default_rng(5).standard_normal((V, D), dtype=np.float32)
+@pytest.fixture(params=ROWS)
+def matrix(request: pytest.FixtureRequest) -> FloatArray:
+    return np.random.default_rng(5).standard_normal((V, request.param), dtype=np.float32)
 
 
 def test_eight_bits_are_off_by_half_a_step_at_most(matrix: FloatArray) -> None:
@@ -43,12 +44,13 @@ def test_four_bits_lose_no_more_than_where_the_largest_weight_is_met_exactly(mat
     assert lost < 0.95 * exact
 
 
+@pytest.mark.parametrize("columns", ROWS)
 @pytest.mark.parametrize("bits", [4, 8])
-def test_weights_on_the_grid_stay_as_they_are(bits: int) -> None:
+def test_weights_on_the_grid_stay_as_they_are(bits: int, columns: int) -> None:
     """Zeros among them, and a block of nothing else."""
     reach = 1 << (bits - 1)
-    integers = np.random.default_rng(6).integers(1 - reach, reach, (V, D))
+    integers = np.random.default_rng(6).integers(1 - reach, reach, (V, columns))
     matrix = (integers / 64).astype(np.float32)
-    matrix[:, ::BLOCK_SIZE] = (1 - reach if bits == 8 else -reach) / 64
-    matrix[0, :BLOCK_SIZE] = 0
+    matrix[:, :: block_size(columns)] = (1 - reach if bits == 8 else -reach) / 64
+    matrix[0, : block_size(columns)] = 0
     assert np.abs(unpacked(matrix, bits) - matrix).max() < 1e-6

@@ -33,7 +33,7 @@ class FakeState:
         assert (src[:, 0] == self.tokenizer.bos_id).all()
         self.n_rows, self.most_rows = len(src), max(self.most_rows, len(src))
 
-    def predict(self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray) -> FloatArray:
+    def predict(self, tokens: IntArray, position: int, slots: IntArray | None, mask: BoolArray) -> FloatArray:
         assert len(tokens) == self.n_rows
         every = [*self.tokenizer.encode(self.says), self.tokenizer.eos_id]
         found = np.full((*tokens.shape, len(self.tokenizer)), -1000.0, dtype=np.float32)

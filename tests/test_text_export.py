@@ -61,7 +61,7 @@ def close(found: FloatArray, expected: FloatArray) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def go_on(state: TextState, widths: list[int], seed: int) -> list[FloatArray]:
+def go_on(state: TextState, widths: list[int], seed: int, *, placed: bool = True) -> list[FloatArray]:
     """What is predicted along some steps, with some texts side by side in each; prompts leave midway."""
     random = np.random.default_rng(seed)
     state.read(*padded(PROMPTS))
@@ -69,7 +69,7 @@ def go_on(state: TextState, widths: list[int], seed: int) -> list[FloatArray]:
     seen, found = np.zeros((len(PROMPTS), 1, 0), dtype=bool), []
     for position, width in enumerate(widths):
         slots, mask = place(seen)
-        found.append(state.predict(tokens, position, slots, mask).copy())
+        found.append(state.predict(tokens, position, slots if placed else None, mask).copy())
         parents = random.integers(0, tokens.shape[1], width)
         seen = mask[:, parents]
         tokens = random.integers(4, V, (len(mask), width))
@@ -87,6 +87,26 @@ def test_predictions_are_pytorch_s(sides: tuple[TorchTextNetwork, OnnxTextNetwor
     assert len(theirs) == len(widths)
     for one, other in zip(ours, theirs, strict=True):
         close(one, other)
+
+
+def test_one_text_a_prompt_needs_no_slots(sides: tuple[TorchTextNetwork, OnnxTextNetwork]) -> None:
+    for side in sides:
+        found = (go_on(side.state(), [1] * 10, seed=4, placed=placed) for placed in (True, False))
+        for one, other in zip(*found, strict=True):
+            close(one, other)
+
+
+def test_what_a_step_found_stays(sides: tuple[TorchTextNetwork, OnnxTextNetwork]) -> None:
+    for side in sides:
+        state = side.state()
+        slots, mask = place(np.zeros((2, 1, 0), dtype=bool))
+        state.read(*padded(PROMPTS[:2]))
+        first = state.step(np.array([[5], [6]]), 0, slots, mask, 3)
+        before = [array.copy() for array in first]
+        slots, mask = place(mask)
+        state.step(np.array([[7], [8]]), 1, slots, mask, 3)
+        for one, other in zip(first, before, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_room_is_used_again(sides: tuple[TorchTextNetwork, OnnxTextNetwork]) -> None:

@@ -100,8 +100,10 @@ class TorchTextState:
         return _best(self._log_probs(tokens, position, slots, mask), top, wanted)
 
     @torch.inference_mode()
-    def predict(self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray) -> FloatArray:
+    def predict(self, tokens: IntArray, position: int, slots: IntArray | None, mask: BoolArray) -> FloatArray:
         """See `heed.models.text_network.TextState`."""
+        if slots is None:
+            slots, mask = np.full(tokens.shape, position), np.ones((*tokens.shape, position + 1), dtype=bool)
         log_probs: FloatArray = self._log_probs(tokens, position, slots, mask).cpu().numpy()
         return log_probs
 

@@ -4,7 +4,8 @@
 
 WORK gets a network of GPT-2's smallest shape (124M parameters) with random weights, its graphs in int8 and int4, and
 the same weights for CTranslate2 (int8) and for llama.cpp (Q8_0 and Q4_0; it is left out where the packages gguf and
-llama_cpp are missing). Each side is a process of its own for each number of threads and each setting. It says how far
+llama_cpp are missing). Each side is a process of its own for each number of threads and each setting; huge pages, which
+heed asks for itself, are a setting of glibc for the others. It says how far
 its logits are from PyTorch's, and goes on with a prompt by the likeliest tokens, heed through the class that its
 command line uses; seconds are those from the first token to the last. After a trial the best settings run in turn, and
 between the rounds the bandwidth of memory is measured: what a token's weights take to be read is the limit. The last
@@ -44,8 +45,8 @@ State = Mapping[str, FloatArray]
 FORMS = {"heed": ("int8", "int4"), "CTranslate2": ("int8",), "llama.cpp": ("Q8_0", "Q4_0")}
 CHOICES: dict[str, list[Settings]] = {
     "heed": [{}],
-    "CTranslate2": [{"isa": "AVX2"}, {"isa": "AVX512"}],
-    "llama.cpp": [{"flash_attn": False}, {"flash_attn": True}],
+    "CTranslate2": [{"isa": "AVX2"}, {"isa": "AVX512"}, {"isa": "AVX512", "huge": True}],
+    "llama.cpp": [{"flash_attn": False}, {"flash_attn": True}, {"flash_attn": True, "use_mmap": False, "huge": True}],
 }
 PEERS = {"int8": ("CTranslate2 int8", "llama.cpp Q8_0"), "int4": ("CTranslate2 int8", "llama.cpp Q4_0")}
 
@@ -232,7 +233,7 @@ class CTranslate2:
 class Llama:
     """llama.cpp, from tokens to tokens, by its package's functions for them: its sampler takes longer than argmax."""
 
-    def __init__(self, work: Path, form: str, threads: int, *, flash_attn: bool) -> None:
+    def __init__(self, work: Path, form: str, threads: int, **settings: bool) -> None:
         import llama_cpp  # pyright: ignore[reportMissingImports]
 
         self._ids, self._library = prompt(work)[1], llama_cpp
@@ -241,8 +242,8 @@ class Llama:
             n_ctx=SIZES.context,
             n_threads=threads,
             n_threads_batch=threads,
-            flash_attn=flash_attn,
             verbose=False,
+            **settings,
         )
 
     def logits(self) -> FloatArray:
@@ -300,7 +301,11 @@ class Process:
         settings = {"name": name, "form": form, "threads": threads, **choice}
         self._process = subprocess.Popen(
             [sys.executable, __file__, "--work", str(work), "--serve", json.dumps(settings)],
-            env={**os.environ, "CT2_FORCE_CPU_ISA": choice.get("isa", "")},
+            env={
+                **os.environ,
+                "CT2_FORCE_CPU_ISA": choice.get("isa", ""),
+                "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1" if "huge" in choice else "",
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -398,7 +403,8 @@ def main() -> None:
     work: Path = arguments.work
     if arguments.serve:
         settings: Settings = arguments.serve
-        settings.pop("isa", None)  # CTranslate2 takes it from the environment
+        for name in ("isa", "huge"):  # of the environment
+            settings.pop(name, None)
         serve(SIDES[settings.pop("name")](work, settings.pop("form"), **settings), work)
         return
     make(work)
