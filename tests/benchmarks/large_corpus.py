@@ -133,7 +133,10 @@ def measure(n_pairs: int, work: Path, steps: int) -> Iterator[tuple[str, float]]
     work.mkdir(parents=True)
     src, tgt, cache = work / "src", work / "tgt", work / "cache"
     write_pairs(n_pairs, src, tgt)
-    text = ["--src", str(src), "--tgt", str(tgt), "--cache", str(cache), *SETTINGS]
+    valid = work / "valid.src", work / "valid.tgt"
+    write_pairs(10, *valid)  # few, for translating them takes longer than training does
+    text = ["--src", str(src), "--tgt", str(tgt), "--valid-src", str(valid[0]), "--valid-tgt", str(valid[1])]
+    text += ["--cache", str(cache), *SETTINGS]
     run, again = work / "run", work / "again"
     samples, _ = watch([HEED, "train", *text, "--steps", "1", "-o", str(run)], run)
     yield "seconds_to_first_step", seconds_to(0, samples)
