@@ -337,8 +337,10 @@ def _train(run: "Run[Any, Any]", batches: "Batches | Packing", device_name: str,
     from heed.cli.progress import TrainProgress
     from heed.models.processors import available_cores
     from heed.transformer.log import RunLog
+    from heed.transformer.memory import keep_freed_memory
     from heed.transformer.trainer import Trainer, choose_device
 
+    keep_freed_memory()
     torch.set_num_threads(threads or available_cores())
     device = choose_device(device_name)
     with RunLog(run.path) as log, TrainProgress(messages.console()) as progress:
