@@ -41,8 +41,8 @@ def test_the_base_preset_is_the_default() -> None:
 TEXT = st.text("abc\u00e9 /\\\"'\n")
 TRAINING = st.builds(
     TranslationConfig,
-    src=st.lists(TEXT, max_size=2).map(tuple),
-    tgt=st.lists(TEXT, max_size=2).map(tuple),
+    src=st.lists(TEXT, min_size=1, max_size=2).map(tuple),
+    tgt=st.lists(TEXT, min_size=1, max_size=2).map(tuple),
     src_language=TEXT,
     joint=st.booleans(),
     learning_rate_scale=st.floats(1e-6, 1e3),

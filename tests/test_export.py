@@ -453,7 +453,7 @@ def test_the_losses_of_the_proof_are_the_validation_s(bundle: Path, trained: Pat
 
 
 def test_the_best_checkpoint_is_exported(heed: Callable[..., Result], bundle: Path, trained: Path) -> None:
-    progress = [json.loads(file.read_text("utf-8")) for file in trained.glob("checkpoints/*/progress.json")]
+    progress = [json.loads(file.read_text("utf-8"))["progress"] for file in trained.glob("checkpoints/*/progress.json")]
     best = max(progress, key=lambda found: (found["bleu"], -found["loss"]))
     assert manifests.read(bundle).parity.loss_torch == pytest.approx(best["loss"], abs=1e-5)
 

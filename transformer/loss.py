@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction, FunctionCtx, once_differentiable
 
-CHUNK = {"cpu": 1 << 23, "cuda": 1 << 27}  # logits that exist at a time, and not those of the whole batch
+CHUNK = {"cpu": 1 << 22, "cuda": 1 << 27}  # logits that exist at a time, and not those of the whole batch
 
 
 def smoothed_cross_entropy(

@@ -97,11 +97,11 @@ def torch_loop(directory: Path, sizes: dict[str, Any], precision: str, device: t
 
 def joey(directory: Path, sizes: dict[str, Any], precision: str, device: torch.device) -> Step:
     """Joey NMT's own step, with the data in memory; bfloat16, which it does not offer, is given from outside."""
-    from joeynmt.batch import Batch as JoeyBatch
-    from joeynmt.config import parse_train_args
-    from joeynmt.model import build_model
-    from joeynmt.training import TrainManager
-    from joeynmt.vocabulary import Vocabulary
+    from joeynmt.batch import Batch as JoeyBatch  # pyright: ignore[reportMissingImports]
+    from joeynmt.config import parse_train_args  # pyright: ignore[reportMissingImports]
+    from joeynmt.model import build_model  # pyright: ignore[reportMissingImports]
+    from joeynmt.training import TrainManager  # pyright: ignore[reportMissingImports]
+    from joeynmt.vocabulary import Vocabulary  # pyright: ignore[reportMissingImports]
 
     special = {"unk": 0, "pad": 1, "bos": 2, "eos": 3}
     names = {f"{name}_token": f"<{name}>" for name in special} | {f"{name}_id": i for name, i in special.items()}
