@@ -233,7 +233,7 @@ class CTranslate2:
 class Llama:
     """llama.cpp, from tokens to tokens, by its package's functions for them: its sampler takes longer than argmax."""
 
-    def __init__(self, work: Path, form: str, threads: int, **settings: bool) -> None:
+    def __init__(self, work: Path, form: str, threads: int, **settings: Any) -> None:
         import llama_cpp  # pyright: ignore[reportMissingImports]
 
         self._ids, self._library = prompt(work)[1], llama_cpp
