@@ -61,12 +61,15 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         size = max(1, CHUNK[states.device.type] // V)
         for row, target in zip(rows.split(size), targets[:, None].split(size), strict=True):
             x = states[row].to(dtype)
-            log_probs = (x @ narrow.t()).float().log_softmax(-1)
-            sums[0] -= log_probs.gather(1, target).sum()
-            sums[1] -= log_probs.mean(1).sum()
+            logits = x @ narrow.t()
+            slope = logits.softmax(1, dtype=torch.float32)
+            # The largest p is 1 over the sum of exp(logit - largest logit).
+            log_sum = logits.amax(1).float() - slope.amax(1).log()
+            sums[0] += (log_sum - logits.gather(1, target).squeeze(1)).sum()
+            sums[1] += (log_sum - logits.mean(1, dtype=torch.float32)).sum()
             if gradients:
                 # d loss / d logits = p - the smoothed target
-                slope = log_probs.exp_().sub_(epsilon / V)
+                slope.sub_(epsilon / V)
                 slope.scatter_add_(1, target, torch.full_like(slope[:, :1], epsilon - 1))
                 slope = slope.to(dtype)
                 gradients[0][row] = (slope @ narrow).to(states.dtype)
