@@ -4,12 +4,12 @@
 
 WORK gets a network of GPT-2's smallest shape (124M parameters) with random weights, its graphs in int8 and int4, and
 the same weights for CTranslate2 (int8) and for llama.cpp (Q8_0 and Q4_0; it is left out where the packages gguf and
-llama_cpp are missing). Weights in huge pages, which heed asks for by itself, llama.cpp gets from a setting of glibc: so it
-runs as it comes and "huge". Each side is a process of its own for each number of threads and each setting. It says how far
-its logits are from PyTorch's, and goes on with a prompt by the likeliest tokens, heed through the class that its
-command line uses; seconds are those from the first token to the last. After a trial the best settings run in turn, and
-between the rounds the bandwidth of memory is measured: what a token's weights take to be read is the limit. The last
-line is JSON. Needs the `bench` extra.
+llama_cpp are missing). Huge pages, which heed asks for by itself, llama.cpp gets from a setting of glibc: it runs as it
+comes, and "huge". Each side is a process of its own for each number of threads and each setting. It says how far its
+logits are from PyTorch's, and goes on with a prompt by the likeliest tokens, heed through the class that its command
+line uses; seconds are those from the first token to the last. After a trial the best settings run in turn, and between
+the rounds the bandwidth of memory is measured: what a token's weights take to be read is the limit. The last line is
+JSON. Needs the `bench` extra.
 """
 
 import argparse
