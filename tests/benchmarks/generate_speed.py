@@ -4,12 +4,12 @@
 
 WORK gets a network of GPT-2's smallest shape (124M parameters) with random weights, its graphs in int8 and int4, and
 the same weights for CTranslate2 (int8) and for llama.cpp (Q8_0 and Q4_0; it is left out where the packages gguf and
-llama_cpp are missing). Each side is a process of its own for each number of threads and each setting; huge pages, which
-heed asks for itself, are a setting of glibc for the others. It says how far
-its logits are from PyTorch's, and goes on with a prompt by the likeliest tokens, heed through the class that its
-command line uses; seconds are those from the first token to the last. After a trial the best settings run in turn, and
-between the rounds the bandwidth of memory is measured: what a token's weights take to be read is the limit. The last
-line is JSON. Needs the `bench` extra.
+llama_cpp are missing). Huge pages, which heed asks for by itself, llama.cpp gets from a setting of glibc: it runs as it
+comes, and "huge". Each side is a process of its own for each number of threads and each setting. It says how far its
+logits are from PyTorch's, and goes on with a prompt by the likeliest tokens, heed through the class that its command
+line uses; seconds are those from the first token to the last. After a trial the best settings run in turn, and between
+the rounds the bandwidth of memory is measured: what a token's weights take to be read is the limit. The last line is
+JSON. Needs the `bench` extra.
 """
 
 import argparse
@@ -42,13 +42,18 @@ SIZES = LanguageModelConfig()
 POSITIONS = SIZES.context * SIZES.d_model * 4  # bytes of weights of which a token reads only a row
 Settings = dict[str, Any]
 State = Mapping[str, FloatArray]
-FORMS = {"heed": ("int8", "int4"), "CTranslate2": ("int8",), "llama.cpp": ("Q8_0", "Q4_0")}
+GGUF = ("Q8_0", "Q4_0")
+FORMS = {"heed": ("int8", "int4"), "CTranslate2": ("int8",), "llama.cpp": GGUF, "huge llama.cpp": GGUF}
 CHOICES: dict[str, list[Settings]] = {
     "heed": [{}],
-    "CTranslate2": [{"isa": "AVX2"}, {"isa": "AVX512"}, {"isa": "AVX512", "huge": True}],
-    "llama.cpp": [{"flash_attn": False}, {"flash_attn": True}, {"flash_attn": True, "use_mmap": False, "huge": True}],
+    "CTranslate2": [{"isa": "AVX2"}, {"isa": "AVX512"}],
+    "llama.cpp": [{"flash_attn": False}, {"flash_attn": True}],
+    "huge llama.cpp": [{"flash_attn": True, "use_mmap": False}],  # no file is mapped to huge pages
 }
-PEERS = {"int8": ("CTranslate2 int8", "llama.cpp Q8_0"), "int4": ("CTranslate2 int8", "llama.cpp Q4_0")}
+PEERS = {
+    "int8": ("CTranslate2 int8", "llama.cpp Q8_0", "huge llama.cpp Q8_0"),
+    "int4": ("CTranslate2 int8", "llama.cpp Q4_0", "huge llama.cpp Q4_0"),
+}
 
 
 # The same weights for all
@@ -85,7 +90,7 @@ def make(work: Path) -> None:
         state[f"{name}.qkv.{part}"] = np.concatenate(parts)
     write_ctranslate2({name: array.copy() for name, array in state.items()}, work / "ctranslate2")  # rounded in place
     if has_llama():
-        for form in FORMS["llama.cpp"]:
+        for form in GGUF:
             write_gguf(state, form, work / f"{form}.gguf")
     np.save(work / "reference.npy", first_log_probs(TorchTextNetwork(network), prompt(work)[1]))
 
@@ -282,7 +287,7 @@ def serve(side: Heed | CTranslate2 | Llama, work: Path) -> None:
         print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds}), flush=True)
 
 
-SIDES: dict[str, Any] = {"heed": Heed, "CTranslate2": CTranslate2, "llama.cpp": Llama}
+SIDES: dict[str, Any] = {"heed": Heed, "CTranslate2": CTranslate2, "llama.cpp": Llama, "huge llama.cpp": Llama}
 
 
 class Process:
@@ -304,7 +309,7 @@ class Process:
             env={
                 **os.environ,
                 "CT2_FORCE_CPU_ISA": choice.get("isa", ""),
-                "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1" if "huge" in choice else "",
+                "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1" if name.startswith("huge") else "",
             },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -366,10 +371,16 @@ def describe(process: Process) -> str:
     return f"{process.name:16} threads {process.threads}: {speeds}; {cpu:5.2f} ms of the processor a token"
 
 
+def ratio(ours: Process, theirs: Process) -> float:
+    """How many times as fast one side is as the other, in the median of the rounds."""
+    pairs = zip(theirs.rounds, ours.rounds, strict=True)
+    return round(statistics.median(their["seconds"] / our["seconds"] for their, our in pairs), 2)
+
+
 def measure(work: Path, rounds: int) -> dict[str, Any]:
     """All figures."""
     counts = sorted({1, available_cores()})
-    names = [name for name in FORMS if name != "llama.cpp" or has_llama()]
+    names = [name for name in FORMS if SIDES[name] is not Llama or has_llama()]
     processes = [best_choice(work, name, form, threads) for name in names for form in FORMS[name] for threads in counts]
     memory, limit = np.ones(1 << 28, dtype=np.float32), 0.0
     for _ in range(rounds):
@@ -385,12 +396,11 @@ def measure(work: Path, rounds: int) -> dict[str, Any]:
     result: dict[str, Any] = {name: round(1 / process.seconds(), 1) for name, process in fastest.items()}
     for form, peers in PEERS.items():
         ours = fastest[f"heed {form}"]
-        peer = min((fastest[name] for name in peers if name in fastest), key=Process.seconds)
-        ratios = [theirs["seconds"] / own["seconds"] for theirs, own in zip(peer.rounds, ours.rounds, strict=True)]
+        ratios = {name: ratio(ours, fastest[name]) for name in peers if name in fastest}
         n_bytes = (work / form / "weights.bin").stat().st_size - POSITIONS
         share = n_bytes / limit / ours.seconds()
-        result |= {f"ratio_{form}": round(statistics.median(ratios), 2), f"share_{form}": round(share, 2)}
-        print(f"{form}: {peer.name} is the best peer; {n_bytes / 1e6:.1f} MB of weights a token")
+        result |= {f"ratios_{form}": ratios, f"ratio_{form}": min(ratios.values()), f"share_{form}": round(share, 2)}
+        print(f"{form}: {n_bytes / 1e6:.1f} MB of weights a token")
     return {**result, "gigabytes_per_second": round(limit / 1e9, 1)}
 
 
@@ -403,8 +413,7 @@ def main() -> None:
     work: Path = arguments.work
     if arguments.serve:
         settings: Settings = arguments.serve
-        for name in ("isa", "huge"):  # of the environment
-            settings.pop(name, None)
+        settings.pop("isa", None)  # CTranslate2 takes it from the environment
         serve(SIDES[settings.pop("name")](work, settings.pop("form"), **settings), work)
         return
     make(work)
