@@ -35,8 +35,8 @@ def _attention_on_cpu(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     if k.shape[2] > LONG:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     hidden = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, -math.inf)
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # (B, H, T, S)
-    return (scores + hidden).softmax(-1) @ v
+    scores = torch.add(hidden, q @ k.transpose(-2, -1), alpha=q.shape[-1] ** -0.5)  # (B, H, T, S)
+    return scores.softmax(-1) @ v
 
 
 class KeyValueCache:

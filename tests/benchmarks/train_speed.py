@@ -73,7 +73,7 @@ def prepare(directory: Path, arguments: argparse.Namespace) -> tuple[Translation
 @contextlib.contextmanager
 def contestants(directory: Path, arguments: argparse.Namespace) -> Iterator[list[Contestant]]:
     """All that are compared."""
-    pythons = dict.fromkeys(("heed", "torch", "torch_lean"), sys.executable)
+    pythons = {"heed": sys.executable, "torch": sys.executable}
     if arguments.joey:
         pythons["joey"] = arguments.joey
     else:
@@ -99,9 +99,7 @@ def measure(arguments: argparse.Namespace, everyone: list[Contestant], n_tokens:
             speed = sum(n_tokens[i] for i in numbers) / contestant.seconds(numbers)
             if number > 0:  # the first round warms up
                 speeds[f"{contestant.name}_{contestant.precision}"].append(speed)
-                print(
-                    f"round {number}  {contestant.name:12}{contestant.precision:10}{speed:9,.0f} tokens/s", flush=True
-                )
+                print(f"round {number}  {contestant.name:6}{contestant.precision:10}{speed:9,.0f} tokens/s", flush=True)
     return {name: round(statistics.median(values)) for name, values in speeds.items()}
 
 
