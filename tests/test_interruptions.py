@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def text(digit_lines: Callable[[int, int], list[str]], write_lines: Callable[[st
     return ["--src", write_lines("src", lines), "--tgt", write_lines("tgt", [line[::-1] for line in lines])]
 
 
-def start(*words: object) -> multiprocessing.process.BaseProcess:
+def start(*words: object) -> BaseProcess:
     """Start the program, its words on stderr thrown away."""
 
     def work() -> None:
@@ -51,7 +52,7 @@ def start(*words: object) -> multiprocessing.process.BaseProcess:
     return process
 
 
-def finish(process: multiprocessing.process.BaseProcess) -> int:
+def finish(process: BaseProcess) -> int:
     process.join(120)
     assert process.exitcode is not None
     return process.exitcode
@@ -75,11 +76,10 @@ def test_a_run_goes_on_as_if_never_stopped(text: list[str], tmp_path: Path, n_ru
     expected = outcome(tmp_path / "whole")
     chosen, hits = random.Random(5), 0
     for number in range(n_runs):
-        run = tmp_path / str(number)
+        run, sent = tmp_path / str(number), SIGNALS[number % 3]
         for _ in range(2):
             process = start(*command, run)
             time.sleep(chosen.uniform(0, duration))
-            sent = SIGNALS[number % 3]
             assert process.pid is not None
             os.kill(process.pid, sent)
             code = finish(process)

@@ -28,8 +28,8 @@ class MovingAverage:
     def update(self, step: int) -> None:
         """Take up the weights after a step, counted from 1."""
         share = 1 - min(self._decay, (1 + step) / (10 + step))
-        averages = list(self.weights.values())
-        torch._foreach_lerp_(averages, [parameter.detach() for parameter in self._parameters.values()], share)
+        for name, average in self.weights.items():
+            average.lerp_(self._parameters[name].detach(), share)
 
     @torch.no_grad()
     def put(self, weights: dict[str, Tensor]) -> None:

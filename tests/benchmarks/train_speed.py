@@ -73,7 +73,7 @@ def prepare(directory: Path, arguments: argparse.Namespace) -> tuple[Translation
 @contextlib.contextmanager
 def contestants(directory: Path, arguments: argparse.Namespace) -> Iterator[list[Contestant]]:
     """All that are compared."""
-    pythons = {"heed": sys.executable, "torch": sys.executable}
+    pythons: dict[str, str] = {"heed": sys.executable, "torch": sys.executable}
     if arguments.joey:
         pythons["joey"] = arguments.joey
     else:
