@@ -20,6 +20,7 @@ from heed.models.config import (
     to_table,
 )
 from heed.models.errors import ModelError
+from heed.models.run_config import LIMITS
 
 if TYPE_CHECKING:
     from heed.transformer.batches import Batches
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from heed.transformer.run import Run, TextRun, TranslationRun
 
 HEAD_MULTIPLE = 16  # of what ONNX Runtime's operator for attention takes
-LIMITS = ("steps", "epochs", "minutes")
 Table = dict[str, object]
 
 

@@ -12,11 +12,12 @@ import click
 
 from heed.cli import messages, options
 from heed.cli.command import Command
-from heed.cli.new_run import LIMITS, Wish, create, refuse_changes, settled
+from heed.cli.new_run import Wish, create, refuse_changes, settled
 from heed.cli.signals import ENDING
 from heed.models.config import TEXT_PRESETS, TRANSLATION_PRESETS, to_table
 from heed.models.errors import ModelError
 from heed.models.files import refuse_existing
+from heed.models.run_config import LIMITS
 
 if TYPE_CHECKING:
     from heed.transformer.batches import Batches

@@ -7,6 +7,7 @@ from pathlib import Path
 from heed.models.errors import ModelError
 
 FORMAT = 2  # of a run's directory; a later one is refused, and of an earlier one what is new has its default
+LIMITS = ("steps", "epochs", "minutes")  # settings of training that say when it ends
 KINDS = ("encoder-decoder", "decoder")  # of networks: to translate, to go on with text
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from heed.models.errors import DataError, HeedError
 from heed.models.files import directory_whole, refuse_existing, sha256, write_whole
 
+VERSION = 1  # of what is made of text: another one has other keys
 OWN = "cache"  # of a run, where no other was named
 RECORD = "text.json"
 
@@ -76,6 +77,25 @@ class TextRecord:
         except (ValueError, TypeError, KeyError) as error:
             raise DataError(f"{path}: damaged ({error}); delete it, and the text is read again") from None
 
+    @classmethod
+    def of_run(cls, run: Path, paths: Sequence[str], key: Callable[[Sequence[TextFile]], str]) -> "TextRecord":
+        """That of a run; of one from before there were records it is made now.
+
+        Args:
+            run: Its directory.
+            paths: The files of its text.
+            key: Of its tokens, for files as they are now.
+
+        Raises:
+            DataError: It is damaged.
+        """
+        record = cls.load(run)
+        if record is None:
+            files = read_files(paths)
+            record = cls(files, key(files))
+            record.write(run)
+        return record
+
     def entry(self, run: Path) -> Path:
         """The directory of the tokens."""
         return (Path(self.cache) if self.cache else run / OWN) / self.key
@@ -99,7 +119,7 @@ class TextRecord:
 
 def key_of(**parts: object) -> str:
     """A name for what is made of these parts."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps({"version": VERSION, **parts}, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def make_entry(path: Path, fill: Callable[[Path], None]) -> None:

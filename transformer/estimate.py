@@ -7,16 +7,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from heed.models.config import LanguageModelConfig, ModelConfig, defaults, from_table
+from heed.models.config import LanguageModelConfig, ModelConfig
 from heed.models.tokenizer import Tokenizer
+from heed.transformer import preparation, text_preparation
 from heed.transformer.config import TextConfig, TrainConfig, TranslationConfig
 from heed.transformer.cost import activation_bytes, peak_flops, text_flops, training_bytes, translation_flops
 from heed.transformer.engine import Engine, choose_precision
 from heed.transformer.language_model import LanguageModel
+from heed.transformer.lines import FORMATS
 from heed.transformer.loss import smoothed_cross_entropy
 from heed.transformer.masks import padding_mask, text_mask
 from heed.transformer.model import Transformer
-from heed.transformer.preparation import sources_of
+from heed.transformer.objectives import Computing
 
 PROBE_TOKENS = 2048  # of the batch by which the speed is measured
 SENTENCE = 25  # tokens of a pair's side, about
@@ -63,12 +65,9 @@ def estimate(network: Mapping[str, object], train: TrainConfig, engine: Engine) 
 def _model(network: Mapping[str, object], train: TrainConfig) -> ModelConfig | LanguageModelConfig:
     sizes = [len(Tokenizer.load(Path(path))) for path in train.tokenizer] or [train.vocab_size]
     if isinstance(train, TextConfig):
-        table = {**defaults(LanguageModelConfig), **network, "vocab_size": sizes[0]}
-        return from_table(LanguageModelConfig, table, "the network asked for")
+        return text_preparation.sized(network, sizes[0])
     assert isinstance(train, TranslationConfig)
-    tied = bool(network.get("tied_embeddings", True)) and train.joint and len(sizes) == 1
-    vocabulary = {"src_vocab_size": sizes[0], "tgt_vocab_size": sizes[-1], "tied_embeddings": tied}
-    return from_table(ModelConfig, {**defaults(ModelConfig), **network, **vocabulary}, "the network asked for")
+    return preparation.sized(network, sizes[0], sizes[-1], joint=train.joint and len(sizes) == 1)
 
 
 def _new(model: ModelConfig | LanguageModelConfig) -> Transformer | LanguageModel:
@@ -92,7 +91,7 @@ def _flops_per_second(model: ModelConfig | LanguageModelConfig, engine: Engine, 
     best = float("inf")
     for _ in range(3):
         begin = time.perf_counter()
-        with torch.autocast(engine.device.type, precision, enabled=precision != torch.float32):
+        with Computing(engine.device, precision).autocast():
             states, weight = _states(network, ids)
             loss, _ = smoothed_cross_entropy(states, weight, ids, pad_id=0, label_smoothing=0.1)
         loss.backward()
@@ -127,12 +126,12 @@ def _n_tokens(train: TrainConfig) -> float:
     if isinstance(train, TextConfig):
         return sum(map(_text_bytes, (*train.text, *train.pairs))) / BYTES_PER_TOKEN
     assert isinstance(train, TranslationConfig)
-    sizes = (source.weight * sum(map(_text_bytes, source.paths)) / 2 for source in sources_of(train))
+    sizes = (source.weight * sum(map(_text_bytes, source.paths)) / 2 for source in preparation.sources_of(train))
     return sum(sizes) / BYTES_PER_TOKEN
 
 
 def _text_bytes(path: str) -> float:
-    return Path(path).stat().st_size * (COMPRESSION if path.endswith((".gz", ".zst")) else 1)
+    return Path(path).stat().st_size * (COMPRESSION if Path(path).suffix in FORMATS else 1)
 
 
 def _words(seconds: float) -> str:

@@ -26,7 +26,6 @@ from heed.transformer.subwords import train_tokenizer
 from heed.transformer.survey import sample, survey
 from heed.transformer.tokens import Corpora, Making, open_corpora, write_corpora
 
-VERSION = 1  # of what is made of text: another one has other keys
 FLAWS = {"duplicate": "deduplicate", "unequal": "max_ratio"}  # why pairs are left out only if it was asked
 
 
@@ -53,15 +52,13 @@ def new_run(
         HeedError: Something asked for cannot be; nothing has been written but to the cache.
     """
     sources = sources_of(config)
-    files = read_files([name for source in sources for name in source.paths])
+    files = read_files(_paths(config))
     with workplace(path, cache) as place:
         look = place / _look_key(files, config)
         make_entry(look, lambda aside: _look(aside, sources, config))
         src, tgt = load_tokenizers(look)
         validation = read_pairs(config.valid_src, config.valid_tgt) if config.valid_src else read_validation(look)
-        tied = bool(network.get("tied_embeddings", True)) and src.model == tgt.model
-        sizes = {"src_vocab_size": len(src), "tgt_vocab_size": len(tgt), "tied_embeddings": tied}
-        model = from_table(ModelConfig, {**defaults(ModelConfig), **network, **sizes}, "the network asked for")
+        model = sized(network, len(src), len(tgt), joint=src.model == tgt.model)
         _require_validation(validation, (src, tgt), config)
         record = TextRecord(
             files, _tokens_key(files, (src, tgt), validation, config), str(cache.absolute()) if cache else None
@@ -77,18 +74,27 @@ def new_run(
     return run, open_corpora(record.entry(path))
 
 
+def sized(network: Mapping[str, object], src_size: int, tgt_size: int, *, joint: bool) -> ModelConfig:
+    """The network that was asked for, with vocabularies of these sizes, which may be one.
+
+    Raises:
+        ModelError: It cannot be.
+    """
+    tied = bool(network.get("tied_embeddings", True)) and joint
+    sizes = {"src_vocab_size": src_size, "tgt_vocab_size": tgt_size, "tied_embeddings": tied}
+    return from_table(ModelConfig, {**defaults(ModelConfig), **network, **sizes}, "the network asked for")
+
+
 def load_corpus(run: TranslationRun, threads: int | None = None) -> Corpora:
     """The training pairs of a run that goes on; tokens that are gone are made again.
 
     Raises:
         DataError: The text has changed, or is gone as its tokens are.
     """
-    record = TextRecord.load(run.path)
     tokenizers = run.src_tokenizer, run.tgt_tokenizer
-    if record is None:  # a run from before there were records
-        files = read_files([name for source in sources_of(run.train) for name in source.paths])
-        record = TextRecord(files, _tokens_key(files, tokenizers, run.validation, run.train))
-        record.write(run.path)
+    record = TextRecord.of_run(
+        run.path, _paths(run.train), lambda files: _tokens_key(files, tokenizers, run.validation, run.train)
+    )
     entry = record.require(run.path)
     _make_tokens(entry, tokenizers, run.validation, run.train, threads)
     return open_corpora(entry)
@@ -123,6 +129,11 @@ def sources_of(config: TranslationConfig) -> list[Source]:
         DataError: They cannot stand so.
     """
     return match_files(config.src, config.tgt) + [parse_source(written) for written in config.data]
+
+
+def _paths(config: TranslationConfig) -> list[str]:
+    """The files of the text."""
+    return [name for source in sources_of(config) for name in source.paths]
 
 
 def _look(directory: Path, sources: Sequence[Source], config: TranslationConfig) -> None:
@@ -219,9 +230,7 @@ def _look_key(files: Sequence[TextFile], config: TranslationConfig) -> str:
     """Of all that `_look` reads."""
     given = [sha256(Path(path)) for path in config.tokenizer]
     seed = None if config.valid_src else config.seed
-    return key_of(
-        version=VERSION, text=_content(files, config), seed=seed, vocabulary=given or (config.vocab_size, config.joint)
-    )
+    return key_of(text=_content(files, config), seed=seed, vocabulary=given or (config.vocab_size, config.joint))
 
 
 def _tokens_key(
@@ -232,7 +241,6 @@ def _tokens_key(
 ) -> str:
     """Of all that the tokens are made of."""
     return key_of(
-        version=VERSION,
         text=_content(files, config),
         held=sorted(_held(validation, config)),
         tokenizers=[hashlib.sha256(tokenizer.model).hexdigest() for tokenizer in tokenizers],

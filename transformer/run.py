@@ -17,7 +17,7 @@ from torch import nn
 from heed.models.config import LanguageModelConfig, ModelConfig, defaults, from_table, to_table
 from heed.models.errors import HeedError, ModelError
 from heed.models.files import directory_whole, write_whole
-from heed.models.run_config import FORMAT, KINDS, config_file, read_config
+from heed.models.run_config import FORMAT, KINDS, LIMITS, config_file, read_config
 from heed.models.text_tokenizer import TextTokenizer
 from heed.models.tokenizer import Tokenizer, load_tokenizers, write_tokenizers
 from heed.transformer import checkpoint
@@ -31,7 +31,6 @@ from heed.transformer.model import Transformer
 from heed.transformer.shortlist import Shortlist
 
 INITIAL = "initial"  # the weights that training begins with, if they are not fresh
-LIMITS = ("steps", "epochs", "minutes")
 AVERAGE = "average"  # the checkpoint that is the mean of the last ones
 
 

@@ -31,7 +31,6 @@ from heed.transformer.run import TextRun
 from heed.transformer.subwords import train_tokenizer
 from heed.transformer.tokens import open_corpora, write_text
 
-VERSION = 1  # of what is made of text: another one has other keys
 VALIDATION = "valid.jsonl"
 SAMPLE_LINES = 2_000_000  # that a vocabulary is learnt from, at most, and
 SAMPLE_CHARACTERS = 200_000_000  # about as many of these
@@ -66,8 +65,7 @@ def new_text_run(
         tokenizer = TextTokenizer.load(look)
         given = TextFiles(config.valid_text, config.valid_pairs, config.text_field)
         validation = given.read() if _is_given(config) else load_documents(look / VALIDATION)
-        table = {**defaults(LanguageModelConfig), **network, "vocab_size": len(tokenizer)}
-        model = from_table(LanguageModelConfig, table, "the network asked for")
+        model = sized(network, len(tokenizer))
         record = TextRecord(
             files, _tokens_key(files, tokenizer, validation, config), str(cache.absolute()) if cache else None
         )
@@ -79,17 +77,26 @@ def new_text_run(
     return run, _packing(run, record.entry(path))
 
 
+def sized(network: Mapping[str, object], vocab_size: int) -> LanguageModelConfig:
+    """The network that was asked for, with a vocabulary of this size.
+
+    Raises:
+        ModelError: It cannot be.
+    """
+    table = {**defaults(LanguageModelConfig), **network, "vocab_size": vocab_size}
+    return from_table(LanguageModelConfig, table, "the network asked for")
+
+
 def load_text(run: TextRun, threads: int | None = None) -> Packing:
     """The training text of a run that goes on, in rows; tokens that are gone are made again.
 
     Raises:
         DataError: The text has changed, or is gone as its tokens are.
     """
-    record = TextRecord.load(run.path)
-    if record is None:  # a run from before there were records
-        files = read_files([*run.train.text, *run.train.pairs])
-        record = TextRecord(files, _tokens_key(files, run.tokenizer, run.validation, run.train))
-        record.write(run.path)
+    paths = [*run.train.text, *run.train.pairs]
+    record = TextRecord.of_run(
+        run.path, paths, lambda files: _tokens_key(files, run.tokenizer, run.validation, run.train)
+    )
     entry = record.require(run.path)
     _make_tokens(entry, run.tokenizer, run.validation, run.train, threads)
     return _packing(run, entry)
@@ -160,7 +167,7 @@ def _look_key(files: Sequence[TextFile], config: TextConfig) -> str:
     """Of all that `_look` reads."""
     given = [sha256(Path(path)) for path in config.tokenizer]
     seed = None if _is_given(config) else config.seed
-    return key_of(version=VERSION, text=_content(files, config), seed=seed, vocabulary=given or config.vocab_size)
+    return key_of(text=_content(files, config), seed=seed, vocabulary=given or config.vocab_size)
 
 
 def _tokens_key(
@@ -168,7 +175,7 @@ def _tokens_key(
 ) -> str:
     """Of all that the tokens are made of."""
     held = [] if _is_given(config) else [dataclasses.astuple(document) for document in validation]
-    return key_of(version=VERSION, text=_content(files, config), held=held, tokenizer=tokenizer.pieces.model.hex())
+    return key_of(text=_content(files, config), held=held, tokenizer=tokenizer.pieces.model.hex())
 
 
 def _content(files: Sequence[TextFile], config: TextConfig) -> list[object]:
