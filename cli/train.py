@@ -314,14 +314,17 @@ def _train(run: "Run[Any, Any]", batches: "Batches | Packing", engine: "Engine")
     from heed.transformer.cost import peak_flops
     from heed.transformer.engine import choose_precision
     from heed.transformer.log import RunLog
+    from heed.transformer.processes import lost_ones_told
     from heed.transformer.trainer import Trainer
 
     processes = engine.processes
     precision = choose_precision(run.train.precision, engine.device)
-    peak = processes.size * peak_flops(engine.device, precision)
     with contextlib.ExitStack() as stack:
         progress = stack.enter_context(TrainProgress(messages.console()))
-        log = stack.enter_context(RunLog(run.path, peak=peak)) if processes.is_first else None
+        log = None
+        if processes.is_first:
+            peak = processes.size * peak_flops(engine.device, precision)
+            log = stack.enter_context(RunLog(run.path, peak=peak))
         trainer: Trainer[Any] = Trainer(run, cast("Any", batches), engine, (progress,), log)
         facts = {
             **batches.facts,
@@ -335,7 +338,7 @@ def _train(run: "Run[Any, Any]", batches: "Batches | Packing", engine: "Engine")
         for listener in (progress, log):
             if listener:
                 listener.on_start(**facts)
-        with _stopped_by_signal(trainer) as came:
+        with _stopped_by_signal(trainer) as came, lost_ones_told(processes, run.path):
             finished = trainer.train()
         return None if finished else max(processes.told(came), default=signal.SIGTERM)
 

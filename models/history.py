@@ -21,8 +21,8 @@ VARIANTS = {"averaged": "average", "ema": "EMA"}
 class History:
     """How a run went.
 
-    Records are in the order of their steps. A run that was killed repeats the steps since its last checkpoint: of two
-    records of a step the later one counts.
+    Records are in the order of their steps. A run that went back to an earlier checkpoint repeats the steps since: of
+    two records of a step the later one counts.
     """
 
     path: Path

@@ -216,9 +216,11 @@ def text_bundle(trained_text: Path, heed: Callable[..., Result]) -> Path:
 
 
 class MakeDigitRun(Protocol):
-    """Makes a run, given the settings that differ."""
+    """Makes a run of so many pairs, given the settings that differ."""
 
-    def __call__(self, name: str = "run", /, **wishes: object) -> TranslationRun: ...
+    def __call__(
+        self, name: str = "run", /, *, n_pairs: int = 60, dropout: float = 0.1, **wishes: object
+    ) -> TranslationRun: ...
 
 
 @pytest.fixture
@@ -228,18 +230,18 @@ def make_digit_run(
     write_lines: Callable[[str, list[str]], str],
     tmp_path: Path,
 ) -> MakeDigitRun:
-    """Makes runs of a tiny network on 60 pairs of digits."""
+    """Makes runs of a tiny network on pairs of digits."""
     (tmp_path / "digits.model").write_bytes(digits.model)
-    files = {
-        "src": (write_lines("train.src", digit_lines(60, 1)),),
-        "tgt": (write_lines("train.tgt", digit_lines(60, 2)),),
-        "valid_src": (write_lines("valid.src", ["1 2", "3"]),),
-        "valid_tgt": (write_lines("valid.tgt", ["2 1", "3"]),),
-        "tokenizer": (str(tmp_path / "digits.model"),),
-    }
-    network = {"n_layers": 1, "d_model": 16, "d_ff": 24, "n_heads": 2, "dropout": 0.1}
 
-    def make(name: str = "run", /, **wishes: object) -> TranslationRun:
+    def make(name: str = "run", /, *, n_pairs: int = 60, dropout: float = 0.1, **wishes: object) -> TranslationRun:
+        files = {
+            "src": (write_lines("train.src", digit_lines(n_pairs, 1)),),
+            "tgt": (write_lines("train.tgt", digit_lines(n_pairs, 2)),),
+            "valid_src": (write_lines("valid.src", ["1 2", "3"]),),
+            "valid_tgt": (write_lines("valid.tgt", ["2 1", "3"]),),
+            "tokenizer": (str(tmp_path / "digits.model"),),
+        }
+        network = {"n_layers": 1, "d_model": 16, "d_ff": 24, "n_heads": 2, "dropout": dropout}
         settings = {"batch_tokens": 60, "warmup": 30, "precision": "float32", "steps": 12, "valid_every": 3}
         config = TranslationConfig(**files | settings | wishes)  # type: ignore[arg-type]
         run, _ = preparation.new_run(tmp_path / name, network, config)

@@ -16,7 +16,18 @@ from safetensors.torch import load_file
 from torch.distributed import HashStore  # type: ignore[attr-defined]
 from torch.testing import assert_close
 
-from heed.transformer.processes import ALONE, joined, local_device, meeting, n_local, spread, whole
+from heed.models.errors import HeedError
+from heed.transformer.processes import (
+    ALONE,
+    Processes,
+    joined,
+    local_device,
+    lost_ones_told,
+    meeting,
+    n_local,
+    spread,
+    whole,
+)
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 # A gentle learning rate: what rounding differs by then stays as small as it is, and does not grow from step to step.
@@ -159,6 +170,17 @@ def test_only_processes_that_are_alive_meet() -> None:
     assert names.keys() == {0, 1, 2}
     assert len(set(names.values())) == 1
     assert meeting(store, 0, 1) not in names.values()
+
+
+def test_a_process_that_is_gone_is_told() -> None:
+    reset = RuntimeError("[pair.cc:537] Read error: Connection reset by peer\nmore of it")
+    with pytest.raises(HeedError) as caught, lost_ones_told(Processes(0, 2), Path("runs/ende")):
+        raise reset
+    assert str(caught.value).startswith("runs/ende: another of the processes is gone ([pair.cc:537]")
+    assert str(caught.value).endswith("; start all of them again with heed train --resume runs/ende")
+    for processes, error in ((ALONE, reset), (Processes(0, 2), RuntimeError("shapes differ"))):
+        with pytest.raises(RuntimeError, match=str(error).splitlines()[0][-8:]), lost_ones_told(processes, Path("run")):
+            raise error
 
 
 def test_alone_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:

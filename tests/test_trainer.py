@@ -2,7 +2,6 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -13,12 +12,10 @@ from torch.testing import assert_close
 
 from heed.models.config import to_table
 from heed.models.errors import HeedError, ModelError
-from heed.models.tokenizer import Tokenizer
 from heed.transformer import checkpoint, preparation
 from heed.transformer import trainer as trainer_module
 from heed.transformer.batches import Batch
 from heed.transformer.checkpoint import OPTIMIZER, Progress
-from heed.transformer.config import TranslationConfig
 from heed.transformer.engine import Engine, choose_device, choose_precision
 from heed.transformer.log import Incident, Listener, RunLog, StepReport, Validation
 from heed.transformer.masks import padding_mask
@@ -56,28 +53,14 @@ class MakeRun(Protocol):
 
 
 @pytest.fixture
-def make_run(
-    digits: Tokenizer,
-    digit_lines: Callable[[int, int], list[str]],
-    write_lines: Callable[[str, list[str]], str],
-    tmp_path: Path,
-) -> MakeRun:
+def make_run(make_digit_run: Callable[..., TranslationRun]) -> MakeRun:
     """A run of a tiny network on 20 pairs in 4 batches."""
-    (tmp_path / "digits.model").write_bytes(digits.model)
-    files = {
-        "src": (write_lines("train.src", digit_lines(20, 1)),),
-        "tgt": (write_lines("train.tgt", digit_lines(20, 2)),),
-        "valid_src": (write_lines("valid.src", ["1 2", "3"]),),
-        "valid_tgt": (write_lines("valid.tgt", ["2 1", "3"]),),
-        "tokenizer": (str(tmp_path / "digits.model"),),
-    }
-    network = {"n_layers": 1, "d_model": 16, "d_ff": 24, "n_heads": 2, "dropout": 0.3}
 
     def make(name: str = "run", /, **wishes: object) -> TranslationRun:
-        settings = {"batch_tokens": 40, "warmup": 3, "precision": "float32", "steps": 7, "valid_every": 3}
-        config = TranslationConfig(**files | settings | wishes)  # type: ignore[arg-type]
-        run, corpus = preparation.new_run(tmp_path / name, network, config)
-        assert len(list(preparation.batches(run, corpus).epoch(0, 1))) == N_BATCHES
+        settings: dict[str, object] = {"batch_tokens": 40, "warmup": 3, "steps": 7}
+        run = make_digit_run(name, n_pairs=20, dropout=0.3, **settings | wishes)
+        batches = preparation.batches(run, preparation.load_corpus(run))
+        assert len(list(batches.epoch(0, 1))) == N_BATCHES
         return run
 
     return make

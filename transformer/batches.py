@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -25,17 +26,17 @@ class Batch:
     pad_ids: tuple[int, int]  # of the source and of the target
     share: float = 1.0  # of the epoch's pairs, how many are behind with this batch
 
-    @property
+    @cached_property
     def n_tokens(self) -> int:
         """Targets that are no padding."""
         return int((self.targets != self.pad_ids[1]).sum())
 
-    @property
+    @cached_property
     def n_cells(self) -> int:
         """Places of both sides, padding included."""
         return self.src.numel() + self.tgt.numel()
 
-    @property
+    @cached_property
     def n_filled(self) -> int:
         """Those of them that are no padding."""
         return int((self.src != self.pad_ids[0]).sum() + (self.tgt != self.pad_ids[1]).sum())

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -24,17 +25,17 @@ class TextBatch:
     pad_id: int
     share: float = 1.0  # of the epoch's text, how much is behind with this batch
 
-    @property
+    @cached_property
     def n_tokens(self) -> int:
         """Targets that are no padding."""
         return int((self.targets != self.pad_id).sum())
 
-    @property
+    @cached_property
     def n_cells(self) -> int:
         """Places in the rows, padding included."""
         return self.ids.numel()
 
-    @property
+    @cached_property
     def n_filled(self) -> int:
         """Those of them that are no padding."""
         return int((self.ids != self.pad_id).sum())

@@ -11,6 +11,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -21,6 +22,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from heed.models.errors import HeedError
 from heed.transformer.language_model import Layer
 from heed.transformer.layers import DecoderLayer, EncoderLayer
 
@@ -122,6 +124,28 @@ def meeting(store: Store, rank: int, size: int) -> str:
                 missing.remove(other)
         time.sleep(POLL)
     return word
+
+
+@contextlib.contextmanager
+def lost_ones_told(processes: Processes, run: Path) -> Iterator[None]:
+    """Say what to do where another process is gone, whatever this one was to do with it.
+
+    Args:
+        processes: Those that train together.
+        run: What they train.
+
+    Raises:
+        HeedError: One is gone.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # gloo has no kind of its own
+        if processes.size == 1 or "onnection" not in str(error):
+            raise
+        raise HeedError(
+            f"{run}: another of the processes is gone ({str(error).splitlines()[0]:.100}); "
+            f"start all of them again with heed train --resume {run}"
+        ) from None
 
 
 def n_local() -> int:

@@ -2,12 +2,13 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import math
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -179,26 +180,19 @@ class Trainer(Generic[AnyBatch]):
         try:
             figures = self._update(batch)
         except (MemoryError, RuntimeError) as error:
-            if _is_out_of_memory(error):
-                raise self._out_of_memory(batch) from None
-            if self.engine.processes.size == 1 or "onnection" not in str(error):
+            if not _is_out_of_memory(error):
                 raise
-            raise HeedError(
-                f"{self.run.path}: another of the processes is gone ({str(error).splitlines()[0]:.100}); "
-                f"start all of them again with heed train --resume {self.run.path}"
-            ) from None
+            raise self._out_of_memory(batch) from None
         if self.average:
             self.average.update(step)
         now = time.monotonic()
-        report = StepReport(
+        report = functools.partial(
+            StepReport,
             step=step,
             epoch=self.progress.epoch,
-            loss=math.nan,
-            nll=math.nan,
             n_tokens=batch.n_tokens,
             n_filled=batch.n_filled,
             n_cells=batch.n_cells,
-            grad_norm=math.nan,
             flops=self._objective.flops(batch),
             learning_rate=rate,
             seconds=now - self._last_end,
@@ -241,7 +235,7 @@ class Trainer(Generic[AnyBatch]):
         """Look at the figures of the earliest step that was not looked at, and tell the listeners."""
         unread = self._unread.popleft()
         loss, nll, norm = unread.figures()
-        report = dataclasses.replace(unread.report, loss=loss, nll=nll, grad_norm=norm)
+        report = unread.report(loss=loss, nll=nll, grad_norm=norm)
         if math.isfinite(loss) and math.isfinite(norm):
             self.progress = stability.followed(self.progress, nll / max(report.n_tokens, 1))
             for listener in self.listeners:
@@ -383,21 +377,22 @@ class Trainer(Generic[AnyBatch]):
 
     def _average_checkpoints(self) -> bool:
         """At the end of training, make and validate the mean of the last checkpoints (section 6.1)."""
-        weights = checkpoint.mean(self._validated()[-self.run.train.average :])
+        is_first = self.engine.processes.is_first
+        weights = checkpoint.mean(self._validated()[-self.run.train.average :]) if is_first else {}
         validation = self._validation(weights, averaged=True)
         if validation is None:
             return False
         for listener in self.listeners:
             listener.on_validation(validation)
-        if self.engine.processes.is_first:
+        if is_first:
             checkpoint.save_weights(self.run.average_path, weights, _judged(self.progress, validation.judgement))
         return True
 
 
 class _Unread:
-    """Figures of a step that may still be on their way from a GPU."""
+    """The report of a step, and figures for it that may still be on their way from a GPU."""
 
-    def __init__(self, report: StepReport, figures: Tensor) -> None:
+    def __init__(self, report: Callable[..., StepReport], figures: Tensor) -> None:
         self.report, self._figures = report, figures
         if figures.is_cuda:
             self._figures = torch.empty(figures.shape, pin_memory=True).copy_(figures, non_blocking=True)
