@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from heed.transformer.linear import Linear
 from heed.transformer.positions import Rotation, rotate
 
 LONG = 64  # keys; on a CPU, for fewer, the equation written out is faster than the fused kernel
@@ -79,10 +80,10 @@ class MultiHeadAttention(nn.Module):
         self.d_head = d_model // n_heads
         self.group = n_heads // (n_kv_heads or n_heads)  # query heads that share a head of keys and values
         d_kv = d_model // self.group
-        self.query = nn.Linear(d_model, d_model, bias=biases)
-        self.key = nn.Linear(d_model, d_kv, bias=biases)
-        self.value = nn.Linear(d_model, d_kv, bias=biases)
-        self.output = nn.Linear(d_model, d_model, bias=biases)
+        self.query = Linear(d_model, d_model, bias=biases)
+        self.key = Linear(d_model, d_kv, bias=biases)
+        self.value = Linear(d_model, d_kv, bias=biases)
+        self.output = Linear(d_model, d_model, bias=biases)
 
     def project(self, x: Tensor, rotation: Rotation | None = None) -> tuple[Tensor, Tensor]:
         """The keys, turned by their positions' rotation, and values of x, (B, S, D): two tensors (B, H, S, K)."""

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from heed.models.config import ModelConfig
 from heed.transformer.attention import KeyValueCache, MultiHeadAttention
 from heed.transformer.dropout import Dropout
+from heed.transformer.linear import Linear
 
 Write = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -33,8 +34,8 @@ class FeedForward(nn.Module):
     ) -> None:
         super().__init__()
         self.activation = activation
-        self.inner = nn.Linear(d_model, d_ff, bias=biases)
-        self.outer = nn.Linear(d_ff, d_model, bias=biases)
+        self.inner = Linear(d_model, d_ff, bias=biases)
+        self.outer = Linear(d_ff, d_model, bias=biases)
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform each position of x, (B, T, D), alone."""
@@ -46,9 +47,9 @@ class GatedFeedForward(nn.Module):
 
     def __init__(self, *, d_model: int, d_ff: int, biases: bool) -> None:
         super().__init__()
-        self.gate = nn.Linear(d_model, d_ff, bias=biases)
-        self.inner = nn.Linear(d_model, d_ff, bias=biases)
-        self.outer = nn.Linear(d_ff, d_model, bias=biases)
+        self.gate = Linear(d_model, d_ff, bias=biases)
+        self.inner = Linear(d_model, d_ff, bias=biases)
+        self.outer = Linear(d_ff, d_model, bias=biases)
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform each position of x, (B, T, D), alone."""

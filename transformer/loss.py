@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction, FunctionCtx, once_differentiable
 
+from heed.transformer.linear import product
+
 CHUNK = {"cpu": 1 << 22, "cuda": 1 << 27}  # logits that exist at a time, and not those of the whole batch
 
 
@@ -61,7 +63,7 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         size = max(1, CHUNK[states.device.type] // V)
         for row, target in zip(rows.split(size), targets[:, None].split(size), strict=True):
             x = states[row].to(dtype)
-            logits = x @ narrow.t()
+            logits = product(x, narrow)
             slope = logits.softmax(1, dtype=torch.float32)
             # The largest p is 1 over the sum of exp(logit - largest logit).
             log_sum = logits.amax(1).float() - slope.amax(1).log()
@@ -72,8 +74,11 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
                 slope.sub_(epsilon / V)
                 slope.scatter_add_(1, target, torch.full_like(slope[:, :1], epsilon - 1))
                 slope = slope.to(dtype)
-                gradients[0][row] = (slope @ narrow).to(states.dtype)
-                gradients[1].add_(slope.t() @ x)
+                gradients[0][row] = product(slope, narrow.t()).to(states.dtype)
+                if dtype == weight.dtype:
+                    gradients[1].addmm_(slope.t(), x)
+                else:  # the sum over chunks stays in float32
+                    gradients[1].add_(slope.t() @ x)
         ctx.save_for_backward(*gradients)
         loss, nll = (1 - epsilon) * sums[0] + epsilon * sums[1], sums[0].clone()
         ctx.mark_non_differentiable(nll)

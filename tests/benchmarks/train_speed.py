@@ -4,7 +4,9 @@
 
 DIR holds multi30k/train.{en,de}.gz. The network is the preset `small` with tied embeddings, in float32 and in bfloat16.
 Joey NMT 2.3.0 needs an environment of its own, with sentencepiece 0.2.0 and importlib_metadata 8.5.0; without --joey it
-is left out. Each trains in a process of its own (train_steps.py), and while one makes its steps the others wait.
+is left out. `torch` and `lean` are the loop, with PyTorch's places for dropout and with the paper's. Each trains
+in a process of its own (train_steps.py), and while one makes its steps the others wait. A ratio is the median over
+rounds of heed's speed over a peer's in the same round, for the peer against whom it is least.
 
 With --device cuda, `--preset base` and `big` say something too; --peak, the device's bfloat16 TFLOP/s, gives what share
 of them heed uses (MFU). Prints the seconds of each round; the last line is JSON.
@@ -73,7 +75,7 @@ def prepare(directory: Path, arguments: argparse.Namespace) -> tuple[Translation
 @contextlib.contextmanager
 def contestants(directory: Path, arguments: argparse.Namespace) -> Iterator[list[Contestant]]:
     """All that are compared."""
-    pythons: dict[str, str] = {"heed": sys.executable, "torch": sys.executable}
+    pythons: dict[str, str] = dict.fromkeys(("heed", "torch", "lean"), sys.executable)
     if arguments.joey:
         pythons["joey"] = arguments.joey
     else:
@@ -90,8 +92,8 @@ def contestants(directory: Path, arguments: argparse.Namespace) -> Iterator[list
             contestant.process.communicate()
 
 
-def measure(arguments: argparse.Namespace, everyone: list[Contestant], n_tokens: list[int]) -> dict[str, int]:
-    """The median over rounds of each one's target tokens a second."""
+def measure(arguments: argparse.Namespace, everyone: list[Contestant], n_tokens: list[int]) -> dict[str, list[float]]:
+    """Each one's target tokens a second, round by round."""
     speeds: dict[str, list[float]] = {f"{c.name}_{c.precision}": [] for c in everyone}
     for number in range(arguments.rounds + 1):
         numbers = list(range(number * arguments.steps, (number + 1) * arguments.steps))
@@ -100,7 +102,14 @@ def measure(arguments: argparse.Namespace, everyone: list[Contestant], n_tokens:
             if number > 0:  # the first round warms up
                 speeds[f"{contestant.name}_{contestant.precision}"].append(speed)
                 print(f"round {number}  {contestant.name:6}{contestant.precision:10}{speed:9,.0f} tokens/s", flush=True)
-    return {name: round(statistics.median(values)) for name, values in speeds.items()}
+    return speeds
+
+
+def least_ratio(speeds: dict[str, list[float]], precision: str) -> float:
+    """How many times a peer's speed heed's is, for the peer against whom that is least."""
+    ours = speeds[f"heed_{precision}"]
+    peers = [values for name, values in speeds.items() if name.endswith(precision) and not name.startswith("heed")]
+    return min(statistics.median(x / y for x, y in zip(ours, theirs, strict=True)) for theirs in peers)
 
 
 def n_flops(run: TranslationRun, batch: Batch) -> int:
@@ -133,14 +142,13 @@ def main() -> None:
         n_padded = sum(batch.tgt.numel() for batch in chosen)
         print(f"{len(chosen)} batches; of their target positions {1 - sum(n_tokens) / n_padded:.1%} are padding")
         with contestants(Path(name), arguments) as everyone:
-            medians = measure(arguments, everyone, n_tokens)
-    results: dict[str, float] = dict(medians)
+            speeds = measure(arguments, everyone, n_tokens)
+    results: dict[str, float] = {name: round(statistics.median(values)) for name, values in speeds.items()}
     for precision in PRECISIONS:
-        peers = [speed for key, speed in medians.items() if key.endswith(precision) and not key.startswith("heed")]
-        results[f"ratio_{precision}"] = round(medians[f"heed_{precision}"] / max(peers), 2)
+        results[f"ratio_{precision}"] = round(least_ratio(speeds, precision), 2)
     if arguments.peak:
         flops_a_token = n_flops(run, chosen[0]) / n_tokens[0]
-        results["mfu_bfloat16"] = round(medians["heed_bfloat16"] * flops_a_token / arguments.peak / 1e12, 3)
+        results["mfu_bfloat16"] = round(results["heed_bfloat16"] * flops_a_token / arguments.peak / 1e12, 3)
     print(json.dumps(results))
 
 

@@ -1,6 +1,6 @@
 """One of those that train_speed.py compares, in a process of its own: takes numbers of batches, answers with seconds.
 
-    python tests/benchmarks/train_steps.py heed|torch|joey DIR PRECISION THREADS DEVICE
+    python tests/benchmarks/train_steps.py heed|torch|lean|joey DIR PRECISION THREADS DEVICE
 
 DIR holds batches.pt, of tensors of token ids, sizes.json, of the network, and the run that heed trains. Each line of
 standard input is a list of numbers of batches, in JSON: a step of training is made on each.
@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -44,11 +45,11 @@ def heed(directory: Path, sizes: dict[str, Any], precision: str, device: torch.d
 class Plain(nn.Module):
     """A translation network as PyTorch's tutorials make one of `nn.Transformer`, by the sizes of heed's.
 
-    It also drops attention's weights and what the feed-forward networks have inside. Without that it is no faster:
-    attention then takes a fused kernel, which is slow where sentences are short.
+    By itself it also drops attention's weights and what the feed-forward networks have inside; `lean` drops only where
+    the paper does, with which attention takes PyTorch's fused kernel.
     """
 
-    def __init__(self, sizes: dict[str, Any]) -> None:
+    def __init__(self, sizes: dict[str, Any], *, lean: bool) -> None:
         super().__init__()
         D, self.pad_id = sizes["d_model"], sizes["pad_id"]
         self.embedding = nn.Embedding(sizes["tgt_vocab_size"], D)
@@ -57,6 +58,11 @@ class Plain(nn.Module):
         n_layers, n_heads, d_ff = sizes["n_layers"], sizes["n_heads"], sizes["d_ff"]
         self.transformer = nn.Transformer(D, n_heads, n_layers, n_layers, d_ff, sizes["dropout"], batch_first=True)
         self.transformer.encoder.norm = self.transformer.decoder.norm = None  # the paper's stacks end without one
+        for module in self.transformer.modules() if lean else ():
+            if isinstance(module, nn.MultiheadAttention):
+                module.dropout = 0.0
+            elif isinstance(module, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer):
+                module.dropout.p = 0.0
         self.projection = nn.Linear(D, sizes["tgt_vocab_size"], bias=False)
         self.projection.weight = self.embedding.weight
         angles = torch.arange(sizes["length"])[:, None] / 10000 ** (torch.arange(0, D, 2) / D)
@@ -77,9 +83,11 @@ class Plain(nn.Module):
         return self.projection(output)
 
 
-def torch_loop(directory: Path, sizes: dict[str, Any], precision: str, device: torch.device) -> Step:
+def torch_loop(
+    directory: Path, sizes: dict[str, Any], precision: str, device: torch.device, *, lean: bool = False
+) -> Step:
     """A loop over `nn.Transformer`."""
-    network = Plain(sizes).to(device).train()
+    network = Plain(sizes, lean=lean).to(device).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, betas=(0.9, 0.98), eps=1e-9, fused=True)
     criterion = nn.CrossEntropyLoss(ignore_index=sizes["pad_id"], label_smoothing=sizes["label_smoothing"])
 
@@ -148,7 +156,7 @@ def main() -> None:
     sizes = json.loads((Path(directory) / "sizes.json").read_text("utf-8"))
     batches = torch.load(Path(directory) / "batches.pt")
     answers, sys.stdout = sys.stdout, sys.stderr  # libraries print
-    makers: dict[str, Make] = {"heed": heed, "torch": torch_loop, "joey": joey}
+    makers: dict[str, Make] = {"heed": heed, "torch": torch_loop, "lean": partial(torch_loop, lean=True), "joey": joey}
     step = makers[name](Path(directory), sizes, precision, torch.device(device))
     for line in sys.stdin:
         numbers = json.loads(line)
