@@ -1,5 +1,8 @@
 """A model on disk: a directory whose manifest lists every file."""
 
+import contextlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from heed.models import manifest as manifests
@@ -10,6 +13,7 @@ from heed.models.manifest import FileRecord, TextManifest, TranslationManifest
 
 GRAPHS = {"encoder-decoder": ("encoder.onnx", "decoder.onnx"), "decoder": ("stream.onnx", "decoder.onnx")}  # by kind
 SHORTLIST = ("shortlist.onnx", "shortlist_decoder.onnx")  # a bundle has both of these, or neither
+WEIGHTS = ".bin"  # the suffix of files of nothing but numbers, which ONNX Runtime maps and does not interpret
 
 
 class Bundle:
@@ -17,17 +21,37 @@ class Bundle:
 
     Args:
         path: The directory.
+        weights: Whether the hashes of the weights are checked, too; see `loading`.
 
     Raises:
         ModelError: It is no bundle, is damaged, or was made by a later heed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, weights: bool = True) -> None:
         self.path = path
         self.manifest = manifests.read(path)
-        wrong = self._wrong_files() or self._wrong_references()
+        self._refuse(self._wrong_files() or self._wrong_references())
+        self._refuse(self._wrong_hashes(weights=False) + (self._wrong_hashes(weights=True) if weights else []))
+
+    @classmethod
+    @contextlib.contextmanager
+    def loading(cls, path: Path) -> Iterator["Bundle"]:
+        """The bundle, for a block that loads it while the hashes of its weights are computed beside.
+
+        Raises:
+            ModelError: See the class; for weights that are damaged when the block ends, whatever else it raised.
+        """
+        bundle = cls(path, weights=False)
+        with ThreadPoolExecutor(1) as pool:
+            wrong = pool.submit(bundle._wrong_hashes, weights=True)
+            try:
+                yield bundle
+            finally:
+                bundle._refuse(wrong.result())
+
+    def _refuse(self, wrong: list[str]) -> None:
         if wrong:
-            raise ModelError(f"{path}: damaged: {'; '.join(wrong)}; get or export the model again")
+            raise ModelError(f"{self.path}: damaged: {'; '.join(wrong)}; get or export the model again")
 
     def translation(self) -> TranslationManifest:
         """The manifest of a model that translates.
@@ -52,7 +76,7 @@ class Bundle:
     def _wrong_files(self) -> list[str]:
         from heed.models.tokenizer import tokenizer_files  # not above, so that help needs no SentencePiece
 
-        wrong = []
+        wrong: list[str] = []
         for name, record in self.manifest.files.items():
             file = self.path / name
             if Path(name).name != name or name in (".", "..") or "\\" in name:
@@ -61,8 +85,6 @@ class Bundle:
                 wrong.append(f"{name} is missing or no plain file")
             elif file.stat().st_size != record.size:
                 wrong.append(f"{name} has {file.stat().st_size} bytes and should have {record.size}")
-            elif sha256(file) != record.sha256:
-                wrong.append(f"{name} differs from what was exported (SHA-256)")
         required = (
             *GRAPHS[self.manifest.kind],
             *tokenizer_files(self.path),
@@ -70,6 +92,13 @@ class Bundle:
         )
         missing = [name for name in required if name not in self.manifest.files]
         return wrong + [f"{name} is not in the manifest" for name in missing]
+
+    def _wrong_hashes(self, *, weights: bool) -> list[str]:
+        return [
+            f"{name} differs from what was exported (SHA-256)"
+            for name, record in self.manifest.files.items()
+            if (Path(name).suffix == WEIGHTS) == weights and sha256(self.path / name) != record.sha256
+        ]
 
     @property
     def has_shortlist(self) -> bool:

@@ -282,12 +282,14 @@ def load_text_bundle(
     path: Path, *, device: str, threads: int | None
 ) -> tuple[TextNetwork, TextTokenizer, ChatTemplate | None]:
     """Load what a bundle of a language model holds; see `Generator.load`."""
-    # Here and not above, so that the PyTorch side needs no ONNX Runtime.
     from heed.models.bundle import Bundle
-    from heed.models.onnx_text_network import OnnxTextNetwork
 
-    manifest, tokenizer = Bundle(path).text(), TextTokenizer.load(path)
-    network = OnnxTextNetwork(path, manifest.network, device=device, threads=threads or available_cores())
+    with Bundle.loading(path) as bundle:
+        # Here and not above, so that the PyTorch side needs no ONNX Runtime.
+        from heed.models.onnx_text_network import OnnxTextNetwork
+
+        manifest, tokenizer = bundle.text(), TextTokenizer.load(path)
+        network = OnnxTextNetwork(path, manifest.network, device=device, threads=threads or available_cores())
     if len(tokenizer) != network.vocab_size:
         raise ModelError(f"{path}: damaged: its tokenizer is of another network than its manifest; get it again")
     return network, tokenizer, manifest.chat_template

@@ -1,5 +1,6 @@
 """A bundle's network in ONNX Runtime, as the search sees it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from heed.models.errors import ModelError
 from heed.models.search import BoolArray, FloatArray, IntArray
 from heed.models.session import bind_arrays, open_session, run
 
+WHOLE = ("encoder.onnx", "decoder.onnx")
+SHORTLISTED = ("encoder.onnx", "shortlist_decoder.onnx", "shortlist.onnx")
 ENCODED = 32  # sources encoded at a time: more leave the processor's own memory
 
 
@@ -147,10 +150,11 @@ class OnnxNetwork:
         self, directory: Path, config: ModelConfig, *, device: str, threads: int, shortlist: bool = False
     ) -> None:
         self.config, self.device = config, device
-        self.encoder = open_session(directory / "encoder.onnx", device, threads)
-        decoder = "shortlist_decoder.onnx" if shortlist else "decoder.onnx"
-        self.decoder = open_session(directory / decoder, device, threads)
-        self.shortlist = open_session(directory / "shortlist.onnx", device, threads) if shortlist else None
+        names = SHORTLISTED if shortlist else WHOLE
+        with ThreadPoolExecutor(len(names) if device == "cpu" else 1) as pool:  # most of a start is to load these
+            sessions = list(pool.map(lambda name: open_session(directory / name, device, threads), names))
+        self.encoder, self.decoder = sessions[:2]
+        self.shortlist = sessions[2] if shortlist else None
         layers = range(config.n_layers)
         self.cache_names = [f"{part}.{number}" for number in layers for part in ("keys", "values")]
         self._require_fit(directory)

@@ -171,13 +171,17 @@ class TranslationScorer:
             ModelError: The bundle is damaged or of a later format, or the device cannot be used.
         """
         from heed.models.bundle import Bundle
-        from heed.models.onnx_network import OnnxNetwork
 
-        manifest, (src, tgt) = Bundle(path).translation(), load_tokenizers(path)
-        config = manifest.network
-        if (len(src), len(tgt)) != (config.src_vocab_size, config.tgt_vocab_size):
-            raise ModelError(f"{path}: damaged: its tokenizer is of another network than its manifest; get it again")
-        network = OnnxNetwork(path, config, device=device, threads=threads or available_cores())
+        with Bundle.loading(path) as bundle:
+            from heed.models.onnx_network import OnnxNetwork
+
+            manifest, (src, tgt) = bundle.translation(), load_tokenizers(path)
+            config = manifest.network
+            if (len(src), len(tgt)) != (config.src_vocab_size, config.tgt_vocab_size):
+                raise ModelError(
+                    f"{path}: damaged: its tokenizer is of another network than its manifest; get it again"
+                )
+            network = OnnxNetwork(path, config, device=device, threads=threads or available_cores())
         return cls(network.state(), src, tgt, alpha=manifest.decode.length_penalty if alpha is None else alpha)
 
     def score(self, sources: Sequence[str], translations: Sequence[str]) -> list[TranslationScore]:

@@ -97,19 +97,24 @@ class Translator:
             DataError: The glossary cannot be used.
             ModelError: The bundle is damaged or of a later format, or the device cannot be used.
         """
-        # Here and not above, so that the PyTorch side needs no ONNX Runtime.
         from heed.models.bundle import Bundle
-        from heed.models.onnx_network import OnnxNetwork
 
-        bundle = Bundle(path)
-        manifest, (src, tgt) = bundle.translation(), load_tokenizers(path)
-        config = manifest.network
-        if (len(src), len(tgt)) != (config.src_vocab_size, config.tgt_vocab_size):
-            raise ModelError(f"{path}: damaged: its tokenizer is of another network than its manifest; get it again")
-        # Threads that each decode a batch of their own outdo threads that share the operators of one.
-        workers = threads or available_cores() if device == "cpu" else 1
-        shortlist = shortlist and bundle.has_shortlist
-        network = OnnxNetwork(path, config, device=device, threads=1, shortlist=shortlist)
+        with Bundle.loading(path) as bundle:
+            # Here and not above, so that the PyTorch side needs no ONNX Runtime.
+            from heed.models.onnx_network import OnnxNetwork
+
+            manifest, (src, tgt) = bundle.translation(), load_tokenizers(path)
+            config = manifest.network
+            if (len(src), len(tgt)) != (config.src_vocab_size, config.tgt_vocab_size):
+                raise ModelError(
+                    f"{path}: damaged: its tokenizer is of another network than its manifest; get it again"
+                )
+            # Threads that each decode a batch of their own outdo threads that share the operators of one.
+            workers = threads or available_cores() if device == "cpu" else 1
+            shortlist = shortlist and bundle.has_shortlist
+            network = OnnxNetwork(path, config, device=device, threads=1, shortlist=shortlist)
+            unlimited = shortlist and (glossary or shares)
+            whole = OnnxNetwork(path, config, device=device, threads=1) if unlimited else None
         return cls(
             network,
             src,
@@ -119,7 +124,7 @@ class Translator:
             split=split,
             language=manifest.src_language,
             glossary=Glossary.read(glossary, tgt) if glossary else None,
-            whole=OnnxNetwork(path, config, device=device, threads=1) if shortlist and (glossary or shares) else None,
+            whole=whole,
         )
 
     def translate(

@@ -18,6 +18,8 @@ from heed.models import manifest as manifests
 from heed.models.bundle import Bundle, record_files
 from heed.models.errors import ModelError
 from heed.models.external_data import external_files
+from heed.models.generator import Generator
+from heed.models.scorer import TranslationScorer
 from heed.models.translator import Translator
 
 FILES = ("README.md", "decoder.onnx", "encoder.onnx", "tokenizer.model", "weights.bin")
@@ -96,6 +98,32 @@ def test_a_damaged_file_is_refused_before_it_is_used(copy: Path, name: str) -> N
     (copy / name).write_bytes(b"")
     with pytest.raises(ModelError, match=name):
         Translator.load(copy)
+
+
+LOADERS = [("bundle", Translator.load), ("bundle", TranslationScorer.load), ("text_bundle", Generator.load)]
+
+
+def change_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(("kind", "load"), LOADERS, ids=["translator", "scorer", "generator"])
+def test_weights_that_were_changed_are_refused_though_they_load(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str, load: Callable[[Path], object]
+) -> None:
+    copy = shutil.copytree(request.getfixturevalue(kind), tmp_path / "copy")
+    load(copy)
+    change_a_bit(copy / "weights.bin")
+    with pytest.raises(ModelError, match=r"weights\.bin differs from what was exported \(SHA-256\)"):
+        load(copy)
+
+
+def test_damage_is_what_is_told_whatever_else_goes_wrong_while_loading(copy: Path) -> None:
+    change_a_bit(copy / "weights.bin")
+    with pytest.raises(ModelError, match=r"weights\.bin differs"), Bundle.loading(copy):
+        raise ModelError("ONNX Runtime cannot load it")
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "/etc/passwd", "..", ".", "", "a\\b", "..\\x"])
