@@ -245,12 +245,12 @@ def _engine(
 
     if sharded and processes.size == 1:
         raise click.UsageError("--sharded parts a network among processes; start several of them with torchrun.")
-    if not torch.cuda.is_available():
-        keep_freed_memory()
     torch.set_num_threads(threads or max(1, available_cores() // n_local()))
     device = choose_device(local_device(device_name))
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    else:
+        keep_freed_memory()
     return Engine(device, processes, sharded=sharded, accumulate=accumulate)
 
 

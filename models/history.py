@@ -14,7 +14,7 @@ from heed.models.run_config import config_file, read_config
 Record = Mapping[str, Any]
 Point = tuple[int, float]  # a step and a figure
 # Weights that are validated beside the present ones, by their mark in a record.
-VARIANTS = {"averaged": "average", "ema": "EMA"}
+VARIANTS = {"averaged": "average"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,7 @@ class History:
 
     path: Path
     kind: str  # of the network: encoder-decoder or decoder
+    best_by: str  # "bleu" or "loss"
     written: float  # when the log was last written to, in seconds since 1970
     start: Record  # what the last sitting worked with
     steps: Sequence[Record]
@@ -40,7 +41,7 @@ class History:
         Raises:
             ModelError: It is no run, has no log yet, or is damaged.
         """
-        kind = read_config(config_file(path)).kind
+        config = read_config(config_file(path))
         file = path / "log.jsonl"
         if not file.is_file():
             raise ModelError(f"{path}: no records yet; go on with: heed train --resume {path}")
@@ -50,7 +51,8 @@ class History:
         starts = [record for record in records if record["event"] == "start"]
         return cls(
             path=path,
-            kind=kind,
+            kind=config.kind,
+            best_by=str(config.train.get("best_by", "bleu")),  # earlier heeds knew no other
             written=file.stat().st_mtime,
             start=starts[-1] if starts else {},
             steps=[record for record in ordered if record["event"] == "step"],
@@ -81,9 +83,13 @@ class History:
 
     @property
     def best(self) -> Record | None:
-        """The validation with the highest BLEU; of equals, and where there is none, with the least loss."""
+        """The best validation by what the run goes by: BLEU, and among equals and where there is none, loss."""
         rated = [record for record in self.validations if is_number(record.get("loss"))]
-        return max(rated, key=lambda record: (_or(record.get("bleu"), -1.0), -record["loss"]), default=None)
+        return max(rated, key=self._worth, default=None)
+
+    def _worth(self, record: Record) -> tuple[float, float]:
+        bleu = _or(record.get("bleu"), -1.0) if self.best_by == "bleu" else 0.0
+        return bleu, -record["loss"]
 
     def validated(self, variant: str = "") -> list[Record]:
         """The validations of the present weights, or of others, see `VARIANTS`."""

@@ -51,13 +51,19 @@ def test_of_two_records_of_a_step_the_later_counts(write_run: WriteRun) -> None:
 
 
 def test_weights_that_are_validated_beside_the_present_ones_are_apart(write_run: WriteRun) -> None:
-    records = [validation(100), validation(100, ema=True), validation(200), validation(200, averaged=True)]
+    records = [validation(100), validation(200), validation(200, averaged=True)]
     history = History.read(write_run("run", records))
-    assert [[record["step"] for record in history.validated(of)] for of in ("", "ema", "averaged")] == [
-        [100, 200],
-        [100],
-        [200],
-    ]
+    assert [[record["step"] for record in history.validated(of)] for of in ("", "averaged")] == [[100, 200], [200]]
+
+
+@pytest.mark.parametrize(("best_by", "best"), [("bleu", 100), ("loss", 200)])
+def test_the_best_is_so_by_what_the_run_goes_by(write_run: WriteRun, best_by: str, best: int) -> None:
+    path = write_run("run", [validation(100, bleu=30.0, loss=2.0), validation(200, bleu=20.0, loss=1.0)])
+    with (path / "config.toml").open("a", encoding="utf-8") as file:
+        file.write(f'best_by = "{best_by}"\n')
+    found = History.read(path).best
+    assert found is not None
+    assert found["step"] == best
 
 
 def test_what_is_not_known_hinders_nothing(write_run: WriteRun) -> None:

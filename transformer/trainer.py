@@ -266,7 +266,9 @@ class Trainer(Generic[AnyBatch]):
         Raises:
             HeedError: There is none, or that was tried often enough.
         """
-        progress, validated = self.progress, self._validated()
+        progress, processes = self.progress, self.engine.processes
+        # Not read by each: the first one may be deleting others already, see below.
+        validated = processes.told(self._validated() if processes.is_first else [])
         if not validated or progress.n_rollbacks >= stability.ROLLBACKS:
             lost = progress.n_skipped or progress.trend is None
             what = "the loss or its gradient is nan" if lost else f"the loss has risen to {progress.trend:.2f}"
@@ -277,7 +279,7 @@ class Trainer(Generic[AnyBatch]):
         back = validated[-1]
         self._load(back)
         self.progress = stability.gone_back(progress, checkpoint.load_progress(back))
-        if self.engine.processes.is_first:
+        if processes.is_first:
             for later in self.run.steps():
                 if later > back:
                     _remove(later)
