@@ -50,7 +50,7 @@ SECTIONS = {
     "--src",
     multiple=True,
     type=options.TEXT_FILE,
-    help="Source text, a sentence a line (.gz too). Repeat for more files.",
+    help="Source text, a sentence a line (.gz, .zst too). Repeat for more files.",
 )
 @click.option("--tgt", multiple=True, type=options.TEXT_FILE, help="Its translation, line by line.")
 @click.option(
@@ -65,7 +65,7 @@ SECTIONS = {
     "--text",
     multiple=True,
     type=options.TEXT_FILE,
-    help="Text to learn to go on with: a file is one text, a line of a .jsonl another (.gz too). Repeat for more.",
+    help="Text to go on with: a file is one text, a line of a .jsonl another (.gz, .zst too). Repeat for more.",
 )
 @click.option(
     "--pairs",

@@ -4,12 +4,16 @@ import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from heed.models import manifest as manifests
 from heed.models.errors import ModelError
 from heed.models.external_data import external_files
 from heed.models.files import sha256
 from heed.models.manifest import FileRecord, TextManifest, TranslationManifest
+
+if TYPE_CHECKING:
+    from heed.models.tokenizer import Tokenizer
 
 GRAPHS = {"encoder-decoder": ("encoder.onnx", "decoder.onnx"), "decoder": ("stream.onnx", "decoder.onnx")}  # by kind
 SHORTLIST = ("shortlist.onnx", "shortlist_decoder.onnx")  # a bundle has both of these, or neither
@@ -62,6 +66,21 @@ class Bundle:
         if not isinstance(self.manifest, TranslationManifest):
             raise ModelError(f"{self.path}: this model does not translate, it goes on with text: use heed generate")
         return self.manifest
+
+    def tokenizers(self) -> "tuple[Tokenizer, Tokenizer]":
+        """Those of source and target, of a model that translates.
+
+        Raises:
+            ModelError: It is of another kind, or they are of another network.
+        """
+        from heed.models.tokenizer import load_tokenizers  # not above, so that help needs no SentencePiece
+
+        (src, tgt), network = load_tokenizers(self.path), self.translation().network
+        if (len(src), len(tgt)) != (network.src_vocab_size, network.tgt_vocab_size):
+            raise ModelError(
+                f"{self.path}: damaged: its tokenizer is of another network than its manifest; get it again"
+            )
+        return src, tgt
 
     def text(self) -> TextManifest:
         """The manifest of a model that goes on with text.

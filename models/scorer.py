@@ -13,7 +13,7 @@ from heed.models.processors import available_cores
 from heed.models.search import BoolArray, FloatArray, IntArray, length_penalty, padded
 from heed.models.text_network import TextNetwork
 from heed.models.text_tokenizer import TextTokenizer
-from heed.models.tokenizer import Tokenizer, load_tokenizers
+from heed.models.tokenizer import Tokenizer
 from heed.models.translator import plan_batches
 
 LOGITS = 1 << 25  # log-probabilities in memory at a time (128 MiB)
@@ -175,13 +175,8 @@ class TranslationScorer:
         with Bundle.loading(path) as bundle:
             from heed.models.onnx_network import OnnxNetwork
 
-            manifest, (src, tgt) = bundle.translation(), load_tokenizers(path)
-            config = manifest.network
-            if (len(src), len(tgt)) != (config.src_vocab_size, config.tgt_vocab_size):
-                raise ModelError(
-                    f"{path}: damaged: its tokenizer is of another network than its manifest; get it again"
-                )
-            network = OnnxNetwork(path, config, device=device, threads=threads or available_cores())
+            manifest, (src, tgt) = bundle.translation(), bundle.tokenizers()
+            network = OnnxNetwork(path, manifest.network, device=device, threads=threads or available_cores())
         return cls(network.state(), src, tgt, alpha=manifest.decode.length_penalty if alpha is None else alpha)
 
     def score(self, sources: Sequence[str], translations: Sequence[str]) -> list[TranslationScore]:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, cast
 
 from heed.models.alignment import align
 from heed.models.constraints import Requirement
-from heed.models.errors import ModelError
 from heed.models.glossary import Glossary, Words, appears
 from heed.models.processors import available_cores
 from heed.models.search import DecodeConfig, FloatArray, Hypothesis, Network, SpecialIds, State, search
 from heed.models.sentences import cut, split_sentences
-from heed.models.tokenizer import Tokenizer, load_tokenizers
+from heed.models.tokenizer import Tokenizer
 from heed.models.translation import Sentence, Translation, combine
 
 if TYPE_CHECKING:
@@ -103,12 +102,8 @@ class Translator:
             # Here and not above, so that the PyTorch side needs no ONNX Runtime.
             from heed.models.onnx_network import OnnxNetwork
 
-            manifest, (src, tgt) = bundle.translation(), load_tokenizers(path)
+            manifest, (src, tgt) = bundle.translation(), bundle.tokenizers()
             config = manifest.network
-            if (len(src), len(tgt)) != (config.src_vocab_size, config.tgt_vocab_size):
-                raise ModelError(
-                    f"{path}: damaged: its tokenizer is of another network than its manifest; get it again"
-                )
             # Threads that each decode a batch of their own outdo threads that share the operators of one.
             workers = threads or available_cores() if device == "cpu" else 1
             shortlist = shortlist and bundle.has_shortlist
