@@ -1,7 +1,6 @@
 """`heed translate`."""
 
 import contextlib
-import importlib.metadata
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,7 +130,6 @@ def command(
             return
         refuse_existing(file, force=force)
     from heed.cli.outputs import open_output
-    from heed.models import manifest
     from heed.models.keeper import Keeper
     from heed.models.translator import WINDOW
 
@@ -139,9 +137,7 @@ def command(
     translator = load_translator(model, threads=threads, shares=bool(asked["keep"] or asked["keep_tags"]), **how)
     keeper, report = Keeper(translator, asked["keep"], tags=asked["keep_tags"]), kept.Report()
     config = _config(translator, asked)
-    digest = sha256(find_model(model) / manifest.FILE_NAME)  # which has those of all its files
-    glossary = asked["glossary"] and sha256(asked["glossary"])
-    job = {"heed": importlib.metadata.version("heed"), "model": digest, "shard": shard, **asked, "glossary": glossary}
+    job = _job(find_model(model), {"shard": shard, **asked}) if file else {}
     decoder = Decoder(strict=asked["strict"])
     result, batch_size, n_best = _result(translator, asked), asked["batch_size"], asked["n_best"] or 1
     with (
@@ -189,6 +185,17 @@ def _refuse(
     for message, is_wrong in wrong.items():
         if is_wrong:
             raise click.UsageError(message)
+
+
+def _job(model: Path, asked: dict[str, Any]) -> dict[str, object]:
+    """What an output depends on, besides the input."""
+    import importlib.metadata  # not above, for it takes a tenth as long as a whole start
+
+    from heed.models import manifest
+
+    digest = sha256(model / manifest.FILE_NAME)  # which has those of all its files
+    glossary = asked["glossary"] and sha256(asked["glossary"])
+    return {"heed": importlib.metadata.version("heed"), "model": digest, **asked, "glossary": glossary}
 
 
 def _config(translator: "Translator", asked: dict[str, Any]) -> "DecodeConfig":

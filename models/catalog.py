@@ -3,21 +3,22 @@
 import difflib
 import json
 import os
-from importlib import resources
 from pathlib import Path
-
-import platformdirs
 
 from heed.models.errors import ModelError
 
-DEFAULT = Path(str(resources.files("heed.models"))) / "default"
+DEFAULT = Path(__file__).with_name("default")
 DEFAULT_TEXT = DEFAULT.with_name("default_text")  # goes on with text, where the other translates
 MANIFEST = "heed.json"  # what makes a directory a model
 
 
 def models_directory() -> Path:
     """Where the user keeps models: $HEED_MODELS, or the place that the operating system has for it."""
-    return Path(os.environ.get("HEED_MODELS") or platformdirs.user_data_path("heed") / "models")
+    if directory := os.environ.get("HEED_MODELS"):
+        return Path(directory)
+    import platformdirs  # not above, so that a start with the default model goes without
+
+    return platformdirs.user_data_path("heed") / "models"
 
 
 def available() -> dict[str, Path]:

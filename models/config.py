@@ -1,11 +1,10 @@
 """The configuration of a network, the presets, and how configurations are read from tables."""
 
 import dataclasses
-import tomllib
 import types
 import typing
 from collections.abc import Mapping
-from importlib import resources
+from pathlib import Path
 
 from heed.models.errors import ModelError
 
@@ -141,8 +140,9 @@ def to_table(config: DataclassInstance) -> dict[str, object]:
 
 def preset(name: str) -> dict[str, dict[str, object]]:
     """The tables `model` and `train` of a preset; `train` holds what differs from the defaults."""
-    text = resources.files("heed.models").joinpath("presets", f"{name}.toml").read_text("utf-8")
-    return tomllib.loads(text)
+    import tomllib  # not above, for what translates has no use for it
+
+    return tomllib.loads(Path(__file__).with_name("presets").joinpath(f"{name}.toml").read_text("utf-8"))
 
 
 def _fits(hint: object, value: object) -> bool:

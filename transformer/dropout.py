@@ -1,5 +1,6 @@
 """Dropout (section 5.4; Srivastava et al., 2014)."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,7 +10,8 @@ class Dropout(nn.Module):
     """Zeroes each activation with probability p in training, and scales the others by 1 / (1 - p).
 
     On a CPU, drawing the random numbers takes longer than the rest of a small network's layer, so there one
-    64-bit draw decides about four activations; p is then met to 1/65536.
+    64-bit draw decides about four activations; p is then met to 1/65536. NumPy draws, in a third of PyTorch's time,
+    from a seed that PyTorch draws.
     """
 
     def __init__(self, p: float) -> None:
@@ -22,8 +24,9 @@ class Dropout(nn.Module):
             return x
         if x.device.type != "cpu":
             return F.dropout(x, self.p)
-        draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        sixteenths = draws.view(torch.int16)[: x.numel()].view(x.shape)  # uniform over all 16-bit numbers
+        seed = int(torch.randint(2**63 - 1, ()))
+        draws = np.random.Generator(np.random.SFC64(seed)).integers(2**64, size=-(-x.numel() // 4), dtype=np.uint64)
+        sixteenths = torch.from_numpy(draws.view(np.int16))[: x.numel()].view(x.shape)  # uniform over all such numbers
         threshold = min(round(self.p * 2**16), 2**16 - 1) - 2**15
         # Made as numbers at once: to compare to booleans and convert them takes eight times as long.
         kept = torch.ge(sixteenths, threshold, out=torch.empty_like(x))
