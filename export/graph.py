@@ -131,7 +131,7 @@ class GraphBuilder:
 
         Where `rectified`, the negative entries of x count as 0.
         """
-        y = self._product(x, self.columns(name, matrix), rectified)
+        y = self._product(x, self._own_columns(name, matrix), rectified)
         return y if bias is None else self.op("Add", y, self.weight(f"{name}.bias", self._stored(bias)))
 
     def product(self, x: ir.Value, columns: Columns) -> ir.Value:
@@ -169,11 +169,18 @@ class GraphBuilder:
         return self._rows[x, rectified]
 
     def columns(self, name: str, matrix: Array) -> Columns:
-        """The columns of a matrix, (V, D) as PyTorch stores it."""
+        """The columns of a matrix, (V, D) as PyTorch stores it, whose rows can be looked up in the same copy."""
         if self.precision != "int8":
             return Columns(self.weight(name, self._stored(matrix)), None)
         stored, scales = self._int8_weight(name, matrix)
         return Columns(self.op("Transpose", stored, perm=[1, 0]), scales)  # folded away when the graph is loaded
+
+    def _own_columns(self, name: str, matrix: Array) -> Columns:
+        """The columns of a matrix that only multiplies; stored as such, for to turn them takes a third of a start."""
+        if self.precision != "int8":
+            return Columns(self.weight(name, self._stored(matrix)), None)
+        quantized, scales = quantize_rows(matrix.astype(np.float32))
+        return Columns(self.weight(f"{name}.int8_columns", quantized.T), self.weight(f"{name}.scale", scales))
 
     def some_columns(self, ids: ir.Value, name: str, matrix: Array) -> Columns:
         """The columns that belong to some outputs, (N,), of what `linear` multiplies by."""

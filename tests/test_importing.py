@@ -41,6 +41,21 @@ def test_a_translation_model_s_weights_are_found_again(
     assert_found(read_back(network, precision, tmp_path), network.state_dict(), precision, largest=63)
 
 
+def test_int8_bundles_of_before_are_read_too(
+    draw_network: Callable[[Mapping[str, object]], Transformer], tmp_path: Path
+) -> None:
+    """They kept every matrix by its rows, and turned it whenever they were loaded."""
+    network = draw_network({})
+    expected = read_back(network, "int8", tmp_path)
+    arrays = read_arrays(tmp_path, GRAPHS[Transformer])
+    of_columns = [name for name in arrays if name.endswith(".int8_columns")]
+    assert of_columns
+    before = {name: array for name, array in arrays.items() if name not in of_columns}
+    before |= {name.removesuffix("_columns"): arrays[name].T for name in of_columns}
+    found = find_weights(before, network.config, "int8", tmp_path)
+    assert all(torch.equal(array, expected[name]) for name, array in found.items())
+
+
 @pytest.mark.parametrize(
     "sizes",
     [{}, {"positions": "rotary", "norm": "rms", "activation": "swiglu", "biases": False, "n_kv_heads": 1}],
