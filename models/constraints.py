@@ -144,6 +144,26 @@ class Constraints:
         totals = np.where(refused, -np.inf, totals).reshape(B, W * N).astype(np.float32)
         return totals, _in_turn(totals, lacking.reshape(B, W * N))
 
+    def at_limit(self, log_probs: FloatArray, has_ended: BoolArray) -> FloatArray:
+        """Which hypotheses may stand as outputs where they are, though none of them ended by itself.
+
+        Args:
+            log_probs: Theirs, (B, W).
+            has_ended: Whether an output of the sentence has ended by itself; such lack nothing, (B,).
+
+        Returns:
+            The log-probabilities, -inf for those that lack something, unless all of their sentence do.
+        """
+        lacking = np.array(
+            [
+                [requirement.lacks(state) for state in states]
+                for requirement, states in zip(self._requirements, self._states.tolist(), strict=True)
+            ]
+        )
+        some_lack_nothing = has_ended | (np.isfinite(log_probs) & (lacking == 0)).any(axis=1)
+        refused = (lacking > 0) & some_lack_nothing[:, None]
+        return np.where(refused, -np.inf, log_probs).astype(np.float32)
+
     def _lacking(self, tokens: IntArray) -> IntArray:
         """What each candidate, (B, W, N), would still lack, in tokens."""
         found = np.zeros_like(tokens)

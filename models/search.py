@@ -220,8 +220,12 @@ class Beams:
             self._constraints.follow(parents, self._tokens)
         self._seen = np.take_along_axis(mask, parents[:, :, None], axis=1)
         at_limit = length >= self._max_lengths
-        standing = np.broadcast_to(np.arange(alive.shape[1]), alive.shape)
-        self._end(np.where(at_limit[:, None], self._log_probs, -np.inf), standing, length, last_step=length - 1)
+        if at_limit.any():
+            standing = np.broadcast_to(np.arange(alive.shape[1]), alive.shape)
+            log_probs = np.where(at_limit[:, None], self._log_probs, -np.inf)
+            if self._constraints:
+                log_probs = self._constraints.at_limit(log_probs, np.isfinite(self._ended.score[:, 0]))
+            self._end(log_probs, standing, length, last_step=length - 1)
         self.done |= at_limit | self._settled()
         self._seen[self.done] = False
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from heed.export.exporter import write_graphs
@@ -136,6 +136,8 @@ def test_a_form_for_the_beginning_counts_there_alone() -> None:
     assert requirement.wanted(elsewhere) == [4]
 
 
+# Where the network would end every hypothesis, what lacks something goes on up to the limit, too.
+@example(1296754, [3], [[(4, 6), (4, 6, 6)], [(5,), (5, 6, 6)]], 2)
 @given(st.integers(0, 2**32), SOURCES, APART, st.integers(1, 4))
 def test_every_output_has_its_phrases(seed: int, source: list[int], phrases: Phrases, beam_size: int) -> None:
     limit = sum(max(len(form) for form in forms) for forms in phrases) + 3
