@@ -10,9 +10,9 @@ from heed.transformer.model import Transformer
 
 
 def counted(network: torch.nn.Module, *inputs: torch.Tensor) -> float:
-    """What PyTorch counts in a pass forwards and one backwards."""
+    """What PyTorch counts in a pass forwards and one backwards; in float64, whose products all are its own."""
     with FlopCounterMode(display=False) as counter:
-        network(*inputs).sum().backward()
+        network.double()(*inputs).sum().backward()
     return counter.get_total_flops()
 
 
