@@ -240,7 +240,6 @@ def _engine(
 
     from heed.models.processors import available_cores
     from heed.transformer.engine import Engine, choose_device
-    from heed.transformer.memory import keep_freed_memory
     from heed.transformer.processes import local_device, n_local
 
     if sharded and processes.size == 1:
@@ -249,8 +248,6 @@ def _engine(
     device = choose_device(local_device(device_name))
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    else:
-        keep_freed_memory()
     return Engine(device, processes, sharded=sharded, accumulate=accumulate)
 
 
@@ -314,11 +311,14 @@ def _train(run: "Run[Any, Any]", batches: "Batches | Packing", engine: "Engine")
     from heed.transformer.cost import peak_flops
     from heed.transformer.engine import choose_precision
     from heed.transformer.log import RunLog
+    from heed.transformer.memory import settle_memory
     from heed.transformer.processes import lost_ones_told
     from heed.transformer.trainer import Trainer
 
     processes = engine.processes
     precision = choose_precision(run.train.precision, engine.device)
+    if engine.device.type != "cuda":
+        settle_memory()
     with contextlib.ExitStack() as stack:
         progress = stack.enter_context(TrainProgress(messages.console()))
         log = None

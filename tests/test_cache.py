@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from heed.models.errors import DataError
@@ -14,6 +15,7 @@ from heed.transformer.cache import TextRecord, make_entry
 from heed.transformer.config import TranslationConfig
 from heed.transformer.preparation import batches, load_corpus, new_run
 from heed.transformer.run import TranslationRun
+from heed.transformer.shortlist import Shortlist
 from heed.transformer.tokens import open_corpora
 
 NETWORK = {"n_layers": 1, "d_model": 16, "d_ff": 24, "n_heads": 2}
@@ -63,6 +65,19 @@ def test_a_second_run_on_a_text_finds_its_vocabulary_and_its_tokens(
     assert contents(tmp_path / "cache") == before
     assert second.src_tokenizer.model == first.src_tokenizer.model
     assert second.validation == first.validation
+
+
+def test_a_second_run_on_the_same_tokens_finds_its_shortlist(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparation, "ALWAYS", 5)  # so that this vocabulary is large enough for one
+    first = Shortlist.load(make("first", cache=tmp_path / "cache").path)
+    assert first
+    monkeypatch.setattr(preparation, "learn_shortlist", never)
+    second = Shortlist.load(make("second", cache=tmp_path / "cache").path)
+    assert second
+    assert np.array_equal(first.likely, second.likely)
+    assert np.array_equal(first.always, second.always)
 
 
 @pytest.mark.parametrize(

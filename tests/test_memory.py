@@ -8,9 +8,9 @@ import pytest
 CODE = """
 import resource
 import torch
-from heed.transformer.memory import keep_freed_memory
+from heed.transformer.memory import settle_memory
 
-keep_freed_memory()
+settle_memory()
 for number in range(10):
     if number == 6:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

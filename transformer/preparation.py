@@ -64,7 +64,7 @@ def new_run(
             files, _tokens_key(files, (src, tgt), validation, config), str(cache.absolute()) if cache else None
         )
         _make_tokens(place / record.key, (src, tgt), validation, config, threads)
-        learnt = shortlist(open_corpora(place / record.key), src, tgt)
+        learnt = _shortlist(place, record.key, src, tgt)
         if learnt and initial and initial.shortlist:
             learnt = learnt.joined(initial.shortlist)  # the new text may lack most words that the old one had
         weights = initial.weights if initial else None
@@ -115,11 +115,18 @@ def batches(run: TranslationRun, corpora: Corpora) -> Batches:
     )
 
 
-def shortlist(corpora: Corpora, src: Tokenizer, tgt: Tokenizer) -> Shortlist | None:
+def _shortlist(place: Path, key: str, src: Tokenizer, tgt: Tokenizer) -> Shortlist | None:
     """Which target tokens a source needs, learnt from the pairs; None where the vocabulary is so small already."""
     if len(tgt) <= 2 * ALWAYS:
         return None
-    return learn_shortlist(corpora.sample(), len(src), len(tgt), tgt.eos_id, joint=src.model == tgt.model)
+
+    def learn(aside: Path) -> None:
+        pairs, joint = open_corpora(place / key).sample(), src.model == tgt.model
+        learn_shortlist(pairs, len(src), len(tgt), tgt.eos_id, joint=joint).save(aside)
+
+    entry = place / key_of(shortlist=key)
+    make_entry(entry, learn)
+    return Shortlist.load(entry)
 
 
 def sources_of(config: TranslationConfig) -> list[Source]:

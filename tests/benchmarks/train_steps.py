@@ -30,11 +30,11 @@ def heed(directory: Path, sizes: dict[str, Any], precision: str, device: torch.d
 
     from heed.transformer import batches, preparation
     from heed.transformer.engine import Engine
-    from heed.transformer.memory import keep_freed_memory
+    from heed.transformer.memory import settle_memory
     from heed.transformer.run import TranslationRun
     from heed.transformer.trainer import Trainer
 
-    keep_freed_memory()
+    settle_memory()
     run = TranslationRun.open(directory / "run")
     run.train = dataclasses.replace(run.train, precision=precision)
     trainer = Trainer(run, preparation.batches(run, preparation.load_corpus(run)), Engine(device), [])
