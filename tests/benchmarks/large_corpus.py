@@ -96,6 +96,7 @@ def watch(command: list[str], run: Path | None = None) -> tuple[list[Sample], li
                 sizes = int(found["VmRSS"]) / 1024, int(found["RssAnon"]) / 1024
                 samples.append(Sample(time.perf_counter() - begin, *events(run), *sizes))
             time.sleep(EVERY)
+        samples.append(dataclasses.replace(samples[-1], step=events(run)[1]))  # the last steps come between two looks
         assert process.stdout
         written = process.stdout.read().splitlines()
     if process.returncode:
