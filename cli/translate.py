@@ -189,7 +189,7 @@ def _refuse(
 
 def _job(model: Path, asked: dict[str, Any]) -> dict[str, object]:
     """What an output depends on, besides the input."""
-    import importlib.metadata  # not above, for it takes a tenth as long as a whole start
+    import importlib.metadata  # not above, so that a start without -o goes without
 
     from heed.models import manifest
 

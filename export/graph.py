@@ -176,11 +176,10 @@ class GraphBuilder:
         return Columns(self.op("Transpose", stored, perm=[1, 0]), scales)  # folded away when the graph is loaded
 
     def _own_columns(self, name: str, matrix: Array) -> Columns:
-        """The columns of a matrix that only multiplies; stored as such, for to turn them takes a third of a start."""
+        """The columns of a matrix that only multiplies; int8 is stored so, and need not be turned at every start."""
         if self.precision != "int8":
-            return Columns(self.weight(name, self._stored(matrix)), None)
-        quantized, scales = quantize_rows(matrix.astype(np.float32))
-        return Columns(self.weight(f"{name}.int8_columns", quantized.T), self.weight(f"{name}.scale", scales))
+            return self.columns(name, matrix)
+        return Columns(*self._int8_weight(name, matrix, turned=True))
 
     def some_columns(self, ids: ir.Value, name: str, matrix: Array) -> Columns:
         """The columns that belong to some outputs, (N,), of what `linear` multiplies by."""
@@ -216,9 +215,11 @@ class GraphBuilder:
     def _stored(self, array: Array) -> Array:
         return array.astype(self.dtype.numpy())
 
-    def _int8_weight(self, name: str, matrix: Array) -> tuple[ir.Value, ir.Value]:
+    def _int8_weight(self, name: str, matrix: Array, *, turned: bool = False) -> tuple[ir.Value, ir.Value]:
+        """A matrix, (V, D), in integers, or `turned`, (D, V), and the scales of its rows, (V,)."""
         quantized, scales = quantize_rows(matrix.astype(np.float32))
-        return self.weight(f"{name}.int8", quantized), self.weight(f"{name}.scale", scales)
+        stored = self.weight(f"{name}.int8_columns", quantized.T) if turned else self.weight(f"{name}.int8", quantized)
+        return stored, self.weight(f"{name}.scale", scales)
 
     def save(self, path: Path) -> None:
         """Write the graph; its weights are a file of their own."""

@@ -94,9 +94,9 @@ class _Stored:
         for key in (name, name.removesuffix(".weight")):
             if key in self._arrays:
                 return self._arrays[key].astype(np.float32)
-            if (integers := self._arrays.get(f"{key}.int8_columns")) is not None:
-                return integers.T * self._arrays[f"{key}.scale"][:, None]
-            if (integers := self._arrays.get(f"{key}.{self._precision}")) is not None:
+            turned = self._arrays.get(f"{key}.int8_columns")
+            integers = self._arrays.get(f"{key}.{self._precision}") if turned is None else turned.T
+            if integers is not None:
                 scales = self._arrays[f"{key}.scale"]
                 if integers.dtype == np.int8:
                     return integers * scales[:, None]

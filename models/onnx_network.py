@@ -15,8 +15,6 @@ from heed.models.errors import ModelError
 from heed.models.search import BoolArray, FloatArray, IntArray
 from heed.models.session import bind_arrays, open_session, run
 
-WHOLE = ("encoder.onnx", "decoder.onnx")
-SHORTLISTED = ("encoder.onnx", "shortlist_decoder.onnx", "shortlist.onnx")
 ENCODED = 32  # sources encoded at a time: more leave the processor's own memory
 
 
@@ -150,11 +148,11 @@ class OnnxNetwork:
         self, directory: Path, config: ModelConfig, *, device: str, threads: int, shortlist: bool = False
     ) -> None:
         self.config, self.device = config, device
-        names = SHORTLISTED if shortlist else WHOLE
+        names = ["encoder", *(["shortlist_decoder", "shortlist"] if shortlist else ["decoder"])]
         with ThreadPoolExecutor(len(names) if device == "cpu" else 1) as pool:  # most of a start is to load these
-            sessions = list(pool.map(lambda name: open_session(directory / name, device, threads), names))
-        self.encoder, self.decoder = sessions[:2]
-        self.shortlist = sessions[2] if shortlist else None
+            sessions = pool.map(lambda name: open_session(directory / f"{name}.onnx", device, threads), names)
+            self.encoder, self.decoder, *others = sessions
+        self.shortlist = others[0] if shortlist else None
         layers = range(config.n_layers)
         self.cache_names = [f"{part}.{number}" for number in layers for part in ("keys", "values")]
         self._require_fit(directory)

@@ -227,7 +227,7 @@ def test_int8_is_pytorch_with_rounded_numbers(int8: Exported) -> None:
 
 @pytest.mark.parametrize("graph", ["encoder", "decoder"])
 def test_what_only_multiplies_is_stored_as_int8_products_take_it(int8: Exported, graph: str) -> None:
-    """To turn a matrix whenever a graph is loaded takes a third of that; the embedding is looked up by rows, too."""
+    """To turn matrices takes time whenever a graph is loaded; but the embedding is looked up by its rows, too."""
     found = onnx.load(int8.directory / f"{graph}.onnx", load_external_data=False).graph
     stored = {each.name for each in found.initializer}
     turned = [node.input[0] for node in found.node if node.op_type == "Transpose" and node.input[0] in stored]
