@@ -141,13 +141,13 @@ class OnnxTextState:
         top: int,
     ) -> list[npt.NDArray[Any]]:
         """What a graph makes, in memory that is written to again; where `top` is 0, the best are not looked for."""
-        arrays |= {"predicted": predicted, "top": np.array([top])}
         if last is not None:
             slots = last.astype(np.int32)
             arrays |= {"last": slots, "total": slots.max(keepdims=True) + 1}
         key = (graph, top, len(predicted), *arrays["ids"].shape, *outputs)
-        if key not in self._bound:
-            self._bound[key] = self._bind(graph, arrays, outputs)
+        if key not in self._bound:  # which says what is predicted, too: that need not be written again
+            asked = {"predicted": predicted, "top": np.array([top])}
+            self._bound[key] = self._bind(graph, arrays | asked, outputs)
         return self._bound[key].run(arrays)
 
     def _bind(self, graph: str, arrays: dict[str, Any], outputs: list[str]) -> BoundGraph:

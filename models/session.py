@@ -27,7 +27,9 @@ REFUSALS = (
     native.NotImplemented,
     native.RuntimeException,
 )
-SPINNING = "50"  # microseconds: from one product to the next; threads that idle for longer must not burn a core
+# Microseconds: from one product to the next, and from one token to the next while Python chooses it (2 % of a token).
+# Threads that idle for longer must not burn a core.
+SPINNING = "400"
 # Where the time goes, and what reads or writes keys and values: on another device than the rest these would be slower
 # than on a processor alone. What computes shapes, ONNX Runtime puts on the processor on purpose, also beside CUDA; its
 # own option session.disable_cpu_ep_fallback would refuse that too, and so every graph of ours.
