@@ -84,7 +84,7 @@ class GraphBuilder:
         return self.op("Range", self.constant(0, np.int64), size, self.constant(1, np.int64))
 
     def several(
-        self, kind: str, *inputs: ir.Value | None, n: int, domain: str = "", **attributes: int | float
+        self, kind: str, *inputs: ir.Value | None, n: int, domain: str = "", **attributes: int | float | str
     ) -> Sequence[ir.Value]:
         """Apply an operator that has several outputs."""
         return self._tape.op_multi_out(kind, inputs, attributes, num_outputs=n, domain=domain)

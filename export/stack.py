@@ -50,12 +50,15 @@ class StackWriter:
     def _write(self, name: str, new: ir.Value, places: ir.Value, n_slots: str) -> ir.Value:
         """The keys or values of an input with new ones, (N, H, T, K), in their places; an output of the graph."""
         written = self._graph.op("ScatterND", self._cache(f"past_{name}", n_slots), places, new)
-        self._graph.output(name, written, self._graph.dtype, ["B", self._n_heads, n_slots, self._d_head])
+        self._graph.output(name, written, self._graph.dtype, self._cache_shape(n_slots))
         return written
 
-    def _cache(self, name: str, n_slots: str) -> ir.Value:
-        """An input of keys or values."""
-        return self._graph.input(name, self._graph.dtype, ["B", self._n_heads, n_slots, self._d_head])
+    def _cache(self, name: str, n_slots: str, dtype: ir.DataType | None = None) -> ir.Value:
+        """An input of keys or values; of the graph's own type, where none is given."""
+        return self._graph.input(name, dtype or self._graph.dtype, self._cache_shape(n_slots))
+
+    def _cache_shape(self, n_slots: str) -> list[int | str]:
+        return ["B", self._n_heads, n_slots, self._d_head]
 
     def _norm(self, name: str, x: ir.Value) -> ir.Value:
         """Layer norm; it may have no shift."""

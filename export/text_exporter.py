@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -9,8 +10,10 @@ import onnx.checker
 import torch
 
 from heed.export import text_parity
+from heed.export.blocks import BITS
 from heed.export.card import write_text_card
 from heed.export.label import Label
+from heed.export.ranges import cache_scales
 from heed.export.text_network import TextNetworkWriter
 from heed.export.weights import Weights
 from heed.models import manifest as manifests
@@ -20,6 +23,7 @@ from heed.models.files import directory_whole
 from heed.models.manifest import TextManifest
 from heed.models.onnx_text_network import OnnxTextNetwork
 from heed.models.processors import available_cores
+from heed.models.search import FloatArray
 from heed.models.tokenizer import write_tokenizers
 from heed.transformer.decoding import TorchTextNetwork
 from heed.transformer.language_model import LanguageModel
@@ -52,7 +56,7 @@ def export_text(
     checkpoint, _ = run.best()
     network = run.load_network(checkpoint)
     with directory_whole(output, force=force) as aside:
-        write_text_graphs(network, precision, aside)
+        write_text_graphs(network, precision, aside, _scales(run, network) if precision in BITS else {})
         exported = OnnxTextNetwork(aside, run.model, device="cpu", threads=available_cores())
         compared = text_parity.compare(TorchTextNetwork(network), exported, run.tokenizer, run.validation)
         text_parity.require(compared, precision)
@@ -76,16 +80,35 @@ def export_text(
     return manifest
 
 
-def write_text_graphs(network: LanguageModel, precision: str, directory: Path) -> None:
-    """Write the graphs of a network and their file of weights."""
+def _scales(run: TextRun, network: LanguageModel) -> dict[str, FloatArray]:
+    """Those of keys and values, by the texts that follow those of the proof, where there are as many."""
+    n = text_parity.TEXTS
+    texts, _ = text_parity.first_texts(run.model.context, run.tokenizer, run.validation, 2 * n)
+    return cache_scales(network, [[run.tokenizer.bos_id, *text[:-1]] for text in texts[n:] or texts])
+
+
+def write_text_graphs(
+    network: LanguageModel, precision: str, directory: Path, scales: Mapping[str, FloatArray] | None = None
+) -> None:
+    """Write the graphs of a network and their file of weights.
+
+    Args:
+        network: The network.
+        precision: See `export_text`.
+        directory: Where they are written.
+        scales: Of keys and values, where they are kept in integers; see `heed.export.ranges`.
+    """
+    scales = scales or {}
     with torch.inference_mode():
         state = {name: tensor.float().cpu().numpy() for name, tensor in network.state_dict().items()}
     weights = Weights()
 
     def writer(name: str) -> TextNetworkWriter:
-        return TextNetworkWriter(name, network.config, state, weights, precision)
+        return TextNetworkWriter(name, network.config, state, weights, precision, scales)
 
     graphs = [writer("stream").stream(), writer("decoder").decoder()]
+    if scales:
+        graphs.append(writer("rounding").rounding())
     for graph in graphs:
         graph.save(directory / f"{graph.name}.onnx")
     weights.write(directory)

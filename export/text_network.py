@@ -1,12 +1,18 @@
 """The language model as ONNX graphs, in the order and with the names of `heed.transformer.language_model`.
 
-Two graphs compute the same, share their weights, and leave keys and values in the same places, (B, G, C, K) with G
-heads of keys and values, those of a token in the slot that it has:
+Two graphs compute the same and share their weights. Keys and values are (B, G, C, K) with G heads of them, those of a
+token in the slot that it has:
 
     decoder: ids, positions, slots (B, T), mask (B, T, C), predicted (N), top (1), past_keys.L, past_values.L
           -> top_log_probs, top_ids (N, top), log_probs (N, V), keys.L, values.L
     stream: ids, positions (B, T), last (B), total (1), predicted (N), top (1), past_keys.L, past_values.L
           -> the same
+
+Where keys and values are kept in integers, the stream reads a quarter of the bytes, and the decoder has the same
+numbers in float32: many tokens at a time would turn integers into floats again and again. A third graph rounds what the
+decoder has read to what the stream goes on with:
+
+    rounding: past_keys.L, past_values.L -> keys.L, values.L
 
 `predicted` numbers the tokens, row by row, after which to predict: of a prompt only the last one matters. The decoder
 sees what a mask says, so hypotheses and samples of one prompt can stand side by side. The stream sees all that came
@@ -14,7 +20,7 @@ before, for a prompt or for one token a row, by an operator that does all of att
 the slot of the last token of each row, and `total` the number of slots in use.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -24,7 +30,9 @@ from heed.export.graph import CONTRIB, GraphBuilder
 from heed.export.stack import BOOL, FLOAT, INT64, StackWriter, State
 from heed.export.weights import Weights
 from heed.models.config import LanguageModelConfig
+from heed.models.search import FloatArray
 
+PER_CHANNEL = "PER_CHANNEL"  # GroupQueryAttention's word for a scale of each dimension of each head
 Attend = Callable[[str, ir.Value], ir.Value]
 
 
@@ -37,12 +45,21 @@ class TextNetworkWriter(StackWriter):
         state: Its weights, by PyTorch's names.
         weights: Where they are stored.
         precision: Of matrix products: "float32", "float16", "int8" or "int4".
+        scales: Of keys and values, (G, 1, K), by the names of their caches; none: they are kept as floats.
     """
 
-    def __init__(self, name: str, config: LanguageModelConfig, state: State, weights: Weights, precision: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: LanguageModelConfig,
+        state: State,
+        weights: Weights,
+        precision: str,
+        scales: Mapping[str, FloatArray],
+    ) -> None:
         builder = BlockGraphBuilder if precision in BITS else GraphBuilder
         super().__init__(builder(name, weights, precision), state, n_heads=config.n_kv_heads, d_head=config.d_head)
-        self.config = config
+        self.config, self._scales = config, scales
 
     def decoder(self) -> GraphBuilder:
         """The graph of tokens that see what a mask says."""
@@ -60,7 +77,7 @@ class TextNetworkWriter(StackWriter):
             q, k, v = (self._split_heads(part, ids) for part in self._parts(qkv))
             if config.positions == "rotary":
                 q, k = (self._rotate(part, positions) for part in (q, k))
-            k, v = (self._write(f"{name}.{number}", new, places, "C") for name, new in (("keys", k), ("values", v)))
+            k, v = (self._keep(f"{name}.{number}", new, places) for name, new in (("keys", k), ("values", v)))
             if group > 1:  # queries of a group side by side, (B, G, H/G, T, K)
                 shape = graph.op("Concat", graph.integers(0, -1, group), graph.op("Shape", q, start=2), axis=0)
                 q = graph.op("Reshape", q, shape)
@@ -78,24 +95,50 @@ class TextNetworkWriter(StackWriter):
         total = graph.input("total", ir.DataType.INT32, [1])
         turned = config.positions == "rotary"
         tables = self._rotations() if turned else (None, None)
-        shape: list[int | str] = ["B", config.n_kv_heads, "C", config.d_head]
+        dtype = ir.DataType.INT8 if self._scales else graph.dtype
+        kept: dict[str, int | str] = {"k_quant_type": PER_CHANNEL, "v_quant_type": PER_CHANNEL, "kv_cache_bit_width": 8}
 
         def attend(number: str, qkv: ir.Value) -> ir.Value:
-            caches = [self._cache(f"past_{part}.{number}", "C") for part in ("keys", "values")]
+            names = [f"{part}.{number}" for part in ("keys", "values")]
+            caches = [self._cache(f"past_{name}", "C", dtype) for name in names]
+            scales = (None, None, None, *map(self._scale, names)) if self._scales else ()
             heads, *written = graph.several(
                 "GroupQueryAttention",
-                *(qkv, None, None, *caches, last, total, *tables),
+                *(qkv, None, None, *caches, last, total, *tables, *scales),
                 n=3,
                 domain=CONTRIB,
                 num_heads=config.n_heads,
                 kv_num_heads=config.n_kv_heads,
                 do_rotary=int(turned),
+                **(kept if scales else {}),
             )
-            for part, value in zip(("keys", "values"), written, strict=True):
-                graph.output(f"{part}.{number}", value, graph.dtype, shape)
+            for name, value in zip(names, written, strict=True):
+                graph.output(name, value, dtype, self._cache_shape("C"))
             return heads
 
         return self._graph_of(ids, positions, attend)
+
+    def rounding(self) -> GraphBuilder:
+        """The graph that makes of the decoder's keys and values the stream's."""
+        for name in self._scales:
+            rounded = self._rounded(name, self._cache(f"past_{name}", "C", FLOAT))
+            self._graph.output(name, rounded, ir.DataType.INT8, self._cache_shape("C"))
+        return self._graph
+
+    def _keep(self, name: str, new: ir.Value, places: ir.Value) -> ir.Value:
+        """The decoder's keys or values with new ones, which are what the stream would have kept of them."""
+        if self._scales:
+            integers = self._graph.op("Cast", self._rounded(name, new), to=FLOAT)
+            new = self._graph.op("Mul", integers, self._scale(name))
+        return self._write(name, new, places, "C")
+
+    def _rounded(self, name: str, x: ir.Value) -> ir.Value:
+        """Keys or values, (B, G, T, K), in integers."""
+        steps = self._graph.op("Div", x, self._scale(name))
+        return self._graph.op("QuantizeLinear", steps, self._graph.floats(1.0), self._graph.constant(0, np.int8))
+
+    def _scale(self, name: str) -> ir.Value:
+        return self._graph.weight(f"{name}.scale", self._scales[name])
 
     def _graph_of(self, ids: ir.Value, positions: ir.Value, attend: Attend) -> GraphBuilder:
         graph, config = self._graph, self.config

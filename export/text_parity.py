@@ -7,8 +7,8 @@ import numpy as np
 from heed.export.parity import LOG_PROB_LIMIT, LOSS_LIMIT
 from heed.models.errors import ModelError
 from heed.models.manifest import TextParity
-from heed.models.search import DecodeConfig, SpecialIds, search
-from heed.models.text_network import TextNetwork
+from heed.models.search import IntArray, padded
+from heed.models.text_network import TextNetwork, TextState
 from heed.models.text_tokenizer import TextTokenizer
 from heed.transformer.documents import Document
 
@@ -26,7 +26,7 @@ def compare(
 
     A document longer than the context counts as several. Loss is that of what training predicts: no prompts.
     """
-    pieces, given = _pieces(network.context, tokenizer, documents)
+    pieces, given = first_texts(network.context, tokenizer, documents, TEXTS)
     states = network.state(), exported.state()
     difference, losses = 0.0, np.zeros(2)
     for piece, n_given in zip(pieces, given, strict=True):
@@ -48,8 +48,10 @@ def compare(
     )
 
 
-def _pieces(context: int, tokenizer: TextTokenizer, documents: list[Document]) -> tuple[list[list[int]], list[int]]:
-    """The first texts, each as long as the context at most, and how many tokens of each are a prompt's."""
+def first_texts(
+    context: int, tokenizer: TextTokenizer, documents: list[Document], n: int
+) -> tuple[list[list[int]], list[int]]:
+    """The first n texts, each as long as the context at most, and how many tokens of each are a prompt's."""
     pieces: list[list[int]] = []
     given: list[int] = []
     for document in documents:
@@ -58,23 +60,38 @@ def _pieces(context: int, tokenizer: TextTokenizer, documents: list[Document]) -
         for start in range(0, len(tokens), context):
             pieces.append(tokens[start : start + context])
             given.append(min(max(len(prompt) - start, 0), context))
-        if len(pieces) >= TEXTS:
+        if len(pieces) >= n:
             break
-    return pieces[:TEXTS], given[:TEXTS]
+    return pieces[:n], given[:n]
 
 
 def _identical(network: TextNetwork, exported: TextNetwork, tokenizer: TextTokenizer, pieces: list[list[int]]) -> int:
     """How many texts both sides go on with by the same tokens."""
     length = min(PROMPT, network.context // 2)
-    config = DecodeConfig(beam_size=1, max_length=min(CONTINUATION, network.context - length))
-    special = SpecialIds(bos_id=None, eos_id=tokenizer.eos_id, unk_id=tokenizer.unk_id)
+    n_tokens = min(CONTINUATION, network.context - length)
     states = network.state(), exported.state()
     identical = 0
     for first in range(0, len(pieces), BATCH_SIZE):
         prompts = [[tokenizer.bos_id, *piece[: length - 1]] for piece in pieces[first : first + BATCH_SIZE]]
-        theirs, ours = (search(state, prompts, config, special) for state in states)
-        identical += sum(a[0].tokens == b[0].tokens for a, b in zip(theirs, ours, strict=True))
+        theirs, ours = (_continuations(state, prompts, n_tokens, tokenizer) for state in states)
+        identical += sum(a == b for a, b in zip(theirs, ours, strict=True))
     return identical
+
+
+def _continuations(
+    state: TextState, prompts: list[list[int]], n_tokens: int, tokenizer: TextTokenizer
+) -> list[list[int]]:
+    """The likeliest token, one after another, up to the end token or a number of them."""
+    state.read(*padded(prompts), alone=True)
+    last = np.array([[prompt[-1]] for prompt in prompts])
+    steps: list[IntArray] = []
+    for position in range(n_tokens):
+        log_probs = state.predict(last, position, None, np.ones((len(prompts), 1, position + 1), dtype=bool))
+        log_probs[:, :, tokenizer.unk_id] = -np.inf
+        last = log_probs.argmax(axis=2)
+        steps.append(last)
+    found = np.concatenate(steps, axis=1).tolist()
+    return [row[: row.index(tokenizer.eos_id)] if tokenizer.eos_id in row else row for row in found]
 
 
 def require(parity: TextParity, precision: str) -> None:

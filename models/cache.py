@@ -9,7 +9,7 @@ from onnxruntime import IOBinding, OrtValue
 
 from heed.models.search import IntArray
 
-Array = npt.NDArray[np.floating]
+Array = npt.NDArray[np.number]
 
 
 class Cache:
@@ -25,7 +25,7 @@ class Cache:
         dtype: Of their numbers.
     """
 
-    def __init__(self, names: Iterable[str], device: str, dtype: type[np.floating]) -> None:
+    def __init__(self, names: Iterable[str], device: str, dtype: type[np.number]) -> None:
         self.values: dict[str, OrtValue] = {}
         self._device = device
         self._memory: dict[str, Array] = {name: np.empty(0, dtype) for name in names}
@@ -40,8 +40,17 @@ class Cache:
 
     def bind(self, binding: IOBinding) -> None:
         """Let a graph read all arrays, and write what becomes of them into the same memory."""
+        self.bind_past(binding)
+        self.bind_present(binding)
+
+    def bind_past(self, binding: IOBinding) -> None:
+        """Let a graph read all arrays."""
         for name, value in self.values.items():
             binding.bind_ortvalue_input(f"past_{name}", value)
+
+    def bind_present(self, binding: IOBinding) -> None:
+        """Let a graph write all arrays."""
+        for name, value in self.values.items():
             binding.bind_ortvalue_output(name, value)
 
     def keep(self, rows: IntArray) -> None:

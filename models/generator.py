@@ -246,12 +246,12 @@ class Generator:
 
     def _extend(self, rows: list[list[Sample]]) -> Iterator[tuple[Sample, str]]:
         """Extend samples, those of a prompt in a row, until all have ended; yields each one's text as it is decided."""
-        self._state.read(*padded([row[0].tokens for row in rows]))
+        alone = all(len(row) == 1 for row in rows)
+        self._state.read(*padded([row[0].tokens for row in rows]), alone=alone)
         # At first all samples of a row read the same token.
         tokens = np.array([[row[0].tokens[-1]] for row in rows])
         seen: BoolArray = np.zeros((len(rows), 1, 0), dtype=bool)
         never = [self.tokenizer.pad_id, self.tokenizer.pieces.unk_id, self.tokenizer.bos_id]
-        alone = all(len(row) == 1 for row in rows)
         for position in count():
             slots, mask = (None, seen) if alone else place(seen)
             log_probs = self._state.predict(tokens, position, slots, mask)

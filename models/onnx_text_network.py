@@ -13,36 +13,50 @@ from heed.models.config import LanguageModelConfig
 from heed.models.errors import ModelError
 from heed.models.huge_pages import use_huge_pages
 from heed.models.search import BoolArray, FloatArray, IntArray
-from heed.models.session import BoundGraph, open_session
+from heed.models.session import BoundGraph, open_session, run
 
 ROOM = 64  # slots by which a cache grows
 LARGE = 32 << 20  # bytes of weights that no processor's cache is expected to hold
-READ = 512  # tokens of a row whose log-probabilities are made at a time: the vocabulary is wide
+READ = 512  # tokens read at a time: the vocabulary is wide, and so are the scores of attention
+# Of keys and values, by ONNX Runtime's words for them.
+TYPES: dict[str, type[np.number]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(int8)": np.int8,
+}
+LONG = 256  # tokens of a prompt that the decoder reads in less time than the stream, where that rounds
 
 
 class OnnxTextState:
     """Texts being gone on with by a language model in ONNX Runtime; see `heed.models.text_network.TextState`.
 
     The tokens of a row stand in slots from 0 on, first its prompt, then what is generated. Where that is one token
-    after the other, each sees all that came before, and the graph for that is the faster one.
+    after the other, each sees all that came before, and the graph for that is the faster one. Where it keeps keys and
+    values in integers, the decoder's are apart.
     """
 
     def __init__(self, network: "OnnxTextNetwork") -> None:
         self._network = network
-        self._past = Cache(network.cache_names, network.device, network.dtype)
+        self._streams = Cache(network.cache_names, network.device, network.dtype)
+        self._decoders = Cache(network.cache_names, network.device, np.float32) if network.rounds else self._streams
+        self._past = self._streams  # what is read now
         self._lengths: IntArray = np.zeros(0, dtype=np.int64)  # of the prompts, but for their last tokens
         self._n_slots = 0
         self._bound: dict[tuple[Any, ...], BoundGraph] = {}  # by graph, shapes and outputs
 
-    def read(self, src: IntArray, src_mask: BoolArray) -> None:
+    def read(self, src: IntArray, src_mask: BoolArray, *, alone: bool = False) -> None:
         """See `heed.models.text_network.TextState`."""
         B, S = src.shape
-        self._begin(B, S)
         self._lengths = src_mask.sum(axis=1) - 1
-        if S > 1:  # what stands behind a row's prompt is overwritten before it is seen
-            arrays = {"ids": src[:, :-1], "positions": np.broadcast_to(np.arange(S - 1), (B, S - 1))}
+        streams = self._decoders is self._streams or (alone and S <= LONG)
+        self._begin(B, S, self._streams if streams else self._decoders)
+        # What stands behind a row's prompt is overwritten before it is seen.
+        size = S if streams else max(1, READ // B)
+        for first in range(0, S - 1, size):
             last = np.maximum(self._lengths - 1, 0)
-            self._run("stream", arrays, last, np.zeros(1, dtype=np.int64), ["top_ids"], top=1)
+            self._see(src[:, first : min(first + size, S - 1)], first, last, np.zeros(1, dtype=np.int64), "top_ids", 1)
+        if alone and not streams:
+            self._round()
 
     def step(
         self,
@@ -71,14 +85,13 @@ class OnnxTextState:
         B, T = ids.shape
         found = np.empty((B, T), dtype=np.float32)
         for row in range(B):
-            self._begin(1, T)
+            self._begin(1, T, self._decoders)
             for first in range(0, T, READ):
-                some = slice(first, first + READ)
-                positions = np.arange(T)[None, some]
-                arrays = {"ids": ids[row : row + 1, some], "positions": positions}
-                predicted = np.arange(positions.shape[1])
-                (log_probs,) = self._run("stream", arrays, positions[:, -1], predicted, ["log_probs"], top=0)
-                found[row, some] = log_probs[predicted, targets[row, some]]
+                end = min(first + READ, T)
+                predicted = np.arange(end - first)
+                last = np.array([end - 1])
+                log_probs = self._see(ids[row : row + 1, first:end], first, last, predicted, "log_probs", 0)
+                found[row, first:end] = log_probs[predicted, targets[row, first:end]]
         return found
 
     def keep(self, rows: IntArray) -> None:
@@ -87,9 +100,9 @@ class OnnxTextState:
         self._lengths = self._lengths[rows]
         self._past.keep(rows)
 
-    def _begin(self, n_rows: int, n_slots: int) -> None:
+    def _begin(self, n_rows: int, n_slots: int, past: Cache) -> None:
         config = self._network.config
-        self._bound, self._n_slots = {}, 0
+        self._bound, self._n_slots, self._past = {}, 0, past
         self._past.begin((n_rows, config.n_kv_heads, 0, config.d_head))
         self._widen(n_slots)
 
@@ -99,6 +112,29 @@ class OnnxTextState:
             self._n_slots = -(-n_slots // ROOM) * ROOM
             self._past.widen(self._n_slots)
             self._bound = {}
+
+    def _see(
+        self, ids: IntArray, first: int, last: IntArray, predicted: IntArray, output: str, top: int
+    ) -> npt.NDArray[Any]:
+        """Read tokens, (B, T), in the slots from the first on, each of which sees those up to its own."""
+        positions = np.broadcast_to(np.arange(first, first + ids.shape[1]), ids.shape)
+        arrays = {"ids": ids, "positions": positions}
+        if self._past is self._streams:
+            (found,) = self._run("stream", arrays, last, predicted, [output], top)
+        else:
+            arrays |= {"slots": positions, "mask": np.arange(self._n_slots) <= positions[:, :, None]}
+            (found,) = self._run("decoder", arrays, None, predicted, [output], top)
+        return found
+
+    def _round(self) -> None:
+        """Go on by the stream with what the decoder has read."""
+        config, session = self._network.config, self._network.rounding
+        binding = session.io_binding()
+        self._past.bind_past(binding)
+        self._bound, self._past = {}, self._streams
+        self._past.begin((len(self._lengths), config.n_kv_heads, self._n_slots, config.d_head))
+        self._past.bind_present(binding)
+        run(session, binding)
 
     def _step(
         self,
@@ -113,10 +149,12 @@ class OnnxTextState:
         # A row that has ended may still be there, beyond what the network can see.
         positions = np.minimum(self._lengths + position, self._network.context - 1)
         self._widen(int(self._lengths.max()) + max(position + 1, mask.shape[2]))
-        if slots is None or (W == 1 and (slots == position).all()):  # one text a row, in the first slots
+        # One text a row, in the first slots.
+        if self._past is self._streams and (slots is None or (W == 1 and (slots == position).all())):
             arrays = {"ids": tokens, "positions": positions[:, None]}
             found = self._run("stream", arrays, positions, np.arange(B), outputs, top)
         else:
+            assert slots is not None, "without slots, a prompt is read alone"
             arrays = {"ids": tokens, "positions": positions[:, None].repeat(W, axis=1)}
             arrays |= {"slots": self._lengths[:, None] + slots, "mask": self._mask(mask)}
             found = self._run("decoder", arrays, None, np.arange(B * W), outputs, top)
@@ -183,13 +221,18 @@ class OnnxTextNetwork:
 
     @functools.cached_property
     def stream(self) -> onnxruntime.InferenceSession:
-        """One token a row, or prompts."""
+        """One token a row; prompts, where it does not round."""
         return self._open("stream.onnx")
 
     @functools.cached_property
     def decoder(self) -> onnxruntime.InferenceSession:
         """Several tokens a row, each of which sees what a mask says."""
         return self._open("decoder.onnx")
+
+    @functools.cached_property
+    def rounding(self) -> onnxruntime.InferenceSession:
+        """Of the decoder's keys and values, for the stream."""
+        return self._open("rounding.onnx")
 
     def _open(self, name: str) -> onnxruntime.InferenceSession:
         session = open_session(self._directory / name, self.device, self._threads, spinning=True)
@@ -198,10 +241,15 @@ class OnnxTextNetwork:
         return session
 
     @property
-    def dtype(self) -> type[np.floating]:
-        """Of keys and values."""
-        kinds = {value.type for value in self.stream.get_inputs() if value.name.startswith("past_")}
-        return np.float16 if kinds == {"tensor(float16)"} else np.float32
+    def dtype(self) -> type[np.number]:
+        """Of the stream's keys and values."""
+        (kind,) = {value.type for value in self.stream.get_inputs() if value.name.startswith("past_")}
+        return TYPES[kind]
+
+    @property
+    def rounds(self) -> bool:
+        """Whether the stream keeps keys and values in integers."""
+        return self.dtype == np.int8
 
     def _require_fit(self, session: onnxruntime.InferenceSession) -> None:
         """Refuse graphs of another network than the manifest tells of."""

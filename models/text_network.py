@@ -8,8 +8,8 @@ from heed.models.search import BoolArray, FloatArray, IntArray, State
 class TextState(State, Protocol):
     """Room to go on with a batch of prompts at a time, one in each of B rows; the search takes it as it is.
 
-    - `read` takes the prompts, (B, S): token ids from the beginning token on, each at least that one, with what fills
-      the shorter ones at their ends. It keeps the keys and values of all of each prompt but its last token.
+    `read` keeps the keys and values of all of each prompt but its last token.
+
     - The first step reads the last token of each prompt. `position` counts steps from 0: the state adds the place of
       the last token of each prompt. A row whose texts have ended may stay for some steps beyond the context: its
       position is then the last there is, and what is predicted for it counts no more.
@@ -17,14 +17,25 @@ class TextState(State, Protocol):
       apart, and shows them to all W tokens of its row.
     """
 
+    def read(self, src: IntArray, src_mask: BoolArray, *, alone: bool = False) -> None:
+        """Begin with new prompts.
+
+        Args:
+            src: Token ids from the beginning token on, each row at least that one, (B, S); what fills the shorter ones
+                stands at their ends.
+            src_mask: True where they are no filling, (B, S).
+            alone: Whether each row will have one text throughout, and be gone on with by `predict` without slots.
+        """
+        ...
+
     def predict(self, tokens: IntArray, position: int, slots: IntArray | None, mask: BoolArray) -> FloatArray:
         """Read one more token of each sample and predict the next, among all.
 
         Args:
             tokens: (B, W); W may differ from step to step.
             position: How many steps were taken since `read`.
-            slots: Where their keys and values are put, (B, W). None: each row has always had one sample, and its tokens
-                see all that came before, whatever the mask.
+            slots: Where their keys and values are put, (B, W). None: the prompts were read `alone`, and tokens see all
+                that came before, whatever the mask.
             mask: Which slots each one sees, its own among them, (B, W, C); C may grow from step to step.
 
         Returns:

@@ -29,7 +29,7 @@ class FakeState:
     says: str
     most_rows: int = 0
 
-    def read(self, src: IntArray, src_mask: BoolArray) -> None:
+    def read(self, src: IntArray, src_mask: BoolArray, *, alone: bool = False) -> None:
         assert (src[:, 0] == self.tokenizer.bos_id).all()
         self.n_rows, self.most_rows = len(src), max(self.most_rows, len(src))
 

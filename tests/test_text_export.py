@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 from click.testing import Result
+from torch import Tensor
 
 from heed.export import text_parity
 from heed.export.importing import find_weights, from_bundle, read_arrays
+from heed.export.ranges import cache_scales
 from heed.export.text_exporter import write_text_graphs
 from heed.models.bundle import Bundle
 from heed.models.chat import ChatTemplate
@@ -23,8 +25,10 @@ from heed.models.onnx_text_network import READ, OnnxTextNetwork
 from heed.models.search import DecodeConfig, FloatArray, IntArray, SpecialIds, padded, place, search
 from heed.models.text_network import TextState
 from heed.transformer import checkpoint
+from heed.transformer.attention import MultiHeadAttention
 from heed.transformer.decoding import TorchTextNetwork
-from heed.transformer.language_model import LanguageModel
+from heed.transformer.language_model import LanguageModel, Layer
+from heed.transformer.positions import Rotation
 from heed.transformer.run import TextRun
 
 Heed = Callable[..., Result]
@@ -44,8 +48,10 @@ def draw(draw_language_model: Draw, form: str) -> LanguageModel:
     return draw_language_model(vocab_size=V, context=CONTEXT, d_model=32, **FORMS[form])
 
 
-def exported(network: LanguageModel, precision: str, directory: Path) -> OnnxTextNetwork:
-    write_text_graphs(network, precision, directory)
+def exported(
+    network: LanguageModel, precision: str, directory: Path, scales: dict[str, FloatArray] | None = None
+) -> OnnxTextNetwork:
+    write_text_graphs(network, precision, directory, scales)
     return OnnxTextNetwork(directory, network.config, device="cpu", threads=1)
 
 
@@ -64,7 +70,7 @@ def close(found: FloatArray, expected: FloatArray) -> None:
 def go_on(state: TextState, widths: list[int], seed: int, *, placed: bool = True) -> list[FloatArray]:
     """What is predicted along some steps, with some texts side by side in each; prompts leave midway."""
     random = np.random.default_rng(seed)
-    state.read(*padded(PROMPTS))
+    state.read(*padded(PROMPTS), alone=not placed)
     tokens: IntArray = np.array([[prompt[-1]] for prompt in PROMPTS])
     seen, found = np.zeros((len(PROMPTS), 1, 0), dtype=bool), []
     for position, width in enumerate(widths):
@@ -124,6 +130,90 @@ def test_scores_are_pytorch_s(sides: tuple[TorchTextNetwork, OnnxTextNetwork], m
     assert READ > CONTEXT
     monkeypatch.setattr("heed.models.onnx_text_network.READ", 7)
     close(sides[1].state().score(ids, targets), theirs)
+
+
+COARSE = 16  # times the usual steps: what is not rounded, or otherwise, shows
+
+
+@pytest.fixture(params=FORMS)
+def rounding_sides(
+    request: pytest.FixtureRequest, draw_language_model: Draw, tmp_path: Path
+) -> tuple[TorchTextNetwork, OnnxTextNetwork]:
+    """A network whose keys and values are rounded when they are made, and graphs that keep them in integers."""
+    network = draw(draw_language_model, request.param)
+    scales = {name: each * COARSE for name, each in cache_scales(network, PROMPTS).items()}
+    ours = exported(network, "float32", tmp_path, scales)
+    for number, layer in enumerate(network.layers):
+        assert isinstance(layer, Layer)
+        round_what_it_projects(
+            layer.self_attention, *(torch.tensor(scales[f"{p}.{number}"]) for p in ("keys", "values"))
+        )
+    return TorchTextNetwork(network), ours
+
+
+def round_what_it_projects(attention: MultiHeadAttention, *steps: Tensor) -> None:
+    project = attention.project
+
+    def rounded(x: Tensor, rotation: Rotation | None = None) -> tuple[Tensor, Tensor]:
+        k, v = (
+            (each / step).round().clamp(-128, 127) * step
+            for each, step in zip(project(x, rotation), steps, strict=True)
+        )
+        return k, v
+
+    attention.project = rounded  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("longest", [1000, 10], ids=["by the stream", "by the decoder"])
+def test_one_text_is_gone_on_with_by_keys_and_values_in_integers(
+    rounding_sides: tuple[TorchTextNetwork, OnnxTextNetwork], longest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever graph has read the prompts, in one part or in several."""
+    monkeypatch.setattr("heed.models.onnx_text_network.LONG", longest)
+    monkeypatch.setattr("heed.models.onnx_text_network.READ", 100)
+    assert rounding_sides[1].rounds
+    for _ in range(2):  # in memory that is new, and in memory that was used
+        theirs, ours = (go_on(side.state(), [1] * 80, seed=4, placed=False) for side in rounding_sides)
+        for one, other in zip(ours, theirs, strict=True):
+            close(one, other)
+
+
+def test_several_texts_see_what_one_would(rounding_sides: tuple[TorchTextNetwork, OnnxTextNetwork]) -> None:
+    theirs, ours = (go_on(side.state(), [1, 3, 3, 2, 2, 1, 1, 1], seed=4) for side in rounding_sides)
+    for one, other in zip(ours, theirs, strict=True):
+        close(one, other)
+
+
+def test_scores_are_those_of_rounded_keys_and_values(
+    rounding_sides: tuple[TorchTextNetwork, OnnxTextNetwork],
+) -> None:
+    ids, targets = np.random.default_rng(1).integers(4, V, (2, 3, CONTEXT))
+    theirs, ours = (side.state().score(ids, targets) for side in rounding_sides)
+    close(ours, theirs)
+
+
+def test_integers_reach_further_than_what_was_seen(draw_language_model: Draw) -> None:
+    network = draw(draw_language_model, "modern")
+    scales = cache_scales(network, PROMPTS)
+    state = TorchTextNetwork(network).state()
+    largest: dict[str, Tensor] = {}
+    for prompt in PROMPTS:
+        state.read(*padded([[*prompt, 1]]))  # of which the last is not kept
+        for number, cache in enumerate(state._caches):
+            for part in ("keys", "values"):
+                seen = getattr(cache, part)[0].abs().amax(dim=1, keepdim=True)
+                largest[f"{part}.{number}"] = torch.maximum(largest.get(f"{part}.{number}", seen), seen)
+    assert scales.keys() == largest.keys()
+    for name, each in largest.items():
+        np.testing.assert_allclose(scales[name] * 127, each * 1.25, rtol=1e-5)
+
+
+def test_what_is_never_used_has_a_scale_too(draw_language_model: Draw) -> None:
+    network = draw(draw_language_model, "gpt2")
+    for name, parameter in network.named_parameters():
+        if name.startswith("layers.0.self_attention.value."):
+            torch.nn.init.zeros_(parameter)
+    assert (cache_scales(network, PROMPTS)["values.0"] == 1).all()
 
 
 @pytest.mark.parametrize("beam_size", [1, 3])

@@ -76,7 +76,7 @@ class TorchTextState:
         self._prompt_mask = self._tensor(np.zeros((0, 0), dtype=bool))  # which slots hold a prompt's tokens, (B, S - 1)
 
     @torch.inference_mode()
-    def read(self, src: IntArray, src_mask: BoolArray) -> None:
+    def read(self, src: IntArray, src_mask: BoolArray, *, alone: bool = False) -> None:  # noqa: ARG002
         """See `heed.models.text_network.TextState`."""
         self._caches = [KeyValueCache() for _ in self._network.layers]
         self._prompt_mask = self._tensor(src_mask[:, 1:])  # a slot for each token that has another behind it

@@ -33,7 +33,7 @@ from heed.models.generator import Generator
 from heed.models.onnx_text_network import OnnxTextNetwork
 from heed.models.processors import available_cores
 from heed.models.sampling import SampleConfig
-from heed.models.search import FloatArray, place
+from heed.models.search import FloatArray
 from heed.models.text_network import TextNetwork
 from heed.models.text_tokenizer import TextTokenizer
 
@@ -65,6 +65,7 @@ def make(work: Path) -> None:
         return
     import torch
 
+    from heed.export.ranges import cache_scales
     from heed.export.text_exporter import write_text_graphs
     from heed.models.tokenizer import write_tokenizers
     from heed.transformer.decoding import TorchTextNetwork
@@ -79,9 +80,10 @@ def make(work: Path) -> None:
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))[np.random.default_rng(1).integers(0, 26, (12_000, 8, 5))]
     lines = [" ".join("".join(word) for word in line) for line in letters]
     pieces = train_tokenizer(lines, vocab_size=SIZES.vocab_size, name="words", verbatim=True)
+    scales = cache_scales(network, np.random.default_rng(3).integers(1000, SIZES.vocab_size, (8, 512)).tolist())
     for precision in FORMS["heed"]:
         (work / precision).mkdir(parents=True, exist_ok=True)
-        write_text_graphs(network, precision, work / precision)
+        write_text_graphs(network, precision, work / precision, scales)
         write_tokenizers(work / precision, (pieces, pieces))
     state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     for number, part in itertools.product(range(SIZES.n_layers), ("weight", "bias")):
@@ -113,9 +115,8 @@ def prompt(work: Path) -> tuple[str, list[int]]:
 def first_log_probs(network: TextNetwork, ids: list[int]) -> FloatArray:
     """The log-probabilities of what may follow a prompt, (V,)."""
     state = network.state()
-    state.read(np.array([ids]), np.ones((1, len(ids)), dtype=bool))
-    slots, mask = place(np.zeros((1, 1, 0), dtype=bool))
-    return state.predict(np.array([ids[-1:]]), 0, slots, mask)[0, 0]
+    state.read(np.array([ids]), np.ones((1, len(ids)), dtype=bool), alone=True)
+    return state.predict(np.array([ids[-1:]]), 0, None, np.ones((1, 1, 1), dtype=bool))[0, 0]
 
 
 def write_ctranslate2(state: State, directory: Path) -> None:
