@@ -18,6 +18,7 @@ import importlib.util
 import itertools
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -383,10 +384,10 @@ def measure(work: Path, rounds: int) -> dict[str, Any]:
     counts = sorted({1, available_cores()})
     names = [name for name in FORMS if SIDES[name] is not Llama or has_llama()]
     processes = [best_choice(work, name, form, threads) for name in names for form in FORMS[name] for threads in counts]
-    memory, limit = np.ones(1 << 28, dtype=np.float32), 0.0
+    memory, limit, order = np.ones(1 << 28, dtype=np.float32), 0.0, random.Random(1)
     for _ in range(rounds):
         limit = max(limit, bandwidth(memory))
-        for process in processes:
+        for process in order.sample(processes, len(processes)):  # who runs after whom makes no difference
             process.rounds.append(process.generate(TOKENS))
     for process in processes:
         print(describe(process))
