@@ -1,15 +1,16 @@
 """Speed of one stream of generated text against CTranslate2 and llama.cpp: the same weights, in turn.
 
     python tests/benchmarks/generate_speed.py --work runs/generate
+    python tests/benchmarks/generate_speed.py --work runs/long --prompt 780
 
-WORK gets a network of GPT-2's smallest shape (124M parameters) with random weights, its graphs in int8 and int4, and
-the same weights for CTranslate2 (int8) and for llama.cpp (Q8_0 and Q4_0; it is left out where the packages gguf and
-llama_cpp are missing). Huge pages, which heed asks for by itself, llama.cpp gets from a setting of glibc: it runs as it
-comes, and "huge". Each side is a process of its own for each number of threads and each setting. It says how far its
-logits are from PyTorch's, and goes on with a prompt by the likeliest tokens, heed through the class that its command
-line uses; seconds are those from the first token to the last. After a trial the best settings run in turn, and between
-the rounds the bandwidth of memory is measured: what a token's weights take to be read is the limit. The last line is
-JSON. Needs the `bench` extra.
+WORK gets a prompt, a network of GPT-2's smallest shape (124M parameters) with random weights, its graphs in int8 and
+int4, and the same weights for CTranslate2 (int8) and for llama.cpp (Q8_0 and Q4_0; it is left out where the packages
+gguf and llama_cpp are missing). Huge pages, which heed asks for by itself, llama.cpp gets from a setting of glibc: it
+runs as it comes, and "huge". Each side is a process of its own for each number of threads and each setting. It says
+how far its logits are from PyTorch's, and goes on with a prompt by the likeliest tokens, heed through the class that
+its command line uses; seconds are those from the first token to the last. After a trial the best settings run in
+turn, and between the rounds the bandwidth of memory is measured: what a token's weights take to be read is the limit.
+The last line is JSON. Needs the `bench` extra.
 """
 
 import argparse
@@ -38,7 +39,7 @@ from heed.models.search import FloatArray
 from heed.models.text_network import TextNetwork
 from heed.models.text_tokenizer import TextTokenizer
 
-PROMPT, TOKENS, TRIAL = 64, 200, 50  # tokens read, generated, and generated to choose settings
+TOKENS, TRIAL = 200, 50  # generated, and generated to choose settings
 SIZES = LanguageModelConfig()
 POSITIONS = SIZES.context * SIZES.d_model * 4  # bytes of weights of which a token reads only a row
 Settings = dict[str, Any]
@@ -60,8 +61,8 @@ PEERS = {
 # The same weights for all
 
 
-def make(work: Path) -> None:
-    """Draw the weights and write them for all sides, unless that is done."""
+def make(work: Path, n_prompt: int) -> None:
+    """Draw a prompt of so many tokens and the weights, and write them for all sides, unless that is done."""
     if (work / "reference.npy").exists():
         return
     import torch
@@ -81,9 +82,11 @@ def make(work: Path) -> None:
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))[np.random.default_rng(1).integers(0, 26, (12_000, 8, 5))]
     lines = [" ".join("".join(word) for word in line) for line in letters]
     pieces = train_tokenizer(lines, vocab_size=SIZES.vocab_size, name="words", verbatim=True)
+    work.mkdir(parents=True, exist_ok=True)
+    write_prompt(work, TextTokenizer(pieces, "words"), n_prompt)
     scales = cache_scales(network, np.random.default_rng(3).integers(1000, SIZES.vocab_size, (8, 512)).tolist())
     for precision in FORMS["heed"]:
-        (work / precision).mkdir(parents=True, exist_ok=True)
+        (work / precision).mkdir(exist_ok=True)
         write_text_graphs(network, precision, work / precision, scales)
         write_tokenizers(work / precision, (pieces, pieces))
     state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
@@ -103,13 +106,17 @@ def has_llama() -> bool:
     return all(importlib.util.find_spec(name) for name in ("gguf", "llama_cpp"))
 
 
-def prompt(work: Path) -> tuple[str, list[int]]:
-    """A text and its token ids, from the beginning token on."""
-    tokenizer = TextTokenizer.load(work / "int8")
-    ids = np.random.default_rng(2).integers(1000, SIZES.vocab_size, PROMPT).tolist()
-    text = tokenizer.decode(ids)
-    while len(tokenizer.encode(text)) >= PROMPT:
+def write_prompt(work: Path, tokenizer: TextTokenizer, n_tokens: int) -> None:
+    """Write a text that has so many tokens with the beginning token."""
+    text = tokenizer.decode(np.random.default_rng(2).integers(1000, SIZES.vocab_size, n_tokens).tolist())
+    while len(tokenizer.encode(text)) >= n_tokens:
         text = text[:-1]
+    (work / "prompt.txt").write_text(text, "utf-8")
+
+
+def prompt(work: Path) -> tuple[str, list[int]]:
+    """The text and its token ids, from the beginning token on."""
+    text, tokenizer = (work / "prompt.txt").read_text("utf-8"), TextTokenizer.load(work / "int8")
     return text, [tokenizer.bos_id, *tokenizer.encode(text)]
 
 
@@ -410,6 +417,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="directory for the weights in all forms")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--prompt", type=int, default=64, help="tokens that are read before")
     parser.add_argument("--serve", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     work: Path = arguments.work
@@ -418,7 +426,7 @@ def main() -> None:
         settings.pop("isa", None)  # CTranslate2 takes it from the environment
         serve(SIDES[settings.pop("name")](work, settings.pop("form"), **settings), work)
         return
-    make(work)
+    make(work, arguments.prompt)
     if not has_llama():
         print("without llama.cpp: gguf and llama_cpp are not installed")
     print(json.dumps(measure(work, arguments.rounds)))
