@@ -30,14 +30,16 @@ def cache_scales(network: LanguageModel, texts: Iterable[Sequence[int]]) -> dict
         for part in ("keys", "values")
     }
     for text in texts:
-        for name, seen in _caches(network, text).items():
+        for name, seen in _largest(network, text).items():
             np.maximum(largest[name], seen, out=largest[name])
-    return {name: np.where(each > 0, each * np.float32(MARGIN / LARGEST), 1) for name, each in largest.items()}
+    return {
+        name: np.where(each > 0, each * np.float32(MARGIN / LARGEST), np.float32(1)) for name, each in largest.items()
+    }
 
 
 @torch.inference_mode()
-def _caches(network: LanguageModel, text: Sequence[int]) -> dict[str, FloatArray]:
-    """The largest key and value of each dimension that a text makes, (G, 1, K)."""
+def _largest(network: LanguageModel, text: Sequence[int]) -> dict[str, FloatArray]:
+    """The largest key and value of each dimension that a text makes, (G, 1, K), by the names of their caches."""
     ids = torch.tensor([list(text)], device=network.embedding.weight.device)
     positions = torch.arange(ids.shape[1], device=ids.device)[None]
     caches = [KeyValueCache() for _ in network.layers]

@@ -51,10 +51,10 @@ class OnnxTextState:
         streams = self._decoders is self._streams or (alone and S <= LONG)
         self._begin(B, S, self._streams if streams else self._decoders)
         # What stands behind a row's prompt is overwritten before it is seen.
+        last, predicted = np.maximum(self._lengths - 1, 0), np.zeros(1, dtype=np.int64)
         size = S if streams else max(1, READ // B)
         for first in range(0, S - 1, size):
-            last = np.maximum(self._lengths - 1, 0)
-            self._see(src[:, first : min(first + size, S - 1)], first, last, np.zeros(1, dtype=np.int64), "top_ids", 1)
+            self._see(src[:, first : min(first + size, S - 1)], first, last, predicted, "top_ids", 1)
         if alone and not streams:
             self._round()
 
@@ -254,10 +254,12 @@ class OnnxTextNetwork:
     def _require_fit(self, session: onnxruntime.InferenceSession) -> None:
         """Refuse graphs of another network than the manifest tells of."""
         config = self.config
-        found = {value.name: value.shape[1::2] for value in session.get_inputs() if value.name.startswith("past_")}
+        past = [value for value in session.get_inputs() if value.name.startswith("past_")]
+        found = {value.name: value.shape[1::2] for value in past}
         found |= {value.name: value.shape[1] for value in session.get_outputs() if value.name == "log_probs"}
         expected: dict[str, Any] = {f"past_{name}": [config.n_kv_heads, config.d_head] for name in self.cache_names}
-        if found != expected | {"log_probs": config.vocab_size}:
+        typed = {value.type for value in past} in [{kind} for kind in TYPES]
+        if not typed or found != expected | {"log_probs": config.vocab_size}:
             raise ModelError(f"{self._directory}: damaged: its graphs are of another network than its manifest")
 
     def state(self) -> OnnxTextState:

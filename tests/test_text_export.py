@@ -16,6 +16,7 @@ from heed.export import text_parity
 from heed.export.importing import find_weights, from_bundle, read_arrays
 from heed.export.ranges import cache_scales
 from heed.export.text_exporter import write_text_graphs
+from heed.models import onnx_text_network
 from heed.models.bundle import Bundle
 from heed.models.chat import ChatTemplate
 from heed.models.config import from_table
@@ -190,6 +191,15 @@ def test_scores_are_those_of_rounded_keys_and_values(
     ids, targets = np.random.default_rng(1).integers(4, V, (2, 3, CONTEXT))
     theirs, ours = (side.state().score(ids, targets) for side in rounding_sides)
     close(ours, theirs)
+
+
+def test_keys_and_values_of_a_type_that_nobody_knows_are_refused(
+    draw_language_model: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(onnx_text_network.TYPES, "tensor(int8)")
+    network = draw(draw_language_model, "gpt2")
+    with pytest.raises(ModelError, match=f"^{tmp_path}: damaged: its graphs are of another network"):
+        exported(network, "float32", tmp_path, cache_scales(network, PROMPTS))
 
 
 def test_integers_reach_further_than_what_was_seen(draw_language_model: Draw) -> None:
