@@ -53,7 +53,8 @@ steps = st.one_of(
 def test_rows_and_slots_keep_what_was_written(steps: list[tuple[str, Any, int]]) -> None:
     """However often the same room gets another shape."""
     ours, plain = Cache(NAMES, "cpu", np.float32), Plain()
-    for number, (what, value, size) in enumerate([("begin", 3, 2), *steps]):
+    every: list[tuple[str, Any, int]] = [("begin", 3, 2), *steps]
+    for number, (what, value, size) in enumerate(every):
         for side in (ours, plain):
             if what == "begin":
                 side.begin((value, H, size, K))

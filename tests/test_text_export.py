@@ -211,7 +211,7 @@ def test_integers_reach_further_than_what_was_seen(draw_language_model: Draw) ->
         state.read(*padded([[*prompt, 1]]))  # of which the last is not kept
         for number, cache in enumerate(state._caches):
             for part in ("keys", "values"):
-                seen = getattr(cache, part)[0].abs().amax(dim=1, keepdim=True)
+                seen: Tensor = getattr(cache, part)[0].abs().amax(dim=1, keepdim=True)
                 largest[f"{part}.{number}"] = torch.maximum(largest.get(f"{part}.{number}", seen), seen)
     assert scales.keys() == largest.keys()
     for name, each in largest.items():
