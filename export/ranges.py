@@ -23,15 +23,10 @@ def cache_scales(network: LanguageModel, texts: Iterable[Sequence[int]]) -> dict
         network: It makes the keys and values.
         texts: Token ids of texts as it will see them, from the beginning token on, each as long as its context at most.
     """
-    config = network.config
-    largest = {
-        f"{part}.{number}": np.zeros((config.n_kv_heads, 1, config.d_head), dtype=np.float32)
-        for number in range(config.n_layers)
-        for part in ("keys", "values")
-    }
+    largest: dict[str, FloatArray] = {}
     for text in texts:
         for name, seen in _largest(network, text).items():
-            np.maximum(largest[name], seen, out=largest[name])
+            largest[name] = np.maximum(largest.get(name, seen), seen)
     return {
         name: np.where(each > 0, each * np.float32(MARGIN / LARGEST), np.float32(1)) for name, each in largest.items()
     }

@@ -6,15 +6,15 @@ import numpy as np
 
 from heed.export.parity import LOG_PROB_LIMIT, LOSS_LIMIT
 from heed.models.errors import ModelError
+from heed.models.generator import Generator
 from heed.models.manifest import TextParity
-from heed.models.search import IntArray, padded
-from heed.models.text_network import TextNetwork, TextState
+from heed.models.sampling import SampleConfig
+from heed.models.text_network import TextNetwork
 from heed.models.text_tokenizer import TextTokenizer
 from heed.transformer.documents import Document
 
 TEXTS = 100
 PROMPT, CONTINUATION = 16, 32  # tokens that a text begins with, and that both sides go on for
-BATCH_SIZE = 20
 # Four bits round a weight to one of sixteen values: the loss of a token may grow by this many nats.
 INT4_LOSS_LIMIT = 0.2
 
@@ -68,30 +68,10 @@ def first_texts(
 def _identical(network: TextNetwork, exported: TextNetwork, tokenizer: TextTokenizer, pieces: list[list[int]]) -> int:
     """How many texts both sides go on with by the same tokens."""
     length = min(PROMPT, network.context // 2)
-    n_tokens = min(CONTINUATION, network.context - length)
-    states = network.state(), exported.state()
-    identical = 0
-    for first in range(0, len(pieces), BATCH_SIZE):
-        prompts = [[tokenizer.bos_id, *piece[: length - 1]] for piece in pieces[first : first + BATCH_SIZE]]
-        theirs, ours = (_continuations(state, prompts, n_tokens, tokenizer) for state in states)
-        identical += sum(a == b for a, b in zip(theirs, ours, strict=True))
-    return identical
-
-
-def _continuations(
-    state: TextState, prompts: list[list[int]], n_tokens: int, tokenizer: TextTokenizer
-) -> list[list[int]]:
-    """The likeliest token, one after another, up to the end token or a number of them."""
-    state.read(*padded(prompts), alone=True)
-    last = np.array([[prompt[-1]] for prompt in prompts])
-    steps: list[IntArray] = []
-    for position in range(n_tokens):
-        log_probs = state.predict(last, position, None, np.ones((len(prompts), 1, position + 1), dtype=bool))
-        log_probs[:, :, tokenizer.unk_id] = -np.inf
-        last = log_probs.argmax(axis=2)
-        steps.append(last)
-    found = np.concatenate(steps, axis=1).tolist()
-    return [row[: row.index(tokenizer.eos_id)] if tokenizer.eos_id in row else row for row in found]
+    prompts = [tokenizer.decode(piece[: length - 1]) for piece in pieces]
+    config = SampleConfig(temperature=0, max_tokens=CONTINUATION)
+    theirs, ours = (Generator(side, tokenizer).generate(prompts, config, truncate=True) for side in (network, exported))
+    return sum(a.tokens == b.tokens for (a,), (b,) in zip(theirs, ours, strict=True))
 
 
 def require(parity: TextParity, precision: str) -> None:

@@ -173,8 +173,9 @@ def test_one_text_is_gone_on_with_by_keys_and_values_in_integers(
     monkeypatch.setattr("heed.models.onnx_text_network.LONG", longest)
     monkeypatch.setattr("heed.models.onnx_text_network.READ", 100)
     assert rounding_sides[1].rounds
+    states = [side.state() for side in rounding_sides]
     for _ in range(2):  # in memory that is new, and in memory that was used
-        theirs, ours = (go_on(side.state(), [1] * 80, seed=4, placed=False) for side in rounding_sides)
+        theirs, ours = (go_on(state, [1] * 80, seed=4, placed=False) for state in states)
         for one, other in zip(ours, theirs, strict=True):
             close(one, other)
 
