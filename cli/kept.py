@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from heed.models.translation import Translation
+    from heed.models.tasks.translation import Translation
 
 SHOWN = 5  # lines named in a warning
 

@@ -12,9 +12,9 @@ from heed.cli import messages
 from heed.models.errors import ModelError
 
 if TYPE_CHECKING:
-    from heed.models.generator import Generator
-    from heed.models.search import DecodeConfig
-    from heed.models.translator import Translator
+    from heed.models.decoding.beam_search import DecodeConfig
+    from heed.models.tasks.generator import Generator
+    from heed.models.tasks.translator import Translator
 
 
 def find_model(model: str | None, kind: str = "encoder-decoder") -> Path:
@@ -23,7 +23,7 @@ def find_model(model: str | None, kind: str = "encoder-decoder") -> Path:
     Raises:
         ModelError: There is no such model.
     """
-    from heed.models import catalog
+    from heed.models.bundle import catalog
 
     try:
         return catalog.find(model, kind)
@@ -48,7 +48,7 @@ def load_translator(
     Raises:
         ModelError: There is no such model, or it cannot be used here.
     """
-    from heed.models.translator import Translator
+    from heed.models.tasks.translator import Translator
 
     path = find_model(model)
     with messages.timed(f"Loaded {path} for {device}"):
@@ -63,7 +63,7 @@ def load_generator(model: str | None, *, device: str, threads: int | None) -> "G
     Raises:
         ModelError: There is no such model, or it cannot be used here.
     """
-    from heed.models.generator import Generator
+    from heed.models.tasks.generator import Generator
 
     path = find_model(model, "decoder")
     with messages.timed(f"Loaded {path} for {device}"):

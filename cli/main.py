@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from heed.cli.signals import ENDING, Terminated, end_on_sigterm
+from heed.cli.io.signals import ENDING, Terminated, end_on_sigterm
 from heed.models.errors import HeedError
 
 # Help and completion name every command without importing what it needs.
@@ -42,7 +42,7 @@ class Program(click.Group):
         """Import the module of a command."""
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"heed.cli.{cmd_name}").command
+        command = importlib.import_module(f"heed.cli.commands.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
 

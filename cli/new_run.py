@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from heed.cli import messages
-from heed.models.config import (
+from heed.models.errors import ModelError
+from heed.models.runs.settings import LIMITS
+from heed.models.spec.config import (
     TEXT_PRESETS,
     Config,
     DataclassInstance,
@@ -19,15 +21,13 @@ from heed.models.config import (
     preset,
     to_table,
 )
-from heed.models.errors import ModelError
-from heed.models.run_config import LIMITS
 
 if TYPE_CHECKING:
-    from heed.transformer.batches import Batches
-    from heed.transformer.config import TrainConfig
-    from heed.transformer.initial import Initial
-    from heed.transformer.packing import Packing
-    from heed.transformer.run import Run, TextRun, TranslationRun
+    from heed.transformer.data.batching.batches import Batches
+    from heed.transformer.data.batching.packing import Packing
+    from heed.transformer.training.runs.run import Run, TextRun, TranslationRun
+    from heed.transformer.training.runs.settings import TrainConfig
+    from heed.transformer.training.runs.warm_start import Initial
 
 HEAD_MULTIPLE = 16  # of what ONNX Runtime's operator for attention takes
 Table = dict[str, object]
@@ -54,7 +54,7 @@ class Wish:
         Raises:
             ModelError: The configuration is damaged.
         """
-        from heed.transformer.run import TextRun, TranslationRun, read_settings
+        from heed.transformer.training.runs.run import TextRun, TranslationRun, read_settings
 
         if self.config:
             return read_settings(self.config)
@@ -73,8 +73,8 @@ def create(path: Path, wish: Wish) -> "tuple[Run[Any, Any], Batches | Packing]":
     """
     network, config, initial = settled(wish)
     messages.note("Reading the text")
-    from heed.transformer import preparation, text_preparation
-    from heed.transformer.config import TextConfig, TranslationConfig
+    from heed.transformer.data import preparation, text_preparation
+    from heed.transformer.training.runs.settings import TextConfig, TranslationConfig
 
     if isinstance(config, TextConfig):
         return text_preparation.new_text_run(path, network, config, initial, cache=wish.cache, threads=wish.threads)
@@ -147,16 +147,16 @@ def _initial(source: object, kind: str, given: Table) -> "Initial | None":
 
 def _read_initial(path: Path) -> "Initial":
     if (path / "heed.json").is_file():
-        from heed.export.importing import from_bundle
+        from heed.export.importers.bundle import from_bundle
 
         return from_bundle(path)
-    from heed.transformer.initial import from_run
+    from heed.transformer.training.runs.warm_start import from_run
 
     return from_run(path)
 
 
 def _settle_translation(network: Table, training: Table, given: Table) -> "tuple[Table, TrainConfig]":
-    from heed.transformer.config import TranslationConfig
+    from heed.transformer.training.runs.settings import TranslationConfig
 
     if given.get("joint") and training.get("joint") is False:  # then it was that which kept matrices apart
         network = network | {"tied_embeddings": True}
@@ -168,7 +168,7 @@ def _settle_translation(network: Table, training: Table, given: Table) -> "tuple
 
 
 def _settle_text(network: Table, training: Table, given: Table) -> "tuple[Table, TrainConfig]":
-    from heed.transformer.config import TextConfig
+    from heed.transformer.training.runs.settings import TextConfig
 
     network, training = _asked(network, training, given, LanguageModelConfig, TextConfig)
     d_head = _config(LanguageModelConfig, network).d_head

@@ -25,7 +25,7 @@ class Model(click.types.StringParamType):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
         """Directories, which the shell knows, and names."""
-        from heed.models import catalog
+        from heed.models.bundle import catalog
 
         names = [name for name in catalog.available() if name.startswith(incomplete)]
         return [CompletionItem(incomplete, type="dir"), *map(CompletionItem, names)]
@@ -38,7 +38,7 @@ class Pairs(click.types.StringParamType):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Refuse what names no pairs, or a file that is not there."""
-        from heed.transformer.sources import absolute_source, parse_source
+        from heed.transformer.data.sources import absolute_source, parse_source
 
         try:
             source = parse_source(value)

@@ -2,8 +2,8 @@
 
 import math
 
-from heed.models.config import LanguageModelConfig, ModelConfig
-from heed.models.manifest import Manifest, Parity, Quality, TextManifest, TextParity, TranslationManifest
+from heed.models.bundle.manifest import Manifest, Parity, Quality, TextManifest, TextParity, TranslationManifest
+from heed.models.spec.config import LanguageModelConfig, ModelConfig
 
 
 def write_card(manifest: TranslationManifest) -> str:

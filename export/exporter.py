@@ -8,24 +8,24 @@ import onnx
 import onnx.checker
 import torch
 
-from heed.export import parity, quality
 from heed.export.card import write_card
 from heed.export.label import Label
-from heed.export.network import NetworkWriter
-from heed.export.weights import Weights
-from heed.models import manifest as manifests
-from heed.models.bundle import record_files
-from heed.models.files import directory_whole
-from heed.models.manifest import Quality, TranslationManifest
-from heed.models.onnx_network import OnnxNetwork
-from heed.models.processors import available_cores
-from heed.models.search import DecodeConfig, Network
-from heed.models.tokenizer import write_tokenizers
-from heed.transformer.corpus import ParallelText
+from heed.export.onnx.encoder_decoder import NetworkWriter
+from heed.export.onnx.weights import Weights
+from heed.export.proof import parity, quality
+from heed.models.bundle import manifest as manifests
+from heed.models.bundle.bundle import record_files
+from heed.models.bundle.manifest import Quality, TranslationManifest
+from heed.models.decoding.beam_search import DecodeConfig, Network
+from heed.models.runtime.encoder_decoder import OnnxNetwork
+from heed.models.system.files import directory_whole
+from heed.models.system.processor import available_cores
+from heed.models.tokenizers.subwords import write_tokenizers
+from heed.transformer.data.parallel_text import ParallelText
+from heed.transformer.data.shortlist import Shortlist
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.model import Transformer
-from heed.transformer.run import TranslationRun
-from heed.transformer.shortlist import Shortlist
+from heed.transformer.training.runs.run import TranslationRun
 
 
 def export(

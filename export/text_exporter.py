@@ -9,25 +9,25 @@ import onnx
 import onnx.checker
 import torch
 
-from heed.export import text_parity
-from heed.export.blocks import BITS
 from heed.export.card import write_text_card
 from heed.export.label import Label
-from heed.export.ranges import cache_scales
-from heed.export.text_network import TextNetworkWriter
-from heed.export.weights import Weights
-from heed.models import manifest as manifests
-from heed.models.bundle import record_files
-from heed.models.chat import ChatTemplate
-from heed.models.files import directory_whole
-from heed.models.manifest import TextManifest
-from heed.models.onnx_text_network import OnnxTextNetwork
-from heed.models.processors import available_cores
-from heed.models.search import FloatArray
-from heed.models.tokenizer import write_tokenizers
+from heed.export.onnx.blockwise import BITS
+from heed.export.onnx.calibration import cache_scales
+from heed.export.onnx.decoder import TextNetworkWriter
+from heed.export.onnx.weights import Weights
+from heed.export.proof import text_parity
+from heed.models.bundle import manifest as manifests
+from heed.models.bundle.bundle import record_files
+from heed.models.bundle.manifest import TextManifest
+from heed.models.decoding.beam_search import FloatArray
+from heed.models.runtime.decoder import OnnxTextNetwork
+from heed.models.system.files import directory_whole
+from heed.models.system.processor import available_cores
+from heed.models.text.chat import ChatTemplate
+from heed.models.tokenizers.subwords import write_tokenizers
 from heed.transformer.decoding import TorchTextNetwork
 from heed.transformer.language_model import LanguageModel
-from heed.transformer.run import TextRun
+from heed.transformer.training.runs.run import TextRun
 
 
 def export_text(
@@ -96,7 +96,7 @@ def write_text_graphs(
         network: The network.
         precision: See `export_text`.
         directory: Where they are written.
-        scales: Of keys and values, where they are kept in integers; see `heed.export.ranges`.
+        scales: Of keys and values, where they are kept in integers; see `heed.export.onnx.calibration`.
     """
     scales = scales or {}
     with torch.inference_mode():

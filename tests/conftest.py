@@ -14,15 +14,15 @@ import torch
 from click.testing import CliRunner, Result
 
 from heed.cli.main import main
-from heed.models.config import LanguageModelConfig, ModelConfig
-from heed.models.text_tokenizer import TextTokenizer
-from heed.models.tokenizer import Tokenizer
-from heed.transformer import preparation
-from heed.transformer.config import TranslationConfig
+from heed.models.spec.config import LanguageModelConfig, ModelConfig
+from heed.models.tokenizers.lossless import TextTokenizer
+from heed.models.tokenizers.subwords import Tokenizer
+from heed.transformer.data import preparation
+from heed.transformer.data.vocabulary import train_tokenizer
 from heed.transformer.language_model import LanguageModel
 from heed.transformer.model import Transformer
-from heed.transformer.run import TranslationRun
-from heed.transformer.subwords import train_tokenizer
+from heed.transformer.training.runs.run import TranslationRun
+from heed.transformer.training.runs.settings import TranslationConfig
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from heed.transformer import preparation, text_preparation
-from heed.transformer.config import TextConfig, TranslationConfig
-from heed.transformer.engine import Engine
-from heed.transformer.log import Incident, StepReport, Validation
-from heed.transformer.trainer import Trainer
+from heed.transformer.data import preparation, text_preparation
+from heed.transformer.training.engine import Engine
+from heed.transformer.training.runs.log import Incident, StepReport, Validation
+from heed.transformer.training.runs.settings import TextConfig, TranslationConfig
+from heed.transformer.training.trainer import Trainer
 
 NETWORK = {"n_layers": 2, "d_model": 64, "d_ff": 128, "n_heads": 4, "dropout": 0.0}
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from heed.models.config import TEXT_PRESETS, TRANSLATION_PRESETS, ModelConfig, defaults, from_table, preset
-from heed.transformer.config import TranslationConfig
+from heed.models.spec.config import TEXT_PRESETS, TRANSLATION_PRESETS, ModelConfig, defaults, from_table, preset
+from heed.transformer.training.runs.settings import TranslationConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "pyproject.toml").read_text("utf-8")
@@ -51,14 +51,15 @@ def imports(path: Path) -> list[tuple[int, str]]:
 
 
 def test_the_packages_are_the_folders_that_have_an_init() -> None:
-    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")}
-    assert folders == set(PACKAGES)
-    assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == sorted(f"heed.{folder}" for folder in folders)
+    """`packages` names each by hand: one that is forgotten would be left out of the wheel."""
+    assert {path.parent.name for path in ROOT.glob("*/__init__.py")} == set(PACKAGES)
+    folders = [path.parent.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("__init__.py")]
+    assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == sorted(f"heed.{'.'.join(f.parts)}" for f in folders)
 
 
-def test_packages_are_not_nested() -> None:
-    """`packages` names each by hand, so that one within another would be left out of the wheel."""
-    assert [path for package in PACKAGES for path in (ROOT / package).glob("*/**/*.py")] == []
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_folder_of_sources_is_a_package(package: str) -> None:
+    assert all((path.parent / "__init__.py").is_file() for path in sources(package))
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -134,14 +135,19 @@ def test_no_dependency_is_idle_and_none_is_missing() -> None:
 
 
 def test_data_files_are_packaged() -> None:
-    data = PROJECT["tool"]["setuptools"]["package-data"]["heed.models"]
-    presets = list((ROOT / "models/presets").iterdir())
-    assert sorted(path.name for path in presets) == sorted(
-        f"{name}.toml" for name in (*TRANSLATION_PRESETS, *TEXT_PRESETS)
-    )
-    assert all(any(path.relative_to(ROOT / "models").match(pattern) for pattern in data) for path in presets)
-    folders = {path.name for path in (ROOT / "models").iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert folders <= {pattern.partition("/")[0] for pattern in data}
+    """Whatever in a package is no source is named in package-data."""
+    data = PROJECT["tool"]["setuptools"]["package-data"]
+    presets = sorted(path.stem for path in (ROOT / "models/spec/presets").iterdir())
+    assert presets == sorted((*TRANSLATION_PRESETS, *TEXT_PRESETS))
+    patterns = [
+        str(ROOT / name.removeprefix("heed.").replace(".", "/") / pattern)
+        for name, every in data.items()
+        for pattern in every
+        if name != "*"
+    ]
+    files = [path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file()]
+    others = [path for path in files if path.suffix not in (".py", ".pyc") and path.name != "py.typed"]
+    assert [path for path in others if not any(path.match(pattern) for pattern in patterns)] == []
 
 
 @pytest.mark.parametrize("name", TRANSLATION_PRESETS)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from heed.transformer.linear import Linear
+from heed.transformer.kernels.linear import Linear
 from heed.transformer.positions import Rotation, rotate
 
 LONG = 64  # keys; on a CPU, for fewer, the equation written out is faster than the fused kernel

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from heed.models.search import BoolArray, FloatArray, IntArray
+from heed.models.decoding.beam_search import BoolArray, FloatArray, IntArray
 from heed.transformer.attention import KeyValueCache
 from heed.transformer.language_model import LanguageModel
 from heed.transformer.masks import causal_mask
@@ -12,7 +12,7 @@ from heed.transformer.model import DecoderState, Transformer
 
 
 class TorchState:
-    """Sources being decoded by a PyTorch network; see `heed.models.search.State`."""
+    """Sources being decoded by a PyTorch network; see `heed.models.decoding.beam_search.State`."""
 
     def __init__(self, network: Transformer) -> None:
         self._network = network
@@ -21,7 +21,7 @@ class TorchState:
 
     @torch.inference_mode()
     def read(self, src: IntArray, src_mask: BoolArray) -> None:
-        """See `heed.models.search.State`."""
+        """See `heed.models.decoding.beam_search.State`."""
         self._state = self._network.start(self._tensor(src), self._tensor(src_mask)[:, None, None])
 
     @torch.inference_mode()
@@ -34,7 +34,7 @@ class TorchState:
         top: int,
         wanted: IntArray | None = None,
     ) -> tuple[FloatArray, IntArray]:
-        """See `heed.models.search.State`."""
+        """See `heed.models.decoding.beam_search.State`."""
         assert self._state is not None, "a batch is read before the first step"
         logits = self._network.decode(
             self._tensor(tokens),
@@ -47,7 +47,7 @@ class TorchState:
 
     @torch.inference_mode()
     def keep(self, rows: IntArray) -> None:
-        """See `heed.models.search.State`."""
+        """See `heed.models.decoding.beam_search.State`."""
         if self._state is not None:
             self._state.keep(self._tensor(rows))
 
@@ -56,18 +56,18 @@ class TorchState:
 
 
 class TorchNetwork:
-    """A PyTorch network that `heed.models.search.search` can decode with."""
+    """A PyTorch network that `heed.models.decoding.beam_search.search` can decode with."""
 
     def __init__(self, network: Transformer) -> None:
         self._network = network
 
     def state(self) -> TorchState:
-        """See `heed.models.search.Network`."""
+        """See `heed.models.decoding.beam_search.Network`."""
         return TorchState(self._network)
 
 
 class TorchTextState:
-    """Texts being gone on with by a PyTorch network; see `heed.models.text_network.TextState`."""
+    """Texts being gone on with by a PyTorch network; see `heed.models.runtime.protocol.TextState`."""
 
     def __init__(self, network: LanguageModel) -> None:
         self._network = network
@@ -77,7 +77,7 @@ class TorchTextState:
 
     @torch.inference_mode()
     def read(self, src: IntArray, src_mask: BoolArray, *, alone: bool = False) -> None:  # noqa: ARG002
-        """See `heed.models.text_network.TextState`."""
+        """See `heed.models.runtime.protocol.TextState`."""
         self._caches = [KeyValueCache() for _ in self._network.layers]
         self._prompt_mask = self._tensor(src_mask[:, 1:])  # a slot for each token that has another behind it
         B, n_slots = self._prompt_mask.shape
@@ -96,12 +96,12 @@ class TorchTextState:
         top: int,
         wanted: IntArray | None = None,
     ) -> tuple[FloatArray, IntArray]:
-        """See `heed.models.search.State`."""
+        """See `heed.models.decoding.beam_search.State`."""
         return _best(self._log_probs(tokens, position, slots, mask), top, wanted)
 
     @torch.inference_mode()
     def predict(self, tokens: IntArray, position: int, slots: IntArray | None, mask: BoolArray) -> FloatArray:
-        """See `heed.models.text_network.TextState`."""
+        """See `heed.models.runtime.protocol.TextState`."""
         if slots is None:
             slots, mask = np.full(tokens.shape, position), np.ones((*tokens.shape, position + 1), dtype=bool)
         log_probs: FloatArray = self._log_probs(tokens, position, slots, mask).cpu().numpy()
@@ -109,7 +109,7 @@ class TorchTextState:
 
     @torch.inference_mode()
     def score(self, ids: IntArray, targets: IntArray) -> FloatArray:
-        """See `heed.models.text_network.TextState`."""
+        """See `heed.models.runtime.protocol.TextState`."""
         T = ids.shape[1]
         positions = torch.arange(T, device=self._device).expand(len(ids), -1)
         logits = self._network(self._tensor(ids), positions, causal_mask(T, self._device))
@@ -119,7 +119,7 @@ class TorchTextState:
 
     @torch.inference_mode()
     def keep(self, rows: IntArray) -> None:
-        """See `heed.models.search.State`."""
+        """See `heed.models.decoding.beam_search.State`."""
         chosen = self._tensor(rows)
         self._prompt_mask = self._prompt_mask[chosen]
         for cache in self._caches:
@@ -141,14 +141,14 @@ class TorchTextState:
 
 
 class TorchTextNetwork:
-    """A PyTorch language model to generate with; see `heed.models.text_network.TextNetwork`."""
+    """A PyTorch language model to generate with; see `heed.models.runtime.protocol.TextNetwork`."""
 
     def __init__(self, network: LanguageModel) -> None:
         self._network = network
         self.context, self.vocab_size = network.config.context, network.config.vocab_size
 
     def state(self) -> TorchTextState:
-        """See `heed.models.text_network.TextNetwork`."""
+        """See `heed.models.runtime.protocol.TextNetwork`."""
         return TorchTextState(self._network)
 
 

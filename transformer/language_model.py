@@ -5,10 +5,10 @@ import functools
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from heed.models.config import LanguageModelConfig
+from heed.models.spec.config import LanguageModelConfig
 from heed.transformer.attention import KeyValueCache, MultiHeadAttention
-from heed.transformer.dropout import Dropout
-from heed.transformer.layers import FeedForward, GatedFeedForward, Residual, Write, writer
+from heed.transformer.block import FeedForward, GatedFeedForward, Residual, Write, writer
+from heed.transformer.kernels.dropout import Dropout
 from heed.transformer.positions import Rotation, rotation
 
 INITIAL_STD = 0.02  # of weights, as in GPT-2

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from heed.models.config import ModelConfig
+from heed.models.spec.config import ModelConfig
 from heed.transformer.attention import KeyValueCache
-from heed.transformer.dropout import Dropout
-from heed.transformer.layers import DecoderLayer, EncoderLayer, writer
+from heed.transformer.block import DecoderLayer, EncoderLayer, writer
+from heed.transformer.kernels.dropout import Dropout
 from heed.transformer.masks import causal_mask
 from heed.transformer.positions import sinusoids
 

@@ -30,14 +30,14 @@ from typing import Any
 
 import numpy as np
 
-from heed.models.config import LanguageModelConfig
-from heed.models.generator import Generator
-from heed.models.onnx_text_network import OnnxTextNetwork
-from heed.models.processors import available_cores
-from heed.models.sampling import SampleConfig
-from heed.models.search import FloatArray
-from heed.models.text_network import TextNetwork
-from heed.models.text_tokenizer import TextTokenizer
+from heed.models.decoding.beam_search import FloatArray
+from heed.models.decoding.sampling import SampleConfig
+from heed.models.runtime.decoder import OnnxTextNetwork
+from heed.models.runtime.protocol import TextNetwork
+from heed.models.spec.config import LanguageModelConfig
+from heed.models.system.processor import available_cores
+from heed.models.tasks.generator import Generator
+from heed.models.tokenizers.lossless import TextTokenizer
 
 TOKENS, TRIAL = 200, 50  # generated, and generated to choose settings
 SIZES = LanguageModelConfig()
@@ -67,12 +67,12 @@ def make(work: Path, n_prompt: int) -> None:
         return
     import torch
 
-    from heed.export.ranges import cache_scales
+    from heed.export.onnx.calibration import cache_scales
     from heed.export.text_exporter import write_text_graphs
-    from heed.models.tokenizer import write_tokenizers
+    from heed.models.tokenizers.subwords import write_tokenizers
+    from heed.transformer.data.vocabulary import train_tokenizer
     from heed.transformer.decoding import TorchTextNetwork
     from heed.transformer.language_model import LanguageModel
-    from heed.transformer.subwords import train_tokenizer
 
     torch.manual_seed(1)
     network = LanguageModel(SIZES).eval()

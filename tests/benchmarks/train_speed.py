@@ -26,13 +26,13 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from heed.models.config import TRANSLATION_PRESETS, preset, to_table
-from heed.models.processors import available_cores
-from heed.transformer.batches import Batch
-from heed.transformer.config import TranslationConfig
+from heed.models.spec.config import TRANSLATION_PRESETS, preset, to_table
+from heed.models.system.processor import available_cores
+from heed.transformer.data.batching.batches import Batch
+from heed.transformer.data.preparation import batches, new_run
 from heed.transformer.masks import padding_mask
-from heed.transformer.preparation import batches, new_run
-from heed.transformer.run import TranslationRun
+from heed.transformer.training.runs.run import TranslationRun
+from heed.transformer.training.runs.settings import TranslationConfig
 
 STEPS = Path(__file__).with_name("train_steps.py")
 PRECISIONS = ("float32", "bfloat16")

@@ -28,11 +28,12 @@ def heed(directory: Path, sizes: dict[str, Any], precision: str, device: torch.d
     """What `heed train` does."""
     import dataclasses
 
-    from heed.transformer import batches, preparation
-    from heed.transformer.engine import Engine
-    from heed.transformer.memory import settle_memory
-    from heed.transformer.run import TranslationRun
-    from heed.transformer.trainer import Trainer
+    from heed.transformer.data import preparation
+    from heed.transformer.data.batching import batches
+    from heed.transformer.training.engine import Engine
+    from heed.transformer.training.memory import settle_memory
+    from heed.transformer.training.runs.run import TranslationRun
+    from heed.transformer.training.trainer import Trainer
 
     settle_memory()
     run = TranslationRun.open(directory / "run")

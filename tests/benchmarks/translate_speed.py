@@ -26,15 +26,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import sacrebleu
 
-from heed.models.processors import available_cores
-from heed.models.search import DecodeConfig
-from heed.models.tokenizer import Tokenizer
-from heed.models.translator import Translator
+from heed.models.decoding.beam_search import DecodeConfig
+from heed.models.system.processor import available_cores
+from heed.models.tasks.translator import Translator
+from heed.models.tokenizers.subwords import Tokenizer
 
 if TYPE_CHECKING:  # torch stays out of the processes whose memory is measured
+    from heed.transformer.data.shortlist import Shortlist
     from heed.transformer.model import Transformer
-    from heed.transformer.run import TranslationRun
-    from heed.transformer.shortlist import Shortlist
+    from heed.transformer.training.runs.run import TranslationRun
 
 TEST = "test_2016_flickr"
 HEED = str(Path(sys.executable).with_name("heed"))
@@ -67,8 +67,8 @@ def export(data: Path, run: Path, bundle: Path) -> None:
 
 def convert(run_path: Path, directory: Path) -> None:
     """Convert the run's weights for CTranslate2, unless that is done."""
-    from heed.transformer.run import TranslationRun
-    from heed.transformer.shortlist import Shortlist
+    from heed.transformer.data.shortlist import Shortlist
+    from heed.transformer.training.runs.run import TranslationRun
 
     if directory.exists():
         return

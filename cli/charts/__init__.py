@@ -1,0 +1,1 @@
+"""Pictures of training runs, on a terminal, as SVG, PNG and HTML."""

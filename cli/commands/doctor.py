@@ -1,0 +1,190 @@
+"""`heed doctor`."""
+
+import difflib
+import importlib.metadata
+import json
+import os
+import platform
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from heed.cli import options
+from heed.cli.command import Command
+from heed.cli.loading import find_model
+from heed.models.errors import ModelError
+from heed.models.system.processor import available_cores, processor
+
+if TYPE_CHECKING:
+    from heed.models.bundle.bundle import Bundle
+
+DEVICES = ("cpu", "cuda")
+WAY_OUT = "not installed; pip install '.[{}]' where heed's source is"
+
+
+@click.command(cls=Command)
+@options.model
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(model: str | None, as_json: bool) -> None:
+    """Say what works here, and what does not and why.
+
+    \b
+    heed doctor
+    heed doctor -m ende --json
+
+    Shows versions, the processor, the models that have a name, what is read from the environment, and what would make
+    translating faster. Checks the files of a model and takes a step with it on each device. Exits with 0 when the
+    model works on the CPU.
+    """
+    from heed.models.bundle import catalog
+    from heed.models.bundle.bundle import Bundle
+
+    path = find_model(model)
+    report: dict[str, Any] = {
+        "versions": _versions(),
+        "processor": _processor(),
+        "providers": _providers(),
+        "environment": {name: value for name, value in os.environ.items() if name.startswith("HEED_")},
+        "models": {"directory": str(catalog.models_directory()), "names": list(catalog.available())},
+    }
+    try:
+        bundle = Bundle(path)
+        report["model"] = _model(bundle)
+        report["devices"] = {device: _device(bundle, device) for device in DEVICES}
+        report["hints"] = _hints(report)
+        error = report["devices"]["cpu"].get("error")
+    except ModelError as damage:
+        error = str(damage)
+    click.echo(json.dumps(report | {"error": error}, ensure_ascii=False) if as_json else _text(report))
+    if error:
+        raise ModelError(error)
+
+
+def _versions() -> dict[str, str | None]:
+    """Of what runs models; of torch, which only training needs, and of sacreBLEU, which scores."""
+    import onnxruntime
+
+    return {
+        "heed": importlib.metadata.version("heed"),
+        "python": platform.python_version(),
+        "onnxruntime": onnxruntime.__version__,  # a distribution of several names
+        "numpy": importlib.metadata.version("numpy"),
+        "sentencepiece": importlib.metadata.version("sentencepiece"),
+        "torch": _installed("torch"),
+        "sacrebleu": _installed("sacrebleu"),
+    }
+
+
+def _installed(name: str) -> str | None:
+    """The version of what need not be there."""
+    return next((found.version for found in importlib.metadata.distributions(name=name)), None)
+
+
+def _processor() -> dict[str, Any]:
+    name, instructions = processor()
+    return {"name": name, "cores": available_cores(), "of": os.cpu_count() or 1, "instructions": instructions}
+
+
+def _providers() -> list[str]:
+    """What this onnxruntime was built with; whether they start is another question."""
+    import onnxruntime
+
+    return onnxruntime.get_available_providers()
+
+
+def _model(bundle: "Bundle") -> dict[str, Any]:
+    """What a model is."""
+    manifest = bundle.manifest
+    size = sum(record.size for record in manifest.files.values())
+    return {"name": manifest.name, "path": str(bundle.path), "precision": manifest.precision, "size": size}
+
+
+def _device(bundle: "Bundle", device: str) -> dict[str, Any]:
+    """How many nodes of each graph each execution provider runs when a device takes a step; or why it does not."""
+    from heed.models.bundle.manifest import TextManifest
+    from heed.models.runtime.session import placement
+
+    try:
+        graphs = _text_step(bundle, device) if isinstance(bundle.manifest, TextManifest) else _step(bundle, device)
+    except ModelError as error:
+        return {"error": str(error)}
+    return {
+        "nodes": {
+            name: {provider: len(operators) for provider, operators in placement(session).items()}
+            for name, session in graphs.items()
+            if session is not None
+        }
+    }
+
+
+def _step(bundle: "Bundle", device: str) -> dict[str, Any]:
+    """Translate with a model, and return its graphs."""
+    from heed.models.decoding.beam_search import DecodeConfig
+    from heed.models.runtime.encoder_decoder import OnnxNetwork
+    from heed.models.tasks.translator import Translator
+    from heed.models.tokenizers.subwords import load_tokenizers
+
+    path, config = bundle.path, bundle.translation().network
+    network = OnnxNetwork(path, config, device=device, threads=1, shortlist=bundle.has_shortlist)
+    Translator(network, *load_tokenizers(path)).translate(["."], DecodeConfig(max_length=1))
+    return {"encoder": network.encoder, "decoder": network.decoder, "shortlist": network.shortlist}
+
+
+def _text_step(bundle: "Bundle", device: str) -> dict[str, Any]:
+    """Go on with a text by a model, and return its graphs."""
+    import numpy as np
+
+    from heed.models.runtime.decoder import OnnxTextNetwork
+    from heed.models.tokenizers.lossless import TextTokenizer
+
+    network = OnnxTextNetwork(bundle.path, bundle.text().network, device=device, threads=1)
+    ids = np.array([[TextTokenizer.load(bundle.path).bos_id]])
+    network.state().score(ids, ids)
+    return {"stream": network.stream, "decoder": network.decoder}
+
+
+def _hints(report: dict[str, Any]) -> list[str]:
+    """What may be other than the user means it, and what would make translating faster."""
+    hints = []
+    for name in report["environment"]:
+        if name not in options.ENVIRONMENT:
+            similar = difflib.get_close_matches(name, options.ENVIRONMENT, n=1)
+            hints.append(f"{name} is not read" + "".join(f"; did you mean {guess}?" for guess in similar))
+    cores, of, threads = report["processor"]["cores"], report["processor"]["of"], os.environ.get("HEED_THREADS", "")
+    if cores < of:
+        hints.append(f"this process may use {cores} of the {of} cores")
+    if threads.isdecimal() and int(threads) != cores:
+        hints.append(f"HEED_THREADS={threads} is {'less' if int(threads) < cores else 'more'} than these {cores} cores")
+    if report["model"]["precision"] not in ("int8", "int4"):
+        hints.append("on a CPU int8 is faster: heed export --precision int8")
+    return hints
+
+
+def _text(report: dict[str, Any]) -> str:
+    versions, processor, models, model = report["versions"], report["processor"], report["models"], report.get("model")
+    torch, sacrebleu = versions["torch"], versions["sacrebleu"]
+    lines = {
+        "heed": versions["heed"],
+        "with": ", ".join(f"{name} {versions[name]}" for name in ("python", "onnxruntime", "numpy", "sentencepiece")),
+        "training": f"torch {torch}" if torch else WAY_OUT.format("train"),
+        "evaluating": f"sacrebleu {sacrebleu}" if sacrebleu else WAY_OUT.format("evaluate"),
+        "processor": ", ".join([processor["name"], f"{processor['cores']} cores", *processor["instructions"]]),
+        "providers": ", ".join(report["providers"]),
+        "environment": ", ".join("=".join(setting) for setting in report["environment"].items()) or "nothing set",
+        "models": f"{', '.join(models['names'])}; the user's own are in {models['directory']}",
+    }
+    if model:
+        lines["model"] = f"{model['name']}, {model['precision']}, {model['size']:,} bytes, complete, {model['path']}"
+    for device, found in report.get("devices", {}).items():
+        lines[device] = f"no: {found['error']}" if "error" in found else _nodes(found["nodes"])
+    hints = [("hint", hint) for hint in report.get("hints", ())]
+    return "\n".join(f"{name:<13}{line}" for name, line in [*lines.items(), *hints])
+
+
+def _nodes(graphs: dict[str, dict[str, int]]) -> str:
+    """Which provider runs how many nodes of which graph."""
+    parts = (
+        f"{graph}: " + " and ".join(f"{n} nodes on {provider}" for provider, n in providers.items())
+        for graph, providers in graphs.items()
+    )
+    return "works; " + ", ".join(parts)

@@ -1,0 +1,200 @@
+"""`heed evaluate`."""
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from heed.cli import messages, options
+from heed.cli.command import Command
+from heed.cli.io.inputs import Inputs
+from heed.cli.loading import load_translator, search_config
+from heed.models.errors import DataError
+
+WINDOW = 1 << 16  # lines read at a time
+INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True)
+# sacreBLEU's own for languages without spaces, and others that need no download.
+TOKENIZERS = ("13a", "intl", "char", "zh", "none")
+TRANSLATING = (
+    "model", "beam_size", "length_penalty", "max_length", "shortlist", "split", "batch_size", "device", "threads"
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """How good all translations together are, by one metric, in percent."""
+
+    score: float
+    mean: float | None  # over the resamples
+    margin: float | None  # half the width of the interval that holds 95% of the resamples
+    signature: str  # sacreBLEU's: what was computed, for others to compare
+
+
+@click.command(
+    cls=Command,
+    extra="evaluate",
+    sections={
+        "What is scored": ("src", "hyp", "refs"),
+        "Scoring": ("tokenize", "bootstrap", "as_json"),
+        "Translating --src": TRANSLATING,
+    },
+)
+@click.option("--src", type=INPUT, help="Text to translate and score; - is stdin.")
+@click.option("--hyp", type=INPUT, help="Translations made before; - is stdin.")
+@click.option(
+    "--ref",
+    "refs",
+    required=True,
+    multiple=True,
+    type=INPUT,
+    help="Right translations. Repeat for more of each line.",
+)
+@click.option(
+    "--bootstrap",
+    type=click.IntRange(min=0),
+    default=1000,
+    show_default=True,
+    help="Resamples of the lines, to tell how far chance moves a score; 0 for none.",
+)
+@click.option(
+    "--tokenize",
+    type=click.Choice(TOKENIZERS),
+    default="13a",
+    show_default=True,
+    help="How BLEU finds words: zh for Chinese, char for Japanese and others without spaces.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.model
+@options.beam_size
+@options.length_penalty
+@options.max_length
+@options.shortlist
+@options.split
+@options.batch_size
+@options.device
+@options.threads
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    src: str | None,
+    hyp: str | None,
+    refs: tuple[str, ...],
+    bootstrap: int,
+    tokenize: str,
+    as_json: bool,
+    **translating: Any,
+) -> None:
+    """Score translations: BLEU, chrF and TER.
+
+    \b
+    heed evaluate -m ende --src test.en --ref test.de
+    heed translate -i test.en | heed evaluate --hyp - --ref test.de
+
+    Translates --src with a model, or takes the translations in --hyp, and compares them line by line with --ref.
+    sacreBLEU computes the scores, and their signatures for others to compare.
+    """
+    if (src is None) == (hyp is None):
+        raise click.UsageError("Give --src, which is translated, or --hyp, translations made before.")
+    given = [name for name in TRANSLATING if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if hyp and given:
+        raise click.UsageError(f"--hyp is scored as it is; leave out {options.flags(ctx, given)}, or give --src.")
+    if [src, hyp, *refs].count("-") > 1:
+        raise click.UsageError("Only one of the files can be stdin.")
+    metrics = _metrics(tokenize)  # first of all, for sacreBLEU may be missing
+    name = str(hyp or src)
+    lines = _read(name)
+    references = [_read(ref) for ref in refs]
+    _require_pairs(name, lines, dict(zip(refs, references, strict=True)))
+    translations = lines if hyp else _translate(lines, **translating)
+    scores = _scores(metrics, translations, references, bootstrap)
+    report = {key: dataclasses.asdict(score) for key, score in scores.items()}
+    click.echo(json.dumps({"lines": len(lines)} | report) if as_json else _text(scores, len(lines), bootstrap))
+
+
+def _read(name: str) -> list[str]:
+    r"""The lines of a file, cut at \n alone.
+
+    Raises:
+        DataError: Of a line that is not UTF-8, or of a compressed file that is damaged.
+    """
+    found = []
+    with contextlib.closing(Inputs((name,), invitation="Scoring the lines that you type; Ctrl-D ends.")) as source:
+        for window in source.windows(WINDOW):
+            for number, line in enumerate(window.lines, start=window.number):
+                try:
+                    found.append(line.removesuffix(b"\n").decode("utf-8"))
+                except UnicodeDecodeError:
+                    raise DataError(
+                        f"{window.name}: line {number} is not UTF-8; convert the file: iconv -t UTF-8"
+                    ) from None
+    return found
+
+
+def _require_pairs(name: str, lines: list[str], references: dict[str, list[str]]) -> None:
+    """Refuse files of which one line is not the other's translation.
+
+    Raises:
+        DataError: Their numbers of lines differ, or are 0.
+    """
+    for ref, right in references.items():
+        if len(right) != len(lines):
+            raise DataError(
+                f"{name}: {len(lines):,} lines, {ref}: {len(right):,} lines; give files that correspond line by line"
+            )
+    if not lines:
+        raise DataError(f"{name}: there are no lines; give text to score")
+
+
+def _translate(
+    lines: list[str], *, model: str | None, device: str, threads: int | None, shortlist: bool, split: bool,
+    batch_size: int, **search: Any,
+) -> list[str]:  # fmt: skip
+    translator = load_translator(model, device=device, threads=threads, shortlist=shortlist, split=split)
+    config = search_config(translator.config, search)
+    with messages.timed(f"Translated {len(lines):,} lines"):
+        found = translator.translate(lines, config, batch_size=batch_size)
+    return [translation.text for translation in found]
+
+
+def _metrics(tokenize: str) -> dict[str, Any]:
+    import sacrebleu
+
+    return {"bleu": sacrebleu.BLEU(tokenize=tokenize), "chrf": sacrebleu.CHRF(), "ter": sacrebleu.TER()}
+
+
+def _scores(
+    metrics: dict[str, Any], translations: Sequence[str], references: list[list[str]], bootstrap: int
+) -> dict[str, Score]:
+    """The score by each metric of sacreBLEU."""
+    from sacrebleu.significance import PairedTest
+
+    if not bootstrap:
+        whole = {name: metric.corpus_score(translations, references).score for name, metric in metrics.items()}
+        return {name: Score(round(whole[name], 2), None, None, str(metrics[name].get_signature())) for name in metrics}
+    # A paired test of one system alone, because the metrics' own bootstrap fails where a resample scores 0.
+    test = PairedTest([("", translations)], metrics, references, test_type="bs", n_samples=bootstrap)
+    signatures, results = test()
+    found = zip(metrics, signatures.items(), strict=True)
+    return {name: _score(results[theirs][0], str(signature)) for name, (theirs, signature) in found}
+
+
+def _score(result: Any, signature: str) -> Score:
+    """A result of sacreBLEU's, whose numbers are NumPy's."""
+    score, mean, margin = (round(float(number), 2) for number in (result.score, result.mean, result.ci))
+    return Score(score, mean, margin, signature)
+
+
+def _text(scores: dict[str, Score], n_lines: int, bootstrap: int) -> str:
+    names = {"bleu": "BLEU", "chrf": "chrF", "ter": "TER"}
+    lines = []
+    for key, score in scores.items():
+        interval = "" if score.mean is None else f"  ({score.mean:.2f} ± {score.margin:.2f})"
+        lines.append(f"{names[key]:<5}{score.score:>6.2f}{interval}{'  lower is better' * (key == 'ter')}")
+    resamples = f"; in brackets the mean and 95% interval of {bootstrap:,} resamples" * bool(bootstrap)
+    signatures = [f"{names[key]:<5}{score.signature}" for key, score in scores.items()]
+    return "\n".join([*lines, "", f"{n_lines:,} lines{resamples}", *signatures])

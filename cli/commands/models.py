@@ -1,0 +1,107 @@
+"""`heed models`."""
+
+import dataclasses
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from heed.cli import messages, options
+from heed.cli.command import Group
+from heed.cli.loading import find_model
+from heed.models.errors import ModelError
+
+if TYPE_CHECKING:
+    from heed.models.bundle.manifest import TextManifest, TranslationManifest
+
+
+@click.group(cls=Group)
+def command() -> None:
+    """List, describe and verify models.
+
+    \b
+    heed models list
+    heed models info en-de
+    heed models verify ende
+
+    A model is a directory made by heed export. Those in $HEED_MODELS, or where the system keeps a user's data,
+    have a name, and so has the model that heed brings.
+    """
+
+
+@command.command("list")
+def list_models() -> None:
+    """List the models that have a name.
+
+    \b
+    heed models list
+    heed models list | cut -f1
+
+    A line each: name, languages or "text", precision and directory, with tabs between.
+    """
+    from heed.models.bundle import catalog, manifest
+
+    for name, path in catalog.available().items():
+        try:
+            found = manifest.read(path)
+        except ModelError as error:
+            messages.warning(str(error))
+            continue
+        click.echo("\t".join([name, _languages(found), found.precision, str(path)]))
+
+
+def _languages(found: "TranslationManifest | TextManifest") -> str:
+    """From which to which a model translates; "text" where it goes on with text."""
+    from heed.models.bundle.manifest import TranslationManifest
+
+    if not isinstance(found, TranslationManifest):
+        return "text"
+    return f"{found.src_language or '?'}-{found.tgt_language or '?'}"
+
+
+@command.command()
+@options.model_argument
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest.")
+def info(model: str | None, as_json: bool) -> None:
+    """Show the card of a model, or its manifest.
+
+    \b
+    heed models info
+    heed models info ende --json
+
+    MODEL is a directory or a name; without it HEED_MODEL counts, or else the model that heed brings.
+    """
+    from heed.models.bundle import manifest
+
+    path = find_model(model)
+    found = manifest.read(path)
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(found), ensure_ascii=False))
+        return
+    card = (path / "README.md").read_text("utf-8")
+    if not sys.stdout.isatty():
+        click.echo(card.encode("utf-8"), nl=False)
+        return
+    from rich.markdown import Markdown
+
+    messages.console(stderr=False).print(Markdown(card))
+
+
+@command.command()
+@options.model_argument
+def verify(model: str | None) -> None:
+    """Check the files of a model again.
+
+    \b
+    heed models verify ende
+
+    Their names, sizes and hashes, and which files the graphs would read. MODEL is a directory or a name; without it
+    HEED_MODEL counts, or else the model that heed brings.
+    """
+    from heed.models.bundle.bundle import Bundle
+
+    path = find_model(model)
+    files = Bundle(path).manifest.files
+    size = sum(record.size for record in files.values())
+    click.echo(f"{path}: {len(files)} files, {size:,} bytes, as they were exported")

@@ -1,0 +1,243 @@
+"""`heed score`."""
+
+import contextlib
+import itertools
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from heed.cli import messages, options
+from heed.cli.command import Command
+from heed.cli.io.inputs import Inputs, read_lines, read_whole, warn_replaced
+from heed.cli.io.records import Decoder, Plain
+from heed.cli.io.streams import write
+from heed.cli.loading import find_model
+from heed.models.errors import DataError, ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from heed.models.tasks.scorer import Passage, Score, TextScorer
+
+WINDOW = 256  # texts read before the first is scored, where so many have arrived
+FILE = click.Path(exists=True, dir_okay=False, allow_dash=True)
+INVITATION = "Scoring what you type, a line at a time; Ctrl-D ends."
+
+
+@click.command(
+    cls=Command,
+    sections={
+        "Text": ("inputs", "document", "pairs", "end"),
+        "Translations": ("src", "tgt", "length_penalty"),
+        "Output": ("as_json", "only_total"),
+        "Running": ("model", "device", "threads"),
+    },
+)
+@click.option(
+    "-i",
+    "--input",
+    "inputs",
+    multiple=True,
+    type=FILE,
+    help="File to score, line by line; - is stdin. Repeat for more.  [default: -]",
+)
+@click.option("--document", is_flag=True, help="A file is one text, and not each line of it.")
+@click.option("--pairs", type=FILE, help="JSON lines: how likely is a completion after its prompt?")
+@click.option("--end", is_flag=True, help="Score also that a text ends where it does.")
+@click.option("--src", type=options.TEXT_FILE, help="Text whose translation is scored.")
+@click.option("--tgt", type=options.TEXT_FILE, help="Its translation, line by line.")
+@options.length_penalty
+@click.option("--json", "as_json", is_flag=True, help="Write JSON objects, a line each.")
+@click.option("--total", "only_total", is_flag=True, help="Write what all have together, and their number first.")
+@click.option(
+    "-m",
+    "--model",
+    type=options.Model(),
+    envvar="HEED_MODEL",
+    show_envvar=True,
+    help="A model's directory or name; without it the one that heed brings for text or, with --src, en-de.",
+)
+@options.device
+@options.threads
+def command(
+    inputs: tuple[str, ...],
+    pairs: str | None,
+    src: str | None,
+    tgt: str | None,
+    as_json: bool,
+    only_total: bool,
+    document: bool,
+    end: bool,
+    length_penalty: float | None,
+    **running: Any,
+) -> None:
+    """Say how likely texts or translations are.
+
+    \b
+    heed score -m novel < lines.txt
+    heed score -m novel --document --total -i novel.txt
+    heed generate --batch < prompts.txt | heed score --pairs -
+    heed score -m ende --src test.en --tgt test.de
+
+    Writes a line for each line: log-probability in nats, number of tokens, perplexity and, of a translation, the score
+    that it is ranked by, with tabs between. What all have together is said on stderr.
+    """
+    of_text = {"--input": inputs, "--document": document, "--pairs": pairs, "--end": end}
+    _require_one_task(of_text, src=src, tgt=tgt, length_penalty=length_penalty)
+    output = _Output(as_json=as_json, only_total=only_total)
+    if src is not None and tgt is not None:
+        _score_translations(output, src, tgt, length_penalty, **running)
+        return
+    from heed.models.tasks.scorer import TextScorer
+
+    path = find_model(running.pop("model"), "decoder")
+    with messages.timed(f"Loaded {path} for {running['device']}"):
+        scorer = TextScorer.load(path, **running)
+    windows = _pairs(scorer, pairs, end) if pairs else _texts(scorer, inputs or ("-",), end, document=document)
+    for window in windows:
+        output.add(scorer.score([passage for passage, _ in window]), sum(n_bytes for _, n_bytes in window))
+    output.close()
+
+
+def _require_one_task(of_text: dict[str, Any], **of_translations: Any) -> None:
+    """Refuse what does not go together.
+
+    Raises:
+        UsageError: Naming it.
+    """
+    text = [name for name, given in of_text.items() if given]
+    translations = [f"--{name.replace('_', '-')}" for name, given in of_translations.items() if given is not None]
+    if text and translations:
+        raise click.UsageError(f"{text[0]} is for texts and {translations[0]} for translations; leave one out.")
+    if translations and not {"--src", "--tgt"} <= set(translations):
+        raise click.UsageError("A translation is scored with both --src and --tgt.")
+    if of_text["--pairs"] and (of_text["--input"] or of_text["--document"]):
+        raise click.UsageError("--pairs names its own file; leave out --input and --document.")
+
+
+def _texts(
+    scorer: "TextScorer", inputs: tuple[str, ...], end: bool, *, document: bool
+) -> "Iterator[list[tuple[Passage, int]]]":
+    """The lines of files, or all of each; and how many bytes they have."""
+    decoder = Decoder()
+    texts = _documents(inputs) if document else read_lines(inputs, decoder, WINDOW, invitation=INVITATION)
+    for window in texts:
+        yield [(scorer.passage(text, end=end), len(text.encode())) for text in window]
+    warn_replaced(decoder)
+
+
+def _documents(inputs: tuple[str, ...]) -> "Iterator[list[str]]":
+    """The whole text of each file."""
+    for name in inputs:
+        decoder = Decoder()
+        yield [read_whole(name, decoder, invitation="Type a text; Ctrl-D ends it.")]
+        warn_replaced(decoder, f"{name} is")
+
+
+def _pairs(scorer: "TextScorer", name: str, end: bool) -> "Iterator[list[tuple[Passage, int]]]":
+    """The completions of a file's records, after their prompts."""
+    plain = Plain(decoder := Decoder())
+    with contextlib.closing(Inputs((name,), invitation=INVITATION)) as source:
+        for window in source.windows(WINDOW):
+            yield from window.records(lambda line: _pair(scorer, plain.parse(line).words, end))
+    warn_replaced(decoder)
+
+
+def _pair(scorer: "TextScorer", line: str, end: bool) -> "tuple[Passage, int]":
+    """A record's completion; of one that heed generate wrote, the very tokens, and the end where it came to one."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"no JSON ({error}); mend or delete the line") from None
+    fields = ("prompt", "completion")
+    texts = [str(record[field]) for field in fields if isinstance(record, dict) and isinstance(record.get(field), str)]
+    if len(texts) < len(fields):
+        raise DataError("no texts in the fields 'prompt' and 'completion'; mend or delete the line")
+    prompt, completion = (text.encode("utf-8", "replace").decode() for text in texts)  # JSON may hold half characters
+    passage = scorer.passage(completion, prompt=prompt, end=end or record.get("ended") == "end")
+    if isinstance(record.get("tokens"), list):
+        try:
+            passage = scorer.drawn(passage, record["tokens"])
+        except ModelError as error:
+            raise DataError(str(error)) from None
+    return passage, len(completion.encode())
+
+
+def _score_translations(
+    output: "_Output", src: str, tgt: str, length_penalty: float | None, *, model: str | None, **running: Any
+) -> None:
+    sources, translations = (_lines(name) for name in (src, tgt))
+    if len(sources) != len(translations):
+        raise DataError(
+            f"{src}: {len(sources):,} lines, {tgt}: {len(translations):,} lines; "
+            "give files that correspond line by line"
+        )
+    from heed.models.tasks.scorer import TranslationScorer
+
+    path = find_model(model)
+    with messages.timed(f"Loaded {path} for {running['device']}"):
+        scorer = TranslationScorer.load(path, alpha=length_penalty, **running)
+    for begin in range(0, len(sources), WINDOW):
+        some = slice(begin, begin + WINDOW)
+        output.add(scorer.score(sources[some], translations[some]))
+    output.close()
+
+
+def _lines(name: str) -> list[str]:
+    decoder = Decoder()
+    found = list(itertools.chain.from_iterable(read_lines((name,), decoder, WINDOW)))
+    warn_replaced(decoder, f"{name}: {decoder.n_replaced} lines were")
+    return found
+
+
+class _Output:
+    """Writes scores, and adds them up."""
+
+    def __init__(self, *, as_json: bool, only_total: bool) -> None:
+        self._as_json, self._only_total = as_json, only_total
+        self._scores: dict[str, float] = {"log_prob": 0.0, "n_tokens": 0, "score": 0.0}
+        self._n, self._n_bytes, self._ranked = 0, 0, False
+
+    def add(self, scores: "Sequence[Score]", n_bytes: int = 0) -> None:
+        """Write scores; of texts, these have so many bytes together."""
+        from heed.models.tasks.scorer import TranslationScore
+
+        for score in scores:
+            figures = _figures(score)
+            if isinstance(score, TranslationScore):
+                self._ranked, figures["score"] = True, score.score
+            if not self._only_total:
+                write(self._written(figures) + "\n")
+            for name in self._scores:
+                self._scores[name] += figures.get(name, 0.0)
+        self._n, self._n_bytes = self._n + len(scores), self._n_bytes + n_bytes
+
+    def close(self) -> None:
+        """Write what all have together; of the scores of translations their mean."""
+        from heed.models.tasks.scorer import Score
+
+        total = Score(self._scores["log_prob"], int(self._scores["n_tokens"]))
+        figures = {"texts": self._n, **_figures(total)}
+        if self._ranked:
+            figures["score"] = self._scores["score"] / self._n
+        elif self._n_bytes:
+            figures["bits_per_byte"] = -total.log_prob / math.log(2) / self._n_bytes
+        if self._only_total:
+            write(self._written(figures) + "\n")
+        else:
+            messages.note(", ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in figures.items()))
+
+    def _written(self, figures: dict[str, float]) -> str:
+        if not self._as_json:
+            return "\t".join(map(_plain, figures.values()))
+        return json.dumps({name: value if math.isfinite(value) else None for name, value in figures.items()})
+
+
+def _figures(score: "Score") -> dict[str, float]:
+    return {"log_prob": score.log_prob, "n_tokens": score.n_tokens, "perplexity": score.perplexity}
+
+
+def _plain(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.4f}"

@@ -1,0 +1,1 @@
+"""Lines, records and streams: how text comes in and goes out."""

@@ -1,0 +1,1 @@
+"""Networks read from bundles and from other people's checkpoints."""

@@ -1,0 +1,238 @@
+"""Building an ONNX graph: operators, constants, weights and their precision."""
+
+import importlib.metadata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+from onnx_ir.tape import Tape
+
+from heed.export.onnx.rowwise import quantize_rows
+from heed.export.onnx.weights import Weights
+
+OPSET = 21
+IR_VERSION = 10
+CONTRIB = "com.microsoft"  # ONNX Runtime's own operators
+
+Array = npt.NDArray[np.generic]
+Dim = int | str  # a number, or the name of a size that differs from run to run
+
+
+class Columns(NamedTuple):
+    """What rows are multiplied by."""
+
+    matrix: ir.Value  # int8: (D, V); else, as PyTorch stores it, (V, D)
+    scales: ir.Value | None  # int8: (V,)
+
+
+class _Rows(NamedTuple):
+    """Rows in integers."""
+
+    integers: ir.Value  # (R, D)
+    scales: ir.Value  # (R, 1)
+    zero: ir.Value | None  # the integer that stands for 0; None: 0
+
+
+class GraphBuilder:
+    """A graph in the making.
+
+    Args:
+        name: Of the graph.
+        weights: Where its matrices are stored.
+        precision: Of its matrix products: "float32", "float16" or "int8".
+    """
+
+    def __init__(self, name: str, weights: Weights, precision: str) -> None:
+        self.name, self.precision = name, precision
+        # Of what products take and make, keys and values among it.
+        self.dtype = ir.DataType.FLOAT16 if precision == "float16" else ir.DataType.FLOAT
+        self._weights = weights
+        self._tape = Tape()
+        self._inputs: list[ir.Value] = []
+        self._outputs: list[ir.Value] = []
+        self._constants: dict[str, ir.Value] = {}
+        self._rows: dict[tuple[ir.Value, bool], _Rows] = {}  # products of the same x share them
+        self._zeros: ir.Value | None = None  # 128 for each row
+
+    def input(self, name: str, dtype: ir.DataType, shape: Sequence[Dim]) -> ir.Value:
+        """Declare an input."""
+        value = ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape(shape))
+        self._inputs.append(value)
+        return value
+
+    def output(self, name: str, value: ir.Value, dtype: ir.DataType, shape: Sequence[Dim]) -> None:
+        """Declare a value an output."""
+        value.name, value.type, value.shape = name, ir.TensorType(dtype), ir.Shape(shape)
+        self._outputs.append(value)
+
+    def op(
+        self,
+        kind: str,
+        *inputs: ir.Value | None,
+        domain: str = "",
+        **attributes: int | float | list[int],
+    ) -> ir.Value:
+        """Apply an operator that has one output."""
+        return self._tape.op(kind, inputs, attributes, domain=domain)
+
+    def range(self, x: ir.Value, axis: int) -> ir.Value:
+        """0, 1, 2, … as far as x goes on an axis."""
+        size = self.op("Squeeze", self.op("Shape", x, start=axis, end=axis + 1))
+        return self.op("Range", self.constant(0, np.int64), size, self.constant(1, np.int64))
+
+    def several(
+        self, kind: str, *inputs: ir.Value | None, n: int, domain: str = "", **attributes: int | float | str
+    ) -> Sequence[ir.Value]:
+        """Apply an operator that has several outputs."""
+        return self._tape.op_multi_out(kind, inputs, attributes, num_outputs=n, domain=domain)
+
+    def top(self, x: ir.Value, n_best: ir.Value) -> Sequence[ir.Value]:
+        """The `n_best` largest entries of the last dimension, largest first, and their indices."""
+        return self.several("TopK", x, n_best, n=2, axis=-1)
+
+    def constant(self, value: float | list[int] | Array, dtype: npt.DTypeLike) -> ir.Value:
+        """A small constant, kept in the graph itself."""
+        array = np.asarray(value, dtype=dtype)
+        name = f"{array.dtype}{array.tolist()}"
+        if name not in self._constants:
+            self._constants[name] = self._tape.initializer(ir.tensor(array), name=name)
+        return self._constants[name]
+
+    def floats(self, value: float | list[float] | Array) -> ir.Value:
+        """A small constant in float32."""
+        return self.constant(value, np.float32)  # type: ignore[arg-type]
+
+    def integers(self, *values: int) -> ir.Value:
+        """A list of integers."""
+        return self.constant(list(values), np.int64)
+
+    def weight(self, name: str, array: Array) -> ir.Value:
+        """An array kept in the file of weights."""
+        if name not in self._constants:
+            tensor = self._weights.tensor(name, array)
+            self._constants[name] = self._tape.initializer(tensor, name=name)
+        return self._constants[name]
+
+    def narrow(self, x: ir.Value) -> ir.Value:
+        """Floats as products take them: in float16, where that is the precision."""
+        return x if self.dtype == ir.DataType.FLOAT else self.op("Cast", x, to=self.dtype)
+
+    def wide(self, x: ir.Value) -> ir.Value:
+        """What products made in float32, in which layer after layer can be added to it."""
+        return x if self.dtype == ir.DataType.FLOAT else self.op("Cast", x, to=ir.DataType.FLOAT)
+
+    def linear(
+        self, x: ir.Value, name: str, matrix: Array, bias: Array | None = None, *, rectified: bool = False
+    ) -> ir.Value:
+        """x, (R, D), times a matrix, (V, D) as PyTorch stores it, in the graph's precision, plus a bias, (V,).
+
+        Where `rectified`, the negative entries of x count as 0.
+        """
+        y = self._product(x, self._own_columns(name, matrix), rectified)
+        return y if bias is None else self.op("Add", y, self.weight(f"{name}.bias", self._stored(bias)))
+
+    def product(self, x: ir.Value, columns: Columns) -> ir.Value:
+        """x, (R, D), times the matrix of some columns, (D, V), in float32: log-probabilities are made of it."""
+        return self.wide(self._product(x, columns, rectified=False))
+
+    def _product(self, x: ir.Value, columns: Columns, rectified: bool) -> ir.Value:
+        if columns.scales is None:
+            x = self.op("Relu", x) if rectified else x
+            # Fused with a transposition, so that the embedding can be looked up in the same copy.
+            return self.op("FusedMatMul", x, columns.matrix, domain=CONTRIB, transB=1)
+        rows = self._quantized(x, rectified)
+        # The operator's own bias would be multiplied by the rows' scales.
+        return self.op(
+            "MatMulIntegerToFloat",
+            *(rows.integers, columns.matrix, rows.scales, columns.scales, rows.zero),
+            domain=CONTRIB,
+        )
+
+    def _quantized(self, x: ir.Value, rectified: bool) -> _Rows:
+        """x in integers of 8 bits, with a scale for each row: a sentence's result does not depend on its neighbours.
+
+        Unsigned, for the processor's own instruction takes unsigned rows and signed columns. Of a rectified x only what
+        is positive has to fit: it gets all 255 levels, and what is negative saturates at 0.
+        """
+        if (x, rectified) not in self._rows:
+            size, levels = (x, 255) if rectified else (self.op("Abs", x), 127)
+            largest = self.op("Max", self.op("ReduceMax", size, self.integers(-1), keepdims=0), self.floats(1e-12))
+            scales = self.op("Mul", largest, self.floats(1 / levels))
+            zero = None if rectified else self.constant(128, np.uint8)
+            if zero is not None and self._zeros is None:  # R is the same throughout a graph, and so are these
+                self._zeros = self.op("Expand", zero, self.op("Shape", scales))
+            integers = self.op("QuantizeLinear", x, scales, None if rectified else self._zeros, axis=0)
+            self._rows[x, rectified] = _Rows(integers, self.op("Unsqueeze", scales, self.integers(1)), zero)
+        return self._rows[x, rectified]
+
+    def columns(self, name: str, matrix: Array) -> Columns:
+        """The columns of a matrix, (V, D) as PyTorch stores it, whose rows can be looked up in the same copy."""
+        if self.precision != "int8":
+            return Columns(self.weight(name, self._stored(matrix)), None)
+        stored, scales = self._int8_weight(name, matrix)
+        return Columns(self.op("Transpose", stored, perm=[1, 0]), scales)  # folded away when the graph is loaded
+
+    def _own_columns(self, name: str, matrix: Array) -> Columns:
+        """The columns of a matrix that only multiplies; int8 is stored so, and need not be turned at every start."""
+        if self.precision != "int8":
+            return self.columns(name, matrix)
+        return Columns(*self._int8_weight(name, matrix, turned=True))
+
+    def some_columns(self, ids: ir.Value, name: str, matrix: Array) -> Columns:
+        """The columns that belong to some outputs, (N,), of what `linear` multiplies by."""
+        if self.precision != "int8":
+            return Columns(self.op("Gather", self.weight(name, self._stored(matrix)), ids), None)
+        stored, scales = self._int8_weight(name, matrix)
+        columns = self.op("Transpose", self.op("Gather", stored, ids), perm=[1, 0])
+        return Columns(columns, self.op("Gather", scales, ids))
+
+    def output_columns(self, name: str, columns: Columns, n: Dim, d: int) -> None:
+        """Declare columns outputs."""
+        shape = [n, d] if columns.scales is None else [d, n]
+        dtype = self.dtype if columns.scales is None else ir.DataType.INT8
+        self.output(f"{name}_columns", columns.matrix, dtype, shape)
+        if columns.scales is not None:
+            self.output(f"{name}_scales", columns.scales, ir.DataType.FLOAT, [n])
+
+    def input_columns(self, name: str, n: Dim, d: int) -> Columns:
+        """Declare columns inputs."""
+        if self.precision != "int8":
+            return Columns(self.input(f"{name}_columns", self.dtype, [n, d]), None)
+        matrix = self.input(f"{name}_columns", ir.DataType.INT8, [d, n])
+        return Columns(matrix, self.input(f"{name}_scales", ir.DataType.FLOAT, [n]))
+
+    def lookup(self, ids: ir.Value, name: str, matrix: Array) -> ir.Value:
+        """The rows of a matrix, (V, D), at token ids of any shape, in float32."""
+        if self.precision != "int8":
+            return self.wide(self.op("Gather", self.weight(name, self._stored(matrix)), ids))
+        stored, scales = self._int8_weight(name, matrix)
+        rows = self.op("Cast", self.op("Gather", stored, ids), to=ir.DataType.FLOAT)
+        return self.op("Mul", rows, self.op("Unsqueeze", self.op("Gather", scales, ids), self.integers(-1)))
+
+    def _stored(self, array: Array) -> Array:
+        return array.astype(self.dtype.numpy())
+
+    def _int8_weight(self, name: str, matrix: Array, *, turned: bool = False) -> tuple[ir.Value, ir.Value]:
+        """A matrix, (V, D), in integers, or `turned`, (D, V), and the scales of its rows, (V,)."""
+        quantized, scales = quantize_rows(matrix.astype(np.float32))
+        stored = self.weight(f"{name}.int8_columns", quantized.T) if turned else self.weight(f"{name}.int8", quantized)
+        return stored, self.weight(f"{name}.scale", scales)
+
+    def save(self, path: Path) -> None:
+        """Write the graph; its weights are a file of their own."""
+        graph = ir.Graph(
+            self._inputs,
+            self._outputs,
+            nodes=self._tape.nodes,
+            initializers=self._tape.initializers,
+            opset_imports={"": OPSET, CONTRIB: 1},
+            name=self.name,
+        )
+        version = importlib.metadata.version("heed")
+        ir.save(
+            ir.Model(graph, ir_version=IR_VERSION, producer_name="heed", producer_version=version),
+            path,
+        )

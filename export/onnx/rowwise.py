@@ -1,0 +1,25 @@
+"""Weights as 8-bit integers."""
+
+import numpy as np
+import numpy.typing as npt
+
+from heed.models.decoding.beam_search import FloatArray
+
+# Processors without VNNI (AVX2 alone) add two products of an unsigned and a signed byte in 16 bits, and cut off what
+# does not fit. Two times 255 × 63 fits, so that all processors compute the same; the lost bit costs less than 0.1 BLEU
+# on Multi30k.
+LARGEST = 63
+
+
+def quantize_rows(matrix: FloatArray) -> tuple[npt.NDArray[np.int8], FloatArray]:
+    """Round each row to -63…63 times a scale of its own, so that its largest weight is met exactly.
+
+    Args:
+        matrix: (V, D), a row for each output.
+
+    Returns:
+        Integers, (V, D), and scales, (V,); their product is the matrix, to half a scale.
+    """
+    largest = np.abs(matrix).max(axis=1)
+    scales = np.where(largest > 0, largest / LARGEST, 1).astype(np.float32)
+    return np.rint(matrix / scales[:, None]).astype(np.int8), scales

@@ -1,0 +1,1 @@
+"""The proof of an export: ONNX Runtime against PyTorch, and quality."""

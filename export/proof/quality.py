@@ -1,0 +1,43 @@
+"""How well a bundle translates a test set, before and after its export."""
+
+import sacrebleu
+
+from heed.models.bundle.manifest import Quality
+from heed.models.decoding.beam_search import DecodeConfig, Network
+from heed.models.tasks.translator import Translator
+from heed.models.tokenizers.subwords import Tokenizer
+from heed.transformer.data.parallel_text import ParallelText
+
+
+def measure(
+    name: str,
+    text: ParallelText,
+    tokenizers: tuple[Tokenizer, Tokenizer],
+    sides: dict[str, Network],
+    config: DecodeConfig,
+) -> Quality:
+    """BLEU and chrF of the translations "after" the export, BLEU of those "before" it, and of those without shortlist.
+
+    Args:
+        name: Of the test set.
+        text: Its pairs.
+        tokenizers: Source and target.
+        sides: Networks: "before", "after", and "whole", where that is another one than "after".
+        config: How to search.
+    """
+    bleu, chrf = sacrebleu.BLEU(), sacrebleu.CHRF()
+    texts = {
+        side: [found.text for found in Translator(network, *tokenizers).translate(text.src, config)]
+        for side, network in sides.items()
+    }
+    return Quality(
+        test_set=name,
+        sentences=len(text),
+        beam_size=config.beam_size,
+        bleu=round(bleu.corpus_score(texts["after"], [text.tgt]).score, 2),
+        chrf=round(chrf.corpus_score(texts["after"], [text.tgt]).score, 2),
+        bleu_torch=round(bleu.corpus_score(texts["before"], [text.tgt]).score, 2),
+        bleu_whole=round(bleu.corpus_score(texts["whole"], [text.tgt]).score, 2) if "whole" in texts else None,
+        bleu_signature=str(bleu.get_signature()),
+        chrf_signature=str(chrf.get_signature()),
+    )

@@ -1,0 +1,1 @@
+"""A model on disk: its manifest, its integrity, and the names of models."""

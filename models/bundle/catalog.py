@@ -1,0 +1,54 @@
+"""Models by name: the default ones, and those in the user's directory of models."""
+
+import difflib
+import json
+import os
+from pathlib import Path
+
+from heed.models.errors import ModelError
+
+DEFAULT = Path(__file__).parents[1] / "default"
+DEFAULT_TEXT = DEFAULT.with_name("default_text")  # goes on with text, where the other translates
+MANIFEST = "heed.json"  # what makes a directory a model
+
+
+def models_directory() -> Path:
+    """Where the user keeps models: $HEED_MODELS, or the place that the operating system has for it."""
+    if directory := os.environ.get("HEED_MODELS"):
+        return Path(directory)
+    import platformdirs  # not above, so that a start with the default model goes without
+
+    return platformdirs.user_data_path("heed") / "models"
+
+
+def available() -> dict[str, Path]:
+    """The models that have a name, the default ones first."""
+    # Without a manifest's reader, because a shell that completes names waits for this.
+    brought = [path for path in (DEFAULT, DEFAULT_TEXT) if (path / MANIFEST).is_file()]
+    found = {json.loads((path / MANIFEST).read_bytes())["name"]: path for path in brought}
+    directory = models_directory()
+    if directory.is_dir():
+        for path in sorted(directory.iterdir()):
+            if (path / MANIFEST).is_file():
+                found.setdefault(path.name, path)
+    return found
+
+
+def find(model: str | None, kind: str = "encoder-decoder") -> Path:
+    """The directory of a model, by its path or its name; for None the default one of a kind (see the manifest's).
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    if model is None:
+        return DEFAULT_TEXT if kind == "decoder" else DEFAULT
+    if (Path(model) / MANIFEST).is_file():
+        return Path(model)
+    names = available()
+    if model not in names and Path(model).is_dir():
+        return Path(model)
+    if model not in names:
+        similar = difflib.get_close_matches(model, names)
+        guess = f"did you mean {' or '.join(similar)}? " if similar else ""
+        raise ModelError(f"{model}: no directory and no name of a model; {guess}the names are: {', '.join(names)}")
+    return names[model]

@@ -1,0 +1,350 @@
+"""Beam search over any network that predicts the next token; with one beam it is greedy search."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from heed.models.errors import ModelError
+
+if TYPE_CHECKING:
+    from heed.models.decoding.constraints import Constraints, Requirement
+
+LEAVING = 0.25  # share of a batch that is done when the rest goes on in fewer rows
+SLOTS = 16  # places for keys and values, of which every row gets so many more when one runs out
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+class State(Protocol):
+    """Room to decode a batch of sources at a time, one in each of B rows.
+
+    The keys and values of a row's tokens stand in C slots, in any order: what a token sees is said by a mask, and a
+    slot that no hypothesis sees any more is used again. So from step to step no key or value moves.
+    """
+
+    def read(self, src: IntArray, src_mask: BoolArray) -> None:
+        """Begin with new sources.
+
+        Args:
+            src: Token ids, (B, S).
+            src_mask: True where they are no padding, (B, S).
+        """
+        ...
+
+    def step(
+        self,
+        tokens: IntArray,
+        position: int,
+        slots: IntArray,
+        mask: BoolArray,
+        top: int,
+        wanted: IntArray | None = None,
+    ) -> tuple[FloatArray, IntArray]:
+        """Read one more token of each hypothesis and predict the next.
+
+        Args:
+            tokens: (B, W).
+            position: Where in the output they stand.
+            slots: Where their keys and values are put, (B, W).
+            mask: Which slots each one sees, its own among them, (B, W, C); C may grow from step to step.
+            top: How many candidates to return; all there are, where they are fewer.
+            wanted: Tokens to return as candidates too, (B, W, N); not with a shortlist, which may not have them.
+
+        Returns:
+            The log-probabilities of the best candidates, (B, W, top), best first, and their token ids; those of the
+            wanted ones after them, (B, W, top + N).
+        """
+        ...
+
+    def keep(self, rows: IntArray) -> None:
+        """Go on with these rows alone, in this order."""
+        ...
+
+
+class Network(Protocol):
+    """What decodes: a network in PyTorch or in ONNX Runtime."""
+
+    def state(self) -> State:
+        """Room to decode in, for one thread at a time and batch after batch."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DecodeConfig:
+    """How to search; the defaults are the paper's (section 6.1)."""
+
+    beam_size: int = 4  # hypotheses kept for each sentence; 1 is greedy search
+    length_penalty: float = 0.6  # α
+    max_length: int | None = None  # tokens of output; None: 50 more than the source has
+
+    def __post_init__(self) -> None:
+        wrong = []
+        if self.beam_size < 1:
+            wrong.append(f"beam_size must be at least 1, not {self.beam_size!r}")
+        if not 0 <= self.length_penalty <= 10:
+            wrong.append(f"length_penalty must be a number from 0 to 10, not {self.length_penalty!r}")
+        if self.max_length is not None and self.max_length < 1:
+            wrong.append(f"max_length must be at least 1, not {self.max_length!r}")
+        if wrong:
+            raise ModelError("; ".join(wrong))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SpecialIds:
+    """The token ids of the target that mean something to the search."""
+
+    bos_id: int | None  # begins every output; None: an output goes on from the last token of its source
+    eos_id: int  # ends every output
+    unk_id: int  # is never put out
+
+
+@dataclasses.dataclass(frozen=True)
+class Hypothesis:
+    """An output and its worth."""
+
+    tokens: list[int]  # without special tokens
+    log_prob: float  # of the tokens and, where the search ended by itself, of the end token
+    score: float  # log_prob over the length penalty
+
+
+def length_penalty(length: IntArray | int, alpha: float) -> FloatArray:
+    """((5 + length) / 6)^α, what a log-probability is divided by (Wu et al., 2016, arXiv 1609.08144, equation 14)."""
+    return np.asarray(((5 + length) / 6) ** alpha, dtype=np.float32)
+
+
+@dataclasses.dataclass
+class Ended:
+    """The best hypotheses of each sentence that have ended, best first; a score of -inf is a free place."""
+
+    score: FloatArray  # (B, W)
+    log_prob: FloatArray  # (B, W)
+    step: IntArray  # the last step whose token belongs to it, (B, W)
+    beam: IntArray  # and its place among the beams of that step, (B, W)
+
+    def best(self, new: "Ended") -> "Ended":
+        """The best W of these and the new ones, on equal scores the earlier."""
+        W = self.score.shape[1]
+        order = np.argsort(-np.concatenate([self.score, new.score], axis=1), axis=1, kind="stable")[:, :W]
+        pairs = [(getattr(self, field.name), getattr(new, field.name)) for field in dataclasses.fields(self)]
+        return Ended(*(np.take_along_axis(np.concatenate(pair, axis=1), order, axis=1) for pair in pairs))
+
+
+def place(seen: BoolArray) -> tuple[IntArray, BoolArray]:
+    """Find room for the next tokens, given which slots those before them see, (B, W, C).
+
+    Returns:
+        A free slot for each token, (B, W), and which slots it sees, (B, W, C); where slots are wanting, C has grown.
+    """
+    W, taken = seen.shape[1], seen.any(axis=1)
+    lacking = W - (~taken).sum(axis=1).min()
+    if lacking > 0:
+        more = -(-lacking // SLOTS) * SLOTS
+        seen = np.pad(seen, ((0, 0), (0, 0), (0, more)))
+        taken = np.pad(taken, ((0, 0), (0, more)))
+    slots = np.argsort(taken, axis=1, kind="stable")[:, :W]
+    mask = seen.copy()
+    mask[np.arange(len(mask))[:, None], np.arange(W), slots] = True
+    return slots, mask
+
+
+class Beams:
+    """The hypotheses of a batch of sentences, and which of them to go on with.
+
+    One ends when its end token is among the best `beam_size` candidates. At the length limit the hypotheses count as
+    they stand. A sentence is done when as many have ended as the beam is wide, or when none that goes on can still be
+    among the `n_best`: a log-probability only falls, and the length penalty is largest at the limit.
+
+    Args:
+        first: What each output begins with, a token that it does not count, (B,).
+        max_lengths: The length limit of each sentence, in tokens, (B,).
+        config: How to search.
+        special: The special token ids.
+        n_best: Hypotheses wanted of each sentence.
+        constraints: What the hypotheses must say, if anything.
+    """
+
+    def __init__(
+        self,
+        first: IntArray,
+        max_lengths: IntArray,
+        config: DecodeConfig,
+        special: SpecialIds,
+        n_best: int,
+        constraints: "Constraints | None" = None,
+    ) -> None:
+        B, W = len(max_lengths), config.beam_size
+        self.done: BoolArray = np.zeros(B, dtype=bool)
+        self._config, self._special, self._n_best = config, special, min(n_best, W)
+        self._max_lengths, self._constraints = max_lengths, constraints
+        # What each hypothesis reads next, and the slots of what it has read. All begin alike, so at first there is one.
+        self._tokens: IntArray = first[:, None]
+        self._seen: BoolArray = np.zeros((B, 1, SLOTS), dtype=bool)
+        self._log_probs: FloatArray = np.zeros((B, 1), dtype=np.float32)
+        self._history: list[tuple[IntArray, IntArray]] = []  # of each step: parents and tokens, (B, W)
+        nothing = np.full((B, W), -np.inf, dtype=np.float32)
+        self._ended = Ended(nothing, nothing, np.zeros((B, W), dtype=np.int64), np.zeros((B, W), dtype=np.int64))
+
+    def step(self, state: State) -> None:
+        """Let a state predict, and go on with the best."""
+        slots, mask = place(self._seen)
+        top = self._config.beam_size + 2  # one for each beam, the end, and the unknown token
+        wanted = self._constraints.wanted() if self._constraints else None
+        log_probs, ids = state.step(self._tokens, len(self._history), slots, mask, top, wanted)
+        self._advance(log_probs, ids, mask)
+
+    def _advance(self, log_probs: FloatArray, ids: IntArray, mask: BoolArray) -> None:
+        """Choose the next hypotheses among the candidates, (B, W, top or fewer), given what each has seen."""
+        B, W = len(ids), self._config.beam_size
+        log_probs = np.where(ids == self._special.unk_id, -np.inf, log_probs)
+        totals = self._log_probs[:, :, None] + log_probs
+        totals, order = self._constraints.order(totals, ids) if self._constraints else by_log_prob(totals)
+        order = order[:, : 2 * W]  # at most W of them are ends
+        totals, parents = np.take_along_axis(totals, order, axis=1), order // ids.shape[2]
+        tokens = np.take_along_axis(ids.reshape(B, -1), order, axis=1)
+        is_end = tokens == self._special.eos_id
+        length = len(self._history) + 1
+        self._end(np.where(is_end, totals, -np.inf)[:, :W], parents[:, :W], length, last_step=length - 2)
+
+        alive = np.argsort(is_end, axis=1, kind="stable")[:, :W]
+        # Where the vocabulary is smaller than the beam, ends are among them: those do not go on.
+        self._log_probs = np.take_along_axis(np.where(is_end, -np.inf, totals), alive, axis=1)
+        self._tokens = np.take_along_axis(tokens, alive, axis=1)
+        parents = np.take_along_axis(parents, alive, axis=1)
+        self._history.append((parents, self._tokens))
+        if self._constraints:
+            self._constraints.follow(parents, self._tokens)
+        self._seen = np.take_along_axis(mask, parents[:, :, None], axis=1)
+        at_limit = length >= self._max_lengths
+        if at_limit.any():
+            standing = np.broadcast_to(np.arange(alive.shape[1]), alive.shape)
+            log_probs = np.where(at_limit[:, None], self._log_probs, -np.inf)
+            if self._constraints:
+                log_probs = self._constraints.at_limit(log_probs, np.isfinite(self._ended.score[:, 0]))
+            self._end(log_probs, standing, length, last_step=length - 1)
+        self.done |= at_limit | self._settled()
+        self._seen[self.done] = False
+
+    def _end(self, log_probs: FloatArray, beams: IntArray, length: int, last_step: int) -> None:
+        """Count hypotheses, (B, W), as ended, but impossible ones (-inf) and those of sentences that are done."""
+        possible = np.where(self.done[:, None], -np.inf, log_probs).astype(np.float32)
+        if np.isfinite(possible).any():
+            scores = possible / length_penalty(length, self._config.length_penalty)
+            self._ended = self._ended.best(Ended(scores, possible, np.full_like(beams, last_step), beams))
+
+    def _settled(self) -> BoolArray:
+        """Which sentences have their best hypotheses already, (B,)."""
+        scores = self._ended.score
+        attainable = self._log_probs.max(axis=1) / length_penalty(self._max_lengths, self._config.length_penalty)
+        wanted = scores[:, self._n_best - 1]
+        settled: BoolArray = np.isfinite(scores[:, -1]) | (np.isfinite(wanted) & (wanted >= attainable))
+        return settled
+
+    def hypotheses(self, row: int) -> list[Hypothesis]:
+        """The best ended hypotheses of a sentence, best first."""
+        score, log_prob = self._ended.score[row], self._ended.log_prob[row]
+        step, beam = self._ended.step[row], self._ended.beam[row]
+        best = np.flatnonzero(np.isfinite(score))[: self._n_best]
+        if not len(best):
+            raise ModelError("the network computed no numbers (NaN): its weights are damaged, or too large for float16")
+        return [
+            Hypothesis(self._trace(row, step[place], beam[place]), float(log_prob[place]), float(score[place]))
+            for place in best
+        ]
+
+    def _trace(self, row: int, step: int, beam: int) -> list[int]:
+        """The tokens of a hypothesis, from its last step back to the first."""
+        tokens = []
+        for parents, chosen in reversed(self._history[: step + 1]):
+            tokens.append(int(chosen[row, beam]))
+            beam = parents[row, beam]
+        return tokens[::-1]
+
+    def keep(self, rows: IntArray) -> None:
+        """Go on with these sentences alone, in this order."""
+        for name in ("done", "_max_lengths", "_tokens", "_seen", "_log_probs"):
+            setattr(self, name, getattr(self, name)[rows])
+        self._history = [(parents[rows], tokens[rows]) for parents, tokens in self._history]
+        self._ended = Ended(*(getattr(self._ended, field.name)[rows] for field in dataclasses.fields(Ended)))
+        if self._constraints:
+            self._constraints.keep(rows)
+
+
+def by_log_prob(totals: FloatArray) -> tuple[FloatArray, IntArray]:
+    """The log-probabilities of candidates, (B, W, N), as (B, W · N), and their places, best first."""
+    totals = totals.reshape(len(totals), -1)
+    return totals, np.argsort(-totals, axis=1, kind="stable")
+
+
+def search(
+    state: State,
+    sources: Sequence[list[int]],
+    config: DecodeConfig,
+    special: SpecialIds,
+    *,
+    n_best: int = 1,
+    context: int | None = None,
+    requirements: "Sequence[Requirement] | None" = None,
+) -> list[list[Hypothesis]]:
+    """Decode a batch of sources.
+
+    Args:
+        state: What predicts.
+        sources: Token ids of each source, its end token included.
+        config: How to search.
+        special: The target's special token ids.
+        n_best: Hypotheses wanted of each.
+        context: Tokens that the network can read of a source and its output together; None: any number.
+        requirements: What the outputs of each must say; where the length limit leaves no room for it, they may not.
+
+    Returns:
+        For each source its best ended hypotheses, best first: at least one, at most `n_best` or the beam's width.
+    """
+    src, src_mask = padded(sources)
+    state.read(src, src_mask)
+    lengths = src_mask.sum(axis=1)
+    max_lengths = lengths - 1 + 50 if config.max_length is None else np.full_like(lengths, config.max_length)
+    if context is not None:  # the last token of an output is not read
+        max_lengths = np.minimum(max_lengths, context + 1 - lengths)
+    first = np.array([source[-1] if special.bos_id is None else special.bos_id for source in sources])
+    constraints = _constraints(requirements, max_lengths, special) if requirements else None
+    beams = Beams(first, max_lengths, config, special, n_best, constraints)
+    found: dict[int, list[Hypothesis]] = {}
+    sentences = np.arange(len(sources))  # those still in the batch
+    while True:
+        beams.step(state)
+        if beams.done.mean() >= LEAVING:
+            found.update((int(sentences[row]), beams.hypotheses(row)) for row in np.flatnonzero(beams.done).tolist())
+            rows = going_on(beams.done)
+            if not len(rows):
+                return [found[i] for i in range(len(sources))]
+            sentences = sentences[rows]
+            beams.keep(rows)
+            state.keep(rows)
+
+
+def padded(rows: Sequence[list[int]]) -> tuple[IntArray, BoolArray]:
+    """Rows of token ids as an array, (B, S), and which of its places hold one of theirs: the first ones of each row."""
+    lengths = np.array([len(row) for row in rows])
+    mask = np.arange(lengths.max()) < lengths[:, None]
+    ids = np.zeros(mask.shape, dtype=np.int64)
+    ids[mask] = [token for row in rows for token in row]
+    return ids, mask
+
+
+def _constraints(requirements: "Sequence[Requirement]", max_lengths: IntArray, special: SpecialIds) -> "Constraints":
+    from heed.models.decoding.constraints import Constraints  # not above: it is about this search
+
+    return Constraints(requirements, max_lengths, special.eos_id)
+
+
+def going_on(done: BoolArray) -> IntArray:
+    """The rows that are not done, the last ones in the places of those that are: so the fewest have to move."""
+    n_rows = int((~done).sum())
+    rows = np.arange(n_rows)
+    rows[done[:n_rows]] = np.flatnonzero(~done[n_rows:]) + n_rows
+    return rows

@@ -1,0 +1,203 @@
+"""What a search must put into its outputs: phrases, as whole words, each in one of its forms.
+
+An output's worth for that is what it still lacks, in tokens. Hypotheses that lack equally much compete among each
+other alone, and share the beam with those that lack more or less (dynamic beam allocation: Post and Vilar, 2018, arXiv
+1804.06609). So a term waits for the place where it costs least.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from heed.models.decoding.beam_search import BoolArray, FloatArray, IntArray
+
+Form = tuple[int, ...]  # token ids; where bos_id is the first, the form is one for the beginning of an output
+Phrase = Sequence[Form]  # the forms of which one must appear
+Said = tuple[Form, frozenset[int]]  # the longest beginning of a form that an output ends with; the phrases it has
+
+
+class Requirement:
+    """What one output must say, as a finite automaton that reads its tokens (Aho and Corasick, 1975).
+
+    Its states are numbers; 0 is the first.
+
+    Args:
+        phrases: What must appear. A form's tokens begin with a new word.
+        begins_word: Which tokens no word goes on with: those that begin with a space or a punctuation mark, (V,).
+        bos_id: Begins every output.
+    """
+
+    def __init__(self, phrases: Sequence[Phrase], begins_word: BoolArray, bos_id: int) -> None:
+        self._phrases, self._begins_word, self._bos_id = phrases, begins_word, bos_id
+        self._beginnings = {form[:n] for forms in phrases for form in forms for n in range(1, len(form) + 1)}
+        self._alphabet = {token for form in self._beginnings for token in form}
+        self._states: dict[Said, int] = {}
+        self._said: list[Said] = []
+        self._lacks: list[int] = []
+        self._next: dict[tuple[int, int, bool], int] = {}
+        self._state((self._longest((bos_id,)), frozenset()))
+
+    def lacks(self, state: int) -> int:
+        """How many tokens an output must still have, by its shortest forms one after another."""
+        return self._lacks[state]
+
+    def wanted(self, state: int) -> list[int]:
+        """The tokens that would bring it nearer."""
+        ending, met = self._said[state]
+        missing = self._missing(ending, met)
+        forms = [form for number in missing for form in self._phrases[number]]
+        return sorted({form[n] for form in forms for n in _begun(form, ending)} - {self._bos_id})
+
+    def after(self, state: int, token: int) -> int:
+        """The state after one more token."""
+        begins_word = bool(self._begins_word[token])
+        key = (state, token if token in self._alphabet else -1, begins_word)
+        if key not in self._next:
+            ending, met = self._said[state]
+            if begins_word:
+                met |= self._complete(ending)
+            self._next[key] = self._state((self._longest((*ending, token)), met))
+        return self._next[key]
+
+    def _state(self, said: Said) -> int:
+        if said not in self._states:
+            self._states[said] = len(self._said)
+            self._said.append(said)
+            self._lacks.append(self._distance(*said))
+        return self._states[said]
+
+    def _longest(self, ending: Form) -> Form:
+        """The longest end of an ending that begins a form."""
+        return next(ending[n:] for n in range(len(ending) + 1) if ending[n:] in self._beginnings or n == len(ending))
+
+    def _complete(self, ending: Form) -> frozenset[int]:
+        """The phrases that an output ends with; it has them, if the word does not go on."""
+        ends = {ending[n:] for n in range(len(ending))}
+        return frozenset(number for number, forms in enumerate(self._phrases) if not ends.isdisjoint(forms))
+
+    def _missing(self, ending: Form, met: frozenset[int]) -> list[int]:
+        return sorted(set(range(len(self._phrases))) - met - self._complete(ending))
+
+    def _distance(self, ending: Form, met: frozenset[int]) -> int:
+        distances, most_saved = 0, 0
+        for number in self._missing(ending, met):
+            begun = [(form, _begun(form, ending)[-1]) for form in self._phrases[number]]
+            whole = min(len(form) for form, _ in begun if form[0] != self._bos_id)
+            rest = min(len(form) - n for form, n in begun if n or form[0] != self._bos_id)
+            distances, most_saved = distances + whole, max(most_saved, whole - rest)
+        return distances - most_saved
+
+
+def _begun(form: Form, ending: Form) -> list[int]:
+    """How many of a form's tokens, but not all, an ending may be taken to end with; 0 among them."""
+    return [n for n in range(min(len(form) - 1, len(ending)) + 1) if ending[len(ending) - n :] == form[:n]]
+
+
+class Constraints:
+    """The requirements of a batch of sentences, and where its hypotheses stand in them.
+
+    Args:
+        requirements: Of each sentence.
+        max_lengths: The length limit of each, in tokens, (B,).
+        eos_id: Ends every output.
+    """
+
+    def __init__(self, requirements: Sequence[Requirement], max_lengths: IntArray, eos_id: int) -> None:
+        self._requirements, self._max_lengths, self._eos_id = list(requirements), max_lengths, eos_id
+        self._states: IntArray = np.zeros((len(requirements), 1), dtype=np.int64)  # (B, W)
+        self._length = 0  # of the hypotheses, in tokens
+
+    def wanted(self) -> IntArray:
+        """The tokens to look at beside the best, of each hypothesis, (B, W, N): the end, and what it lacks."""
+        rows = [
+            [requirement.wanted(state) for state in states]
+            for requirement, states in zip(self._requirements, self._states.tolist(), strict=True)
+        ]
+        n_wanted = 1 + max(len(tokens) for row in rows for tokens in row)
+        found: IntArray = np.full((*self._states.shape, n_wanted), self._eos_id, dtype=np.int64)
+        for b, w in np.ndindex(self._states.shape):
+            found[b, w, 1 : 1 + len(rows[b][w])] = rows[b][w]
+        return found
+
+    def order(self, totals: FloatArray, tokens: IntArray) -> tuple[FloatArray, IntArray]:
+        """Rank the candidates.
+
+        Args:
+            totals: Their log-probabilities, (B, W, N).
+            tokens: Their last tokens, (B, W, N); some more than once.
+
+        Returns:
+            The log-probabilities, (B, W · N), -inf for those that may not be; and their places, in the order in which
+            they are to fill the beam, (B, W · N).
+        """
+        B, W, N = tokens.shape
+        lacking = self._lacking(tokens)
+        is_end = tokens == self._eos_id
+        # Where the network would end the output, what is still lacking could only be an appendix.
+        is_over = (is_end & (lacking > 0) & (totals == totals.max(axis=2, keepdims=True))).any(axis=2, keepdims=True)
+        left = self._max_lengths[:, None, None] - self._length - 1
+        again = (tokens[..., :, None] == tokens[..., None, :]) & np.tri(N, k=-1, dtype=bool)
+        refused = again.any(axis=-1) | (is_end & (lacking > 0))
+        late = ((lacking > left) | is_over) & ~is_end
+        in_time = ~refused & ~late & np.isfinite(totals)
+        refused |= late & in_time.any(axis=(1, 2), keepdims=True)  # where all are late, they go on
+        totals = np.where(refused, -np.inf, totals).reshape(B, W * N).astype(np.float32)
+        return totals, _in_turn(totals, lacking.reshape(B, W * N))
+
+    def at_limit(self, log_probs: FloatArray, has_ended: BoolArray) -> FloatArray:
+        """Which hypotheses may stand as outputs where they are, though none of them ended by itself.
+
+        Args:
+            log_probs: Theirs, (B, W).
+            has_ended: Whether an output of the sentence has ended by itself; such lack nothing, (B,).
+
+        Returns:
+            The log-probabilities, -inf for those that lack something, unless all of their sentence do.
+        """
+        lacking = np.array(
+            [
+                [requirement.lacks(state) for state in states]
+                for requirement, states in zip(self._requirements, self._states.tolist(), strict=True)
+            ]
+        )
+        some_lack_nothing = has_ended | (np.isfinite(log_probs) & (lacking == 0)).any(axis=1)
+        refused = (lacking > 0) & some_lack_nothing[:, None]
+        return np.where(refused, -np.inf, log_probs).astype(np.float32)
+
+    def _lacking(self, tokens: IntArray) -> IntArray:
+        """What each candidate, (B, W, N), would still lack, in tokens."""
+        found = np.zeros_like(tokens)
+        for row, requirement, states, of_row in zip(
+            found, self._requirements, self._states.tolist(), tokens.tolist(), strict=True
+        ):
+            for w, (state, of_hypothesis) in enumerate(zip(states, of_row, strict=True)):
+                row[w] = [requirement.lacks(requirement.after(state, token)) for token in of_hypothesis]
+        return found
+
+    def follow(self, parents: IntArray, tokens: IntArray) -> None:
+        """Go on with the chosen hypotheses, given their parents and last tokens, (B, W)."""
+        self._length += 1
+        states = np.take_along_axis(self._states, parents, axis=1)
+        self._states = np.array(
+            [
+                [requirement.after(state, token) for state, token in zip(*pairs, strict=True)]
+                for requirement, *pairs in zip(self._requirements, states.tolist(), tokens.tolist(), strict=True)
+            ],
+            dtype=np.int64,
+        )
+
+    def keep(self, rows: IntArray) -> None:
+        """Go on with these sentences alone, in this order."""
+        self._requirements = [self._requirements[row] for row in rows]
+        self._states, self._max_lengths = self._states[rows], self._max_lengths[rows]
+
+
+def _in_turn(totals: FloatArray, lacking: IntArray) -> IntArray:
+    """The best of those that lack least, the best of those that lack more, …; the second best of each, and so on."""
+    best = np.argsort(-totals, axis=1, kind="stable")
+    kinds = np.take_along_axis(lacking, best, axis=1)
+    rank = (np.tril(kinds[:, :, None] == kinds[:, None, :], k=-1)).sum(axis=2)
+    impossible = np.isinf(np.take_along_axis(totals, best, axis=1))
+    turn = np.lexsort((kinds, rank, impossible), axis=1)
+    order: IntArray = np.take_along_axis(best, turn, axis=1)
+    return order

@@ -1,0 +1,1 @@
+"""Files, compression, processors and memory of the operating system."""

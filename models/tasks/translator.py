@@ -1,0 +1,317 @@
+"""Lines of text to their translations: tokens, batches of about equal length, search, and text again."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, cast
+
+from heed.models.decoding.alignment import align
+from heed.models.decoding.beam_search import DecodeConfig, FloatArray, Hypothesis, Network, SpecialIds, State, search
+from heed.models.decoding.constraints import Requirement
+from heed.models.system.processor import available_cores
+from heed.models.tasks.translation import Sentence, Translation, combine
+from heed.models.text.glossary import Glossary, Words, appears
+from heed.models.text.sentences import cut, split_sentences
+from heed.models.tokenizers.subwords import Tokenizer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from heed.models.runtime.encoder_decoder import OnnxState
+
+BATCH_SIZE = 64  # lines decoded together, at most
+BATCH_TOKENS = 8192  # and tokens, padding included: long lines share memory that does not grow with them
+WINDOW = 32  # batches whose lines are sorted by length together
+WIDER = 2  # how many times as wide the beam is for what must appear: it is shared by what lacks more and less
+LONGEST = 512  # tokens; a sentence that is longer is translated in parts, for attention grows with the square
+
+
+class Translator:
+    """Translates lines by a network and its tokenizers.
+
+    Args:
+        network: In ONNX Runtime or in PyTorch.
+        src_tokenizer: Of the lines.
+        tgt_tokenizer: Of the translations.
+        config: How to search, where a call does not say.
+        workers: Batches decoded at a time, each by a thread; the network must allow that.
+        split: Translate each sentence of a line by itself, and not the line as a whole.
+        language: Of the lines, as "de", where it is known; see `split_sentences`.
+        glossary: What must appear in translations.
+        whole: The network over the whole vocabulary, where `network` goes by a shortlist; for a glossary and `shares`.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        src_tokenizer: Tokenizer,
+        tgt_tokenizer: Tokenizer,
+        config: DecodeConfig | None = None,
+        *,
+        workers: int = 1,
+        split: bool = True,
+        language: str | None = None,
+        glossary: Glossary | None = None,
+        whole: Network | None = None,
+    ) -> None:
+        self.config = config or DecodeConfig()
+        self._split, self._language = split, language
+        self._workers = workers
+        self._pool = ThreadPoolExecutor(workers)  # starts no thread before one is needed
+        self._states = _states(network, workers)
+        self._whole_states = _states(whole, workers) if whole else self._states
+        self._glossary = glossary
+        self._src, self._tgt = src_tokenizer, tgt_tokenizer
+        self._special = SpecialIds(
+            bos_id=tgt_tokenizer.bos_id, eos_id=tgt_tokenizer.eos_id, unk_id=tgt_tokenizer.unk_id
+        )
+
+    @classmethod
+    def load(
+        cls,
+        path: "Path",
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        shortlist: bool = True,
+        split: bool = True,
+        glossary: "Path | None" = None,
+        shares: bool = False,
+    ) -> "Translator":
+        """Load a bundle.
+
+        Args:
+            path: Its directory.
+            device: "cpu" or "cuda".
+            threads: Processor threads; None: as many as the cores that this process may use.
+            shortlist: Decode each line over the tokens that its words are likely to need, where the bundle knows them.
+                Log-probabilities are those among these tokens then; to compare them between lines, go without.
+            split: See the class.
+            glossary: A file of terms that must appear; see `Glossary.read`.
+            shares: `shares` will be asked for.
+
+        Raises:
+            DataError: The glossary cannot be used.
+            ModelError: The bundle is damaged or of a later format, or the device cannot be used.
+        """
+        from heed.models.bundle.bundle import Bundle
+
+        with Bundle.loading(path) as bundle:
+            # Here and not above, so that the PyTorch side needs no ONNX Runtime.
+            from heed.models.runtime.encoder_decoder import OnnxNetwork
+
+            manifest, (src, tgt) = bundle.translation(), bundle.tokenizers()
+            config = manifest.network
+            # Threads that each decode a batch of their own outdo threads that share the operators of one.
+            workers = threads or available_cores() if device == "cpu" else 1
+            shortlist = shortlist and bundle.has_shortlist
+            network = OnnxNetwork(path, config, device=device, threads=1, shortlist=shortlist)
+            unlimited = shortlist and (glossary or shares)
+            whole = OnnxNetwork(path, config, device=device, threads=1) if unlimited else None
+        return cls(
+            network,
+            src,
+            tgt,
+            manifest.decode,
+            workers=workers,
+            split=split,
+            language=manifest.src_language,
+            glossary=Glossary.read(glossary, tgt) if glossary else None,
+            whole=whole,
+        )
+
+    def translate(
+        self,
+        lines: Sequence[str],
+        config: DecodeConfig | None = None,
+        *,
+        batch_size: int = BATCH_SIZE,
+    ) -> list[Translation]:
+        """Translate lines; one translation each, in their order.
+
+        White space around a line's sentences stays, and so does a line in which there is nothing to translate.
+        """
+        return [best[0] for best in self.n_best(lines, config, 1, batch_size=batch_size)]
+
+    def n_best(
+        self,
+        lines: Sequence[str],
+        config: DecodeConfig | None = None,
+        n: int = 1,
+        *,
+        batch_size: int = BATCH_SIZE,
+    ) -> list[list[Translation]]:
+        """The best translations of each line, best first: at most `n`, and no more than the beam is wide.
+
+        Those of a line of several sentences are the combinations of its sentences' translations with the best sums of
+        scores.
+        """
+        sentences = self._sentences(lines)
+        chosen = [sentence for line in sentences for sentence in line if sentence.tokens]
+        sources = [[*sentence.tokens, self._src.eos_id] for sentence in chosen]
+        results = self._translations(self._search(sources, config or self.config, n, batch_size))
+        if self._glossary:
+            terms = [self._glossary.find(sentence.text) for sentence in chosen]
+            self._require(self._glossary, terms, sources, results, config or self.config, n, batch_size)
+        found = iter(results)
+        combined = [
+            combine([(each, next(found) if each.tokens else [each.unchanged()]) for each in line], n)
+            for line in sentences
+        ]
+        if self._glossary:
+            for i, line in enumerate(lines):
+                if len(sentences[i]) > 1:
+                    combined[i] = _tell_parted(self._glossary, line, sentences[i], combined[i])
+        return combined
+
+    def shares(self, src: str, tgt: str) -> FloatArray | None:
+        """What each word of a text has of each word of its translation; None where they are too long to tell.
+
+        For a network in ONNX Runtime.
+        """
+        if not src or not tgt or max(len(self._src.encode([src])[0]), len(self._tgt.encode([tgt])[0])) > LONGEST:
+            return None
+        state = self._whole_states.get()
+        try:
+            return align(cast("OnnxState", state), (self._src, self._tgt), src, tgt)
+        finally:
+            self._whole_states.put(state)
+
+    def pieces(self, tokens: list[int]) -> list[str]:
+        """The texts of a translation's tokens, with "▁" for the space before a word."""
+        return [self._tgt.piece(token) for token in tokens]
+
+    def _sentences(self, lines: Sequence[str]) -> list[list[Sentence]]:
+        """The sentences of each line, cut where they are too long; none for an empty line."""
+        pieces = [split_sentences(line, self._language) if self._split else [line] for line in lines]
+        words = [piece.strip() for line in pieces for piece in line]
+        tokens = iter(self._src.encode(words))
+        return [[part for piece in line for part in self._fit(piece, next(tokens))] for line in pieces]
+
+    def _fit(self, piece: str, tokens: list[int]) -> list[Sentence]:
+        """A sentence with its white space, in parts that the network can take."""
+        words = piece.strip()
+        if len(tokens) <= LONGEST or len(words) == 1:
+            n_before = len(piece) - len(piece.lstrip())
+            return [Sentence(words, tokens, piece[:n_before], piece[n_before + len(words) :])]
+        parts = list(cut(piece, max(1, len(piece) * LONGEST * 3 // 4 // len(tokens))))
+        encoded = self._src.encode([part.strip() for part in parts])
+        return [fitting for part, ids in zip(parts, encoded, strict=True) for fitting in self._fit(part, ids)]
+
+    def _require(
+        self,
+        glossary: Glossary,
+        terms: list[list[Words]],
+        sources: list[list[int]],
+        results: list[list[Translation]],
+        config: DecodeConfig,
+        n: int,
+        batch_size: int,
+    ) -> None:
+        """Translate again, and with what is asked, where a translation lacks a term."""
+        lacking = [
+            i
+            for i, (asked, best) in enumerate(zip(terms, results, strict=True))
+            if not all(appears(term, each.text) for term in asked for each in best)
+        ]
+        begins_word, bos_id = self._tgt.begins_word, self._tgt.bos_id
+        requirements = [Requirement([glossary.phrase(term) for term in terms[i]], begins_word, bos_id) for i in lacking]
+        wide = dataclasses.replace(config, beam_size=WIDER * config.beam_size)
+        hypotheses = self._search([sources[i] for i in lacking], wide, n, batch_size, requirements)
+        for i, best in zip(lacking, self._translations(hypotheses), strict=True):
+            results[i] = [
+                dataclasses.replace(each, missing=tuple(term for term in terms[i] if not appears(term, each.text)))
+                for each in best
+            ]
+
+    def _translations(self, hypotheses: list[list[Hypothesis]]) -> list[list[Translation]]:
+        texts = iter(self._tgt.decode([found.tokens for best in hypotheses for found in best]))
+        return [
+            [Translation(next(texts), each.tokens, each.log_prob, each.score) for each in best] for best in hypotheses
+        ]
+
+    def _search(
+        self,
+        sources: list[list[int]],
+        config: DecodeConfig,
+        n_best: int,
+        batch_size: int,
+        requirements: list[Requirement] | None = None,
+    ) -> list[list[Hypothesis]]:
+        """The best hypotheses of each source; where something is required, of those that have it."""
+        # Every worker gets a share; the longest batches go first, so that none is left alone with one at the end.
+        share = max(1, min(batch_size, -(-len(sources) // self._workers)))
+        batches = list(plan_batches([len(source) for source in sources], share))[::-1]
+        found: dict[int, list[Hypothesis]] = {}
+        searched = self._search_all(sources, batches, config, n_best, requirements)
+        for batch, results in zip(batches, searched, strict=True):
+            found.update(zip(batch, results, strict=True))
+        return [found[i] for i in range(len(sources))]
+
+    def _search_all(
+        self,
+        sources: list[list[int]],
+        batches: list[list[int]],
+        config: DecodeConfig,
+        n_best: int,
+        requirements: list[Requirement] | None,
+    ) -> Iterable[list[list[Hypothesis]]]:
+        states = self._whole_states if requirements else self._states
+
+        def decode(batch: list[int]) -> list[list[Hypothesis]]:
+            state, required = states.get(), requirements and [requirements[i] for i in batch]
+            try:
+                chosen = [sources[i] for i in batch]
+                return search(state, chosen, config, self._special, n_best=n_best, requirements=required)
+            finally:
+                states.put(state)
+
+        if min(self._workers, len(batches)) <= 1:
+            return map(decode, batches)
+        return self._pool.map(decode, batches)
+
+    def translate_lines(
+        self,
+        lines: Iterable[str],
+        config: DecodeConfig | None = None,
+        *,
+        batch_size: int = BATCH_SIZE,
+    ) -> Iterator[Translation]:
+        """Translate a stream of lines in bounded memory, a window of some batches at a time."""
+        remaining = iter(lines)
+        while window := list(islice(remaining, batch_size * WINDOW)):
+            yield from self.translate(window, config, batch_size=batch_size)
+
+
+def _tell_parted(
+    glossary: Glossary, line: str, sentences: list[Sentence], best: list[Translation]
+) -> list[Translation]:
+    """Translations of a line that name the missing terms of which no sentence has all words."""
+    whole = {term for sentence in sentences for term in glossary.find(sentence.text)}
+    parted = [term for term in glossary.find(line) if term not in whole]
+    return [
+        dataclasses.replace(each, missing=each.missing + tuple(term for term in parted if not appears(term, each.text)))
+        for each in best
+    ]
+
+
+def _states(network: Network, workers: int) -> "SimpleQueue[State]":
+    """Room to decode in for each worker, used again and again."""
+    states: SimpleQueue[State] = SimpleQueue()
+    for _ in range(workers):
+        states.put(network.state())
+    return states
+
+
+def plan_batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    """Batches of sources of about equal length, so that little of one is padding; yields their indices."""
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if batch and (len(batch) == batch_size or lengths[i] * (len(batch) + 1) > BATCH_TOKENS):
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch

@@ -1,0 +1,1 @@
+"""Text before and after a network: sentences, mark-up, glossary, conversations, streamed pieces."""

@@ -1,0 +1,120 @@
+"""A glossary: words of the source language, and what they must become."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from heed.models.decoding.constraints import Phrase
+from heed.models.errors import DataError
+from heed.models.tokenizers.subwords import Tokenizer
+
+TOKEN = re.compile(r"\w+|[^\w\s]")
+Words = tuple[str, ...]
+
+
+class Glossary:
+    """Terms and their translations.
+
+    A term with a capital letter is found as it is written, one without in any case; always as whole words, and the
+    longest of those that begin at a word. A term that has several translations may become any of them: so a glossary
+    can list the forms of a word.
+
+    Args:
+        entries: Pairs of a term and its translation.
+        tokenizer: Of the translations.
+        name: What error messages call it.
+
+    Raises:
+        DataError: The side of an entry is empty, or the model has no tokens for a translation; it names the entry.
+    """
+
+    def __init__(self, entries: list[tuple[str, str]], tokenizer: Tokenizer, name: str = "glossary") -> None:
+        self._tokenizer = tokenizer
+        self._translations: dict[Words, list[str]] = {}
+        self._forms: dict[str, Phrase] = {}
+        for number, (term, translation) in enumerate(entries, start=1):
+            if not term or not translation:  # as a line that is empty
+                if term or translation:
+                    raise DataError(f"{name}: line {number}: the {'term' if translation else 'translation'} is empty")
+                continue
+            words = split_words(term)
+            of_term = self._translations.setdefault(words, [])
+            normal = self._add(translation, f"{name}: line {number}")
+            if normal not in of_term:
+                of_term.append(normal)
+        self._longest = max(map(len, self._translations), default=0)
+
+    @classmethod
+    def read(cls, path: Path, tokenizer: Tokenizer) -> "Glossary":
+        """Read a file with a term, a tab and its translation in each line; empty lines and more columns are ignored.
+
+        Raises:
+            DataError: It cannot be read, or a line is wrong; see the class.
+        """
+        try:
+            lines = path.read_bytes().decode("utf-8-sig").split("\n")
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            n_before = error.object.count(b"\n", 0, error.start)
+            raise DataError(f"{path}: line {n_before + 1} is not UTF-8; convert the file") from None
+        entries = []
+        for number, line in enumerate(lines, start=1):
+            columns = [column.strip() for column in line.split("\t")]
+            if len(columns) == 1 and columns[0]:
+                raise DataError(f"{path}: line {number} has no tab; write a term, a tab and its translation")
+            entries.append((columns[0], columns[1]) if len(columns) > 1 else ("", ""))
+        return cls(entries, tokenizer, str(path))
+
+    def _add(self, translation: str, where: str) -> str:
+        """Keep the tokens of a translation, under its normal form, which is what outputs can have."""
+        (ids,) = self._tokenizer.encode([translation])
+        if not ids or self._tokenizer.unk_id in ids:
+            raise DataError(f"{where}: the model has no tokens for {translation!r}; change or remove the line")
+        (normal,) = self._tokenizer.decode([ids])
+        forms = [tuple(ids)]
+        if capital(normal) != normal:
+            (large,) = self._tokenizer.encode([capital(normal)])
+            forms += [(self._tokenizer.bos_id, *large)] * (self._tokenizer.unk_id not in large)
+        self._forms[normal] = forms
+        return normal
+
+    def find(self, text: str) -> list[Words]:
+        """The terms in a text, each once: the translations of which one must appear."""
+        found = dict.fromkeys(tuple(self._translations[words]) for words in self._matches(text))
+        return list(found)
+
+    def _matches(self, text: str) -> Iterator[Words]:
+        written = split_words(text)
+        small = tuple(word.lower() for word in written)
+        start = 0
+        while start < len(written):
+            ends = range(min(start + self._longest, len(written)), start, -1)
+            candidates = (words[start:end] for end in ends for words in (written, small))
+            match = next((words for words in candidates if words in self._translations), None)
+            if match:
+                yield match
+            start += len(match or (1,))
+
+    def phrase(self, translations: Words) -> Phrase:
+        """The tokens of translations, for a search that must put out one of them."""
+        return [form for translation in translations for form in self._forms[translation]]
+
+
+def split_words(text: str) -> Words:
+    """The words and marks of a text, without the differences that Unicode calls compatible (NFKC)."""
+    return tuple(TOKEN.findall(unicodedata.normalize("NFKC", text)))
+
+
+def appears(translations: Words, text: str) -> bool:
+    """Whether one of a term's translations is in a text, as whole words; at its beginning perhaps with a capital."""
+    return any(
+        re.search(rf"(?<!\w){re.escape(each)}(?!\w)", text) or re.match(rf"{re.escape(capital(each))}(?!\w)", text)
+        for each in translations
+    )
+
+
+def capital(text: str) -> str:
+    """A text as it is written at the beginning of a sentence."""
+    return text[:1].upper() + text[1:]

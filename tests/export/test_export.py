@@ -1,0 +1,569 @@
+import copy
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from click.testing import Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from heed.export import exporter
+from heed.export.exporter import write_graphs
+from heed.export.onnx.rowwise import quantize_rows
+from heed.export.proof.parity import LOG_PROB_LIMIT, LOSS_LIMIT, require
+from heed.models.bundle import manifest as manifests
+from heed.models.bundle.bundle import Bundle
+from heed.models.bundle.manifest import Parity
+from heed.models.decoding.beam_search import DecodeConfig, FloatArray, IntArray, SpecialIds, search
+from heed.models.errors import ModelError
+from heed.models.runtime.encoder_decoder import OnnxNetwork
+from heed.models.tasks.translator import Translator
+from heed.transformer.decoding import TorchNetwork
+from heed.transformer.masks import padding_mask
+from heed.transformer.model import Transformer
+from heed.transformer.training.runs.run import TranslationRun
+
+SPECIAL = SpecialIds(bos_id=2, eos_id=3, unk_id=1)
+PAD = 0
+B, S, T = 3, 5, 7
+
+NETWORKS = {
+    "post, tied": {"norm": "post", "tied_embeddings": True, "src_vocab_size": 23, "tgt_vocab_size": 23},
+    "pre, tied": {"norm": "pre", "tied_embeddings": True, "src_vocab_size": 23, "tgt_vocab_size": 23},
+    "post, untied": {"norm": "post", "tied_embeddings": False, "src_vocab_size": 23, "tgt_vocab_size": 23},
+    "pre, two vocabularies": {"norm": "pre", "tied_embeddings": False, "src_vocab_size": 19, "tgt_vocab_size": 23},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """A network and its graphs in ONNX Runtime."""
+
+    torch: Transformer
+    onnx: OnnxNetwork
+    directory: Path
+
+
+Draw = Callable[[Mapping[str, object]], Transformer]
+
+
+def write(network: Transformer, directory: Path, precision: str) -> Exported:
+    with torch.no_grad():
+        network.projection.weight[SPECIAL.eos_id] *= 0.5  # outputs do not end at once
+    write_graphs(network, precision, directory)
+    return Exported(network, OnnxNetwork(directory, network.config, device="cpu", threads=1), directory)
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def float32(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, draw_network: Draw) -> Exported:
+    return write(draw_network(NETWORKS[request.param]), tmp_path_factory.mktemp("float32"), "float32")
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def int8(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, draw_network: Draw) -> Exported:
+    return write(draw_network(NETWORKS[request.param]), tmp_path_factory.mktemp("int8"), "int8")
+
+
+def draw_sources(network: Transformer, lengths: list[int]) -> list[list[int]]:
+    high = network.config.src_vocab_size
+    return [torch.randint(4, high, (length,)).tolist() for length in lengths]
+
+
+def padded(rows: list[list[int]]) -> IntArray:
+    longest = max(len(row) for row in rows)
+    return np.array([row + [PAD] * (longest - len(row)) for row in rows], dtype=np.int64)
+
+
+def onnx_log_probs(exported: Exported, src: IntArray, tgt: IntArray) -> FloatArray:
+    state = exported.onnx.state()
+    state.read(src, src != PAD)
+    return state.log_probs(tgt)
+
+
+@torch.inference_mode()
+def torch_log_probs(exported: Exported, src: IntArray, tgt: IntArray) -> FloatArray:
+    ids = torch.from_numpy(src)
+    logits: torch.Tensor = exported.torch(ids, padding_mask(ids, PAD), torch.from_numpy(tgt))
+    return logits.log_softmax(-1).numpy()
+
+
+def assert_same(found: FloatArray, expected: FloatArray) -> None:
+    """Equal but for the order of sums in float32: some 1e-7 of numbers up to 10, several layers deep."""
+    torch.testing.assert_close(torch.from_numpy(found), torch.from_numpy(expected), rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "n_targets"),
+    [([1], 1), ([5], 7), ([5, 5, 5], 2), ([2, 9, 4], 7), ([1, 30], 40), ([3] * 17, 3)],
+    ids=str,
+)
+def test_log_probabilities_are_those_of_pytorch(float32: Exported, lengths: list[int], n_targets: int) -> None:
+    src = padded(draw_sources(float32.torch, lengths))
+    tgt = torch.randint(2, 23, (len(lengths), n_targets)).numpy()
+    assert_same(onnx_log_probs(float32, src, tgt), torch_log_probs(float32, src, tgt))
+
+
+@pytest.mark.parametrize("beam_size", [1, 2, 4, 7])
+def test_the_search_finds_what_it_finds_with_pytorch(float32: Exported, beam_size: int) -> None:
+    sources = [[*source, 3] for source in draw_sources(float32.torch, [4, 1, 8, 3, 12, 5])]
+    config = DecodeConfig(beam_size=beam_size, max_length=15)
+    found = search(float32.onnx.state(), sources, config, SPECIAL, n_best=beam_size)
+    expected = search(TorchNetwork(float32.torch).state(), sources, config, SPECIAL, n_best=beam_size)
+    assert [[h.tokens for h in hypotheses] for hypotheses in found] == [
+        [h.tokens for h in hypotheses] for hypotheses in expected
+    ]
+    scores = [[h.score for h in hypotheses] for hypotheses in found]
+    # Sums over 15 tokens of what may differ by 2e-5 each.
+    assert scores == [[pytest.approx(h.score, abs=3e-4) for h in hypotheses] for hypotheses in expected]
+    assert len({tuple(hypotheses[0].tokens) for hypotheses in found}) > 2  # else the test would show little
+
+
+def test_a_beam_may_be_wider_than_the_vocabulary(float32: Exported) -> None:
+    source, config = [*draw_sources(float32.torch, [4])[0], 3], DecodeConfig(beam_size=25, max_length=3)
+    (found,) = search(float32.onnx.state(), [source], config, SPECIAL, n_best=25)
+    (expected,) = search(TorchNetwork(float32.torch).state(), [source], config, SPECIAL, n_best=25)
+    assert [h.tokens for h in found] == [h.tokens for h in expected]
+
+
+def test_the_beam_sees_more_than_the_greedy_search(float32: Exported) -> None:
+    """Otherwise equal beams would only say that both are greedy."""
+    sources = draw_sources(float32.torch, [4, 1, 8, 3, 12, 5])
+    best = [
+        [hypotheses[0].tokens for hypotheses in search(float32.onnx.state(), sources, config, SPECIAL)]
+        for config in (DecodeConfig(beam_size=1, max_length=15), DecodeConfig(beam_size=4, max_length=15))
+    ]
+    assert best[0] != best[1]
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_step_by_step_is_the_whole_target(
+    precision: str, float32: Exported, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    exported = float32
+    if precision == "int8":
+        directory = tmp_path_factory.mktemp("steps")
+        write_graphs(float32.torch, precision, directory)
+        exported = dataclasses.replace(
+            float32, onnx=OnnxNetwork(directory, float32.torch.config, device="cpu", threads=1)
+        )
+    src = padded(draw_sources(exported.torch, [5, 2, 3]))
+    tgt = torch.randint(2, 23, (B, T)).numpy()
+    whole = onnx_log_probs(exported, src, tgt)
+    state = exported.onnx.state()
+    state.read(src, src != PAD)
+    vocabulary = exported.torch.config.tgt_vocab_size
+    for position in range(T):
+        seen = np.ones((B, 1, position + 1), dtype=bool)
+        slots = np.full((B, 1), position)
+        top, ids = state.step(tgt[:, position : position + 1], position, slots, seen, vocabulary)
+        step = np.empty_like(top)
+        np.put_along_axis(step, ids, top, axis=2)
+        # In int8 a sum that differs in its last bit can round to the next of 127 levels of an activation.
+        tolerance = 2e-5 if precision == "float32" else 0.05
+        np.testing.assert_allclose(step[:, 0], whole[:, position], atol=tolerance, rtol=1e-5)
+
+
+def test_the_top_candidates_are_the_best_in_order(float32: Exported) -> None:
+    src = padded(draw_sources(float32.torch, [5, 2, 3]))
+    tgt = np.full((B, 1), 2)
+    log_probs = onnx_log_probs(float32, src, tgt)[:, 0]
+    state = float32.onnx.state()
+    state.read(src, src != PAD)
+    top, ids = state.step(tgt, 0, np.zeros((B, 1), dtype=np.int64), np.ones((B, 1, 1), dtype=bool), 6)
+    assert top.shape == ids.shape == (B, 1, 6)
+    np.testing.assert_array_equal(top[:, 0], -np.sort(-log_probs, axis=1)[:, :6])
+    np.testing.assert_array_equal(top[:, 0], np.take_along_axis(log_probs, ids[:, 0], axis=1))
+
+
+# int8
+
+
+class RoundedLinear(nn.Module):
+    """What an int8 product means: rows of weights rounded to 63 levels; inputs to 127, or 255 if none is negative."""
+
+    def __init__(self, linear: nn.Linear, levels: int) -> None:
+        super().__init__()
+        self.weight, self.bias, self.levels = rounded(linear.weight, 63), linear.bias, levels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(rounded(x, self.levels), self.weight, self.bias)
+
+
+def rounded(x: Tensor, levels: int) -> Tensor:
+    scale = x.abs().amax(-1, keepdim=True).clamp(min=1e-12) / levels
+    return (x / scale).round() * scale
+
+
+def round_network(network: Transformer) -> Transformer:
+    network = copy.deepcopy(network)
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.Linear):
+                setattr(module, name, RoundedLinear(child, 255 if name == "outer" else 127))
+    with torch.no_grad():
+        for embedding in {network.src_embedding, network.tgt_embedding}:
+            embedding.weight.copy_(rounded(embedding.weight, 63))
+    return network
+
+
+def test_int8_is_pytorch_with_rounded_numbers(int8: Exported) -> None:
+    """Biases above all: ONNX Runtime multiplied those of MatMulIntegerToFloat by the scale of the input's row.
+
+    The mean, for a sum that differs in its last bit can round to another of the 127 levels, which a few numbers show.
+    """
+    src = padded(draw_sources(int8.torch, [5, 9, 1, 14]))
+    tgt = torch.randint(2, 23, (4, 20)).numpy()
+    expected = torch_log_probs(dataclasses.replace(int8, torch=round_network(int8.torch)), src, tgt)
+    assert np.abs(onnx_log_probs(int8, src, tgt) - expected).mean() < 1e-3
+
+
+@pytest.mark.parametrize("graph", ["encoder", "decoder"])
+def test_what_only_multiplies_is_stored_as_int8_products_take_it(int8: Exported, graph: str) -> None:
+    """To turn matrices takes time whenever a graph is loaded; but the embedding is looked up by its rows, too."""
+    found = onnx.load(int8.directory / f"{graph}.onnx", load_external_data=False).graph
+    stored = {each.name for each in found.initializer}
+    turned = [node.input[0] for node in found.node if node.op_type == "Transpose" and node.input[0] in stored]
+    assert len(turned) == (graph == "decoder")
+
+
+def test_int8_is_near_float32(int8: Exported) -> None:
+    """Rounding weights to 63 levels and inputs to 127 is an error of about 1 % in a product.
+
+    The mean, for where attention has to choose between two tokens that small error can choose the other.
+    """
+    src = padded(draw_sources(int8.torch, [5, 9, 1, 14]))
+    tgt = torch.randint(2, 23, (4, 20)).numpy()
+    difference = np.abs(onnx_log_probs(int8, src, tgt) - torch_log_probs(int8, src, tgt))
+    assert 0 < difference.mean() < 0.05
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.data())
+def test_int8_neighbours_of_the_same_length_change_no_bit(int8: Exported, data: st.DataObject) -> None:
+    """Each row has a scale of its own; with one scale for the tensor an outlier spoils the others."""
+    sentences = st.lists(st.integers(4, 18), min_size=S, max_size=S)
+    source, neighbours = data.draw(sentences), data.draw(st.lists(sentences, min_size=1, max_size=6))
+    tgt = np.arange(2, 2 + T)[None]
+    alone = onnx_log_probs(int8, np.array([source]), tgt)
+    place = data.draw(st.integers(0, len(neighbours)))
+    batch = np.array([*neighbours[:place], source, *neighbours[place:]])
+    together = onnx_log_probs(int8, batch, np.repeat(tgt, len(batch), axis=0))
+    np.testing.assert_array_equal(together[place], alone[0])
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.data())
+def test_longer_neighbours_change_int8_by_a_rounding_at_most(int8: Exported, data: st.DataObject) -> None:
+    """Padding changes the order of float32 sums, and so at times which of 127 levels an activation rounds to."""
+    source = data.draw(st.lists(st.integers(4, 18), min_size=1, max_size=S))
+    neighbours = data.draw(st.lists(st.lists(st.integers(4, 18), min_size=1, max_size=20), min_size=1, max_size=4))
+    tgt = np.arange(2, 2 + T)[None]
+    alone = onnx_log_probs(int8, np.array([source]), tgt)
+    together = onnx_log_probs(int8, padded([source, *neighbours]), np.repeat(tgt, len(neighbours) + 1, axis=0))
+    np.testing.assert_allclose(together[0], alone[0], atol=0.05)
+
+
+ROWS = arrays.arrays(
+    np.float32,
+    arrays.array_shapes(min_dims=2, max_dims=2, max_side=8),
+    elements=st.floats(-1e6, 1e6, width=32).map(lambda x: x if abs(x) > 1e-30 else 0.0),  # denormal scales are none
+)
+
+
+@given(ROWS)
+def test_rounding_errs_by_half_a_scale_and_meets_the_largest_weight(matrix: FloatArray) -> None:
+    integers, scales = quantize_rows(matrix)
+    assert integers.dtype == np.int8
+    assert scales.dtype == np.float32
+    assert scales.shape == matrix.shape[:1]
+    # Two products with an unsigned byte must fit into 16 bits, where a processor has nothing better to add them in.
+    assert 2 * 255 * np.abs(integers.astype(np.int64)).max() < 2**15
+    restored = integers * scales[:, None]
+    largest = np.abs(matrix).max(axis=1)
+    # Half a scale, and the float32 rounding of quotient and product.
+    assert (np.abs(restored - matrix) <= scales[:, None] / 2 + largest[:, None] * 1e-6).all()
+    assert (np.abs(integers).max(axis=1)[largest > 0] == 63).all()
+    np.testing.assert_allclose(np.abs(restored).max(axis=1), largest, rtol=1e-6)
+
+
+def test_a_row_of_zeros_stays_zero() -> None:
+    matrix = np.zeros((2, 3), dtype=np.float32)
+    matrix[1] = [-2, 1.5, 0.5]
+    integers, scales = quantize_rows(matrix)
+    np.testing.assert_array_equal(integers, [[0, 0, 0], [-63, 47, 16]])
+    assert np.isfinite(scales).all()
+    assert (scales > 0).all()
+
+
+# Files
+
+
+def test_float32_weights_are_stored_once(float32: Exported) -> None:
+    """The embedding above all: it is looked up in one graph and multiplied by in both."""
+    n_bytes = 4 * sum(parameter.numel() for parameter in float32.torch.parameters())
+    n_arrays = sum(1 for _ in float32.torch.parameters())
+    size = (float32.directory / "weights.bin").stat().st_size
+    assert n_bytes <= size < n_bytes + 64 * n_arrays  # each begins at a multiple of 64
+    assert sorted(file.name for file in float32.directory.iterdir()) == ["decoder.onnx", "encoder.onnx", "weights.bin"]
+
+
+def test_int8_weights_take_about_a_quarter(int8: Exported) -> None:
+    parameters = list(int8.torch.parameters())
+    matrices = sum(parameter.numel() for parameter in parameters if parameter.dim() == 2)
+    rows = sum(len(parameter) for parameter in parameters if parameter.dim() == 2)
+    vectors = sum(parameter.numel() for parameter in parameters if parameter.dim() == 1)
+    n_bytes = matrices + 4 * rows + 4 * vectors
+    size = (int8.directory / "weights.bin").stat().st_size
+    assert n_bytes <= size < n_bytes + 64 * 2 * len(parameters)
+
+
+@pytest.mark.parametrize("graph", ["encoder.onnx", "decoder.onnx"])
+def test_a_graph_holds_no_weights_and_says_what_it_takes(float32: Exported, graph: str) -> None:
+    model = onnx.load(float32.directory / graph, load_external_data=False)
+    onnx.checker.check_model(str(float32.directory / graph), full_check=False)
+    config = float32.torch.config
+    for tensor in model.graph.initializer:
+        outside = tensor.data_location == onnx.TensorProto.EXTERNAL
+        assert outside or np.prod(tensor.dims) <= config.d_model
+        if outside:
+            entries = {entry.key: entry.value for entry in tensor.external_data}
+            assert entries["location"] == "weights.bin"
+            assert int(entries["offset"]) % 64 == 0
+    cache = {f"{part}.{number}" for part in ("keys", "values") for number in range(2)}
+    memory = {f"memory_{name}" for name in cache}
+    inputs = {value.name for value in model.graph.input}
+    outputs = {value.name for value in model.graph.output}
+    if graph == "encoder.onnx":
+        assert inputs == {"src", "src_mask", "rows"} | {f"past_{name}" for name in memory}
+        assert outputs == memory
+    else:
+        assert inputs == {"tgt", "positions", "slots", "mask", "src_mask", "top"} | memory | {
+            f"past_{name}" for name in cache
+        }
+        assert outputs == {"top_log_probs", "top_ids", "log_probs"} | cache
+
+
+# The proof
+
+GOOD = Parity(
+    sentences=200,
+    greedy_identical=200,
+    beam_identical=200,
+    beam_size=4,
+    log_prob_difference=1e-5,
+    loss_torch=2.0,
+    loss_bundle=2.0,
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "figure"),
+    [
+        ({"greedy_identical": 199}, "of 200 sentences, 199 greedy and 200 beam translations equal PyTorch's"),
+        ({"beam_identical": 199}, "of 200 sentences, 200 greedy and 199 beam translations equal PyTorch's"),
+        ({"log_prob_difference": LOG_PROB_LIMIT * 1.01}, "differs from PyTorch's by 0.001"),
+        ({"log_prob_difference": float("nan")}, "differs from PyTorch's by nan"),
+        ({"log_prob_difference": float("inf")}, "differs from PyTorch's by inf"),
+    ],
+)
+def test_float32_that_is_not_the_network_is_refused(changes: dict[str, float], figure: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        require(dataclasses.replace(GOOD, **changes), "float32")  # type: ignore[arg-type]
+    assert str(caught.value).startswith("the export is refused: ")
+    assert figure in str(caught.value)
+    assert "report it" in str(caught.value)
+
+
+@pytest.mark.parametrize("loss", [2.0 + LOSS_LIMIT * 1.01, float("nan"), float("inf")])
+def test_int8_that_predicts_worse_is_refused(loss: float) -> None:
+    parity = dataclasses.replace(GOOD, loss_bundle=loss)
+    with pytest.raises(ModelError) as caught:
+        require(parity, "int8")
+    assert f"in int8 the loss is {loss:.4f} and in float32 2.0000" in str(caught.value)
+    assert str(caught.value).endswith("export with --precision float32")
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_what_is_the_network_passes(precision: str) -> None:
+    require(GOOD, precision)
+    if precision == "int8":
+        require(dataclasses.replace(GOOD, greedy_identical=150, beam_identical=0, log_prob_difference=0.3), precision)
+        require(dataclasses.replace(GOOD, loss_bundle=2.0 + LOSS_LIMIT * 0.99), precision)
+
+
+# From a run to a bundle, by the command
+
+
+@pytest.fixture
+def test_set(write_lines: Callable[[str, list[str]], str], digit_lines: Callable[[int, int], list[str]]) -> list[str]:
+    lines = digit_lines(10, 5)
+    return ["--test-src", write_lines("test.in", lines), "--test-tgt", write_lines("test.out", lines)]
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_an_export_is_proved_and_says_so(
+    heed: Callable[..., Result], trained: Path, tmp_path: Path, test_set: list[str], precision: str
+) -> None:
+    output = tmp_path / "model"
+    result = heed("export", trained, "-o", output, "--precision", precision, *test_set)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout_bytes == b""
+    manifest = Bundle(output).translation()
+    n_sentences = len((trained / "valid.src").read_text("utf-8").splitlines())
+    assert manifest.parity.sentences == n_sentences == 20
+    assert manifest.precision == precision
+    assert manifest.name == "model"
+    assert (manifest.src_language, manifest.tgt_language) == ("digits", "numbers")
+    if precision == "float32":
+        assert manifest.parity.greedy_identical == manifest.parity.beam_identical == n_sentences
+        assert 0 < manifest.parity.log_prob_difference < 1e-4
+        assert manifest.parity.loss_bundle == pytest.approx(manifest.parity.loss_torch, abs=1e-4)
+    quality = manifest.quality
+    assert quality is not None
+    assert quality.sentences == 10
+    assert quality.test_set == "test.in"
+    card = (output / "README.md").read_text("utf-8")
+    for figure in (
+        f"| the same greedy translations | {manifest.parity.greedy_identical} of 20 |",
+        f"| the same translations by beam 4 | {manifest.parity.beam_identical} of 20 |",
+        f"| BLEU | {quality.bleu:.2f} |",
+        f"| chrF | {quality.chrf:.2f} |",
+        quality.bleu_signature,
+        f"Products in {precision}.",
+    ):
+        assert figure in card
+    assert f"BLEU {quality.bleu:.2f}" in result.stderr
+    assert not [file for file in tmp_path.iterdir() if file.name.startswith(".")]
+
+
+def test_the_card_says_whose_the_model_is(bundle: Path) -> None:
+    card = (bundle / "README.md").read_text("utf-8")
+    assert card.startswith("# bundle\n")
+    for words in ("digits → numbers", "Licence of the model: CC0.", "digits drawn at random", "Not measured"):
+        assert words in card
+    manifest = manifests.read(bundle)
+    assert (manifest.licence, manifest.trained_on) == ("CC0", "digits drawn at random")
+
+
+def test_the_losses_of_the_proof_are_the_validation_s(bundle: Path, trained: Path) -> None:
+    """The trainer computed the same loss with code of its own."""
+    records = [json.loads(line) for line in (trained / "log.jsonl").read_text("utf-8").splitlines()]
+    losses = [record["loss"] for record in records if record["event"] == "validation"]
+    parity = manifests.read(bundle).parity
+    assert min(abs(parity.loss_torch - loss) for loss in losses) < 1e-5
+
+
+def test_the_best_checkpoint_is_exported(heed: Callable[..., Result], bundle: Path, trained: Path) -> None:
+    progress = [json.loads(file.read_text("utf-8"))["progress"] for file in trained.glob("checkpoints/*/progress.json")]
+    best = max(progress, key=lambda found: (found["bleu"], -found["loss"]))
+    assert manifests.read(bundle).parity.loss_torch == pytest.approx(best["loss"], abs=1e-5)
+
+
+def test_quality_is_that_of_the_translations(
+    heed: Callable[..., Result], trained: Path, tmp_path: Path, write_lines: Callable[[str, list[str]], str]
+) -> None:
+    """Judged by its own translations a model is perfect, and by others' it is not."""
+    sources = [line for line in (trained / "valid.src").read_text("utf-8").splitlines() if line.count(" ") >= 3]
+    first = tmp_path / "first"
+    assert heed("export", trained, "-o", first).exit_code == 0
+    own = heed("translate", "-m", first, stdin="".join(line + "\n" for line in sources).encode()).stdout.splitlines()
+    assert any(line.count(" ") >= 3 for line in own)  # BLEU counts runs of four
+    files = write_lines("in", sources), write_lines("own", own), write_lines("other", ["nothing of it"] * len(own))
+    for reference, expected in ((files[1], 100.0), (files[2], 0.0)):
+        output = tmp_path / f"model-{expected}"
+        result = heed("export", trained, "-o", output, "--test-src", files[0], "--test-tgt", reference)
+        assert result.exit_code == 0, result.stderr
+        quality = Bundle(output).translation().quality
+        assert quality is not None
+        assert quality.bleu == quality.bleu_torch == pytest.approx(expected)
+
+
+def test_an_existing_directory_is_left_as_it_was(heed: Callable[..., Result], trained: Path, tmp_path: Path) -> None:
+    output = tmp_path / "model"
+    output.mkdir()
+    (output / "precious").write_text("mine")
+    result = heed("export", trained, "-o", output)
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: {output}: exists already; choose another name, or overwrite it with --force\n"
+    assert [file.name for file in output.iterdir()] == ["precious"]
+
+    refused = heed("export", trained, "-o", output, "--force")
+    assert refused.exit_code == 1
+    assert "is no heed model, and --force replaces nothing else" in refused.stderr
+    assert [file.name for file in output.iterdir()] == ["precious"]
+
+    (output / "heed.json").write_text("{}")
+    forced = heed("export", trained, "-o", output, "--force")
+    assert forced.exit_code == 0, forced.stderr
+    assert not (output / "precious").exists()
+    Bundle(output)
+    assert [file.name for file in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("force", [False, True])
+def test_an_export_that_differs_is_not_written(
+    heed: Callable[..., Result],
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+    force: bool,
+) -> None:
+    output = tmp_path / "model"
+    if force:
+        output.mkdir()
+        (output / "heed.json").write_text("mine")
+
+    def write_damaged(network: Transformer, precision: str, directory: Path, shortlist: None) -> None:
+        damaged = copy.deepcopy(network)
+        with torch.no_grad():
+            damaged.decoder.layers[0].cross_attention.output.weight.mul_(-1)  # type: ignore[union-attr, operator]
+        write_graphs(damaged, precision, directory, shortlist)
+
+    monkeypatch.setattr(exporter, "write_graphs", write_damaged)
+    result = heed("export", trained, "-o", output, "--precision", precision, *["--force"] * force)
+    assert result.exit_code == 4
+    assert "Error: the export is refused: " in result.stderr
+    assert "Done" not in result.stderr
+    assert [file.name for file in tmp_path.iterdir()] == (["model"] if force else [])
+    if force:
+        assert [file.name for file in output.iterdir()] == ["heed.json"]
+
+
+def test_no_run_no_export(heed: Callable[..., Result], tmp_path: Path) -> None:
+    result = heed("export", tmp_path, "-o", tmp_path / "model")
+    assert result.exit_code == 4
+    assert result.stderr == (
+        f"Error: {tmp_path}: no run of heed train (there is no config.toml); name the directory given to -o\n"
+    )
+
+
+def test_half_a_test_set_is_refused_by_the_options_names(
+    heed: Callable[..., Result], trained: Path, tmp_path: Path, test_set: list[str]
+) -> None:
+    result = heed("export", trained, "-o", tmp_path / "model", *test_set[:2])
+    assert result.exit_code in (2, 3)
+    assert "--test-tgt" in result.stderr
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_bundle_translates_as_the_run_s_network_does(
+    bundle: Path, trained: Path, digit_lines: Callable[[int, int], list[str]]
+) -> None:
+
+    run = TranslationRun.open(trained)
+    network = run.load_network(run.best()[0])
+    lines = [*digit_lines(40, 9), "", "nothing known", "1 2 3" * 30]
+    ours = Translator.load(bundle, threads=1).translate(lines)
+    theirs = Translator(TorchNetwork(network), run.src_tokenizer, run.tgt_tokenizer).translate(lines)
+    assert [found.text for found in ours] == [found.text for found in theirs]
+    assert len({found.text for found in ours}) > 20

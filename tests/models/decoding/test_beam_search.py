@@ -1,0 +1,333 @@
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from heed.models.decoding.beam_search import (
+    BoolArray,
+    DecodeConfig,
+    FloatArray,
+    Hypothesis,
+    IntArray,
+    SpecialIds,
+    going_on,
+    length_penalty,
+    search,
+)
+from heed.models.errors import ModelError
+from heed.models.spec.config import ModelConfig
+from heed.transformer.decoding import TorchNetwork
+from heed.transformer.masks import padding_mask
+from heed.transformer.model import Transformer
+
+SPECIAL = SpecialIds(bos_id=2, eos_id=3, unk_id=1)
+Tokens = tuple[int, ...]
+Alive = tuple[Tokens, np.float32]
+
+
+@dataclass(frozen=True)
+class Language:
+    """Next-token distributions that depend on the source and on every token so far."""
+
+    seed: int
+    vocab_size: int
+    end: float = 0.0  # added to the end token's logit
+    unknown: float = 0.0  # and to the unknown token's
+
+    @functools.cache  # noqa: B019 - a language is as small as a test
+    def log_probs(self, source: Tokens, prefix: Tokens) -> FloatArray:
+        random = np.random.default_rng([self.seed, len(source), *source, *prefix])
+        logits = 2 * random.standard_normal(self.vocab_size)
+        logits[SPECIAL.eos_id] += self.end
+        logits[SPECIAL.unk_id] += self.unknown
+        return (logits - np.log(np.exp(logits).sum())).astype(np.float32)
+
+    def forced(self, source: Tokens, tokens: Tokens) -> float:
+        """The log-probability of given tokens."""
+        return sum(float(self.log_probs(source, tokens[:i])[token]) for i, token in enumerate(tokens))
+
+
+class FakeState:
+    """Reads each hypothesis back from the slots that the mask lets it see, as attention would."""
+
+    def __init__(self, language: Language) -> None:
+        self.language = language
+        self.sources: list[Tokens] = []
+        self.slots: dict[tuple[int, int], tuple[int, int]] = {}  # by row and slot: position and token
+        self.most_slots = 0
+
+    def read(self, src: IntArray, src_mask: BoolArray) -> None:
+        assert src.shape == src_mask.shape
+        self.sources = [tuple(row[mask].tolist()) for row, mask in zip(src, src_mask, strict=True)]
+        self.slots, self.most_slots = {}, 0
+
+    def step(
+        self,
+        tokens: IntArray,
+        position: int,
+        slots: IntArray,
+        mask: BoolArray,
+        top: int,
+        wanted: IntArray | None = None,
+    ) -> tuple[FloatArray, IntArray]:
+        assert wanted is None
+        (B, W), self.most_slots = tokens.shape, max(self.most_slots, mask.shape[2])
+        assert len(self.sources) == B
+        assert mask.shape == (B, W, self.most_slots)  # they never become fewer
+        assert all(len(set(row)) == W for row in slots.tolist())
+        self.slots.update({(b, int(slots[b, w])): (position, int(tokens[b, w])) for b, w in np.ndindex(B, W)})
+        top = min(top, self.language.vocab_size)
+        log_probs, ids = np.zeros((B, W, top), dtype=np.float32), np.zeros((B, W, top), dtype=np.int64)
+        for b, w in np.ndindex(B, W):
+            if mask[b, w].sum() == 1 and position:  # the sentence is done; what comes out counts no more
+                continue
+            assert mask[b, w, slots[b, w]]
+            seen = sorted(self.slots[b, slot] for slot in np.flatnonzero(mask[b, w]).tolist())
+            assert [place for place, _ in seen] == list(range(position + 1))  # one token of each step
+            first, *prefix = [token for _, token in seen]
+            assert first == SPECIAL.bos_id
+            every = self.language.log_probs(self.sources[b], tuple(prefix))
+            ids[b, w] = np.argsort(-every, kind="stable")[:top]
+            log_probs[b, w] = every[ids[b, w]]
+        return log_probs, ids
+
+    def keep(self, rows: IntArray) -> None:
+        self.sources = [self.sources[row] for row in rows]
+        places = {old: new for new, old in enumerate(rows.tolist())}
+        self.slots = {(places[b], slot): what for (b, slot), what in self.slots.items() if b in places}
+
+
+def continuations(language: Language, source: Tokens, alive: list[Alive], n_best: int) -> list[Alive]:
+    """The best hypotheses one token longer."""
+    found: list[Alive] = []
+    for tokens, log_prob in alive:
+        nexts = language.log_probs(source, tokens)
+        order = [token for token in np.argsort(-nexts, kind="stable").tolist() if token != SPECIAL.unk_id]
+        found += [((*tokens, token), log_prob + float(nexts[token])) for token in order]
+    return sorted(found, key=lambda item: -item[1])[:n_best]
+
+
+def beam_search(language: Language, source: Tokens, config: DecodeConfig) -> list[Hypothesis]:
+    """The search once more, in the words of its description: lists of hypotheses, one sentence."""
+    W = config.beam_size
+    limit = config.max_length or len(source) - 1 + 50
+    alive: list[Alive] = [((), np.float32(0))]
+    ended: list[Hypothesis] = []
+    for length in range(1, limit + 1):
+        best = continuations(language, source, alive, 2 * W)
+        ends = [(tokens[:-1], log_prob) for tokens, log_prob in best[:W] if tokens[-1] == SPECIAL.eos_id]
+        alive = [(tokens, log_prob) for tokens, log_prob in best if tokens[-1] != SPECIAL.eos_id][:W]
+        if length == limit:
+            ends += alive
+        divisor = np.float32(((5 + length) / 6) ** config.length_penalty)
+        ended += [Hypothesis(list(tokens), float(total), float(total / divisor)) for tokens, total in ends]
+        if len(ended) >= W:
+            break
+    return sorted(ended, key=lambda hypothesis: -hypothesis.score)[:W]
+
+
+def greedy(language: Language, source: Tokens, limit: int) -> Tokens:
+    tokens: Tokens = ()
+    while len(tokens) < limit:
+        nexts = language.log_probs(source, tokens).copy()
+        nexts[SPECIAL.unk_id] = -np.inf
+        token = int(nexts.argmax())
+        if token == SPECIAL.eos_id:
+            break
+        tokens = (*tokens, token)
+    return tokens
+
+
+LANGUAGES = st.builds(
+    Language,
+    seed=st.integers(0, 2**32),
+    vocab_size=st.integers(5, 12),
+    end=st.sampled_from([-3.0, 0.0, 2.0]),
+    unknown=st.sampled_from([0.0, 5.0]),
+)
+SOURCES = st.lists(st.lists(st.integers(4, 9), max_size=4).map(lambda ids: [*ids, 3]), min_size=1, max_size=6)
+CONFIGS = st.builds(
+    DecodeConfig,
+    beam_size=st.integers(1, 5),
+    length_penalty=st.sampled_from([0.0, 0.6, 1.0, 2.0]),
+    max_length=st.integers(1, 7),
+)
+
+
+@given(LANGUAGES, SOURCES, CONFIGS, st.integers(1, 5))
+def test_a_search_finds_what_the_plain_one_finds(
+    language: Language, sources: list[list[int]], config: DecodeConfig, n_best: int
+) -> None:
+    found = search(FakeState(language), sources, config, SPECIAL, n_best=n_best)
+    expected = [beam_search(language, tuple(source), config)[:n_best] for source in sources]
+    assert [[h.tokens for h in hypotheses] for hypotheses in found] == [[h.tokens for h in x] for x in expected]
+    assert found == expected
+
+
+@given(LANGUAGES, SOURCES, CONFIGS)
+def test_a_batch_is_decoded_as_one_by_one(language: Language, sources: list[list[int]], config: DecodeConfig) -> None:
+    state = FakeState(language)
+    alone = [search(state, [source], config, SPECIAL)[0] for source in sources]
+    assert search(state, sources, config, SPECIAL) == alone
+
+
+@given(LANGUAGES, SOURCES, st.integers(1, 7))
+def test_one_beam_is_greedy(language: Language, sources: list[list[int]], limit: int) -> None:
+    found = search(FakeState(language), sources, DecodeConfig(beam_size=1, max_length=limit), SPECIAL)
+    expected = [list(greedy(language, tuple(source), limit)) for source in sources]
+    assert [[h.tokens for h in hypotheses] for hypotheses in found] == [[tokens] for tokens in expected]
+
+
+@given(LANGUAGES, SOURCES, CONFIGS)
+def test_a_log_probability_is_that_of_the_tokens_and_the_end(
+    language: Language, sources: list[list[int]], config: DecodeConfig
+) -> None:
+    found = search(FakeState(language), sources, config, SPECIAL, n_best=config.beam_size)
+    for source, hypotheses in zip(sources, found, strict=True):
+        assert 1 <= len(hypotheses) <= config.beam_size
+        assert hypotheses == sorted(hypotheses, key=lambda hypothesis: -hypothesis.score)
+        for hypothesis in hypotheses:
+            whole = tuple(hypothesis.tokens)
+            if len(whole) < (config.max_length or 0):  # else it counts as it stood at the limit
+                whole = (*whole, SPECIAL.eos_id)
+            log_prob = language.forced(tuple(source), whole)
+            assert hypothesis.log_prob == pytest.approx(log_prob, rel=1e-5, abs=1e-5)
+            penalty = ((5 + len(whole)) / 6) ** config.length_penalty
+            assert hypothesis.score == pytest.approx(log_prob / penalty, rel=1e-5, abs=1e-5)
+
+
+@given(LANGUAGES, SOURCES, CONFIGS)
+def test_no_special_token_but_those_of_the_text_is_put_out(
+    language: Language, sources: list[list[int]], config: DecodeConfig
+) -> None:
+    for hypotheses in search(FakeState(language), sources, config, SPECIAL, n_best=config.beam_size):
+        for hypothesis in hypotheses:
+            assert SPECIAL.unk_id not in hypothesis.tokens
+            assert SPECIAL.eos_id not in hypothesis.tokens
+        assert len({tuple(hypothesis.tokens) for hypothesis in hypotheses}) == len(hypotheses)
+
+
+@given(LANGUAGES, st.integers(1, 3))
+def test_a_beam_as_wide_as_the_language_finds_the_best(language: Language, limit: int) -> None:
+    """Where nothing can be pruned, the search is exhaustive."""
+    assume(language.vocab_size <= 6)
+    source, words = (5, 3), [i for i in range(language.vocab_size) if i not in (SPECIAL.unk_id, SPECIAL.eos_id)]
+    outputs: list[Tokens] = [()]
+    whole: list[Tokens] = []
+    for _ in range(limit):
+        whole += [(*tokens, SPECIAL.eos_id) for tokens in outputs]
+        outputs = [(*tokens, word) for tokens in outputs for word in words]
+    best = max([*whole, *outputs], key=lambda tokens: language.forced(source, tokens))
+    config = DecodeConfig(beam_size=len(whole) + len(outputs), length_penalty=0.0, max_length=limit)
+    (found,) = search(FakeState(language), [list(source)], config, SPECIAL)
+    assert found[0].log_prob == pytest.approx(language.forced(source, best), rel=1e-5)
+    assert found[0].tokens == [token for token in best if token != SPECIAL.eos_id]
+
+
+def test_without_a_limit_an_output_has_50_tokens_more_than_its_source() -> None:
+    endless = Language(seed=1, vocab_size=6, end=-100.0)
+    config = DecodeConfig(beam_size=2)
+    found = search(FakeState(endless), [[5, 3], [5, 6, 7, 3]], config, SPECIAL, n_best=2)
+    assert [[len(h.tokens) for h in hypotheses] for hypotheses in found] == [[51, 51], [53, 53]]
+
+
+def test_a_longer_output_may_win_by_the_penalty() -> None:
+    language = Language(seed=3, vocab_size=7, end=1.0)
+    lengths = []
+    for alpha in (0.0, 5.0):
+        config = DecodeConfig(length_penalty=alpha, max_length=9)
+        ((best, *_),) = search(FakeState(language), [[5, 3]], config, SPECIAL)
+        lengths.append(len(best.tokens))
+    assert lengths[0] < lengths[1]
+
+
+def test_an_impossible_search_is_refused_by_name() -> None:
+    with pytest.raises(ModelError) as caught:
+        DecodeConfig(beam_size=0, length_penalty=float("nan"), max_length=0)
+    for part in ("beam_size must be at least 1, not 0", "length_penalty must be ", "max_length must be at least 1"):
+        assert part in str(caught.value)
+    with pytest.raises(ModelError, match="length_penalty"):
+        DecodeConfig(length_penalty=-0.1)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=9))
+def test_who_goes_on_takes_the_places_of_the_done(done: list[bool]) -> None:
+    rows = going_on(np.array(done)).tolist()
+    alive = [row for row, is_done in enumerate(done) if not is_done]
+    assert sorted(rows) == alive
+    assert [row for place, row in enumerate(rows) if row == place] == [row for row in alive if row < len(alive)]
+
+
+def test_slots_are_used_again() -> None:
+    """Of 30 steps of 4 hypotheses far fewer tokens are still seen than the 120 that were read."""
+    language = Language(seed=1, vocab_size=9, end=-100.0)
+    state = FakeState(language)
+    search(state, [[5, 3]], DecodeConfig(max_length=30), SPECIAL)
+    assert 30 <= state.most_slots <= 70
+
+
+def test_the_length_penalty_is_1_at_length_1_and_without_alpha() -> None:
+    assert length_penalty(1, 0.6) == 1
+    assert length_penalty(9, 0.0) == 1
+    assert length_penalty(7, 0.5) == pytest.approx(2**0.5)
+
+
+V = 11
+
+
+@pytest.fixture
+def network() -> Transformer:
+    config = ModelConfig(n_layers=2, d_model=16, d_ff=24, n_heads=2, src_vocab_size=V, tgt_vocab_size=V)
+    return Transformer(config).eval()
+
+
+TORCH_SOURCES = [[5, 6, 7, 8, 3], [9, 3], [4, 4, 10, 3], [8, 3], [6, 5, 4, 6, 5, 4, 3], [3]]
+
+
+@pytest.mark.parametrize("beam_size", [1, 4, V + 2])
+def test_pytorch_s_log_probability_is_that_of_the_full_forward_pass(network: Transformer, beam_size: int) -> None:
+    """With more beams than the vocabulary has tokens, too."""
+    config = DecodeConfig(beam_size=beam_size, max_length=8)
+    found = search(TorchNetwork(network).state(), TORCH_SOURCES, config, SPECIAL)
+    for source, hypotheses in zip(TORCH_SOURCES, found, strict=True):
+        src = torch.tensor([source])
+        for hypothesis in hypotheses:
+            whole = hypothesis.tokens + [SPECIAL.eos_id] * (len(hypothesis.tokens) < 8)
+            tgt = torch.tensor([[SPECIAL.bos_id, *whole[:-1]]])
+            log_probs = network(src, padding_mask(src, 0), tgt).log_softmax(-1)
+            forced = log_probs[0].gather(1, torch.tensor(whole)[:, None]).sum().item()
+            assert hypothesis.log_prob == pytest.approx(forced, rel=1e-5)
+
+
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_pytorch_decodes_a_batch_as_one_by_one(network: Transformer, beam_size: int) -> None:
+    """One sentence, one beam: the mask was once an array that PyTorch may not write to, and warned of."""
+    config = DecodeConfig(beam_size=beam_size)
+    together = search(TorchNetwork(network).state(), TORCH_SOURCES, config, SPECIAL)
+    assert len({len(hypotheses[0].tokens) for hypotheses in together}) > 2  # they leave the batch one after another
+    for source, hypotheses in zip(TORCH_SOURCES, together, strict=True):
+        (alone,) = search(TorchNetwork(network).state(), [source], config, SPECIAL)
+        assert [h.tokens for h in hypotheses] == [h.tokens for h in alone]
+        assert [h.log_prob for h in hypotheses] == pytest.approx([h.log_prob for h in alone], rel=1e-5)
+
+
+def test_a_network_that_computes_no_numbers_is_told() -> None:
+    class Broken(FakeState):
+        def step(
+            self,
+            tokens: IntArray,
+            position: int,
+            slots: IntArray,
+            mask: BoolArray,
+            top: int,
+            wanted: IntArray | None = None,
+        ) -> tuple[FloatArray, IntArray]:
+            log_probs, ids = super().step(tokens, position, slots, mask, top, wanted)
+            return np.full_like(log_probs, np.nan), ids
+
+    with pytest.raises(ModelError, match="no numbers"):
+        search(Broken(Language(seed=1, vocab_size=6)), [[5, 3]], DecodeConfig(beam_size=1, max_length=2), SPECIAL)

@@ -1,0 +1,145 @@
+"""Another device than the CPU, as far as a machine without one can show it: what is refused, and in which words.
+
+The stand-ins fail as onnxruntime-gpu 1.31 did without libraries, without a driver, and without a GPU.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import onnxruntime
+import pytest
+from click.testing import Result
+
+from heed.export.exporter import write_graphs
+from heed.models.errors import ModelError
+from heed.models.runtime.session import open_session, placement
+from heed.models.spec.config import ModelConfig
+from heed.transformer.model import Transformer
+
+Heed = Callable[..., Result]
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+Session = onnxruntime.InferenceSession
+
+
+def on_the_cpu(*arguments: Any, **options: Any) -> onnxruntime.InferenceSession:
+    """What CUDA was asked for, given by the CPU."""
+    assert options["providers"][0][0] == CUDA
+    assert options["enable_fallback"] == 0  # else ONNX Runtime writes to stdout
+    return Session(*arguments, **options | {"providers": [CPU]})
+
+
+@pytest.fixture
+def gpu_build(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[object], None]]:
+    """An onnxruntime that was built with CUDA, whose sessions are made by what the test gives it."""
+
+    def build(make: object) -> None:
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+        monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("Failed to load libcublas.so.13"))
+        monkeypatch.setattr(onnxruntime, "InferenceSession", make)
+
+    yield build
+    onnxruntime.set_default_logger_severity(2)  # as it was
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The graphs of a small network, a directory for each precision."""
+    config = ModelConfig(n_layers=1, d_model=8, d_ff=8, n_heads=2, src_vocab_size=9, tgt_vocab_size=9)
+    network, path = Transformer(config).eval(), tmp_path_factory.mktemp("graphs")
+    for precision in ("float32", "float16", "int8"):
+        (path / precision).mkdir()
+        write_graphs(network, precision, path / precision)
+    return path
+
+
+def refuse(heed: Heed, *model: object) -> str:
+    """The one line that a user meets."""
+    result = heed("translate", "--device", "cuda", *model, stdin=b"1 2 3\n")
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("Error: device 'cuda': ")
+    return result.stderr
+
+
+def test_an_onnxruntime_without_cuda(heed: Heed, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU])
+    message = refuse(heed, "-m", bundle)
+    assert f"has no {CUDA}; install 'onnxruntime-gpu[cuda,cudnn]' in its place, or use --device cpu" in message
+
+
+def test_a_library_that_is_missing_is_named(heed: Heed, bundle: Path, gpu_build: Callable[[object], None]) -> None:
+    """ONNX Runtime would go on with the CPU and say nothing."""
+    gpu_build(on_the_cpu)
+    message = refuse(heed, "-m", bundle)
+    assert "libonnxruntime_providers_cuda.so: cannot open shared object file" in message
+    assert "install NVIDIA's driver and 'onnxruntime-gpu[cuda,cudnn]', or use --device cpu" in message
+
+
+def test_a_gpu_that_is_missing_is_told_in_cudas_words(
+    heed: Heed, bundle: Path, gpu_build: Callable[[object], None]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError(
+            "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_call.cc:154 std::conditional_t<THRW, void> "
+            "CUDA failure 100: no CUDA-capable device is detected ; GPU=-1 ; hostname=vm ; file=/onnxruntime_src\n\n"
+        )
+
+    gpu_build(fail)
+    message = refuse(heed, "-m", bundle)
+    assert f"{CUDA} could not be started (CUDA failure 100: no CUDA-capable device is detected); install" in message
+
+
+def test_int8_does_not_run_on_the_processor_unasked(heed: Heed, gpu_build: Callable[[object], None]) -> None:
+    """The default model is in int8, for which CUDA has no product; ONNX Runtime would use the CPU's."""
+
+    class Unable(onnxruntime.InferenceSession):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options | {"providers": [CPU]})
+
+        def get_providers(self) -> list[str]:
+            return [CUDA, CPU]
+
+    gpu_build(Unable)
+    message = refuse(heed)
+    assert "MatMulIntegerToFloat" in message
+    assert "(int8 runs there alone); export the model with --precision float16, or use --device cpu" in message
+
+
+@pytest.mark.parametrize(("operator", "allowed"), [("Shape", True), ("Concat", True), ("ScatterND", False)])
+def test_shapes_alone_may_be_computed_beside_the_device(
+    operator: str, allowed: bool, graphs: Path, gpu_build: Callable[[object], None]
+) -> None:
+    """ONNX Runtime puts them on the processor on purpose."""
+
+    class Partly(onnxruntime.InferenceSession):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options | {"providers": [CPU]})
+
+        def get_providers(self) -> list[str]:
+            return [CUDA, CPU]
+
+        def get_provider_graph_assignment_info(self) -> list[SimpleNamespace]:
+            nodes = [node for part in super().get_provider_graph_assignment_info() for node in part.get_nodes()]
+            assert any(node.op_type == operator for node in nodes)
+            return [
+                SimpleNamespace(ep_name=CPU if node.op_type == operator else CUDA, get_nodes=lambda node=node: [node])
+                for node in nodes
+            ]
+
+    gpu_build(Partly)
+    path = graphs / "float16" / "decoder.onnx"
+    if allowed:
+        assert operator in placement(open_session(path, "cuda", 1))[CPU]
+    else:
+        with pytest.raises(ModelError, match=f"{operator} would run on the processor"):
+            open_session(path, "cuda", 1)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("graph", ["encoder", "decoder"])
+def test_every_node_has_a_place(graph: str, precision: str, graphs: Path) -> None:
+    found = placement(open_session(graphs / precision / f"{graph}.onnx", "cpu", 1))
+    assert set(found) == {CPU}
+    assert {"FusedMatMul", "LayerNormalization", "ScatterND"} <= set(found[CPU])

@@ -1,0 +1,60 @@
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heed.transformer.data import duplicates
+from heed.transformer.data.duplicates import HASH, mark_duplicates, mark_equal
+from heed.transformer.data.reservoir import Lot, fingerprint
+from heed.transformer.data.sources import Source
+
+NUMBERS = st.lists(st.integers(0, 40), max_size=60)
+
+
+@given(NUMBERS, st.integers(1, 12), st.integers(0, 12))
+def test_a_lot_keeps_the_smallest_each_as_it_came_first(numbers: list[int], limit: int, most: int) -> None:
+    lot = Lot[int](limit)
+    for place, number in enumerate(numbers):
+        lot.add(number, place)
+    most = min(most, limit)
+    expected = {number: numbers.index(number) for number in sorted(set(numbers))[:most]}
+    assert lot.drawn(most) == expected
+    assert list(lot.drawn(most).values()) == sorted(expected.values())  # in the order of the text
+    assert len(lot) == min(limit, len(set(numbers)))
+
+
+def test_fingerprints_differ_by_text_and_by_seed() -> None:
+    found = {fingerprint(text, seed) for text in ("", "a", "b", "ab", "\u00e4") for seed in (0, 1, 2**63)}
+    assert len(found) == 15
+    assert all(0 <= number < 1 << 64 for number in found)
+    assert fingerprint("a") == fingerprint("a", 0)
+
+
+@given(NUMBERS.filter(bool), st.integers(1, 20))
+def test_an_equal_hash_before_is_marked(
+    tmp_path_factory: pytest.TempPathFactory, numbers: list[int], bucket: int
+) -> None:
+    directory = tmp_path_factory.mktemp("hashes")
+    hashes, marks = directory / "hashes", directory / "marks"
+    hashes.write_bytes(np.array(numbers, dtype=HASH).tobytes())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(duplicates, "BUCKET", bucket)
+        patched.setattr(duplicates, "CHUNK", 7)
+        mark_equal(hashes, marks)
+    assert list(marks.read_bytes()) == [int(number in numbers[:place]) for place, number in enumerate(numbers)]
+
+
+def test_pairs_that_were_before_are_found_over_all_sources(
+    write_lines: Callable[[str, list[str]], str], tmp_path: Path
+) -> None:
+    pairs = [("a", "b"), ("a", "c"), ("a", "b"), ("", "ab"), ("ab", ""), ("", "ab")]
+    random.Random(1).shuffle(pairs)
+    table = write_lines("a.tsv", [f"{src}\t{tgt}" for src, tgt in pairs])
+    sides = [write_lines(f"a.{number}", [pair[number] for pair in pairs]) for number in (0, 1)]
+    marks = mark_duplicates([Source((table,)), Source(tuple(sides))], tmp_path)
+    twice = [*pairs, *pairs]
+    assert list(marks.read_bytes()) == [int(pair in twice[:place]) for place, pair in enumerate(twice)]

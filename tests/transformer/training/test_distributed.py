@@ -1,0 +1,200 @@
+"""Several processes that train one network, started by torchrun as a user would."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.distributed import HashStore  # type: ignore[attr-defined]
+from torch.testing import assert_close
+
+from heed.models.errors import HeedError
+from heed.transformer.training.distributed import (
+    ALONE,
+    Processes,
+    joined,
+    local_device,
+    lost_ones_told,
+    meeting,
+    n_local,
+    spread,
+    whole,
+)
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+# A gentle learning rate: what rounding differs by then stays as small as it is, and does not grow from step to step.
+SETTINGS = [
+    "--preset",
+    "tiny",
+    "--d-model",
+    "16",
+    "--d-ff",
+    "24",
+    "--n-heads",
+    "2",
+    "--dropout",
+    "0",
+    "--vocab-size",
+    "25",
+]
+SETTINGS += [
+    "--batch-tokens",
+    "150",
+    "--warmup",
+    "200",
+    "--precision",
+    "float32",
+    "--steps",
+    "50",
+    "--valid-every",
+    "25",
+]
+SETTINGS += ["--device", "cpu", "--threads", "1"]
+
+
+@pytest.fixture
+def text(
+    digit_lines: Callable[[int, int], list[str]], write_lines: Callable[[str, list[str]], str], tmp_path: Path
+) -> list[str]:
+    """Pairs, of which one alone is as long as a batch: the second process then has none."""
+    lines = [*digit_lines(300, 2), " ".join("123456789" * 12)]
+    return ["--src", write_lines("src", lines), "--tgt", write_lines("tgt", [line[::-1] for line in lines])]
+
+
+def train(program: Path, run: Path, *arguments: str, launcher: tuple[str, ...] = ()) -> str:
+    command = [*launcher, *(["--no-python"] if launcher else []), str(program), "train", *arguments, "-o", str(run)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def weights(run: Path, step: int = 50) -> dict[str, torch.Tensor]:
+    return load_file(run / f"checkpoints/step-{step:08d}/model.safetensors")
+
+
+def losses(run: Path) -> list[float]:
+    records = [json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines()]
+    return [record["loss"] for record in records if record["event"] != "start"]
+
+
+def test_two_processes_train_as_one(program: Path, text: list[str], tmp_path: Path) -> None:
+    """The same batches, whatever the number of processes, of parts of a batch, and of places for the weights."""
+    train(program, tmp_path / "one", *text, *SETTINGS)
+    train(program, tmp_path / "parts", *text, *SETTINGS, "--accumulate", "3")
+    said = train(program, tmp_path / "two", *text, *SETTINGS, launcher=(*TORCHRUN,))
+    assert said.count("Done. Export it with") == 1  # one speaks for all
+    train(program, tmp_path / "sharded", *text, *SETTINGS, "--sharded", launcher=(*TORCHRUN,))
+    expected = weights(tmp_path / "one")
+    for name in ("parts", "two", "sharded"):
+        assert_close(weights(tmp_path / name), expected, rtol=0, atol=1e-5)
+        assert losses(tmp_path / name) == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
+
+
+def test_one_process_goes_on_with_what_two_began(program: Path, text: list[str], tmp_path: Path) -> None:
+    train(program, tmp_path / "one", *text, *SETTINGS)
+    train(program, tmp_path / "two", *text, *SETTINGS, "--steps", "25", "--sharded", launcher=(*TORCHRUN,))
+    command = [program, "train", "--resume", tmp_path / "two", "--steps", "50", "--device", "cpu", "--threads", "1"]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    assert_close(weights(tmp_path / "two"), weights(tmp_path / "one"), rtol=0, atol=1e-5)
+
+
+def second_of(launcher: int) -> int:
+    """The process that torchrun has started as the second of those that train."""
+    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+    (found,) = [child for child in children if b"\0RANK=1\0" in Path(f"/proc/{child}/environ").read_bytes()]
+    return int(found)
+
+
+@pytest.mark.slow
+def test_a_killed_process_starts_again_and_the_run_goes_on(program: Path, text: list[str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    settings = [*SETTINGS, "--steps", "400", "--valid-every", "50"]
+    train(program, tmp_path / "whole", *text, *settings, launcher=(*TORCHRUN,))
+    command = [*TORCHRUN, "--max-restarts", "1", "--no-python", program, "train", "--resume", run, *text, *settings]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True, env=environment) as process:
+        checkpoint = run / "checkpoints/step-00000100"
+        give_up = time.monotonic() + 120
+        while not checkpoint.exists():
+            assert process.poll() is None
+            assert time.monotonic() < give_up
+            time.sleep(0.02)
+        os.kill(second_of(process.pid), signal.SIGKILL)
+        _, said = process.communicate(timeout=240)
+    assert process.returncode == 0, said
+    assert_close(weights(run, 400), weights(tmp_path / "whole", 400), rtol=0, atol=0)
+
+
+def test_two_processes_stop_after_the_same_step(program: Path, text: list[str], tmp_path: Path) -> None:
+    """A signal to torchrun reaches both, at different moments."""
+    run = tmp_path / "run"
+    command = [*TORCHRUN, "--no-python", program, "train", *text, *SETTINGS, "--steps", "100000", "-o", run]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True, env=environment) as process:
+        give_up = time.monotonic() + 120
+        while not (run / "checkpoints/step-00000025").exists():
+            assert process.poll() is None
+            assert time.monotonic() < give_up
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert f"Stopped. Go on with: heed train --resume {run}" in said
+    last = max((run / "checkpoints").glob("step-*"))
+    assert {file.name for file in last.iterdir()} == {"model.safetensors", "optimizer.safetensors", "progress.json"}
+
+
+def test_only_processes_that_are_alive_meet() -> None:
+    """torchrun's store still has the words of those that were killed; gloo sometimes waited for these for ever."""
+    store, names = HashStore(), dict[int, str]()
+    for rank in (1, 2):
+        store.set(f"heed/word/{rank}", "of one that is gone")
+
+    def meet(rank: int) -> None:
+        time.sleep(0.1 * rank)
+        names[rank] = meeting(store, rank, 3)
+
+    threads = [threading.Thread(target=meet, args=(rank,), daemon=True) for rank in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert names.keys() == {0, 1, 2}
+    assert len(set(names.values())) == 1
+    assert meeting(store, 0, 1) not in names.values()
+
+
+def test_a_process_that_is_gone_is_told() -> None:
+    reset = RuntimeError("[pair.cc:537] Read error: Connection reset by peer\nmore of it")
+    with pytest.raises(HeedError) as caught, lost_ones_told(Processes(0, 2), Path("runs/ende")):
+        raise reset
+    assert str(caught.value).startswith("runs/ende: another of the processes is gone ([pair.cc:537]")
+    assert str(caught.value).endswith("; start all of them again with heed train --resume runs/ende")
+    for processes, error in ((ALONE, reset), (Processes(0, 2), RuntimeError("shapes differ"))):
+        with pytest.raises(RuntimeError, match=str(error).splitlines()[0][-8:]), lost_ones_told(processes, Path("run")):
+            raise error
+
+
+def test_alone_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "3")  # as other launchers set it
+    with joined() as processes:
+        assert processes == ALONE
+    assert (n_local(), local_device("cpu")) == (1, "cpu")
+    tensor = torch.ones(2)
+    assert processes.told("word") == "word"
+    assert processes.most([1.0, 2.0]) == [1.0, 2.0]
+    assert whole(tensor) is processes.add(tensor) is spread(tensor, tensor) is tensor
+
+
+def test_sharding_needs_processes(heed: Callable[..., object], text: list[str], tmp_path: Path) -> None:
+    result = heed("train", *text, *SETTINGS, "--sharded", "-o", tmp_path / "run")
+    assert getattr(result, "exit_code", None) == 2
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,1 @@
+"""From files to text that can be learnt from."""

@@ -1,0 +1,151 @@
+"""Batches of about equal size in tokens, of pairs of about equal length (section 5.1)."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from heed.models.tokenizers.subwords import Tokenizer
+from heed.transformer.data.batching.bucketing import cuts, plan_batches
+from heed.transformer.data.batching.order import Draw, Order, Stretches, read, read_bounds
+from heed.transformer.data.batching.pairs import AnyPairs, IntArray, Pairs
+from heed.transformer.data.batching.subword_regularization import GROUP, Resampling
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Pairs as padded token ids."""
+
+    src: Tensor  # source and its end token, (B, S)
+    tgt: Tensor  # beginning token and target: what the decoder reads, (B, T)
+    targets: Tensor  # target and end token: what it must predict, (B, T)
+    pad_ids: tuple[int, int]  # of the source and of the target
+    share: float = 1.0  # of the epoch's pairs, how many are behind with this batch
+
+    @cached_property
+    def n_tokens(self) -> int:
+        """Targets that are no padding."""
+        return int((self.targets != self.pad_ids[1]).sum())
+
+    @cached_property
+    def n_cells(self) -> int:
+        """Places of both sides, padding included."""
+        return self.src.numel() + self.tgt.numel()
+
+    @cached_property
+    def n_filled(self) -> int:
+        """Those of them that are no padding."""
+        return int((self.src != self.pad_ids[0]).sum() + (self.tgt != self.pad_ids[1]).sum())
+
+    def part(self, number: int, of: int) -> Self:
+        """One of several parts that together have each pair once, for processes that share the batch.
+
+        Where there are fewer pairs than parts, those that go without have a pair of which nothing is to be learnt.
+        """
+        src, tgt, targets = (side[number::of] for side in (self.src, self.tgt, self.targets))
+        if not len(src):
+            src, tgt, targets = self.src[:1], self.tgt[:1], torch.full_like(self.targets[:1], self.pad_ids[1])
+        S, T = (int((side != pad_id).any(0).sum()) for side, pad_id in zip((src, tgt), self.pad_ids, strict=True))
+        src, tgt, targets = src[:, :S].contiguous(), tgt[:, :T].contiguous(), targets[:, :T].contiguous()
+        return dataclasses.replace(self, src=src, tgt=tgt, targets=targets)
+
+    def pinned(self) -> Self:
+        """The same in memory from which a GPU copies without waiting."""
+        src, tgt, targets = (side.pin_memory() for side in (self.src, self.tgt, self.targets))
+        return dataclasses.replace(self, src=src, tgt=tgt, targets=targets)
+
+
+class Batches:
+    """The batches of corpora, in an order that is a function of seed and epoch alone.
+
+    Pairs of equal length meet other neighbours in each epoch.
+
+    Args:
+        corpora: The pairs.
+        src: The source's tokenizer.
+        tgt: The target's.
+        batch_tokens: Tokens of a batch and side, at most.
+        weights: How often an epoch has each corpus; all once where there are none.
+        facts: What a person would like to know of the pairs before training.
+        resampling: How the texts of pairs are cut into other subwords each time; None: as in the corpora.
+    """
+
+    def __init__(
+        self,
+        corpora: Sequence[AnyPairs],
+        src: Tokenizer,
+        tgt: Tokenizer,
+        *,
+        batch_tokens: int,
+        weights: Sequence[float] = (),
+        facts: Mapping[str, int] | None = None,
+        resampling: Resampling | None = None,
+    ) -> None:
+        self._corpora, self._batch_tokens, self._resampling = corpora, batch_tokens, resampling
+        self._src, self._tgt = src, tgt
+        self._order = Order.of(corpora, weights)
+        self.facts: Mapping[str, int] = {**(facts or {}), "vocabulary": len(tgt)}
+
+    def epoch(self, epoch: int, seed: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, from number `start` on, shuffled; of those before it only the lengths are read."""
+        windows = self._order.windows(epoch, seed)
+        n_pairs, n_behind, number = sum(map(len, windows)), 0, 0
+        for place, window in enumerate(windows):
+            n_skipped = max(0, start - number)
+            if n_skipped and (n_batches := self._n_batches(window)) <= n_skipped:
+                number, n_behind = number + n_batches, n_behind + len(window)
+                continue
+            for done, (pairs, rows) in enumerate(self._window(window, (seed, epoch, place), n_skipped)):
+                number, n_behind = number + 1, n_behind + len(rows)
+                if done >= n_skipped:
+                    yield self._batch(pairs, rows, share=n_behind / n_pairs)
+
+    def _window(
+        self, window: Stretches, draw: tuple[int, int, int], n_skipped: int
+    ) -> Iterator[tuple[Pairs, IntArray]]:
+        """The pairs of each batch of a window; of those skipped with all their group, only how many they are."""
+        pairs = read(self._corpora, window)
+        plan = self._shuffled(pairs, np.random.default_rng((Draw.BATCHES, *draw)))
+        if not self._resampling:
+            yield from ((pairs, rows) for rows in plan)
+            return
+        texts = read(self._resampling.texts, window)
+        for start in range(0, len(plan), GROUP):
+            group = plan[start : start + GROUP]
+            if start + GROUP > n_skipped:
+                yield from self._resampling.batches(texts, group, np.random.SeedSequence((Draw.SUBWORDS, *draw, start)))
+            else:
+                yield from ((pairs, rows) for rows in group)
+
+    def _n_batches(self, window: Stretches) -> int:
+        """How many batches a window makes, by its pairs' lengths alone."""
+        lengths = np.diff(read_bounds(self._corpora, window))
+        return len(cuts(np.sort(np.maximum(lengths[::2], lengths[1::2]) + 1), self._batch_tokens))
+
+    def _shuffled(self, pairs: Pairs, random: np.random.Generator) -> list[IntArray]:
+        """The pairs of each batch of a window."""
+        order = random.permutation(len(pairs))
+        lengths = pairs.src.lengths[order], pairs.tgt.lengths[order]
+        plan = plan_batches(*lengths, batch_tokens=self._batch_tokens)
+        return [order[plan[number]] for number in random.permutation(len(plan))]
+
+    def in_order(self) -> Iterator[Batch]:
+        """All pairs once, sorted by length, as validation wants them; they come into memory."""
+        sizes = [len(corpus) for corpus in self._corpora]
+        pairs = read(self._corpora, Stretches.whole(sizes))
+        for rows in plan_batches(pairs.src.lengths, pairs.tgt.lengths, batch_tokens=self._batch_tokens):
+            yield self._batch(pairs, rows)
+
+    def _batch(self, pairs: Pairs, rows: IntArray, share: float = 1.0) -> Batch:
+        src, tgt = self._src, self._tgt
+        return Batch(
+            src=torch.from_numpy(pairs.src.padded(rows, src.pad_id, last=src.eos_id)),
+            tgt=torch.from_numpy(pairs.tgt.padded(rows, tgt.pad_id, first=tgt.bos_id)),
+            targets=torch.from_numpy(pairs.tgt.padded(rows, tgt.pad_id, last=tgt.eos_id)),
+            pad_ids=(src.pad_id, tgt.pad_id),
+            share=share,
+        )

@@ -1,0 +1,132 @@
+"""In which order pairs are learnt from: a function of the seed and the epoch, with no state that could be lost.
+
+A corpus is dealt like a deck of cards, whose cards are blocks of consecutive pairs: an epoch takes as many pairs as the
+corpus's weight says, and when all are dealt, they are shuffled anew. What an epoch has taken from all corpora is
+shuffled and cut into windows, each small enough to be read into memory, where its pairs are shuffled one by one.
+"""
+
+import dataclasses
+import enum
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from heed.transformer.data.batching.pairs import AnyPairs, IntArray, Pairs
+
+WINDOW = 131_072  # pairs shuffled with each other, about, at most; and
+WINDOW_TOKENS = 1 << 23  # theirs
+BLOCK = 256  # pairs that are read together, at most;
+BLOCKS = 512  # of a window and of a corpus there are as many blocks: those of a small one are single pairs
+
+
+class Draw(enum.IntEnum):
+    """What is drawn by a seed: each of these has random numbers of its own."""
+
+    DECK = 1
+    EPOCH = 2
+    BATCHES = 3
+    SUBWORDS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Stretches:
+    """Stretches of consecutive pairs of several corpora."""
+
+    corpora: IntArray  # the corpus of each, by its number
+    starts: IntArray  # the first pair of each
+    stops: IntArray  # the pair behind its last
+
+    @classmethod
+    def whole(cls, sizes: Sequence[int]) -> "Stretches":
+        """All pairs of corpora of these sizes."""
+        return cls(np.arange(len(sizes)), np.zeros(len(sizes), dtype=np.int64), np.array(sizes))
+
+    def __len__(self) -> int:
+        """The number of pairs in them."""
+        return int((self.stops - self.starts).sum())
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        """The corpus of each, its first pair and the pair behind its last."""
+        return zip(self.corpora.tolist(), self.starts.tolist(), self.stops.tolist(), strict=True)
+
+    def taken(self, which: IntArray | slice) -> "Stretches":
+        """Some of them."""
+        return Stretches(self.corpora[which], self.starts[which], self.stops[which])
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """Which pairs an epoch has, window by window."""
+
+    sizes: Sequence[int]  # pairs of each corpus
+    weights: Sequence[float]  # how often an epoch has each of them, on average
+    window: int = WINDOW  # pairs, about
+
+    @classmethod
+    def of(cls, corpora: Sequence[AnyPairs], weights: Sequence[float] = ()) -> "Order":
+        """That of corpora, with windows that fit into memory; each once an epoch, where there are no weights."""
+        sizes = [len(corpus) for corpus in corpora]
+        n_tokens = sum(int(corpus.bounds_of(size, size)[0]) for corpus, size in zip(corpora, sizes, strict=True))
+        window = min(WINDOW, WINDOW_TOKENS * sum(sizes) // max(n_tokens, 1))
+        return cls(sizes, weights or [1.0] * len(sizes), max(window, 1))
+
+    def windows(self, epoch: int, seed: int) -> list[Stretches]:
+        """The windows of an epoch, of about equal size; within each, stretches in the order of the files."""
+        parts = [self._dealt(corpus, epoch, seed) for corpus in range(len(self.sizes))]
+        every = Stretches(*(np.concatenate([getattr(part, name) for part in parts]) for name in FIELDS))
+        every = every.taken(np.random.default_rng((Draw.EPOCH, seed, epoch)).permutation(len(every.starts)))
+        total = len(every)
+        n_windows = max(1, round(total / self.window)) if total else 0
+        ends = (every.stops - every.starts).cumsum()
+        cuts = np.searchsorted(ends, total * np.arange(1, n_windows) // max(n_windows, 1), side="left") + 1
+        bounds = [0, *cuts.tolist(), len(ends)]
+        chosen = [every.taken(slice(bounds[i], bounds[i + 1])) for i in range(n_windows)]
+        return [window.taken(np.lexsort((window.starts, window.corpora))) for window in chosen]
+
+    def _dealt(self, corpus: int, epoch: int, seed: int) -> Stretches:
+        """What an epoch takes of a corpus."""
+        size, share = self.sizes[corpus], self.weights[corpus]
+        begin, end = round(epoch * share * size), round((epoch + 1) * share * size)
+        if begin == end:
+            return Stretches(NOTHING, NOTHING, NOTHING)
+        starts, stops = [NOTHING], [NOTHING]
+        for deck in range(begin // size, -(-end // size)):
+            low, high = self._deck(corpus, deck, seed)
+            ends = (high - low).cumsum()
+            begins = ends - (high - low)
+            # What is dealt of this deck, counted from its first card, may begin and end within a block.
+            first, last = max(begin - deck * size, 0), min(end - deck * size, size)
+            cut_low = low + np.maximum(first - begins, 0)
+            cut_high = high - np.maximum(ends - last, 0)
+            kept = cut_low < cut_high
+            starts.append(cut_low[kept])
+            stops.append(cut_high[kept])
+        found = np.concatenate(starts)
+        return Stretches(np.full(len(found), corpus, dtype=np.int64), found, np.concatenate(stops))
+
+    def _deck(self, corpus: int, deck: int, seed: int) -> tuple[IntArray, IntArray]:
+        """The blocks of a corpus in the order in which they are dealt: where each begins and ends."""
+        size = self.sizes[corpus]
+        block = max(1, min(BLOCK, size // BLOCKS, self.window // BLOCKS))
+        begins = np.arange(0, size, block)
+        low = begins[np.random.default_rng((Draw.DECK, seed, corpus, deck)).permutation(len(begins))]
+        return low, np.minimum(low + block, size)
+
+
+FIELDS = [field.name for field in dataclasses.fields(Stretches)]
+NOTHING: IntArray = np.zeros(0, dtype=np.int64)
+
+
+def read(corpora: Sequence[AnyPairs], stretches: Stretches) -> Pairs:
+    """Stretches of corpora, one after another, in memory."""
+    ids = []
+    for corpus, start, stop in stretches:
+        begin, *_, end = corpora[corpus].bounds_of(start, stop).tolist()
+        ids.append(corpora[corpus].ids_of(begin, end))
+    return Pairs(np.concatenate(ids), read_bounds(corpora, stretches))
+
+
+def read_bounds(corpora: Sequence[AnyPairs], stretches: Stretches) -> IntArray:
+    """Where their lists will stand in memory, without reading them; (2n + 1,)."""
+    lengths = [np.diff(corpora[corpus].bounds_of(start, stop)) for corpus, start, stop in stretches]
+    return np.concatenate([[0], *lengths]).cumsum()

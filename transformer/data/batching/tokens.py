@@ -1,0 +1,200 @@
+"""Text as tokens on disk: made once, whole or not at all, and opened without reading it."""
+
+import contextlib
+import dataclasses
+import itertools
+import json
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from heed.models.errors import DataError
+from heed.models.tokenizers.lossless import TextTokenizer
+from heed.models.tokenizers.subwords import Tokenizer
+from heed.transformer.data.batching.order import BLOCK, Stretches, read
+from heed.transformer.data.batching.pairs import Pairs, PairWriter, StoredPairs
+from heed.transformer.data.batching.prefetch import ahead
+from heed.transformer.data.documents import Part
+from heed.transformer.data.parallel_text import Filter
+from heed.transformer.data.reservoir import fingerprint
+from heed.transformer.data.sources import Pair, Source
+
+FACTS = "facts.json"
+SAMPLE = 300_000  # pairs that stand for all
+CHUNK = 4096  # pairs that are tokenized together
+CHARACTERS = 1 << 19  # of documents that are
+BYTE = np.dtype(np.uint8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpora:
+    """Corpora as tokens on disk."""
+
+    tokens: tuple[StoredPairs, ...]
+    texts: tuple[StoredPairs, ...]  # as bytes; none, where only the tokens are needed
+    facts: Mapping[str, int]  # how many there are, and were left out
+
+    def __len__(self) -> int:
+        """The number of pairs."""
+        return sum(map(len, self.tokens))
+
+    def sample(self, most: int = SAMPLE) -> Pairs:
+        """So many of the pairs, spread evenly, in memory."""
+        sizes = [len(corpus) for corpus in self.tokens]
+        every = Stretches.whole(sizes)
+        if len(self) > most:
+            parts = [np.arange(0, size, BLOCK * len(self) // most) for size in sizes]
+            starts = np.concatenate(parts)
+            numbers = np.repeat(np.arange(len(sizes)), [len(part) for part in parts])
+            every = Stretches(numbers, starts, np.minimum(starts + BLOCK, np.array(sizes)[numbers]))
+        return read(self.tokens, every)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Making:
+    """What to make of the pairs of sources."""
+
+    tokenizers: tuple[Tokenizer, Tokenizer]
+    filter: Filter
+    seed: int  # of the fingerprints of
+    held: Collection[int]  # the sources that are held out
+    duplicates: Path | None  # a byte for each pair, 1 where it has been before
+    texts: bool  # whether to keep the texts as well
+    threads: int
+
+
+def write_corpora(directory: Path, sources: Sequence[Source], making: Making) -> Counter[str]:
+    """Tokenize pairs into the files of a directory, to be opened by `open_corpora`.
+
+    Returns:
+        How many pairs there are, and how many were left out for which reason.
+
+    Raises:
+        DataError: A file cannot be used.
+        OSError: A file cannot be read or written.
+    """
+    counts: Counter[str] = Counter()
+    dtype = token_type(making.tokenizers)
+    with contextlib.ExitStack() as stack:
+        marks = iter(()) if making.duplicates is None else _bytes(stack.enter_context(making.duplicates.open("rb")))
+        for number, source in enumerate(sources):
+            with contextlib.ExitStack() as files:
+                tokens = files.enter_context(PairWriter(directory / str(number), dtype))
+                texts = files.enter_context(PairWriter(_texts(directory, number), BYTE)) if making.texts else None
+                for pairs in ahead(_chunks(source, making, marks, counts)):
+                    _write(pairs, making, tokens, texts, counts)
+    write_facts(directory, len(sources), dtype, counts, texts=making.texts)
+    return counts
+
+
+def _chunks(source: Source, making: Making, marks: Iterator[int], counts: Counter[str]) -> Iterator[list[Pair]]:
+    """The pairs of a source that are to be learnt from, some together."""
+    pairs = iter(source)
+    while chunk := list(itertools.islice(pairs, CHUNK)):
+        n_pairs = len(chunk)
+        if making.duplicates:
+            chunk = [pair for pair, again in zip(chunk, marks, strict=False) if not again]
+            counts["duplicate"] += n_pairs - len(chunk)
+        if making.held:
+            n_left = len(chunk)
+            chunk = [pair for pair in chunk if fingerprint(pair[0], making.seed) not in making.held]
+            counts["held_out"] += n_left - len(chunk)
+        yield chunk
+
+
+def _write(
+    pairs: list[Pair], making: Making, tokens: PairWriter, texts: PairWriter | None, counts: Counter[str]
+) -> None:
+    sides = [src for src, _ in pairs], [tgt for _, tgt in pairs]
+    ids = [tokenizer.encode(side, making.threads) for tokenizer, side in zip(making.tokenizers, sides, strict=True)]
+    kept, src, tgt = making.filter.select(ids[0], ids[1], counts)
+    tokens.add(src, tgt)
+    counts["pairs"] += len(kept)
+    if texts:
+        texts.add_texts(*([side[number] for number in kept] for side in sides))
+
+
+def write_text(directory: Path, parts: Iterator[Part], tokenizer: TextTokenizer, threads: int) -> Counter[str]:
+    """Tokenize documents into the files of a directory, to be opened by `open_corpora` as one corpus.
+
+    A pair is a prompt and its text; the parts of a long document follow each other, and its end token stands in the
+    last.
+
+    Returns:
+        How many documents and tokens there are.
+
+    Raises:
+        DataError: A file cannot be used.
+        OSError: A file cannot be read or written.
+    """
+    counts: Counter[str] = Counter()
+    dtype = token_type([tokenizer.pieces])
+    with PairWriter(directory / "0", dtype) as writer:
+        for some in ahead(_some(parts)):
+            prompts = tokenizer.encode_all([part.prompt for part in some], threads)
+            texts = tokenizer.encode_all([part.text for part in some], threads)
+            for part, text in zip(some, texts, strict=True):
+                text.extend([tokenizer.eos_id] * part.ends)
+            writer.add(prompts, texts)
+            counts["documents"] += sum(part.begins for part in some)
+            counts["tokens"] += sum(map(len, prompts)) + sum(map(len, texts))
+    write_facts(directory, 1, dtype, counts, texts=False)
+    return counts
+
+
+def _some(parts: Iterator[Part]) -> Iterator[list[Part]]:
+    """Parts, some together."""
+    some, size = list[Part](), 0
+    for part in parts:
+        some.append(part)
+        size += len(part.text)
+        if size >= CHARACTERS:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
+
+
+def token_type(tokenizers: Sequence[Tokenizer]) -> "np.dtype[Any]":
+    """The smallest numbers that every token fits into."""
+    return np.dtype(np.uint16 if max(map(len, tokenizers)) <= 1 << 16 else np.int32)
+
+
+def write_facts(
+    directory: Path, n_corpora: int, dtype: "np.dtype[Any]", counts: Mapping[str, int], *, texts: bool
+) -> None:
+    """Write what `open_corpora` must know, behind the files themselves."""
+    sizes = {file.name: file.stat().st_size for file in sorted(directory.iterdir())}
+    facts = {"corpora": n_corpora, "texts": texts, "token": dtype.name, "counts": dict(counts), "files": sizes}
+    (directory / FACTS).write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+
+
+def open_corpora(directory: Path) -> Corpora:
+    """Open what was made.
+
+    Raises:
+        DataError: It is damaged.
+        OSError: A file is missing.
+    """
+    facts = json.loads((directory / FACTS).read_text("utf-8"))
+    for name, size in facts["files"].items():
+        if (directory / name).stat().st_size != size:
+            raise DataError(f"{directory / name}: damaged; delete {directory}, and it is made again")
+    numbers = range(facts["corpora"])
+    return Corpora(
+        tokens=tuple(StoredPairs(directory / str(number), np.dtype(facts["token"])) for number in numbers),
+        texts=tuple(StoredPairs(_texts(directory, number), BYTE) for number in numbers if facts["texts"]),
+        facts=facts["counts"],
+    )
+
+
+def _texts(directory: Path, number: int) -> Path:
+    return directory / f"{number}.text"
+
+
+def _bytes(file: BinaryIO) -> Iterator[int]:
+    """The bytes of a file, one after another."""
+    return itertools.chain.from_iterable(iter(lambda: file.read(CHUNK), b""))

@@ -1,0 +1,237 @@
+"""Plain text: reading it in parts that fit into memory, and what of it is held out."""
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from heed.models.errors import DataError
+from heed.models.tokenizers.lossless import TextTokenizer
+from heed.transformer.data.batching.pairs import Pairs
+from heed.transformer.data.jsonl import records, text_of
+from heed.transformer.data.lines import lines, plain_suffix
+from heed.transformer.data.reservoir import Lot, fingerprint
+
+PART = 1 << 16  # characters after which a text is cut, behind the line that reaches them
+HELD_OUT = 1000  # documents for validation where no text is given for it, and
+HELD_OUT_SHARE = 0.05  # at most this share of them; of a few, this share of each, from its end, and
+HELD_OUT_END = 1_000_000  # at most as many characters
+
+
+@dataclasses.dataclass(frozen=True)
+class Document:
+    """A text that is about one thing from its beginning to its end."""
+
+    text: str
+    prompt: str = ""  # what stands before it and is given, not predicted
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What fits into memory of a document, which may be all of it."""
+
+    text: str
+    prompt: str = ""
+    begins: bool = True  # whether the document begins with it
+    ends: bool = True  # and ends
+
+    @property
+    def fingerprint(self) -> int:
+        """Equal for equal documents, of their first parts."""
+        return fingerprint(f"{self.prompt}\n{self.text}")
+
+
+@dataclasses.dataclass(frozen=True)
+class TextFiles:
+    """Files of text and of prompts with completions, which are read as a stream."""
+
+    texts: Sequence[str]  # of a `.jsonl` each line is a document, any other file is one
+    pairs: Sequence[str]  # `.jsonl`
+    field: str  # of a line, that holds the text
+
+    def __iter__(self) -> Iterator[Part]:
+        """All documents that are not empty, in parts.
+
+        Raises:
+            DataError: A line is no UTF-8 or has no such field.
+            OSError: A file cannot be read.
+        """
+        for path in self.texts:
+            if plain_suffix(path) == ".jsonl":
+                for where, record in records(path):
+                    yield from _cut(text_of(record, self.field, where).split("\n"))
+            else:
+                yield from _cut(itertools.chain(lines(Path(path)), [""]))
+        for path in self.pairs:
+            for where, record in records(path):
+                part = Part(text_of(record, "completion", where), text_of(record, "prompt", where))
+                if part.text:
+                    yield part
+
+    def read(self) -> list[Document]:
+        """All documents, where they fit into memory.
+
+        Raises:
+            DataError: See above; or there is no text.
+        """
+        found: list[Document] = []
+        for part in self:
+            before = "" if part.begins else found.pop().text
+            found.append(Document(before + part.text, part.prompt))
+        self.require_some(len(found))
+        return found
+
+    def require_some(self, n_documents: int) -> None:
+        """Refuse files without text.
+
+        Raises:
+            DataError: That they are.
+        """
+        if not n_documents:
+            raise DataError(f"{', '.join([*self.texts, *self.pairs])}: no text in there; give files with some")
+
+
+def _cut(pieces: Iterable[str]) -> Iterator[Part]:
+    """The parts of a text that was split at its newlines; of an empty one there is none."""
+    ready, part = "", list[str]()  # a part that may be the last, and the one behind it
+    size, begins = 0, True
+    for number, piece in enumerate(pieces):
+        if number:
+            part.append("\n")
+        if size >= PART:
+            if ready:
+                yield Part(ready, begins=begins, ends=False)
+                begins = False
+            ready, part, size = "".join(part), [], 0
+        part.append(piece)
+        size += len(piece) + 1
+    last = "".join(part)
+    if ready and last:
+        yield Part(ready, begins=begins, ends=False)
+        begins = False
+    if text := last or ready:
+        yield Part(text, begins=begins)
+
+
+@dataclasses.dataclass(frozen=True)
+class TextSurvey:
+    """What a first look at all documents has seen."""
+
+    n_documents: int
+    n_lines: int
+    n_characters: int
+    lengths: tuple[int, ...]  # of a few documents, in characters; none, where they are many or have prompts
+    drawn: tuple[Document, ...]  # of many, those that are held out; of a long one the first part stands for it
+    leaves_some: bool  # whether there are others
+
+
+def survey_text(files: TextFiles, seed: int) -> TextSurvey:
+    """Read all documents once, and draw from many those that are held out.
+
+    Raises:
+        DataError: A file cannot be used, or there is no text.
+        OSError: A file cannot be read.
+    """
+    lot, lengths = Lot[Document](HELD_OUT + 1), list[int]()
+    n_documents = n_lines = n_characters = 0
+    few = True
+    for part in files:
+        if part.begins:
+            n_documents += 1
+            few = few and not part.prompt and n_documents * HELD_OUT_SHARE < 1
+            lot.add(fingerprint(str(part.fingerprint), seed), Document(part.text, part.prompt))
+            if few:
+                lengths.append(0)
+        if few:
+            lengths[-1] += len(part.text)
+        n_lines += part.text.count("\n") + part.ends
+        n_characters += len(part.text)
+    files.require_some(n_documents)
+    most = max(1, min(HELD_OUT, int(n_documents * HELD_OUT_SHARE)))
+    drawn = () if few else tuple(lot.drawn(most).values())
+    return TextSurvey(n_documents, n_lines, n_characters, tuple(lengths) if few else (), drawn, len(lot) > most)
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """What of a text is not trained on: documents, or the ends of a few."""
+
+    documents: frozenset[int] = frozenset()  # their fingerprints
+    ends: tuple[int, ...] = ()  # where each of a few begins to be held out, in characters
+
+    @classmethod
+    def of(cls, seen: TextSurvey, validation: Sequence[Document]) -> "HeldOut":
+        """That of a text of which `validation` is held out."""
+        if seen.lengths:
+            begins = zip(seen.lengths, validation, strict=True)
+            return cls(ends=tuple(length - len(document.text) for length, document in begins))
+        return cls(frozenset(Part(document.text, document.prompt).fingerprint for document in validation))
+
+    def rest(self, parts: Iterable[Part]) -> Iterator[Part]:
+        """What is trained on of documents."""
+        number, position, kept = -1, 0, True
+        for part in parts:
+            if part.begins:
+                number, position = number + 1, 0
+                kept = not self.documents or part.fingerprint not in self.documents
+            if not self.ends:
+                if kept:
+                    yield part
+            elif room := max(self.ends[number] - position, 0):
+                ends = part.ends or room <= len(part.text)
+                yield dataclasses.replace(part, text=part.text[:room], ends=ends)
+            position += len(part.text)
+
+
+def hold_out(files: TextFiles, seen: TextSurvey) -> list[Document]:
+    """The documents that are held out: those drawn, or the end of each of a few.
+
+    Raises:
+        DataError: There is too little text.
+    """
+    if seen.lengths:
+        ends = [max(1, min(HELD_OUT_END, int(length * HELD_OUT_SHARE))) for length in seen.lengths]
+        if sum(ends) < seen.n_characters:
+            return _ends(files, [length - end for length, end in zip(seen.lengths, ends, strict=True)])
+    elif seen.leaves_some:
+        return list(seen.drawn)
+    raise DataError("the text is too short to hold some out; give --valid-text or --valid-pairs")
+
+
+def _ends(files: TextFiles, begins: Sequence[int]) -> list[Document]:
+    """The text of each document from a character on."""
+    found, position = list[str](), 0
+    for part in files:
+        if part.begins:
+            found.append("")
+            position = 0
+        found[-1] += part.text[max(begins[len(found) - 1] - position, 0) :]
+        position += len(part.text)
+    return [Document(text) for text in found]
+
+
+def tokens_of(documents: Sequence[Document], tokenizer: TextTokenizer) -> Pairs:
+    """Documents as token ids: the prompt of each, and its text with the end token behind it."""
+    prompts = tokenizer.encode_all([document.prompt for document in documents])
+    texts = tokenizer.encode_all([document.text for document in documents])
+    return Pairs.of(prompts, [[*text, tokenizer.eos_id] for text in texts])
+
+
+def write_documents(path: Path, documents: Sequence[Document]) -> None:
+    """Write documents so that `load_documents` reads them back."""
+    every = [json.dumps(dataclasses.asdict(document), ensure_ascii=False) + "\n" for document in documents]
+    path.write_bytes("".join(every).encode("utf-8"))
+
+
+def load_documents(path: Path) -> list[Document]:
+    """Read what `write_documents` wrote.
+
+    Raises:
+        DataError: The file is damaged.
+        OSError: It cannot be read.
+    """
+    return [
+        Document(text_of(record, "text", where), text_of(record, "prompt", where))
+        for where, record in records(str(path))
+    ]

@@ -1,0 +1,47 @@
+"""Lines that are JSON objects with texts in their fields."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from heed.models.errors import DataError
+from heed.transformer.data.lines import lines
+
+Record = dict[str, object]
+
+
+def records(path: str) -> Iterator[tuple[str, Record]]:
+    """The objects of a file's lines, and where each stands; blank lines are none.
+
+    Raises:
+        DataError: A line is no JSON object.
+    """
+    for number, line in enumerate(lines(Path(path)), 1):
+        where = f"{path}: line {number}"
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{where} is no JSON ({error}); mend or delete it") from None
+        if not isinstance(record, dict):
+            raise DataError(f"{where} is no JSON object; mend or delete it")
+        yield where, record
+
+
+def text_of(record: Record, field: str, where: str) -> str:
+    """The text in a field.
+
+    Raises:
+        DataError: There is none, or it has half of a character.
+    """
+    value = record.get(field)
+    if not isinstance(value, str):
+        fields = ", ".join(record) or "none"
+        raise DataError(f"{where} has no text in a field {field!r} (its fields: {fields}); mend it, or name another")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(value[error.start]):04x}"
+        raise DataError(f"{where} has {half} in its field {field!r}, half of a character; mend it") from None
+    return value

@@ -1,0 +1,62 @@
+"""Lines of text files, one after another, so that a file may be larger than the memory."""
+
+import codecs
+import contextlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from heed.models.errors import DataError
+from heed.models.system.compression import decompressed, is_damage
+
+FORMATS = {".gz": "gzip", ".zst": "Zstandard"}
+
+
+def lines(path: Path) -> Iterator[str]:
+    r"""The lines of a text file, split on \n alone (str.splitlines would also cut at U+2028 and others).
+
+    Raises:
+        DataError: A line is no UTF-8, or a compressed file is damaged.
+        HeedError: Nothing here can read `.zst`.
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file, decompressed(file, path.name) as content, _damage_named(path):
+        stream = content if content is file else io.BufferedReader(content)  # type: ignore[type-var]
+        for number, line in enumerate(stream, 1):
+            if number == 1 and line.startswith(codecs.BOM_UTF8):  # the mark of other systems is no text
+                line = line.removeprefix(codecs.BOM_UTF8)  # noqa: PLW2901
+                if not line:
+                    return
+            yield _decode(line.removesuffix(b"\n").removesuffix(b"\r"), path, number)
+
+
+def read_lines(path: Path) -> list[str]:
+    """All lines of a file that fits into memory; see `lines`."""
+    return list(lines(path))
+
+
+def plain_suffix(path: str) -> str:
+    """The end of a file's name that tells what is in it, whether it is compressed or not."""
+    name = Path(path)
+    return (name.with_suffix("") if name.suffix in FORMATS else name).suffix
+
+
+@contextlib.contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if path.suffix in FORMATS and is_damage(error):
+            name = FORMATS[path.suffix]
+            raise DataError(f"{path}: not a whole {name} file ({error}); make or copy it again") from None
+        raise
+
+
+def _decode(line: bytes, path: Path, number: int) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: line {number} is not UTF-8 (byte 0x{line[error.start]:02x} at column {error.start + 1}); "
+            f"convert the file with iconv, or mend the line"
+        ) from None

@@ -1,0 +1,133 @@
+"""A vocabulary for each sentence: the target tokens that its source tokens translate to, learnt by aligning the text.
+
+The translation probabilities are those of IBM Model 1 (Brown et al., 1993, "The Mathematics of Statistical Machine
+Translation", section 4.1).
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file, save_file
+
+from heed.models.decoding.beam_search import IntArray
+from heed.transformer.data.batching.pairs import Pairs
+
+FILE_NAME = "shortlist.safetensors"
+LIKELY = 40  # translations kept of a source token
+ALWAYS = 1000  # most frequent target tokens, in every sentence's shortlist
+ROUNDS = 5  # of expectation and maximization; the likeliest translations hardly change after
+# Tokens of both sentences of a pair, multiplied: the memory, some 60 bytes each, and the time of a round grow with it.
+LIMIT = 20_000_000
+ENOUGH = (1, 3, 10, 30)  # pairs with each source token to look for, in this order, where the text is larger than that
+
+Ids = npt.NDArray[np.int32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shortlist:
+    """The target tokens that a sentence may need."""
+
+    likely: Ids  # of each source token its likeliest translations, (V_src, L); spare places repeat one of `always`
+    always: Ids  # for any sentence, (F,); the end token first
+
+    def joined(self, other: "Shortlist") -> "Shortlist":
+        """What a sentence may need by the one or by the other."""
+        more = np.setdiff1d(other.always, self.always)
+        return Shortlist(np.concatenate([self.likely, other.likely], axis=1), np.concatenate([self.always, more]))
+
+    def save(self, directory: Path) -> None:
+        """Write it into a run's directory."""
+        save_file({"likely": self.likely, "always": self.always}, directory / FILE_NAME)
+
+    @classmethod
+    def load(cls, directory: Path) -> "Shortlist | None":
+        """Read a run's; None, where the run has none."""
+        path = directory / FILE_NAME
+        return cls(**load_file(path)) if path.is_file() else None
+
+
+def learn_shortlist(
+    corpus: Pairs,
+    src_size: int,
+    tgt_size: int,
+    eos_id: int,
+    *,
+    joint: bool,
+    n_likely: int = LIKELY,
+    n_always: int = ALWAYS,
+) -> Shortlist:
+    """Learn it from training pairs.
+
+    Args:
+        corpus: The pairs.
+        src_size: Tokens of the source vocabulary, V_src.
+        tgt_size: Of the target's.
+        eos_id: The target's end token, which any sentence needs.
+        joint: Whether source and target share one vocabulary: a token can then always be copied.
+        n_likely: L, at most.
+        n_always: F, at most.
+    """
+    frequency = np.bincount(np.concatenate([corpus.tgt[i] for i in range(len(corpus))]), minlength=tgt_size)
+    frequency[eos_id] = frequency.max() + 1
+    always = np.argsort(-frequency, kind="stable")[:n_always].astype(np.int32)
+    src, tgt, probability = translation_probabilities(corpus, tgt_size)
+    likely = np.full((src_size, n_likely), always[0], dtype=np.int32)
+    order = np.lexsort((-probability, src))
+    src, tgt = src[order], tgt[order]
+    rank = np.arange(len(src)) - np.searchsorted(src, src)  # of each translation among those of its source token
+    kept = rank < n_likely
+    likely[src[kept], rank[kept]] = tgt[kept]
+    if joint:
+        copied = np.arange(src_size, dtype=np.int32)
+        likely[:, -1] = np.where((likely == copied[:, None]).any(axis=1), likely[:, -1], copied)
+    return Shortlist(likely, always)
+
+
+def translation_probabilities(corpus: Pairs, tgt_size: int) -> tuple[IntArray, IntArray, npt.NDArray[np.float64]]:
+    """IBM Model 1: for each source and target token that meet in a pair, t(target | source).
+
+    Returns:
+        Source tokens, target tokens, probabilities; one entry for each two that meet, ordered by source.
+    """
+    meetings, slots = _meetings(corpus, tgt_size)
+    keys, meetings = np.unique(meetings, return_inverse=True)
+    src, tgt = np.divmod(keys, tgt_size)
+    probability = np.ones(len(keys))
+    for _ in range(ROUNDS):
+        weight = probability[meetings]
+        weight /= np.bincount(slots, weight)[slots]  # how far each source token explains the target token
+        expected = np.bincount(meetings, weight)
+        probability = expected / np.bincount(src, expected)[src]
+    return src, tgt, probability
+
+
+def _meetings(corpus: Pairs, tgt_size: int) -> tuple[IntArray, npt.NDArray[np.int32]]:
+    """Every source token with every target token of its pair, as one number, and which target token that was."""
+    keys: list[IntArray] = []
+    lengths: list[int] = []
+    for i in _telling_pairs(corpus):
+        src, tgt = corpus.src[i].astype(np.int64), corpus.tgt[i]
+        keys.append((src[None, :] * tgt_size + tgt[:, None]).ravel())
+        lengths += [len(src)] * len(tgt)
+    return np.concatenate(keys), np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+
+
+def _telling_pairs(corpus: Pairs) -> Iterator[int]:
+    """All pairs; of more text than `LIMIT`, those with a source token that too few had so far: first none, then few."""
+    sizes = corpus.src.lengths * corpus.tgt.lengths
+    if sizes.sum() <= LIMIT:
+        yield from range(len(corpus))
+        return
+    seen, size = np.zeros(int(corpus.ids.max()) + 1, dtype=np.int64), 0
+    taken = np.zeros(len(corpus), dtype=bool)
+    for enough in ENOUGH:
+        for i in np.flatnonzero(~taken).tolist():
+            src = corpus.src[i]
+            if seen[src].min() < enough and size + sizes[i] <= LIMIT:
+                seen[src] += 1
+                size += sizes[i]
+                taken[i] = True
+                yield i

@@ -1,0 +1,184 @@
+"""From what was asked to what a trainer of texts needs: documents read, a tokenizer learnt, tokens in rows."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from heed.models.spec.config import LanguageModelConfig, defaults, from_table
+from heed.models.system.files import sha256
+from heed.models.system.processor import available_cores
+from heed.models.tokenizers.lossless import TextTokenizer
+from heed.models.tokenizers.subwords import Tokenizer, write_tokenizers
+from heed.transformer.data.batching.packing import Packing
+from heed.transformer.data.batching.token_cache import TextFile, TextRecord, key_of, make_entry, read_files, workplace
+from heed.transformer.data.batching.tokens import open_corpora, write_text
+from heed.transformer.data.documents import (
+    Document,
+    HeldOut,
+    Part,
+    TextFiles,
+    TextSurvey,
+    hold_out,
+    load_documents,
+    survey_text,
+    write_documents,
+)
+from heed.transformer.data.lines import plain_suffix
+from heed.transformer.data.vocabulary import train_tokenizer
+from heed.transformer.training.objectives import packing
+from heed.transformer.training.runs.run import TextRun
+from heed.transformer.training.runs.settings import TextConfig
+from heed.transformer.training.runs.warm_start import Initial
+
+VALIDATION = "valid.jsonl"
+SAMPLE_LINES = 2_000_000  # that a vocabulary is learnt from, at most, and
+SAMPLE_CHARACTERS = 200_000_000  # about as many of these
+
+
+def new_text_run(
+    path: Path,
+    network: Mapping[str, object],
+    config: TextConfig,
+    initial: Initial | None = None,
+    *,
+    cache: Path | None = None,
+    threads: int | None = None,
+) -> tuple[TextRun, Packing]:
+    """Make a run: learn the vocabulary, settle the network's size, turn the text into tokens.
+
+    Args:
+        path: The run's directory.
+        network: The fields of its `LanguageModelConfig` but for the vocabulary, which the tokenizer decides.
+        config: What was asked.
+        initial: The network to begin with; None: a fresh one.
+        cache: Where to keep tokens and vocabularies, and to look for them; None: in the run.
+        threads: Of the processor; None: all.
+
+    Raises:
+        HeedError: Something asked for cannot be; nothing has been written but to the cache.
+    """
+    files = read_files([*config.text, *config.pairs])
+    with workplace(path, cache) as place:
+        look = place / _look_key(files, config)
+        make_entry(look, lambda aside: _look(aside, config))
+        tokenizer = TextTokenizer.load(look)
+        given = TextFiles(config.valid_text, config.valid_pairs, config.text_field)
+        validation = given.read() if _is_given(config) else load_documents(look / VALIDATION)
+        model = sized(network, len(tokenizer))
+        record = TextRecord(
+            files, _tokens_key(files, tokenizer, validation, config), str(cache.absolute()) if cache else None
+        )
+        _make_tokens(place / record.key, tokenizer, validation, config, threads)
+        weights = initial.weights if initial else None
+        run = TextRun.create(
+            path, model, config, tokenizer, validation, weights, text=record, cache=None if cache else place
+        )
+    return run, _packing(run, record.entry(path))
+
+
+def sized(network: Mapping[str, object], vocab_size: int) -> LanguageModelConfig:
+    """The network that was asked for, with a vocabulary of this size.
+
+    Raises:
+        ModelError: It cannot be.
+    """
+    table = {**defaults(LanguageModelConfig), **network, "vocab_size": vocab_size}
+    return from_table(LanguageModelConfig, table, "the network asked for")
+
+
+def load_text(run: TextRun, threads: int | None = None) -> Packing:
+    """The training text of a run that goes on, in rows; tokens that are gone are made again.
+
+    Raises:
+        DataError: The text has changed, or is gone as its tokens are.
+    """
+    paths = [*run.train.text, *run.train.pairs]
+    record = TextRecord.of_run(
+        run.path, paths, lambda files: _tokens_key(files, run.tokenizer, run.validation, run.train)
+    )
+    entry = record.require(run.path)
+    _make_tokens(entry, run.tokenizer, run.validation, run.train, threads)
+    return _packing(run, entry)
+
+
+def _packing(run: TextRun, entry: Path) -> Packing:
+    corpora = open_corpora(entry)
+    return packing(run, corpora.tokens[0], {name: corpora.facts[name] for name in ("documents", "tokens")})
+
+
+def _look(directory: Path, config: TextConfig) -> None:
+    """What a run needs to know of its text before there are tokens: a vocabulary, and documents to validate on."""
+    files = _files(config)
+    seen = survey_text(files, config.seed)
+    validation = list[Document]()
+    if not _is_given(config):
+        validation = hold_out(files, seen)
+        write_documents(directory / VALIDATION, validation)
+    tokenizer = _tokenizer(_rest(seen, validation, config), seen, config)
+    write_tokenizers(directory, (tokenizer.pieces, tokenizer.pieces))
+
+
+def _tokenizer(parts: Iterator[Part], seen: TextSurvey, config: TextConfig) -> TextTokenizer:
+    """The tokenizer, given or learnt from the training text.
+
+    Raises:
+        DataError: The text is too small for the vocabulary asked for.
+        ModelError: A given tokenizer cannot be used.
+    """
+    if config.tokenizer:
+        (path,) = config.tokenizer
+        return TextTokenizer(Tokenizer.load(Path(path)), path)
+    name = (config.text or config.pairs)[0]
+    step = max(1, -(-seen.n_lines // SAMPLE_LINES), -(-seen.n_characters // SAMPLE_CHARACTERS))
+    lines = (line for part in parts for text in (part.prompt, part.text) for line in text.split("\n") if line)
+    some = itertools.islice(lines, 0, None, step)
+    return TextTokenizer(train_tokenizer(some, vocab_size=config.vocab_size, name=name, verbatim=True), name)
+
+
+def _make_tokens(
+    entry: Path, tokenizer: TextTokenizer, validation: Sequence[Document], config: TextConfig, threads: int | None
+) -> None:
+    """Turn the text into tokens, unless they are there."""
+
+    def fill(directory: Path) -> None:
+        seen = None if _is_given(config) else survey_text(_files(config), config.seed)
+        write_text(directory, _rest(seen, validation, config), tokenizer, threads or available_cores())
+
+    make_entry(entry, fill)
+
+
+def _rest(seen: TextSurvey | None, validation: Sequence[Document], config: TextConfig) -> Iterator[Part]:
+    """What is trained on."""
+    held = HeldOut.of(seen, validation) if seen and not _is_given(config) else HeldOut()
+    return held.rest(_files(config))
+
+
+def _files(config: TextConfig) -> TextFiles:
+    return TextFiles(config.text, config.pairs, config.text_field)
+
+
+def _is_given(config: TextConfig) -> bool:
+    """Whether there is validation text that is not held out."""
+    return bool(config.valid_text or config.valid_pairs)
+
+
+def _look_key(files: Sequence[TextFile], config: TextConfig) -> str:
+    """Of all that `_look` reads."""
+    given = [sha256(Path(path)) for path in config.tokenizer]
+    seed = None if _is_given(config) else config.seed
+    return key_of(text=_content(files, config), seed=seed, vocabulary=given or config.vocab_size)
+
+
+def _tokens_key(
+    files: Sequence[TextFile], tokenizer: TextTokenizer, validation: Sequence[Document], config: TextConfig
+) -> str:
+    """Of all that the tokens are made of."""
+    held = [] if _is_given(config) else [dataclasses.astuple(document) for document in validation]
+    return key_of(text=_content(files, config), held=held, tokenizer=tokenizer.pieces.model.hex())
+
+
+def _content(files: Sequence[TextFile], config: TextConfig) -> list[object]:
+    """What stands in the files, by their hashes, and how it is to be read."""
+    hashes = {file.path: (file.sha256, plain_suffix(file.path)) for file in files}
+    return [config.text_field, [hashes[path] for path in config.text], [hashes[path] for path in config.pairs]]

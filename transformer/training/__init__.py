@@ -1,0 +1,1 @@
+"""Training: objectives, loss, optimizer steps, distributed processes."""

@@ -1,0 +1,92 @@
+"""The training loss: cross-entropy with label smoothing (section 5.4)."""
+
+import torch
+from torch import Tensor
+from torch.autograd.function import BackwardCFunction, FunctionCtx, once_differentiable
+
+from heed.transformer.kernels.linear import product
+
+CHUNK = {"cpu": 1 << 22, "cuda": 1 << 27}  # logits that exist at a time, and not those of the whole batch
+
+
+def smoothed_cross_entropy(
+    states: Tensor, weight: Tensor, targets: Tensor, *, pad_id: int, label_smoothing: float
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of the logits `states @ weight.T` against targets that give ε of their mass to all V tokens evenly.
+
+    As in Szegedy et al. (2016, arXiv 1512.00567, section 7): (1 - ε) · -log p(target) + ε · mean of -log p.
+    Under autocast the two products are made in its precision, and the sums in float32.
+
+    Args:
+        states: What the network puts out, (B, T, D).
+        weight: The embeddings that it is compared with, (V, D).
+        targets: Token ids, (B, T); padding counts for nothing. On the CPU, where looking for it waits for no GPU.
+        pad_id: The id of padding.
+        label_smoothing: ε.
+
+    Returns:
+        The smoothed loss and the plain negative log-likelihood in nats, each summed over the target tokens.
+        Only the first has a gradient.
+    """
+    device = states.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
+    rows = (targets.flatten() != pad_id).nonzero().squeeze(1)
+    chosen = rows.to(states.device), targets.flatten()[rows].to(states.device)
+    loss, nll = _SmoothedCrossEntropy.apply(  # type: ignore[no-untyped-call]
+        states.flatten(0, 1), weight, *chosen, label_smoothing, dtype, torch.is_grad_enabled()
+    )
+    return loss, nll
+
+
+class _SmoothedCrossEntropy(torch.autograd.Function):
+    """Makes logits, loss and gradients together, a chunk of rows at a time.
+
+    Left to autograd, the logits of all rows and several float32 copies of them exist at once, and to fill that
+    memory takes longer than to compute them.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        states: Tensor,
+        weight: Tensor,
+        rows: Tensor,
+        targets: Tensor,
+        epsilon: float,
+        dtype: torch.dtype,
+        differentiate: bool,
+    ) -> tuple[Tensor, Tensor]:
+        V = len(weight)
+        sums = states.new_zeros(2, dtype=torch.float32)  # of -log p(target), and of the mean of -log p
+        gradients = (torch.zeros_like(states), torch.zeros_like(weight)) if differentiate else ()
+        narrow = weight.to(dtype)
+        size = max(1, CHUNK[states.device.type] // V)
+        for row, target in zip(rows.split(size), targets[:, None].split(size), strict=True):
+            x = states[row].to(dtype)
+            logits = product(x, narrow)
+            slope = logits.softmax(1, dtype=torch.float32)
+            # The largest p is 1 over the sum of exp(logit - largest logit).
+            log_sum = logits.amax(1).float() - slope.amax(1).log()
+            sums[0] += (log_sum - logits.gather(1, target).squeeze(1)).sum()
+            sums[1] += (log_sum - logits.mean(1, dtype=torch.float32)).sum()
+            if gradients:
+                # d loss / d logits = p - the smoothed target
+                slope.sub_(epsilon / V)
+                slope.scatter_add_(1, target, torch.full_like(slope[:, :1], epsilon - 1))
+                slope = slope.to(dtype)
+                gradients[0][row] = product(slope, narrow.t()).to(states.dtype)
+                if dtype == weight.dtype:
+                    gradients[1].addmm_(slope.t(), x)
+                else:  # the sum over chunks stays in float32
+                    gradients[1].add_(slope.t() @ x)
+        ctx.save_for_backward(*gradients)
+        loss, nll = (1 - epsilon) * sums[0] + epsilon * sums[1], sums[0].clone()
+        ctx.mark_non_differentiable(nll)
+        return loss, nll
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator hides the names
+        ctx: BackwardCFunction, *slopes: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        return *(gradient * slopes[0] for gradient in ctx.saved_tensors), None, None, None, None, None

@@ -1,0 +1,228 @@
+"""Checkpoints: everything that training needs to go on, in safetensors, whole or not at all."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as deserialize
+from safetensors.torch import save as serialize
+from torch import Tensor, nn
+
+from heed.models.spec.config import from_table, to_table
+from heed.models.errors import ModelError
+from heed.models.system.files import directory_whole, write_whole
+from heed.transformer.training.distributed import spread
+
+Weights = dict[str, Tensor]  # by their names in the network
+
+MOMENTS = ("exp_avg", "exp_avg_sq")  # what Adam keeps of each parameter, beside its step
+WEIGHTS, OPTIMIZER, PROGRESS = "model.safetensors", "optimizer.safetensors", "progress.json"
+WAY_OUT = "delete it to use an earlier one"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where training stands, and how good the network is there."""
+
+    step: int = 0  # optimizer steps done
+    epoch: int = 0  # passes over the corpus completed
+    batch: int = 0  # batches of the present pass done
+    share: float = 0.0  # of the present pass that is done
+    seconds: float = 0.0  # time spent, over all sittings
+    loss: float | None = None  # validation: negative log-likelihood of a token, in nats
+    bleu: float | None = None  # validation, greedy
+    best: float | None = None  # the best validation so far, by what the run goes by; more is better
+    n_stale: int = 0  # validations since then
+    trend: float | None = None  # running mean of the training's negative log-likelihood of a token, in nats
+    lowest: float | None = None  # the lowest that it was
+    n_skipped: int = 0  # steps in a row whose gradient was no number
+    n_rollbacks: int = 0  # how often training went back to an earlier checkpoint
+
+
+def save_weights(directory: Path, weights: Weights, progress: Progress) -> None:
+    """Make a checkpoint for use alone: weights and their figures."""
+    _save(directory, {WEIGHTS: serialize(weights)}, progress, {})
+
+
+def save(
+    directory: Path,
+    weights: Weights,
+    states: Weights,
+    progress: Progress,
+    log: Mapping[str, Any],
+) -> None:
+    """Make a checkpoint that training can go on from.
+
+    Args:
+        directory: Its name; what stands there is replaced.
+        weights: Those to be judged and exported.
+        states: What `optimizer_states` gave, and the weights in training where they are others.
+        progress: Where training stands.
+        log: How much of the log is of the steps until here.
+    """
+    _save(directory, {WEIGHTS: serialize(weights), OPTIMIZER: serialize(states)}, progress, log)
+
+
+def _save(directory: Path, files: dict[str, bytes], progress: Progress, log: Mapping[str, Any]) -> None:
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    with directory_whole(directory, force=True) as aside:
+        for name, data in files.items():
+            (aside / name).write_bytes(data)
+        (aside / PROGRESS).write_bytes(_progress_file(progress, log, hashes))
+
+
+def save_progress(directory: Path, progress: Progress, log: Mapping[str, Any]) -> None:
+    """Put new figures into a checkpoint, whose weights stay; it was saved before they were known."""
+    write_whole(directory / PROGRESS, _progress_file(progress, log, _read_progress(directory)["sha256"]))
+
+
+def _progress_file(progress: Progress, log: Mapping[str, Any], hashes: Mapping[str, str]) -> bytes:
+    table = {"progress": to_table(progress), "log": dict(log), "sha256": dict(hashes)}
+    return (json.dumps(table, indent=2) + "\n").encode()
+
+
+def write_weights(directory: Path, weights: Weights) -> None:
+    """Make a directory of weights alone."""
+    directory.mkdir()
+    (directory / WEIGHTS).write_bytes(serialize(weights))
+
+
+def read_weights(directory: Path) -> Weights:
+    """The weights of a checkpoint, each under one of its names.
+
+    Raises:
+        ModelError: The file is damaged.
+    """
+    return _load(directory, WEIGHTS)
+
+
+def read_states(directory: Path) -> Weights:
+    """What `save` was given as states.
+
+    Raises:
+        ModelError: The file is damaged.
+    """
+    return _load(directory, OPTIMIZER)
+
+
+def load_progress(directory: Path) -> Progress:
+    """The progress of a checkpoint.
+
+    Raises:
+        ModelError: The file is damaged.
+    """
+    table = _read_progress(directory)["progress"]
+    return from_table(Progress, table, str(directory / PROGRESS))
+
+
+def load_log(directory: Path) -> dict[str, Any]:
+    """How much of the log is of the steps until a checkpoint, as `save` was told.
+
+    Raises:
+        ModelError: The file is damaged.
+    """
+    return dict(_read_progress(directory)["log"])
+
+
+def _read_progress(directory: Path) -> dict[str, Any]:
+    try:
+        table = json.loads((directory / PROGRESS).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{directory}: the checkpoint is damaged ({error}); {WAY_OUT}") from None
+    if isinstance(table, dict) and "step" in table:  # of a run of format 1, which had nothing else
+        table = {"progress": to_table(Progress()) | table, "log": {}, "sha256": {}}
+    if not isinstance(table, dict) or not all(
+        isinstance(table.get(key), dict) for key in ("progress", "log", "sha256")
+    ):
+        raise ModelError(f"{directory / PROGRESS}: the checkpoint is damaged (a table is missing); {WAY_OUT}")
+    return table
+
+
+def weights_of(network: nn.Module) -> Weights:
+    """A network's weights; of tied matrices one."""
+    return {name: parameter.detach() for name, parameter in network.named_parameters()}
+
+
+def put_weights(weights: Weights, network: nn.Module, where: Path) -> None:
+    """Put weights into a network.
+
+    Raises:
+        ModelError: They belong to another network.
+    """
+    parameters = dict(network.named_parameters())
+    shapes = {name: parameter.shape for name, parameter in network.named_parameters(remove_duplicate=False)}
+    wrong = [f"{name} is missing" for name in parameters.keys() - weights.keys()]
+    wrong += [f"{name} is unknown" for name in weights.keys() - shapes.keys()]
+    wrong += [
+        f"{name} has the shape {tuple(tensor.shape)} and not {tuple(shapes[name])}"
+        for name, tensor in weights.items()
+        if name in shapes and tensor.shape != shapes[name]
+    ]
+    if wrong:
+        raise ModelError(f"{where}: does not fit the run's config.toml: {'; '.join(sorted(wrong)):.200}")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(spread(weights[name], parameter))
+
+
+def load_weights(directory: Path, network: nn.Module) -> None:
+    """Put a checkpoint's weights into a network.
+
+    Raises:
+        ModelError: The file is damaged or belongs to another network.
+    """
+    put_weights(read_weights(directory), network, directory / WEIGHTS)
+
+
+def optimizer_states(network: nn.Module, optimizer: torch.optim.Optimizer) -> Weights:
+    """What the optimizer keeps of each parameter, by the parameter's name, a slash and what it is."""
+    names: dict[Tensor, str] = {parameter: name for name, parameter in network.named_parameters()}
+    return {
+        f"{names[parameter]}/{key}": value
+        for parameter, state in optimizer.state.items()
+        for key, value in state.items()
+    }
+
+
+def put_optimizer_states(states: Weights, network: nn.Module, optimizer: torch.optim.Optimizer, where: Path) -> None:
+    """Put back what `optimizer_states` gave.
+
+    Raises:
+        ModelError: It belongs to another network.
+    """
+    parameters = dict(network.named_parameters())
+    found = {name: tensor.shape for name, tensor in states.items() if "/" in name}
+    expected = {f"{name}/{key}": value.shape for name, value in parameters.items() for key in MOMENTS}
+    expected |= {f"{name}/step": torch.Size() for name in parameters}
+    if found != expected:
+        raise ModelError(f"{where}: does not fit the run's config.toml; delete the checkpoint")
+    for key in found:
+        name, _, field = key.rpartition("/")
+        own = parameters[name]
+        optimizer.state[own][field] = states[key].to(own.device) if field == "step" else spread(states[key], own)
+
+
+def mean(directories: Sequence[Path]) -> Weights:
+    """The mean of several checkpoints' weights (section 6.1), each under one of its names."""
+    total: Weights = {}
+    for directory in directories:
+        for name, tensor in read_weights(directory).items():
+            total[name] = total[name] + tensor.double() if name in total else tensor.double()
+    return {name: (tensor / len(directories)).float() for name, tensor in total.items()}
+
+
+def _load(directory: Path, name: str) -> Weights:
+    path = directory / name
+    try:
+        data = path.read_bytes()
+        expected = _read_progress(directory)["sha256"].get(name) if (directory / PROGRESS).exists() else None
+        if expected is not None and hashlib.sha256(data).hexdigest() != expected:
+            raise ModelError(f"{path}: the checkpoint is damaged (its SHA-256 is another one); {WAY_OUT}")
+        return deserialize(data)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: the checkpoint is damaged ({error}); {WAY_OUT}") from None

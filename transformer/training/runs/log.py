@@ -1,0 +1,192 @@
+"""What training reports, and the record of it in the run's directory."""
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from heed.models.system.files import named_errors
+from heed.transformer.training.objectives import Judgement
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StepReport:
+    """One optimizer step."""
+
+    step: int  # from 1
+    epoch: int  # from 0
+    loss: float  # label-smoothed, in nats, summed over the batch
+    nll: float  # negative log-likelihood in nats, summed over the batch
+    n_tokens: int  # target tokens in the batch
+    n_filled: int  # places of the batch's rows with a token in them
+    n_cells: int  # all places
+    grad_norm: float  # of the gradient of the mean loss of a token, before clipping
+    flops: float  # operations that the step needs, without those on padding
+    learning_rate: float
+    seconds: float  # since the end of the last step, the making of the batch included
+    share_done: float  # of the way to the nearest limit, 0 to 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Validation:
+    """How good the network is at a step."""
+
+    step: int
+    epoch: int
+    minutes: float  # of training so far, over all sittings
+    averaged: bool = False  # whether the weights are the mean of the last checkpoints
+    judgement: Judgement
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Incident:
+    """Something that should not happen, and what was done about it."""
+
+    event: str  # "skipped": a step's gradient was no number; "rolled_back": to an earlier checkpoint
+    step: int
+    facts: Mapping[str, float]
+
+
+class Listener(Protocol):
+    """Whoever is told how training goes."""
+
+    def on_step(self, report: StepReport) -> None:
+        """A step is done."""
+        ...
+
+    def on_validation(self, validation: Validation) -> None:
+        """The network was validated."""
+        ...
+
+    def on_incident(self, incident: Incident) -> None:
+        """Something went wrong."""
+        ...
+
+
+class Meter:
+    """Means over the steps since it was last read.
+
+    Args:
+        sums: What an earlier one had counted; see `sums`.
+    """
+
+    FIELDS = ("loss", "nll", "n_tokens", "n_filled", "n_cells", "flops", "seconds", "grad_norm", "n_steps")
+
+    def __init__(self, sums: Mapping[str, float] | None = None) -> None:
+        self.sums: dict[str, float] = {**dict.fromkeys(self.FIELDS, 0), **(sums or {})}
+
+    def add(self, report: StepReport) -> None:
+        """Count a step."""
+        for field in self.FIELDS:
+            self.sums[field] += 1 if field == "n_steps" else getattr(report, field)
+
+    def read(self) -> dict[str, float]:
+        """Loss, perplexity, norm of the gradient, share of padding, tokens and operations a second; begins anew."""
+        sums = self.sums
+        n_tokens, seconds = max(sums["n_tokens"], 1), max(sums["seconds"], 1e-9)
+        means = {
+            "loss": sums["loss"] / n_tokens,
+            "perplexity": perplexity(sums["nll"] / n_tokens),
+            "grad_norm": sums["grad_norm"] / max(sums["n_steps"], 1),
+            "padding": 1 - sums["n_filled"] / max(sums["n_cells"], 1),
+            "tokens_per_second": sums["n_tokens"] / seconds,
+            "flops_per_second": sums["flops"] / seconds,
+        }
+        self.sums = dict.fromkeys(self.FIELDS, 0)
+        return means
+
+
+def perplexity(nll: float) -> float:
+    """e^nll for a negative log-likelihood a token, in nats; infinite where that overflows."""
+    return math.exp(nll) if nll < 700 else math.inf
+
+
+class RunLog:
+    """Writes a run's `log.jsonl` and TensorBoard events.
+
+    The log is that of a run which was never stopped: what a sitting wrote after the checkpoint from which the next one
+    goes on is cut off, for it comes again. Only measured times differ.
+
+    Args:
+        directory: The run's.
+        every: Steps between two records.
+        peak: Operations a second that the device can do.
+    """
+
+    def __init__(self, directory: Path, every: int = 50, peak: float = math.inf) -> None:
+        self._directory = directory
+        self._file = (directory / "log.jsonl").open("ab")
+        self._events: SummaryWriter | None = None
+        self._every, self.peak = every, peak
+        self._meter = Meter()
+        self._first_step = 0
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+        if self._events:
+            self._events.close()
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs, at the end of a step."""
+        return {"bytes": self._file.tell(), "sums": dict(self._meter.sums)}
+
+    def restore(self, state: Mapping[str, Any], step: int) -> None:
+        """Go on after a step where `state` was taken; {}: where the log ends."""
+        self._file.truncate(min(state.get("bytes", self._file.tell()), os.fstat(self._file.fileno()).st_size))
+        self._file.seek(0, os.SEEK_END)
+        self._meter = Meter(state.get("sums"))
+        self._first_step = step + 1
+
+    def on_start(self, **facts: object) -> None:
+        """Record what the run works with, if this is where it begins."""
+        if self._file.tell() == 0:
+            self._record("start", facts)
+
+    def on_step(self, report: StepReport) -> None:
+        """See `Listener`."""
+        self._meter.add(report)
+        if report.step % self._every == 0:
+            means = {**self._meter.read(), "learning_rate": report.learning_rate}
+            means["mfu"] = means.pop("flops_per_second") / self.peak
+            self._record("step", {"step": report.step, "epoch": report.epoch, **means})
+            self._draw("train", means, report.step)
+
+    def on_validation(self, validation: Validation) -> None:
+        """See `Listener`."""
+        judgement = validation.judgement
+        figures = {"loss": judgement.loss, "perplexity": perplexity(judgement.loss), **judgement.figures}
+        where = {name: getattr(validation, name) for name in ("step", "epoch", "minutes", "averaged")}
+        self._record("validation", {**where, **figures, **judgement.example})
+        if not validation.averaged:
+            self._draw("valid", figures, validation.step)
+
+    def on_incident(self, incident: Incident) -> None:
+        """See `Listener`."""
+        self._record(incident.event, {"step": incident.step, **incident.facts})
+
+    def _draw(self, group: str, figures: Mapping[str, float], step: int) -> None:
+        """Put figures into TensorBoard's file, in which what comes again takes the place of what was there."""
+        if self._events is None:
+            self._events = SummaryWriter(str(self._directory / "tensorboard"), purge_step=self._first_step or None)
+        for name, value in figures.items():
+            self._events.add_scalar(f"{group}/{name}", value, step)
+
+    def _record(self, event: str, facts: Mapping[str, object]) -> None:
+        rounded = {key: _rounded(value) if isinstance(value, float) else value for key, value in facts.items()}
+        with named_errors(Path(self._file.name)):
+            self._file.write((json.dumps({"event": event, **rounded}, ensure_ascii=False) + "\n").encode())
+            self._file.flush()
+
+
+def _rounded(value: float) -> float | None:
+    """Six digits after the point; JSON has no infinity and no NaN."""
+    return round(value, 6) if math.isfinite(value) else None

@@ -1,0 +1,36 @@
+"""What a run begins with that another one has learnt."""
+
+import dataclasses
+from pathlib import Path
+
+from heed.models.spec.config import to_table
+from heed.models.tokenizers.subwords import tokenizer_files
+from heed.transformer.training.runs import checkpoint
+from heed.transformer.training.runs.checkpoint import Weights
+from heed.transformer.training.runs.run import open_run
+from heed.transformer.data.shortlist import Shortlist
+
+
+@dataclasses.dataclass(frozen=True)
+class Initial:
+    """A network that was trained before."""
+
+    kind: str
+    network: dict[str, object]  # the table of its configuration
+    tokenizer: tuple[str, ...]  # its files
+    languages: dict[str, object]  # what it translates, by the names of `TranslationConfig`
+    weights: Weights
+    shortlist: Shortlist | None  # of a network that translates, with a large vocabulary
+
+
+def from_run(path: Path) -> Initial:
+    """The best checkpoint of a run.
+
+    Raises:
+        HeedError: The run is damaged or has no checkpoint.
+    """
+    run = open_run(path)
+    best, _ = run.best()
+    files = tuple(str((path / name).absolute()) for name in tokenizer_files(path))
+    languages = {name: value for name, value in to_table(run.train).items() if name.endswith("_language")}
+    return Initial(run.kind, to_table(run.model), files, languages, checkpoint.read_weights(best), Shortlist.load(path))

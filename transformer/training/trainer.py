@@ -1,0 +1,445 @@
+"""The training loop: steps, validations and checkpoints until a limit is reached (section 5)."""
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+import math
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from heed.models.errors import HeedError
+from heed.transformer.data.batching.batches import Batch
+from heed.transformer.data.batching.packing import TextBatch
+from heed.transformer.data.batching.prefetch import ahead
+from heed.transformer.training import divergence as stability
+from heed.transformer.training.distributed import gradients_kept, whole
+from heed.transformer.training.engine import Engine, choose_precision
+from heed.transformer.training.moving_average import MovingAverage
+from heed.transformer.training.objectives import (
+    Computing,
+    Judgement,
+    Loss,
+    Objective,
+    TextObjective,
+    TranslationObjective,
+)
+from heed.transformer.training.runs import checkpoint
+from heed.transformer.training.runs.checkpoint import Progress, Weights
+from heed.transformer.training.runs.log import Incident, Listener, RunLog, StepReport, Validation
+from heed.transformer.training.runs.run import Run, TextRun, TranslationRun
+
+AnyBatch = TypeVar("AnyBatch", Batch, TextBatch)
+Made = TypeVar("Made", covariant=True)
+RAW = "training/"  # before the names of the weights in training, where others are judged
+
+
+class Epochs(Protocol[Made]):
+    """The batches of a text."""
+
+    facts: Mapping[str, int]  # what a person would like to know of them before training
+
+    def epoch(self, epoch: int, seed: int, start: int = 0) -> Iterator[Made]:
+        """Those of a pass over the text, from number `start` on; the same ones every time."""
+        ...
+
+
+class Interrupted(Exception):  # noqa: N818 - no error
+    """Validation was asked to end."""
+
+
+class Trainer(Generic[AnyBatch]):
+    """Trains a run's network, from its last checkpoint where there is one.
+
+    All that a step depends on, but for weights and moments, is a function of the seed and of the step's number: the
+    batch, and the random numbers of dropout. So a run that was stopped anywhere goes on as if it had not been.
+
+    Args:
+        run: What to train, and where the checkpoints go.
+        batches: The training text.
+        engine: What to compute with.
+        listeners: Told of every step and validation.
+        log: One more of them, whose place is kept in the checkpoints.
+
+    Raises:
+        ModelError: The last checkpoint is damaged.
+    """
+
+    def __init__(
+        self,
+        run: Run[Any, Any],
+        batches: Epochs[AnyBatch],
+        engine: Engine,
+        listeners: Sequence[Listener],
+        log: RunLog | None = None,
+    ) -> None:
+        torch.manual_seed(run.train.seed)
+        self.batches: Epochs[AnyBatch] = batches
+        self.run, self.engine = run, engine
+        self.log, self.listeners = log, [*listeners, log] if log else list(listeners)
+        self.network = run.new_network().to(engine.device)
+        self.precision = choose_precision(run.train.precision, engine.device)
+        self._objective = _objective(run, Computing(engine.device, self.precision))
+        if run.initial_path.exists():
+            checkpoint.load_weights(run.initial_path, self.network)
+        self._loss = engine.processes.together(Loss(self.network, self._objective), sharded=engine.sharded)
+        self.optimizer = self._objective.optimizer(self.network)
+        self.average = MovingAverage(self.network, run.train.ema) if run.train.ema else None
+        self._judged: nn.Module | None = None  # a network of its own for weights that are not those in training
+        self.progress = Progress()
+        self._unread: deque[_Unread] = deque()
+        if steps := run.steps():
+            self._load(steps[-1])
+            self.progress = checkpoint.load_progress(steps[-1])
+        if log:
+            log.restore(checkpoint.load_log(steps[-1]) if steps else {"bytes": 0}, self.progress.step)
+        self._asked_to_stop = self._stopping = self._judging = False
+        self._earlier_seconds, self._since = self.progress.seconds, time.monotonic()
+        self._last_end = self._since
+        self._agreed_seconds = self.seconds
+
+    def stop(self) -> None:
+        """End training after the present step, with a checkpoint; may be called from a signal handler.
+
+        Raises:
+            Interrupted: The network is being validated, which has no end soon; it is caught there.
+        """
+        self._asked_to_stop = True
+        if self._judging:
+            raise Interrupted
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on this run, over all sittings."""
+        return self._earlier_seconds + time.monotonic() - self._since
+
+    def train(self) -> bool:
+        """Train until a limit is reached; returns False if it was stopped before."""
+        self._agree()
+        if self._must_validate():  # it was stopped before that
+            self._validate_and_save()
+        batches = self._remaining_batches()
+        while not self._stopping and (batch := next(batches, None)) is not None:
+            self.step(batch)
+            if stability.is_lost(self.progress):
+                self._roll_back()
+            elif self._must_validate():
+                self._validate_and_save()
+            self._agree()
+        self._read_all()
+        unvalidated = self.progress.step > 0 and self.progress.loss is None
+        if unvalidated and not self._stopping:
+            self._validate_and_save()
+        elif unvalidated and not self.run.checkpoint_path(self.progress.step).exists():
+            self._save()
+        return not self._stopping and self._average_checkpoints()
+
+    def share_done(self) -> float:
+        """How much of the way to the nearest limit is behind, from 0 to 1."""
+        train, progress = self.run.train, self.progress
+        if train.patience is not None and progress.n_stale >= train.patience:
+            return 1.0
+        epochs, minutes = progress.epoch + progress.share, self._agreed_seconds / 60
+        done = ((progress.step, train.steps), (epochs, train.epochs), (minutes, train.minutes))
+        return max(so_far / limit for so_far, limit in done if limit is not None)
+
+    def _must_validate(self) -> bool:
+        step = self.progress.step
+        return step > 0 and step % self.run.train.valid_every == 0 and self.progress.loss is None
+
+    def _agree(self) -> None:
+        """Stop if any process was asked to, all after the same step; and let all of them see the same clock."""
+        asked, self._agreed_seconds = self.engine.processes.most([float(self._asked_to_stop), self.seconds])
+        self._stopping = self._stopping or asked > 0
+
+    def _remaining_batches(self) -> Iterator[AnyBatch]:
+        """Batches from where training stands until a limit is reached."""
+        for epoch in itertools.count(self.progress.epoch):
+            batches = self.batches.epoch(epoch, self.run.train.seed, start=self.progress.batch)
+            if self.engine.device.type == "cuda":
+                batches = (batch.pinned() for batch in batches)
+            for batch in ahead(batches):
+                if self.progress.step > 0 and self.share_done() >= 1:  # a run has at least one step to average
+                    return
+                yield batch
+            self.progress = dataclasses.replace(self.progress, epoch=epoch + 1, batch=0, share=0.0)
+
+    def step(self, batch: AnyBatch) -> None:
+        """Update the weights by the next batch; not if its gradient is no number.
+
+        Raises:
+            HeedError: There is not enough memory.
+        """
+        progress = self.progress
+        step, number = progress.step + 1, progress.batch + 1
+        self.progress = dataclasses.replace(progress, step=step, batch=number, share=batch.share, loss=None, bleu=None)
+        rate = self._objective.learning_rate(step, self.share_done()) * stability.slowed(progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.reseed(step)
+        try:
+            figures = self._update(batch)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise self._out_of_memory(batch) from None
+        if self.average:
+            self.average.update(step)
+        now = time.monotonic()
+        report = functools.partial(
+            StepReport,
+            step=step,
+            epoch=self.progress.epoch,
+            n_tokens=batch.n_tokens,
+            n_filled=batch.n_filled,
+            n_cells=batch.n_cells,
+            flops=self._objective.flops(batch),
+            learning_rate=rate,
+            seconds=now - self._last_end,
+            share_done=self.share_done(),
+        )
+        self._last_end = now
+        self._unread.append(_Unread(report, figures))
+        if len(self._unread) > (1 if figures.is_cuda else 0):  # a GPU begins the next step before this one is read
+            self._read()
+
+    def reseed(self, step: int) -> None:
+        """Let the random numbers of a step be those of its number, and of this process."""
+        key = (self.run.train.seed, step, self.engine.processes.rank)
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
+
+    def _update(self, batch: AnyBatch) -> Tensor:
+        """Compute gradients of the mean loss of a token, and update; returns loss and NLL, summed, and the norm."""
+        engine, processes = self.engine, self.engine.processes
+        self.network.train()
+        sums = torch.zeros(2, device=engine.device)
+        n_parts = processes.size * engine.accumulate
+        for number in range(engine.accumulate):
+            part = batch.part(processes.rank * engine.accumulate + number, n_parts) if n_parts > 1 else batch
+            with gradients_kept(self._loss, number + 1 < engine.accumulate):
+                loss, nll = self._loss(part)
+                (loss * (processes.size / batch.n_tokens)).backward()  # the mean over processes is taken then
+            sums += torch.stack([loss.detach(), nll.detach()])
+        processes.add(sums)
+        gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
+        norm = whole(torch.nn.utils.get_total_norm(gradients)).to(engine.device)
+        if math.isfinite(self._objective.clip):
+            torch.nn.utils.clip_grads_with_norm_(self.network.parameters(), self._objective.clip, norm)
+        # As with PyTorch's own GradScaler: Adam then changes nothing, and no one has to wait for the number.
+        setattr(self.optimizer, "found_inf", (~torch.isfinite(norm + sums[0])).float())  # noqa: B010 - PyTorch has no declaration of it
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return torch.cat([sums, norm[None]])
+
+    def _read(self) -> None:
+        """Look at the figures of the earliest step that was not looked at, and tell the listeners."""
+        unread = self._unread.popleft()
+        loss, nll, norm = unread.figures()
+        report = unread.report(loss=loss, nll=nll, grad_norm=norm)
+        if math.isfinite(loss) and math.isfinite(norm):
+            self.progress = stability.followed(self.progress, nll / max(report.n_tokens, 1))
+            for listener in self.listeners:
+                listener.on_step(report)
+        else:
+            self.progress = stability.skipped(self.progress)
+            self._tell(Incident(event="skipped", step=report.step, facts={"loss": loss, "grad_norm": norm}))
+
+    def _read_all(self) -> None:
+        while self._unread:
+            self._read()
+
+    def _tell(self, incident: Incident) -> None:
+        for listener in self.listeners:
+            listener.on_incident(incident)
+
+    def _out_of_memory(self, batch: AnyBatch) -> HeedError:
+        rows, length = batch.targets.shape
+        return HeedError(
+            f"{self.run.path}: out of memory at step {self.progress.step}, in a batch of {rows} rows of up to {length} "
+            f"target tokens; compute it in more parts: heed train --resume {self.run.path} "
+            f"--accumulate {2 * self.engine.accumulate}; or train anew with a smaller --batch-tokens"
+        )
+
+    def _roll_back(self) -> None:
+        """Go back to the last checkpoint that was validated, with a smaller learning rate, and on with the next text.
+
+        Raises:
+            HeedError: There is none, or that was tried often enough.
+        """
+        progress, processes = self.progress, self.engine.processes
+        # Not read by each: the first one may be deleting others already, see below.
+        validated = processes.told(self._validated() if processes.is_first else [])
+        if not validated or progress.n_rollbacks >= stability.ROLLBACKS:
+            lost = progress.n_skipped or progress.trend is None
+            what = "the loss or its gradient is nan" if lost else f"the loss has risen to {progress.trend:.2f}"
+            raise HeedError(
+                f"{self.run.path}: training diverged at step {progress.step}: {what}; "
+                "train anew with a smaller learning rate or a longer --warmup"
+            )
+        back = validated[-1]
+        self._load(back)
+        self.progress = stability.gone_back(progress, checkpoint.load_progress(back))
+        if processes.is_first:
+            for later in self.run.steps():
+                if later > back:
+                    _remove(later)
+        slowed = stability.slowed(self.progress)
+        facts = {"to_step": self.progress.step, "learning_rate_times": slowed}
+        self._tell(Incident(event="rolled_back", step=progress.step, facts=facts))
+
+    def validate(self) -> Validation | None:
+        """How good the network is now; None if that was interrupted."""
+        return self._validation(self._weights(), averaged=False)
+
+    def _validation(self, weights: Weights | None, *, averaged: bool) -> Validation | None:
+        """How good a network with these weights is (None: the one in training); the first process finds out for all."""
+        judgement: Judgement | None = None
+        if self.engine.processes.is_first:
+            network = self.network if weights is None else self._with(weights)
+            with contextlib.suppress(Interrupted), torch.inference_mode():
+                self._judging = True
+                if not self._asked_to_stop:
+                    number = self.progress.step // self.run.train.valid_every
+                    judgement = self._objective.judge(network.eval(), number)
+                self._judging = False  # here as well, for after the block an interruption would not be caught
+            self._judging = False
+        judgement = self.engine.processes.told(judgement)
+        if judgement is None:
+            self._stopping = True
+            return None
+        where = {"step": self.progress.step, "epoch": self.progress.epoch, "minutes": self.seconds / 60}
+        return Validation(**where, averaged=averaged, judgement=judgement)  # type: ignore[arg-type]
+
+    def _weights(self) -> Weights | None:
+        """The weights to be judged and exported, put together; None: those in training, as they are."""
+        if self.average:
+            return {name: whole(tensor) for name, tensor in self.average.weights.items()}
+        if self.engine.sharded:
+            return {name: whole(tensor) for name, tensor in checkpoint.weights_of(self.network).items()}
+        return None
+
+    def _with(self, weights: Weights) -> nn.Module:
+        """A network beside the one in training."""
+        if self._judged is None:
+            self._judged = self.run.new_network().to(self.engine.device)
+        checkpoint.put_weights(weights, self._judged, self.run.path)
+        return self._judged
+
+    def _validate_and_save(self) -> None:
+        """Validate; make a checkpoint, whether that was interrupted or not. Go back where weights are no numbers."""
+        self._read_all()
+        if not torch.nn.utils.get_total_norm(self.network.parameters()).isfinite():
+            self._roll_back()
+            return
+        if validation := self.validate():
+            for listener in self.listeners:
+                listener.on_validation(validation)
+            self.progress = _rated(_judged(self.progress, validation.judgement), self.run.train.best_by)
+        self._save()
+        self._last_end = time.monotonic()
+
+    def _save(self) -> None:
+        """Make a checkpoint, then delete those that are neither among the best nor among the last."""
+        self.progress = dataclasses.replace(self.progress, seconds=self.seconds)
+        training = {name: whole(tensor) for name, tensor in checkpoint.weights_of(self.network).items()}
+        weights = self._weights() if self.average else training
+        states = checkpoint.optimizer_states(self.network, self.optimizer)
+        states = {name: whole(state) for name, state in states.items()}
+        if self.average:
+            states |= {RAW + name: tensor for name, tensor in training.items()}
+        if self.engine.processes.is_first:
+            path, log = self.run.checkpoint_path(self.progress.step), self.log.state if self.log else {}
+            if path.exists():  # made when the run was stopped, before it was validated
+                checkpoint.save_progress(path, self.progress, log)
+            else:
+                checkpoint.save(path, weights or training, states, self.progress, log)
+            needed = {
+                path,
+                *self.run.ranked()[: self.run.train.keep_best],
+                *self._validated()[-self.run.train.n_kept :],
+            }
+            for old in self.run.steps():
+                if old not in needed:
+                    _remove(old)
+        self.engine.processes.told(None)  # the others wait until it is there
+
+    def _load(self, path: Path) -> None:
+        """Put weights and moments of a checkpoint into the network in training."""
+        weights, states = checkpoint.read_weights(path), checkpoint.read_states(path)
+        raw = {name.removeprefix(RAW): tensor for name, tensor in states.items() if name.startswith(RAW)}
+        states = {name: tensor for name, tensor in states.items() if not name.startswith(RAW)}
+        checkpoint.put_weights(raw or weights, self.network, path / checkpoint.WEIGHTS)
+        checkpoint.put_optimizer_states(states, self.network, self.optimizer, path / checkpoint.OPTIMIZER)
+        if self.average:
+            self.average.put(weights)
+
+    def _validated(self) -> list[Path]:
+        """The checkpoints that were validated: not those of a stop, which an unstopped run does not have."""
+        return [step for step in self.run.steps() if checkpoint.load_progress(step).loss is not None]
+
+    def _average_checkpoints(self) -> bool:
+        """At the end of training, make and validate the mean of the last checkpoints (section 6.1)."""
+        is_first = self.engine.processes.is_first
+        weights = checkpoint.mean(self._validated()[-self.run.train.average :]) if is_first else {}
+        validation = self._validation(weights, averaged=True)
+        if validation is None:
+            return False
+        for listener in self.listeners:
+            listener.on_validation(validation)
+        if is_first:
+            checkpoint.save_weights(self.run.average_path, weights, _judged(self.progress, validation.judgement))
+        return True
+
+
+class _Unread:
+    """The report of a step, and figures for it that may still be on their way from a GPU."""
+
+    def __init__(self, report: Callable[..., StepReport], figures: Tensor) -> None:
+        self.report, self._figures = report, figures
+        if figures.is_cuda:
+            self._figures = torch.empty(figures.shape, pin_memory=True).copy_(figures, non_blocking=True)
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+
+    def figures(self) -> list[float]:
+        """Loss and negative log-likelihood, summed, and the norm of the gradient."""
+        if self._figures.is_pinned():
+            self._arrived.synchronize()
+        return self._figures.tolist()
+
+
+def _objective(run: Run[Any, Any], computing: Computing) -> Objective[Any, Any]:
+    if isinstance(run, TextRun):
+        return TextObjective(run, computing)
+    assert isinstance(run, TranslationRun)
+    return TranslationObjective(run, computing)
+
+
+def _judged(progress: Progress, judgement: Judgement) -> Progress:
+    return dataclasses.replace(progress, loss=judgement.loss, bleu=judgement.figures.get("bleu"))
+
+
+def _rated(progress: Progress, best_by: str) -> Progress:
+    """Progress that knows whether this validation was the best so far."""
+    by_bleu = best_by == "bleu" and progress.bleu is not None
+    rating = progress.bleu if by_bleu else -(progress.loss or math.inf)
+    if progress.best is None or (rating is not None and rating > progress.best):
+        return dataclasses.replace(progress, best=rating, n_stale=0)
+    return dataclasses.replace(progress, n_stale=progress.n_stale + 1)
+
+
+def _remove(directory: Path) -> None:
+    """Delete a checkpoint; under a hidden name first, so that a kill in between leaves no half one."""
+    shutil.rmtree(directory.rename(directory.with_name(f".{directory.name}")))
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
