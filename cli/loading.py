@@ -12,7 +12,7 @@ from heed.cli import messages
 from heed.models.errors import ModelError
 
 if TYPE_CHECKING:
-    from heed.models.decoding.beam_search import DecodeConfig
+    from heed.models.decoding.config import DecodeConfig
     from heed.models.tasks.generator import Generator
     from heed.models.tasks.translator import Translator
 

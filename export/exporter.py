@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx
 import onnx.checker
@@ -16,7 +17,7 @@ from heed.export.proof import parity, quality
 from heed.models.bundle import manifest as manifests
 from heed.models.bundle.bundle import record_files
 from heed.models.bundle.manifest import Quality, TranslationManifest
-from heed.models.decoding.beam_search import DecodeConfig, Network
+from heed.models.decoding.config import DecodeConfig
 from heed.models.runtime.encoder_decoder import OnnxNetwork
 from heed.models.system.files import directory_whole
 from heed.models.system.processor import available_cores
@@ -26,6 +27,9 @@ from heed.transformer.data.shortlist import Shortlist
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.model import Transformer
 from heed.transformer.training.runs.run import TranslationRun
+
+if TYPE_CHECKING:
+    from heed.models.runtime.protocol import Network
 
 
 def export(

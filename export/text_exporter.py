@@ -16,10 +16,10 @@ from heed.export.onnx.calibration import cache_scales
 from heed.export.onnx.decoder import TextNetworkWriter
 from heed.export.onnx.weights import Weights
 from heed.export.proof import text_parity
+from heed.models.arrays import FloatArray
 from heed.models.bundle import manifest as manifests
 from heed.models.bundle.bundle import record_files
 from heed.models.bundle.manifest import TextManifest
-from heed.models.decoding.beam_search import FloatArray
 from heed.models.runtime.decoder import OnnxTextNetwork
 from heed.models.system.files import directory_whole
 from heed.models.system.processor import available_cores

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from heed.models.decoding.beam_search import BoolArray, FloatArray, IntArray
+from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.transformer.attention import KeyValueCache
 from heed.transformer.language_model import LanguageModel
 from heed.transformer.masks import causal_mask
@@ -12,7 +12,7 @@ from heed.transformer.model import DecoderState, Transformer
 
 
 class TorchState:
-    """Sources being decoded by a PyTorch network; see `heed.models.decoding.beam_search.State`."""
+    """Sources being decoded by a PyTorch network; see `heed.models.runtime.protocol.State`."""
 
     def __init__(self, network: Transformer) -> None:
         self._network = network
@@ -21,7 +21,7 @@ class TorchState:
 
     @torch.inference_mode()
     def read(self, src: IntArray, src_mask: BoolArray) -> None:
-        """See `heed.models.decoding.beam_search.State`."""
+        """See `heed.models.runtime.protocol.State`."""
         self._state = self._network.start(self._tensor(src), self._tensor(src_mask)[:, None, None])
 
     @torch.inference_mode()
@@ -34,7 +34,7 @@ class TorchState:
         top: int,
         wanted: IntArray | None = None,
     ) -> tuple[FloatArray, IntArray]:
-        """See `heed.models.decoding.beam_search.State`."""
+        """See `heed.models.runtime.protocol.State`."""
         assert self._state is not None, "a batch is read before the first step"
         logits = self._network.decode(
             self._tensor(tokens),
@@ -47,7 +47,7 @@ class TorchState:
 
     @torch.inference_mode()
     def keep(self, rows: IntArray) -> None:
-        """See `heed.models.decoding.beam_search.State`."""
+        """See `heed.models.runtime.protocol.State`."""
         if self._state is not None:
             self._state.keep(self._tensor(rows))
 
@@ -62,7 +62,7 @@ class TorchNetwork:
         self._network = network
 
     def state(self) -> TorchState:
-        """See `heed.models.decoding.beam_search.Network`."""
+        """See `heed.models.runtime.protocol.Network`."""
         return TorchState(self._network)
 
 
@@ -96,7 +96,7 @@ class TorchTextState:
         top: int,
         wanted: IntArray | None = None,
     ) -> tuple[FloatArray, IntArray]:
-        """See `heed.models.decoding.beam_search.State`."""
+        """See `heed.models.runtime.protocol.State`."""
         return _best(self._log_probs(tokens, position, slots, mask), top, wanted)
 
     @torch.inference_mode()
@@ -119,7 +119,7 @@ class TorchTextState:
 
     @torch.inference_mode()
     def keep(self, rows: IntArray) -> None:
-        """See `heed.models.decoding.beam_search.State`."""
+        """See `heed.models.runtime.protocol.State`."""
         chosen = self._tensor(rows)
         self._prompt_mask = self._prompt_mask[chosen]
         for cache in self._caches:

@@ -119,7 +119,7 @@ def _device(bundle: "Bundle", device: str) -> dict[str, Any]:
 
 def _step(bundle: "Bundle", device: str) -> dict[str, Any]:
     """Translate with a model, and return its graphs."""
-    from heed.models.decoding.beam_search import DecodeConfig
+    from heed.models.decoding.config import DecodeConfig
     from heed.models.runtime.encoder_decoder import OnnxNetwork
     from heed.models.tasks.translator import Translator
     from heed.models.tokenizers.subwords import load_tokenizers

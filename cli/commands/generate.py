@@ -192,7 +192,7 @@ class _Task:
         """The texts for each prompt."""
         if self.beam_size is None:
             return self.generator.generate(prompts, self.config, truncate=self.truncate, numbers=numbers)
-        from heed.models.decoding.beam_search import DecodeConfig
+        from heed.models.decoding.config import DecodeConfig
 
         config = DecodeConfig(beam_size=self.beam_size, max_length=self.config.max_tokens)
         return self.generator.search(prompts, config, n_best=self.config.n, truncate=self.truncate)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from heed.cli.io.records import Format, Record
-    from heed.models.decoding.beam_search import DecodeConfig
+    from heed.models.decoding.config import DecodeConfig
     from heed.models.tasks.translator import Translator
 
 INVITATION = "Translating what you type, a line at a time; Ctrl-D ends."

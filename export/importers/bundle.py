@@ -10,9 +10,9 @@ import torch
 from onnx import numpy_helper
 
 from heed.export.onnx.blockwise import BITS, unpack_blocks
+from heed.models.arrays import FloatArray
 from heed.models.bundle.bundle import Bundle
 from heed.models.bundle.manifest import TranslationManifest
-from heed.models.decoding.beam_search import FloatArray
 from heed.models.errors import ModelError
 from heed.models.spec.config import LanguageModelConfig, ModelConfig, to_table
 from heed.models.tokenizers.subwords import tokenizer_files

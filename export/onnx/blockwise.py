@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from heed.export.onnx.builder import CONTRIB, Array, GraphBuilder
 from heed.export.onnx.weights import Weights
-from heed.models.decoding.beam_search import FloatArray
+from heed.models.arrays import FloatArray
 
 BITS = {"int8": 8, "int4": 4}
 # Weights of a row that share a scale, of which the largest that divides the row is taken, or else the smallest. Scales

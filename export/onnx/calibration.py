@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 
-from heed.models.decoding.beam_search import FloatArray
+from heed.models.arrays import FloatArray
 from heed.transformer.attention import KeyValueCache
 from heed.transformer.language_model import LanguageModel
 from heed.transformer.masks import causal_mask

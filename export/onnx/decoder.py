@@ -29,7 +29,7 @@ from heed.export.onnx.block import BOOL, FLOAT, INT64, StackWriter, State
 from heed.export.onnx.blockwise import BITS, BlockGraphBuilder
 from heed.export.onnx.builder import CONTRIB, GraphBuilder
 from heed.export.onnx.weights import Weights
-from heed.models.decoding.beam_search import FloatArray
+from heed.models.arrays import FloatArray
 from heed.models.spec.config import LanguageModelConfig
 
 PER_CHANNEL = "PER_CHANNEL"  # GroupQueryAttention's word for a scale of each dimension of each head

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from heed.models.decoding.beam_search import FloatArray
+from heed.models.arrays import FloatArray
 
 # Processors without VNNI (AVX2 alone) add two products of an unsigned and a signed byte in 16 bits, and cut off what
 # does not fit. Two times 255 × 63 fits, so that all processors compute the same; the lost bit costs less than 0.1 BLEU

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
+from heed.models.arrays import FloatArray, IntArray
 from heed.models.bundle.manifest import Parity
-from heed.models.decoding.beam_search import DecodeConfig, FloatArray, IntArray
+from heed.models.decoding.batching import plan_batches
+from heed.models.decoding.config import DecodeConfig
 from heed.models.errors import ModelError
 from heed.models.runtime.encoder_decoder import OnnxNetwork
-from heed.models.tasks.translator import Translator, plan_batches
+from heed.models.tasks.translator import Translator
 from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data.batching.pairs import Pairs
 from heed.transformer.data.parallel_text import ParallelText, tokenize

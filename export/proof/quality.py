@@ -3,7 +3,8 @@
 import sacrebleu
 
 from heed.models.bundle.manifest import Quality
-from heed.models.decoding.beam_search import DecodeConfig, Network
+from heed.models.decoding.config import DecodeConfig
+from heed.models.runtime.protocol import Network
 from heed.models.tasks.translator import Translator
 from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data.parallel_text import ParallelText

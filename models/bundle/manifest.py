@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from heed.models.decoding.beam_search import DecodeConfig
+from heed.models.decoding.config import DecodeConfig
 from heed.models.errors import ModelError
 from heed.models.spec.config import DataclassInstance, LanguageModelConfig, ModelConfig, from_table
 from heed.models.text.chat import ChatTemplate

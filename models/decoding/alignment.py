@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heed.models.decoding.beam_search import BoolArray, FloatArray, IntArray
+from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.tokenizers.subwords import Tokenizer
 
 if TYPE_CHECKING:

@@ -2,105 +2,15 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from heed.models.arrays import BoolArray, FloatArray, IntArray
+from heed.models.decoding.batching import LEAVING, SLOTS, going_on, padded, place
+from heed.models.decoding.config import DecodeConfig, SpecialIds
+from heed.models.decoding.constraints import Constraints, Requirement
 from heed.models.errors import ModelError
-
-if TYPE_CHECKING:
-    from heed.models.decoding.constraints import Constraints, Requirement
-
-LEAVING = 0.25  # share of a batch that is done when the rest goes on in fewer rows
-SLOTS = 16  # places for keys and values, of which every row gets so many more when one runs out
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-
-
-class State(Protocol):
-    """Room to decode a batch of sources at a time, one in each of B rows.
-
-    The keys and values of a row's tokens stand in C slots, in any order: what a token sees is said by a mask, and a
-    slot that no hypothesis sees any more is used again. So from step to step no key or value moves.
-    """
-
-    def read(self, src: IntArray, src_mask: BoolArray) -> None:
-        """Begin with new sources.
-
-        Args:
-            src: Token ids, (B, S).
-            src_mask: True where they are no padding, (B, S).
-        """
-        ...
-
-    def step(
-        self,
-        tokens: IntArray,
-        position: int,
-        slots: IntArray,
-        mask: BoolArray,
-        top: int,
-        wanted: IntArray | None = None,
-    ) -> tuple[FloatArray, IntArray]:
-        """Read one more token of each hypothesis and predict the next.
-
-        Args:
-            tokens: (B, W).
-            position: Where in the output they stand.
-            slots: Where their keys and values are put, (B, W).
-            mask: Which slots each one sees, its own among them, (B, W, C); C may grow from step to step.
-            top: How many candidates to return; all there are, where they are fewer.
-            wanted: Tokens to return as candidates too, (B, W, N); not with a shortlist, which may not have them.
-
-        Returns:
-            The log-probabilities of the best candidates, (B, W, top), best first, and their token ids; those of the
-            wanted ones after them, (B, W, top + N).
-        """
-        ...
-
-    def keep(self, rows: IntArray) -> None:
-        """Go on with these rows alone, in this order."""
-        ...
-
-
-class Network(Protocol):
-    """What decodes: a network in PyTorch or in ONNX Runtime."""
-
-    def state(self) -> State:
-        """Room to decode in, for one thread at a time and batch after batch."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DecodeConfig:
-    """How to search; the defaults are the paper's (section 6.1)."""
-
-    beam_size: int = 4  # hypotheses kept for each sentence; 1 is greedy search
-    length_penalty: float = 0.6  # α
-    max_length: int | None = None  # tokens of output; None: 50 more than the source has
-
-    def __post_init__(self) -> None:
-        wrong = []
-        if self.beam_size < 1:
-            wrong.append(f"beam_size must be at least 1, not {self.beam_size!r}")
-        if not 0 <= self.length_penalty <= 10:
-            wrong.append(f"length_penalty must be a number from 0 to 10, not {self.length_penalty!r}")
-        if self.max_length is not None and self.max_length < 1:
-            wrong.append(f"max_length must be at least 1, not {self.max_length!r}")
-        if wrong:
-            raise ModelError("; ".join(wrong))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SpecialIds:
-    """The token ids of the target that mean something to the search."""
-
-    bos_id: int | None  # begins every output; None: an output goes on from the last token of its source
-    eos_id: int  # ends every output
-    unk_id: int  # is never put out
+from heed.models.runtime.protocol import State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,24 +44,6 @@ class Ended:
         return Ended(*(np.take_along_axis(np.concatenate(pair, axis=1), order, axis=1) for pair in pairs))
 
 
-def place(seen: BoolArray) -> tuple[IntArray, BoolArray]:
-    """Find room for the next tokens, given which slots those before them see, (B, W, C).
-
-    Returns:
-        A free slot for each token, (B, W), and which slots it sees, (B, W, C); where slots are wanting, C has grown.
-    """
-    W, taken = seen.shape[1], seen.any(axis=1)
-    lacking = W - (~taken).sum(axis=1).min()
-    if lacking > 0:
-        more = -(-lacking // SLOTS) * SLOTS
-        seen = np.pad(seen, ((0, 0), (0, 0), (0, more)))
-        taken = np.pad(taken, ((0, 0), (0, more)))
-    slots = np.argsort(taken, axis=1, kind="stable")[:, :W]
-    mask = seen.copy()
-    mask[np.arange(len(mask))[:, None], np.arange(W), slots] = True
-    return slots, mask
-
-
 class Beams:
     """The hypotheses of a batch of sentences, and which of them to go on with.
 
@@ -175,7 +67,7 @@ class Beams:
         config: DecodeConfig,
         special: SpecialIds,
         n_best: int,
-        constraints: "Constraints | None" = None,
+        constraints: Constraints | None = None,
     ) -> None:
         B, W = len(max_lengths), config.beam_size
         self.done: BoolArray = np.zeros(B, dtype=bool)
@@ -288,7 +180,7 @@ def search(
     *,
     n_best: int = 1,
     context: int | None = None,
-    requirements: "Sequence[Requirement] | None" = None,
+    requirements: Sequence[Requirement] | None = None,
 ) -> list[list[Hypothesis]]:
     """Decode a batch of sources.
 
@@ -311,7 +203,7 @@ def search(
     if context is not None:  # the last token of an output is not read
         max_lengths = np.minimum(max_lengths, context + 1 - lengths)
     first = np.array([source[-1] if special.bos_id is None else special.bos_id for source in sources])
-    constraints = _constraints(requirements, max_lengths, special) if requirements else None
+    constraints = Constraints(requirements, max_lengths, special.eos_id) if requirements else None
     beams = Beams(first, max_lengths, config, special, n_best, constraints)
     found: dict[int, list[Hypothesis]] = {}
     sentences = np.arange(len(sources))  # those still in the batch
@@ -325,26 +217,3 @@ def search(
             sentences = sentences[rows]
             beams.keep(rows)
             state.keep(rows)
-
-
-def padded(rows: Sequence[list[int]]) -> tuple[IntArray, BoolArray]:
-    """Rows of token ids as an array, (B, S), and which of its places hold one of theirs: the first ones of each row."""
-    lengths = np.array([len(row) for row in rows])
-    mask = np.arange(lengths.max()) < lengths[:, None]
-    ids = np.zeros(mask.shape, dtype=np.int64)
-    ids[mask] = [token for row in rows for token in row]
-    return ids, mask
-
-
-def _constraints(requirements: "Sequence[Requirement]", max_lengths: IntArray, special: SpecialIds) -> "Constraints":
-    from heed.models.decoding.constraints import Constraints  # not above: it is about this search
-
-    return Constraints(requirements, max_lengths, special.eos_id)
-
-
-def going_on(done: BoolArray) -> IntArray:
-    """The rows that are not done, the last ones in the places of those that are: so the fewest have to move."""
-    n_rows = int((~done).sum())
-    rows = np.arange(n_rows)
-    rows[done[:n_rows]] = np.flatnonzero(~done[n_rows:]) + n_rows
-    return rows

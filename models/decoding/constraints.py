@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from heed.models.decoding.beam_search import BoolArray, FloatArray, IntArray
+from heed.models.arrays import BoolArray, FloatArray, IntArray
 
 Form = tuple[int, ...]  # token ids; where bos_id is the first, the form is one for the beginning of an output
 Phrase = Sequence[Form]  # the forms of which one must appear

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from heed.models.decoding.beam_search import BoolArray, FloatArray, IntArray
+from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.errors import ModelError
 
 COLDEST, HOTTEST = 0.01, 100.0  # temperatures beyond these are greedy, or all alike, but for rounding

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from heed.models.decoding.beam_search import BoolArray, FloatArray, IntArray
+from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.errors import ModelError
 from heed.models.runtime.kv_cache import Cache
 from heed.models.runtime.session import BoundGraph, open_session, run

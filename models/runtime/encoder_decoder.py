@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnxruntime
 from onnxruntime import OrtValue
 
-from heed.models.decoding.beam_search import BoolArray, FloatArray, IntArray
+from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.errors import ModelError
 from heed.models.runtime.kv_cache import Cache
 from heed.models.runtime.session import bind_arrays, open_session, run
@@ -19,7 +19,7 @@ ENCODED = 32  # sources encoded at a time: more leave the processor's own memory
 
 
 class OnnxState:
-    """A batch being decoded by a network in ONNX Runtime; see `heed.models.decoding.beam_search.State`.
+    """A batch being decoded by a network in ONNX Runtime; see `heed.models.runtime.protocol.State`.
 
     The graphs' outputs of keys and values are bound to their inputs, and so written in place.
     """
@@ -34,7 +34,7 @@ class OnnxState:
         self._n_slots = 0
 
     def read(self, src: IntArray, src_mask: BoolArray) -> None:
-        """See `heed.models.decoding.beam_search.State`."""
+        """See `heed.models.runtime.protocol.State`."""
         (B, S), config = src.shape, self._network.config
         self._src_mask, self._binding = src_mask, None
         self._memory.begin((B, config.n_heads, S, config.d_head))
@@ -58,7 +58,7 @@ class OnnxState:
         top: int,
         wanted: IntArray | None = None,
     ) -> tuple[FloatArray, IntArray]:
-        """See `heed.models.decoding.beam_search.State`."""
+        """See `heed.models.runtime.protocol.State`."""
         arrays = {"tgt": tokens, "positions": np.array([position]), "slots": slots, "mask": mask}
         if wanted is None:
             log_probs, ids = self._run(arrays, top, ["top_log_probs", "top_ids"])
@@ -90,7 +90,7 @@ class OnnxState:
         return log_probs
 
     def keep(self, rows: IntArray) -> None:
-        """See `heed.models.decoding.beam_search.State`."""
+        """See `heed.models.runtime.protocol.State`."""
         self._binding = None
         self._src_mask = self._src_mask[rows]
         self._memory.keep(rows)
@@ -174,5 +174,5 @@ class OnnxNetwork:
             raise ModelError(f"{directory}: damaged: its graphs are of another network than its manifest; get it again")
 
     def state(self) -> OnnxState:
-        """See `heed.models.decoding.beam_search.Network`."""
+        """See `heed.models.runtime.protocol.Network`."""
         return OnnxState(self)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from onnxruntime import IOBinding, OrtValue
 
-from heed.models.decoding.beam_search import IntArray
+from heed.models.arrays import IntArray
 
 Array = npt.NDArray[np.number]
 

@@ -2,7 +2,61 @@
 
 from typing import Protocol
 
-from heed.models.decoding.beam_search import BoolArray, FloatArray, IntArray, State
+from heed.models.arrays import BoolArray, FloatArray, IntArray
+
+
+class State(Protocol):
+    """Room to decode a batch of sources at a time, one in each of B rows.
+
+    The keys and values of a row's tokens stand in C slots, in any order: what a token sees is said by a mask, and a
+    slot that no hypothesis sees any more is used again. So from step to step no key or value moves.
+    """
+
+    def read(self, src: IntArray, src_mask: BoolArray) -> None:
+        """Begin with new sources.
+
+        Args:
+            src: Token ids, (B, S).
+            src_mask: True where they are no padding, (B, S).
+        """
+        ...
+
+    def step(
+        self,
+        tokens: IntArray,
+        position: int,
+        slots: IntArray,
+        mask: BoolArray,
+        top: int,
+        wanted: IntArray | None = None,
+    ) -> tuple[FloatArray, IntArray]:
+        """Read one more token of each hypothesis and predict the next.
+
+        Args:
+            tokens: (B, W).
+            position: Where in the output they stand.
+            slots: Where their keys and values are put, (B, W).
+            mask: Which slots each one sees, its own among them, (B, W, C); C may grow from step to step.
+            top: How many candidates to return; all there are, where they are fewer.
+            wanted: Tokens to return as candidates too, (B, W, N); not with a shortlist, which may not have them.
+
+        Returns:
+            The log-probabilities of the best candidates, (B, W, top), best first, and their token ids; those of the
+            wanted ones after them, (B, W, top + N).
+        """
+        ...
+
+    def keep(self, rows: IntArray) -> None:
+        """Go on with these rows alone, in this order."""
+        ...
+
+
+class Network(Protocol):
+    """What decodes: a network in PyTorch or in ONNX Runtime."""
+
+    def state(self) -> State:
+        """Room to decode in, for one thread at a time and batch after batch."""
+        ...
 
 
 class TextState(State, Protocol):

@@ -8,22 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from heed.models.decoding.beam_search import (
-    LEAVING,
-    BoolArray,
-    DecodeConfig,
-    FloatArray,
-    SpecialIds,
-    going_on,
-    padded,
-    place,
-    search,
-)
+from heed.models.arrays import BoolArray, FloatArray
+from heed.models.decoding.batching import LEAVING, going_on, padded, place, plan_batches
+from heed.models.decoding.beam_search import search
+from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.models.decoding.sampling import SampleConfig, choose, randoms, seeded
 from heed.models.errors import DataError, ModelError
 from heed.models.runtime.protocol import TextNetwork
 from heed.models.system.processor import available_cores
-from heed.models.tasks.translator import plan_batches
 from heed.models.text.chat import ChatTemplate
 from heed.models.text.stream import TextStream
 from heed.models.tokenizers.lossless import TextTokenizer

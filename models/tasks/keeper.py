@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 
 from heed.models.decoding.alignment import Span
-from heed.models.decoding.beam_search import DecodeConfig
+from heed.models.decoding.config import DecodeConfig
 from heed.models.tasks.translation import Translation
 from heed.models.tasks.translator import BATCH_SIZE, Translator
 from heed.models.text.markup import PATTERNS, Marked, around, find_kept, keeps_names, put_back, take_out

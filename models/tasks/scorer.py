@@ -8,11 +8,12 @@ from typing import Protocol
 
 import numpy as np
 
-from heed.models.decoding.beam_search import BoolArray, FloatArray, IntArray, length_penalty, padded
+from heed.models.arrays import BoolArray, FloatArray, IntArray
+from heed.models.decoding.batching import padded, plan_batches
+from heed.models.decoding.beam_search import length_penalty
 from heed.models.errors import ModelError
 from heed.models.runtime.protocol import TextNetwork
 from heed.models.system.processor import available_cores
-from heed.models.tasks.translator import plan_batches
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.models.tokenizers.subwords import Tokenizer
 
@@ -134,7 +135,7 @@ class ForcedState(Protocol):
     """What scores translations; see `heed.models.runtime.encoder_decoder.OnnxState`."""
 
     def read(self, src: IntArray, src_mask: BoolArray) -> None:
-        """See `heed.models.decoding.beam_search.State`."""
+        """See `heed.models.runtime.protocol.State`."""
         ...
 
     def log_probs(self, tgt: IntArray) -> FloatArray:

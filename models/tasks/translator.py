@@ -7,9 +7,13 @@ from itertools import islice
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, cast
 
+from heed.models.arrays import FloatArray
 from heed.models.decoding.alignment import align
-from heed.models.decoding.beam_search import DecodeConfig, FloatArray, Hypothesis, Network, SpecialIds, State, search
+from heed.models.decoding.batching import plan_batches
+from heed.models.decoding.beam_search import Hypothesis, search
+from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.models.decoding.constraints import Requirement
+from heed.models.runtime.protocol import Network, State
 from heed.models.system.processor import available_cores
 from heed.models.tasks.translation import Sentence, Translation, combine
 from heed.models.text.glossary import Glossary, Words, appears
@@ -22,7 +26,6 @@ if TYPE_CHECKING:
     from heed.models.runtime.encoder_decoder import OnnxState
 
 BATCH_SIZE = 64  # lines decoded together, at most
-BATCH_TOKENS = 8192  # and tokens, padding included: long lines share memory that does not grow with them
 WINDOW = 32  # batches whose lines are sorted by length together
 WIDER = 2  # how many times as wide the beam is for what must appear: it is shared by what lacks more and less
 LONGEST = 512  # tokens; a sentence that is longer is translated in parts, for attention grows with the square
@@ -303,15 +306,3 @@ def _states(network: Network, workers: int) -> "SimpleQueue[State]":
     for _ in range(workers):
         states.put(network.state())
     return states
-
-
-def plan_batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Batches of sources of about equal length, so that little of one is padding; yields their indices."""
-    batch: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-        if batch and (len(batch) == batch_size or lengths[i] * (len(batch) + 1) > BATCH_TOKENS):
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch

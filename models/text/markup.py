@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from heed.models.arrays import BoolArray, FloatArray
 from heed.models.decoding.alignment import Span, word_spans
-from heed.models.decoding.beam_search import BoolArray, FloatArray
 
 TAG = r"<!--(?:(?!<!--|-->).)*+-->|</?[A-Za-z][\w:.-]*(?:\s[^<>]*)?/?>"
 # Mark-up, URLs, addresses, what stands in braces, and what printf takes. Each reads what it cannot match once, and not

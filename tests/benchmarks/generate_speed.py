@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from heed.models.decoding.beam_search import FloatArray
+from heed.models.arrays import FloatArray
 from heed.models.decoding.sampling import SampleConfig
 from heed.models.runtime.decoder import OnnxTextNetwork
 from heed.models.runtime.protocol import TextNetwork

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import sacrebleu
 
-from heed.models.decoding.beam_search import DecodeConfig
+from heed.models.decoding.config import DecodeConfig
 from heed.models.system.processor import available_cores
 from heed.models.tasks.translator import Translator
 from heed.models.tokenizers.subwords import Tokenizer

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from heed.models.decoding.beam_search import DecodeConfig
+from heed.models.decoding.config import DecodeConfig
 from heed.models.errors import HeedError
 from heed.models.system.compression import zstandard
 from heed.models.tasks.translator import Translator

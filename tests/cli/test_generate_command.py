@@ -9,7 +9,7 @@ from click.testing import Result
 
 from heed.models.bundle import catalog
 from heed.models.bundle.catalog import find
-from heed.models.decoding.beam_search import DecodeConfig
+from heed.models.decoding.config import DecodeConfig
 from heed.models.decoding.sampling import SampleConfig
 from heed.models.errors import DataError, ModelError
 from heed.models.tasks.generator import Generator

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heed.models.bundle import catalog
-from heed.models.decoding.beam_search import DecodeConfig
+from heed.models.decoding.config import DecodeConfig
 from heed.models.tasks.translator import Translator
 from heed.models.text.sentences import cut
 from heed.transformer.decoding import TorchNetwork

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from heed.export.onnx.blockwise import block_size, pack_blocks, unpack_blocks
-from heed.models.decoding.beam_search import FloatArray
+from heed.models.arrays import FloatArray
 
 V = 7
 ROWS = {300: [128, 128, 44], 384: [128] * 3, 512: [256] * 2}  # the blocks of rows; the last one may not be full

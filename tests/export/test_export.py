@@ -19,10 +19,12 @@ from heed.export import exporter
 from heed.export.exporter import write_graphs
 from heed.export.onnx.rowwise import quantize_rows
 from heed.export.proof.parity import LOG_PROB_LIMIT, LOSS_LIMIT, require
+from heed.models.arrays import FloatArray, IntArray
 from heed.models.bundle import manifest as manifests
 from heed.models.bundle.bundle import Bundle
 from heed.models.bundle.manifest import Parity
-from heed.models.decoding.beam_search import DecodeConfig, FloatArray, IntArray, SpecialIds, search
+from heed.models.decoding.beam_search import search
+from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.models.errors import ModelError
 from heed.models.runtime.encoder_decoder import OnnxNetwork
 from heed.models.tasks.translator import Translator

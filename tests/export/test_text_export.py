@@ -16,9 +16,12 @@ from heed.export.importers.bundle import find_weights, from_bundle, read_arrays
 from heed.export.onnx.calibration import cache_scales
 from heed.export.proof import text_parity
 from heed.export.text_exporter import write_text_graphs
+from heed.models.arrays import FloatArray, IntArray
 from heed.models.bundle.bundle import Bundle
 from heed.models.bundle.manifest import TextParity
-from heed.models.decoding.beam_search import DecodeConfig, FloatArray, IntArray, SpecialIds, padded, place, search
+from heed.models.decoding.batching import padded, place
+from heed.models.decoding.beam_search import search
+from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.models.errors import ModelError
 from heed.models.runtime import decoder as onnx_text_network
 from heed.models.runtime.decoder import READ, OnnxTextNetwork

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from heed.models.decoding.beam_search import DecodeConfig, FloatArray, IntArray, SpecialIds, padded, place, search
+from heed.models.arrays import FloatArray, IntArray
+from heed.models.decoding.batching import padded, place
+from heed.models.decoding.beam_search import search
+from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.transformer.decoding import TorchTextNetwork
 from heed.transformer.language_model import LanguageModel
 from heed.transformer.masks import causal_mask

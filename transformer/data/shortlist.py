@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
-from heed.models.decoding.beam_search import IntArray
+from heed.models.arrays import IntArray
 from heed.transformer.data.batching.pairs import Pairs
 
 FILE_NAME = "shortlist.safetensors"

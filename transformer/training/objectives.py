@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
-from heed.models.decoding.beam_search import DecodeConfig
+from heed.models.decoding.config import DecodeConfig
 from heed.models.tasks.translator import Translator
 from heed.transformer.data.batching.batches import Batch, Batches
 from heed.transformer.data.batching.packing import Packing, TextBatch

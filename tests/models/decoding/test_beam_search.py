@@ -7,17 +7,10 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from heed.models.decoding.beam_search import (
-    BoolArray,
-    DecodeConfig,
-    FloatArray,
-    Hypothesis,
-    IntArray,
-    SpecialIds,
-    going_on,
-    length_penalty,
-    search,
-)
+from heed.models.arrays import BoolArray, FloatArray, IntArray
+from heed.models.decoding.batching import going_on
+from heed.models.decoding.beam_search import Hypothesis, length_penalty, search
+from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.models.errors import ModelError
 from heed.models.spec.config import ModelConfig
 from heed.transformer.decoding import TorchNetwork

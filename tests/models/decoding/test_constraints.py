@@ -11,9 +11,12 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from heed.export.exporter import write_graphs
-from heed.models.decoding.beam_search import BoolArray, DecodeConfig, FloatArray, IntArray, SpecialIds, State, search
+from heed.models.arrays import BoolArray, FloatArray, IntArray
+from heed.models.decoding.beam_search import search
+from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.models.decoding.constraints import Form, Requirement
 from heed.models.runtime.encoder_decoder import OnnxNetwork
+from heed.models.runtime.protocol import State
 from heed.models.spec.config import ModelConfig
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.model import Transformer

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heed.models.decoding.beam_search import FloatArray, IntArray
+from heed.models.arrays import FloatArray, IntArray
 from heed.models.decoding.sampling import (
     SampleConfig,
     choose,

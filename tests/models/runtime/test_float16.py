@@ -11,7 +11,7 @@ from click.testing import Result
 
 from heed.export.exporter import write_graphs
 from heed.export.proof.parity import LOSS_LIMIT
-from heed.models.decoding.beam_search import FloatArray, IntArray
+from heed.models.arrays import FloatArray, IntArray
 from heed.models.runtime.encoder_decoder import OnnxNetwork
 from heed.transformer.data.shortlist import Shortlist
 from heed.transformer.masks import padding_mask

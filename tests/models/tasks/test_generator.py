@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heed.models.decoding.beam_search import BoolArray, DecodeConfig, FloatArray, IntArray
+from heed.models.arrays import BoolArray, FloatArray, IntArray
+from heed.models.decoding.config import DecodeConfig
 from heed.models.decoding.sampling import SampleConfig
 from heed.models.errors import DataError, ModelError
 from heed.models.tasks.generator import Generation, Generator

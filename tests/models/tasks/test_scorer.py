@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heed.models.decoding.beam_search import DecodeConfig
+from heed.models.decoding.config import DecodeConfig
 from heed.models.decoding.sampling import SampleConfig
 from heed.models.errors import ModelError
 from heed.models.tasks.generator import Generator

@@ -5,7 +5,7 @@ import pytest
 
 from heed.models.bundle.bundle import Bundle
 from heed.models.bundle.catalog import find
-from heed.models.decoding.beam_search import DecodeConfig
+from heed.models.decoding.config import DecodeConfig
 from heed.models.errors import DataError
 from heed.models.runtime.encoder_decoder import OnnxNetwork
 from heed.models.tasks.translator import Translator

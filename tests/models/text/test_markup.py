@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from heed.models.arrays import FloatArray
 from heed.models.decoding.alignment import word_spans
-from heed.models.decoding.beam_search import FloatArray
 from heed.models.text.markup import (
     NAMES,
     PATTERNS,

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heed.export.exporter import write_graphs
-from heed.models.decoding.beam_search import DecodeConfig, IntArray, SpecialIds, search
+from heed.models.arrays import IntArray
+from heed.models.decoding.beam_search import search
+from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.models.runtime.encoder_decoder import OnnxNetwork
 from heed.models.spec.config import ModelConfig
 from heed.models.tasks.translator import Translator
