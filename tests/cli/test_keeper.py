@@ -43,7 +43,9 @@ def test_mark_up_and_placeholders_are_kept(heed: Heed) -> None:
 
 
 def test_a_pattern_of_one_s_own_is_kept(heed: Heed) -> None:
-    found = translate(heed, "Is ACME-12 expensive? I gave @alice a book.\n", "--protect", r"[A-Z]+-\d+", "--protect", r"@\w+")
+    found = translate(
+        heed, "Is ACME-12 expensive? I gave @alice a book.\n", "--protect", r"[A-Z]+-\d+", "--protect", r"@\w+"
+    )
     assert len(re.findall(r"ACME-12\b", found[0])) == len(re.findall(r"@alice\b", found[0])) == 1
 
 

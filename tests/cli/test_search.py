@@ -45,7 +45,9 @@ def test_a_loop_is_told_and_can_be_forbidden(heed: Heed) -> None:
 def test_an_output_that_does_not_end_is_told(heed: Heed) -> None:
     """But not where the user said how long it may be."""
     line = "x x x x x x x x x"
-    told = [heed("translate", "--threads", "1", *more, stdin=f"{line}\n".encode()) for more in ([], ["--max-length", 9])]
+    told = [
+        heed("translate", "--threads", "1", *more, stdin=f"{line}\n".encode()) for more in ([], ["--max-length", 9])
+    ]
     assert ["does not end" in result.stderr for result in told] == [True, False]
 
 

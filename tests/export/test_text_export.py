@@ -232,7 +232,10 @@ def test_what_is_never_used_has_a_scale_too(draw_language_model: Draw) -> None:
 
 @pytest.mark.parametrize("beam_size", [1, 3])
 def test_a_search_finds_the_same(sides: tuple[TorchTextNetwork, OnnxTextNetwork], beam_size: int) -> None:
-    config, special = DecodeConfig(beam_size=beam_size, max_length=20), SpecialIds(bos_id=None, eos_id=3, suppressed=(0, 1, 2))
+    config, special = (
+        DecodeConfig(beam_size=beam_size, max_length=20),
+        SpecialIds(bos_id=None, eos_id=3, suppressed=(0, 1, 2)),
+    )
     theirs, ours = (search(side.state(), PROMPTS, config, special, n_best=beam_size) for side in sides)
     for one, other in zip(ours, theirs, strict=True):
         assert [found.tokens for found in one] == [found.tokens for found in other]
