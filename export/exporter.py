@@ -124,7 +124,7 @@ class _Proof:
             ModelError: They differ.
         """
         tgt = self._tokenizers[1]
-        special = SpecialIds(bos_id=tgt.bos_id, eos_id=tgt.eos_id, unk_id=tgt.unk_id)
+        special = SpecialIds(bos_id=tgt.bos_id, eos_id=tgt.eos_id, suppressed=tgt.suppressed)
         compared = parity.compare(self._before, self._whole, passages, special, n_bytes=n_bytes)
         parity.require(compared, self._precision)
         if self._narrowed:
