@@ -90,13 +90,13 @@ class Stack(nn.Module):
         """
         window, bias = self.spec.attention.window, None
         if window or self.relative_bias:
-            seen = positions if keys is None else keys
-            distances = seen[..., None, :] - positions[..., :, None]  # (T, S) or (B, T, S)
+            keys = positions if keys is None else keys
+            distances = keys[..., None, :] - positions[..., :, None]  # (T, S) or (B, T, S)
             if window:
                 near = window_mask(distances, window)
                 mask = mask & (near[:, None] if near.dim() > 2 else near)
-            if window and keys is None:  # padding, too, must see something: itself
-                mask = mask | torch.eye(mask.shape[-1], dtype=torch.bool, device=mask.device)
+                if not self.is_causal:  # padding sees itself at least: a query that sees nothing has no numbers
+                    mask = mask | (distances == 0)
             bias = self._bias(distances)
         added = as_numbers(mask) if bias is None else bias.float().masked_fill(~mask, -math.inf)
         return Sight(added, self._rotation(positions), slots=slots)
