@@ -185,7 +185,7 @@ class NetworkWriter:
 
     def _layers(self, stack: AttentionWriter, ids: ir.Value, positions: ir.Value, attend: Attend) -> ir.Value:
         """What the decoder makes of token ids, (B, T): (…, D), before its last norm."""
-        graph, see_memory = stack.graph, self._memory(stack, ids)
+        see_memory = self._memory(stack, ids)
         x = stack.embed(ids, positions)
         for number in range(self._decoder.n_layers):
             name = f"decoder.layers.{number}"
@@ -230,7 +230,9 @@ class NetworkWriter:
         else:
             logits = self._logits(graph, x)
             if len(shape) > 1:  # (R, V) becomes (B, T, V)
-                logits = graph.op("Reshape", logits, graph.op("Concat", graph.op("Shape", ids), graph.integers(-1), axis=0))
+                logits = graph.op(
+                    "Reshape", logits, graph.op("Concat", graph.op("Shape", ids), graph.integers(-1), axis=0)
+                )
         log_probs = graph.op("LogSoftmax", stack.soft_cap(logits, self._spec.output_soft_cap, wide=True), axis=-1)
         top = graph.op("Min", top, graph.op("Shape", log_probs, start=len(shape)))
         top_log_probs, top_ids = graph.top(log_probs, top)

@@ -86,9 +86,7 @@ class Generator:
         chat_template: How the network writes a conversation; None: it was made for none.
     """
 
-    def __init__(
-        self, network: Network, tokenizer: TextTokenizer, chat_template: ChatTemplate | None = None
-    ) -> None:
+    def __init__(self, network: Network, tokenizer: TextTokenizer, chat_template: ChatTemplate | None = None) -> None:
         self.chat_template, self.context = chat_template, network.context or UNLIMITED
         self.tokenizer, self._state = tokenizer, network.state()
 
@@ -223,9 +221,7 @@ class Generator:
         found: dict[int, list[Generation]] = {}
         for batch in plan_batches([len(row) for row in ids], max(1, batch_size // config.beam_size)):
             begun = [ids[i] for i in batch]
-            results = search(
-                self._state, None, bounded, special, prompts=begun, n_best=n_best, context=self.context
-            )
+            results = search(self._state, None, bounded, special, prompts=begun, n_best=n_best, context=self.context)
             for i, hypotheses in zip(batch, results, strict=True):
                 limit, limited_by = _limit(config.max_length, self._room(ids[i]))
                 found[i] = [

@@ -102,7 +102,11 @@ def test_a_damaged_file_is_refused_before_it_is_used(copy: Path, name: str) -> N
         Translator.load(copy)
 
 
-LOADERS = [("bundle", Translator.load), ("bundle", lambda path: Scorer.load(path, "translate")), ("text_bundle", Generator.load)]
+LOADERS = [
+    ("bundle", Translator.load),
+    ("bundle", lambda path: Scorer.load(path, "translate")),
+    ("text_bundle", Generator.load),
+]
 
 
 def change_a_bit(path: Path) -> None:
@@ -202,7 +206,9 @@ def test_a_value_that_cannot_be_is_named(
     assert expected in complaint(copy)
 
 
-@pytest.mark.parametrize("change", [{"n_layers": 3}, {"n_layers": 1}, {"vocab_size": 26}, {"attention": {"n_kv_heads": 1}}])
+@pytest.mark.parametrize(
+    "change", [{"n_layers": 3}, {"n_layers": 1}, {"vocab_size": 26}, {"attention": {"n_kv_heads": 1}}]
+)
 def test_a_manifest_of_another_network_than_the_graphs_is_refused(copy: Path, change: dict[str, object]) -> None:
     def edit(table: dict[str, Any]) -> None:
         table["network"]["decoder"] = merged(table["network"]["decoder"], change)
