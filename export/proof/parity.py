@@ -88,7 +88,7 @@ def require(parity: Parity, precision: str) -> None:
     if parity.greedy_identical < parity.texts or beams < (1 - BEAM_SHARE) * parity.texts:
         raise ModelError(
             f"the export is refused: of {parity.texts} texts, {parity.greedy_identical} greedy and {beams} beam "
-            "outputs equal PyTorch's, near-ties counted in: the graphs are wrong; report it with the network's description"
+            "outputs equal PyTorch's, near-ties counted in: the graphs are wrong; report it, with what the run is"
         )
 
 
