@@ -262,7 +262,7 @@ class OnnxState:
             at = np.broadcast_to(positions, ids.shape)
             np.put_along_axis(self._key_positions, at, at, axis=1)
         slots = last.astype(np.int32)
-        arrays = {"ids": ids, "positions": np.broadcast_to(positions, ids.shape)}
+        arrays: Arrays = {"ids": ids, "positions": np.broadcast_to(positions, ids.shape)}
         arrays |= {"last": slots, "total": slots.max(keepdims=True) + 1}
         return self._run("stream", arrays, predicted, outputs, top)
 
