@@ -180,7 +180,7 @@ def lines_that_name_heed() -> Iterator[tuple[str, str]]:
 def test_commands_and_options_that_are_named_exist() -> None:
     for place, line in lines_that_name_heed():
         command: click.Command = main
-        for word in re.split(r"[\s|]+", line):
+        for word in re.split(r"[\s|']+", line):
             if isinstance(command, click.Group):
                 found = command.get_command(click.Context(command), word)
                 assert found is not None, f"{place}: heed {line}"
