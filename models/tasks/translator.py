@@ -5,14 +5,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from heed.models.arrays import FloatArray
 from heed.models.decoding.alignment import align
 from heed.models.decoding.batching import plan_batches
 from heed.models.decoding.beam_search import Hypothesis, search
-from heed.models.decoding.config import DecodeConfig, SpecialIds
+from heed.models.decoding.config import ROOM, DecodeConfig, SpecialIds
 from heed.models.decoding.constraints import Requirement
+from heed.models.decoding.repetition import is_loop
 from heed.models.runtime.protocol import Network, State
 from heed.models.system.processor import available_cores
 from heed.models.tasks.translation import Sentence, Translation, combine
@@ -22,8 +23,6 @@ from heed.models.tokenizers.subwords import Tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from heed.models.runtime.encoder_decoder import OnnxState
 
 BATCH_SIZE = 64  # lines decoded together, at most
 WINDOW = 32  # batches whose lines are sorted by length together
@@ -67,8 +66,14 @@ class Translator:
         self._whole_states = _states(whole, workers) if whole else self._states
         self._glossary = glossary
         self._src, self._tgt = src_tokenizer, tgt_tokenizer
+        n_positions = network.spec.encoder.n_positions if network.spec.encoder else None
+        self._longest = LONGEST if n_positions is None else min(LONGEST, n_positions - 1)  # without the end token
+        self._context = network.context
         self._special = SpecialIds(
-            bos_id=tgt_tokenizer.bos_id, eos_id=tgt_tokenizer.eos_id, unk_id=tgt_tokenizer.unk_id
+            bos_id=tgt_tokenizer.bos_id,
+            eos_id=tgt_tokenizer.eos_id,
+            suppressed=tgt_tokenizer.suppressed,
+            blank=tgt_tokenizer.blank,
         )
 
     @classmethod
@@ -102,17 +107,13 @@ class Translator:
         from heed.models.bundle.bundle import Bundle
 
         with Bundle.loading(path) as bundle:
-            # Here and not above, so that the PyTorch side needs no ONNX Runtime.
-            from heed.models.runtime.encoder_decoder import OnnxNetwork
-
-            manifest, (src, tgt) = bundle.translation(), bundle.tokenizers()
-            config = manifest.network
+            manifest, (src, tgt) = bundle.require("translate"), bundle.tokenizers()
             # Threads that each decode a batch of their own outdo threads that share the operators of one.
             workers = threads or available_cores() if device == "cpu" else 1
             shortlist = shortlist and bundle.has_shortlist
-            network = OnnxNetwork(path, config, device=device, threads=1, shortlist=shortlist)
+            network = bundle.network(device=device, threads=1, shortlist=shortlist)
             unlimited = shortlist and (glossary or shares)
-            whole = OnnxNetwork(path, config, device=device, threads=1) if unlimited else None
+            whole = bundle.network(device=device, threads=1) if unlimited else None
         return cls(
             network,
             src,
@@ -151,13 +152,14 @@ class Translator:
         Those of a line of several sentences are the combinations of its sentences' translations with the best sums of
         scores.
         """
+        config = config or self.config
         sentences = self._sentences(lines)
         chosen = [sentence for line in sentences for sentence in line if sentence.tokens]
         sources = [[*sentence.tokens, self._src.eos_id] for sentence in chosen]
-        results = self._translations(self._search(sources, config or self.config, n, batch_size))
+        results = self._translations(sources, self._search(sources, config, n, batch_size), config)
         if self._glossary:
             terms = [self._glossary.find(sentence.text) for sentence in chosen]
-            self._require(self._glossary, terms, sources, results, config or self.config, n, batch_size)
+            self._require(self._glossary, terms, sources, results, config, n, batch_size)
         found = iter(results)
         combined = [
             combine([(each, next(found) if each.tokens else [each.unchanged()]) for each in line], n)
@@ -170,15 +172,13 @@ class Translator:
         return combined
 
     def shares(self, src: str, tgt: str) -> FloatArray | None:
-        """What each word of a text has of each word of its translation; None where they are too long to tell.
-
-        For a network in ONNX Runtime.
-        """
-        if not src or not tgt or max(len(self._src.encode([src])[0]), len(self._tgt.encode([tgt])[0])) > LONGEST:
+        """What each word of a text has of each word of its translation; None where they are too long to tell."""
+        longest = max(len(self._src.encode([src])[0]), len(self._tgt.encode([tgt])[0]))
+        if not src or not tgt or longest > min(self._longest, self._context or LONGEST):
             return None
         state = self._whole_states.get()
         try:
-            return align(cast("OnnxState", state), (self._src, self._tgt), src, tgt)
+            return align(state, (self._src, self._tgt), src, tgt)
         finally:
             self._whole_states.put(state)
 
@@ -196,10 +196,10 @@ class Translator:
     def _fit(self, piece: str, tokens: list[int]) -> list[Sentence]:
         """A sentence with its white space, in parts that the network can take."""
         words = piece.strip()
-        if len(tokens) <= LONGEST or len(words) == 1:
+        if len(tokens) <= self._longest or len(words) == 1:
             n_before = len(piece) - len(piece.lstrip())
             return [Sentence(words, tokens, piece[:n_before], piece[n_before + len(words) :])]
-        parts = list(cut(piece, max(1, len(piece) * LONGEST * 3 // 4 // len(tokens))))
+        parts = list(cut(piece, max(1, len(piece) * self._longest * 3 // 4 // len(tokens))))
         encoded = self._src.encode([part.strip() for part in parts])
         return [fitting for part, ids in zip(parts, encoded, strict=True) for fitting in self._fit(part, ids)]
 
@@ -222,17 +222,27 @@ class Translator:
         begins_word, bos_id = self._tgt.begins_word, self._tgt.bos_id
         requirements = [Requirement([glossary.phrase(term) for term in terms[i]], begins_word, bos_id) for i in lacking]
         wide = dataclasses.replace(config, beam_size=WIDER * config.beam_size)
-        hypotheses = self._search([sources[i] for i in lacking], wide, n, batch_size, requirements)
-        for i, best in zip(lacking, self._translations(hypotheses), strict=True):
+        asked = [sources[i] for i in lacking]
+        hypotheses = self._search(asked, wide, n, batch_size, requirements)
+        for i, best in zip(lacking, self._translations(asked, hypotheses, config), strict=True):
             results[i] = [
                 dataclasses.replace(each, missing=tuple(term for term in terms[i] if not appears(term, each.text)))
                 for each in best
             ]
 
-    def _translations(self, hypotheses: list[list[Hypothesis]]) -> list[list[Translation]]:
+    def _translations(
+        self, sources: list[list[int]], hypotheses: list[list[Hypothesis]], config: DecodeConfig
+    ) -> list[list[Translation]]:
+        """The best hypotheses of each source as text, with a note of those that loop."""
         texts = iter(self._tgt.decode([found.tokens for best in hypotheses for found in best]))
         return [
-            [Translation(next(texts), each.tokens, each.log_prob, each.score) for each in best] for best in hypotheses
+            [
+                Translation(
+                    next(texts), each.tokens, each.log_prob, each.score, looped=_loops(each.tokens, source, config)
+                )
+                for each in best
+            ]
+            for source, best in zip(sources, hypotheses, strict=True)
         ]
 
     def _search(
@@ -267,7 +277,15 @@ class Translator:
             state, required = states.get(), requirements and [requirements[i] for i in batch]
             try:
                 chosen = [sources[i] for i in batch]
-                return search(state, chosen, config, self._special, n_best=n_best, requirements=required)
+                return search(
+                    state,
+                    chosen,
+                    config,
+                    self._special,
+                    n_best=n_best,
+                    context=self._context,
+                    requirements=required,
+                )
             finally:
                 states.put(state)
 
@@ -286,6 +304,12 @@ class Translator:
         remaining = iter(lines)
         while window := list(islice(remaining, batch_size * WINDOW)):
             yield from self.translate(window, config, batch_size=batch_size)
+
+
+def _loops(tokens: list[int], source: list[int], config: DecodeConfig) -> bool:
+    """Whether an output repeats itself again and again, or did not end where only the usual limit stopped it."""
+    endless = config.max_length is None and len(tokens) == len(source) - 1 + ROOM
+    return endless or is_loop(tokens, source)
 
 
 def _tell_parted(
