@@ -50,6 +50,7 @@ class TorchState:
         mask: BoolArray,
         top: int,
         wanted: IntArray | None = None,
+        live: BoolArray | None = None,  # noqa: ARG002 - all are computed
     ) -> tuple[FloatArray, IntArray]:
         """See `heed.models.runtime.protocol.State`."""
         log_probs = self._log_probs(tokens, position, slots, mask)

@@ -12,6 +12,7 @@ class DecodeConfig:
     beam_size: int = 4  # hypotheses kept for each sentence; 1 is greedy search
     length_penalty: float = 0.6  # α
     max_length: int | None = None  # tokens of output; None: 50 more than the source has
+    beam_threshold: float | None = None  # nats; drop hypotheses so far behind the best (1702.01806); None: keep them
 
     def __post_init__(self) -> None:
         wrong = []
@@ -19,6 +20,8 @@ class DecodeConfig:
             wrong.append(f"beam_size must be at least 1, not {self.beam_size!r}")
         if not 0 <= self.length_penalty <= 10:
             wrong.append(f"length_penalty must be a number from 0 to 10, not {self.length_penalty!r}")
+        if self.beam_threshold is not None and not self.beam_threshold > 0:
+            wrong.append(f"beam_threshold must be a number above 0, not {self.beam_threshold!r}")
         if self.max_length is not None and self.max_length < 1:
             wrong.append(f"max_length must be at least 1, not {self.max_length!r}")
         if wrong:
