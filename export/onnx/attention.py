@@ -28,7 +28,7 @@ def can_stream(spec: NetworkSpec) -> bool:
         return False
     attention, positions = spec.decoder.attention, spec.decoder.positions
     if isinstance(positions, Rotary):
-        return attention.d_head % 8 == 0 and (positions.d_rotary or attention.d_head) % 16 == 0
+        return attention.d_head % 16 == 0 and (positions.d_rotary or attention.d_head) % 16 == 0
     return attention.d_head % 8 == 0 and not isinstance(positions, RelativeBuckets)
 
 
@@ -147,18 +147,18 @@ class AttentionWriter(StackWriter):
         scores = graph.op("Where", mask, graph.floats(0.0), graph.floats(-math.inf))
         return graph.op("Unsqueeze", scores, graph.integers(*axes)) if axes else scores
 
-    def scores_of_distances(self, distances: ir.Value, *, causal: bool) -> ir.Value | None:
-        """What distances of queries from keys, (B, T, C), add to scores, (B, 1 or H, T, C); None: nothing."""
-        graph, found = self.graph, []
-        if isinstance(self.stack.positions, RelativeBuckets):
-            found.append(self._bias(self.stack.positions, distances, causal=causal))
-        if self.attention.window is not None:
-            near = graph.op("Less", graph.op("Abs", distances), graph.constant(self.attention.window, np.int64))
-            found.append(self.additive(near, 1))
-        return graph.op("Add", *found) if len(found) > 1 else found[0] if found else None
+    def near(self, distances: ir.Value) -> ir.Value | None:
+        """Whether distances of queries from keys are within the window, where there is one."""
+        if self.attention.window is None:
+            return None
+        graph = self.graph
+        return graph.op("Less", graph.op("Abs", distances), graph.constant(self.attention.window, np.int64))
 
-    def _bias(self, spec: RelativeBuckets, distances: ir.Value, *, causal: bool) -> ir.Value:
-        """The relative bias of each head, (B, H, T, C)."""
+    def bias(self, distances: ir.Value, *, causal: bool) -> ir.Value | None:
+        """What distances of queries from keys, (B, T, C), add to the scores of each head, (B, H, T, C), if anything."""
+        spec = self.stack.positions
+        if not isinstance(spec, RelativeBuckets):
+            return None
         graph, name = self.graph, f"{self.name}.relative_bias"
         least = 0 if causal else -spec.max_distance
         each = graph.constant(position_writer.distance_buckets(spec, causal=causal), np.int64)

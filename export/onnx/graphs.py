@@ -122,10 +122,16 @@ class NetworkWriter:
     def _encoder_mask(stack: AttentionWriter, src_mask: ir.Value, positions: ir.Value) -> ir.Value:
         """What is added to the encoder's scores, (N, 1 or H, 1 or S, S)."""
         graph = stack.graph
-        mask = stack.additive(src_mask, 1, 2)
-        rows, columns = (graph.op("Unsqueeze", positions, graph.integers(axis, 0)) for axis in (2, 1))
-        more = stack.scores_of_distances(graph.op("Sub", rows, columns), causal=False)
-        return graph.narrow(mask if more is None else graph.op("Add", mask, more))
+        rows, columns = (graph.op("Unsqueeze", positions, graph.integers(0, axis)) for axis in (2, 1))
+        distances = graph.op("Sub", rows, columns)  # (1, S, S)
+        near, bias = stack.near(distances), stack.bias(distances, causal=False)
+        if near is None:
+            mask = stack.additive(src_mask, 1, 2)
+        else:  # padding sees itself at least: a query that sees nothing has no numbers
+            seen = graph.op("And", graph.op("Unsqueeze", src_mask, graph.integers(1)), near)
+            itself = graph.op("Equal", distances, graph.constant(0, np.int64))
+            mask = stack.additive(graph.op("Or", seen, itself), 1)
+        return graph.narrow(mask if bias is None else graph.op("Add", mask, bias))
 
     def decoder(self, *, shortlist: bool = False) -> GraphBuilder:
         """The graph of tokens that see what a mask says; over the whole vocabulary, or over a batch's shortlist."""
@@ -156,15 +162,14 @@ class NetworkWriter:
 
     def _decoder_mask(self, stack: AttentionWriter, mask: ir.Value, positions: ir.Value) -> ir.Value:
         """What is added to the decoder's scores, (B, 1 or H, T, C)."""
-        graph = stack.graph
-        additive = stack.additive(mask, 1)
+        graph, bias = stack.graph, None
         if self._decoder.attention.window is not None or isinstance(self._decoder.positions, RelativeBuckets):
             keys = graph.op("Unsqueeze", graph.input("key_positions", INT64, ["B", "C"]), graph.integers(1))
             distances = graph.op("Sub", graph.op("Unsqueeze", positions, graph.integers(2)), keys)  # (B, T, C)
-            more = stack.scores_of_distances(distances, causal=True)
-            assert more is not None, "they were asked for"
-            additive = graph.op("Add", additive, more)
-        return graph.narrow(additive)
+            near, bias = stack.near(distances), stack.bias(distances, causal=True)
+            mask = mask if near is None else graph.op("And", mask, near)
+        additive = stack.additive(mask, 1)
+        return graph.narrow(additive if bias is None else graph.op("Add", additive, bias))
 
     def stream(self) -> GraphBuilder:
         """The graph of tokens that see all that came before."""
@@ -233,7 +238,9 @@ class NetworkWriter:
         else:
             logits = self._logits(graph, x)
             if len(shape) > 1:  # (R, V) becomes (B, T, V)
-                logits = graph.op("Reshape", logits, graph.op("Concat", graph.op("Shape", ids), graph.integers(-1), axis=0))
+                logits = graph.op(
+                    "Reshape", logits, graph.op("Concat", graph.op("Shape", ids), graph.integers(-1), axis=0)
+                )
         log_probs = graph.op("LogSoftmax", stack.soft_cap(logits, self._spec.output_soft_cap, wide=True), axis=-1)
         top = graph.op("Min", top, graph.op("Shape", log_probs, start=len(shape)))
         top_log_probs, top_ids = graph.top(log_probs, top)
