@@ -1,6 +1,5 @@
 """Options that several commands share, so that they have one name and one help text."""
 
-import contextlib
 import math
 from collections.abc import Iterable
 
@@ -27,11 +26,13 @@ class Threshold(click.ParamType[float]):
 
     def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Check it."""
-        with contextlib.suppress(ValueError):
+        try:
             number = math.inf if value == "off" else float(value)
-            if number > 0:
-                return number
-        self.fail(f"{value!r} is neither a number above 0 nor off", param, ctx)
+        except ValueError:
+            number = math.nan
+        if not number > 0:
+            self.fail(f"{value!r} is neither a number above 0 nor off", param, ctx)
+        return number
 
 
 class Model(click.types.StringParamType):
