@@ -174,46 +174,50 @@ def by_log_prob(totals: FloatArray) -> tuple[FloatArray, IntArray]:
 
 def search(
     state: State,
-    sources: Sequence[list[int]],
+    sources: Sequence[list[int]] | None,
     config: DecodeConfig,
     special: SpecialIds,
     *,
+    prompts: Sequence[list[int]] | None = None,
     n_best: int = 1,
     context: int | None = None,
     requirements: Sequence[Requirement] | None = None,
 ) -> list[list[Hypothesis]]:
-    """Decode a batch of sources.
+    """Decode a batch of sources, or continue a batch of prompts.
 
     Args:
         state: What predicts.
-        sources: Token ids of each source, its end token included.
+        sources: Token ids of each source, its end token included; None: the network has no encoder.
         config: How to search.
         special: The target's special token ids.
+        prompts: Token ids that each output begins with, which it does not count; None: the beginning token alone.
         n_best: Hypotheses wanted of each.
-        context: Tokens that the network can read of a source and its output together; None: any number.
+        context: Tokens that the network can read of a prompt and its output together; None: any number.
         requirements: What the outputs of each must say; where the length limit leaves no room for it, they may not.
 
     Returns:
-        For each source its best ended hypotheses, best first: at least one, at most `n_best` or the beam's width.
+        For each source or prompt its best ended hypotheses, best first: at least one, at most `n_best` or the beam's width.
     """
-    src, src_mask = padded(sources)
-    state.read(src, src_mask)
-    lengths = src_mask.sum(axis=1)
+    if sources is not None:
+        state.encode(*padded(sources))
+    begun = prompts or [[special.bos_id]] * len(sources or ())
+    state.prefill(*padded(begun))
+    lengths = np.array([len(row) for row in sources or begun])
     max_lengths = lengths - 1 + 50 if config.max_length is None else np.full_like(lengths, config.max_length)
     if context is not None:  # the last token of an output is not read
-        max_lengths = np.minimum(max_lengths, context + 1 - lengths)
-    first = np.array([source[-1] if special.bos_id is None else special.bos_id for source in sources])
+        max_lengths = np.minimum(max_lengths, context + 1 - np.array([len(prompt) for prompt in begun]))
+    first = np.array([prompt[-1] for prompt in begun])
     constraints = Constraints(requirements, max_lengths, special.eos_id) if requirements else None
     beams = Beams(first, max_lengths, config, special, n_best, constraints)
     found: dict[int, list[Hypothesis]] = {}
-    sentences = np.arange(len(sources))  # those still in the batch
+    sentences = np.arange(len(begun))  # those still in the batch
     while True:
         beams.step(state)
         if beams.done.mean() >= LEAVING:
             found.update((int(sentences[row]), beams.hypotheses(row)) for row in np.flatnonzero(beams.done).tolist())
             rows = going_on(beams.done)
             if not len(rows):
-                return [found[i] for i in range(len(sources))]
+                return [found[i] for i in range(len(begun))]
             sentences = sentences[rows]
             beams.keep(rows)
             state.keep(rows)

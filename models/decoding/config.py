@@ -29,6 +29,6 @@ class DecodeConfig:
 class SpecialIds:
     """The token ids of the target that mean something to the search."""
 
-    bos_id: int | None  # begins every output; None: an output goes on from the last token of its source
+    bos_id: int  # begins every output that has no other prompt
     eos_id: int  # ends every output
     unk_id: int  # is never put out

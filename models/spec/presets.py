@@ -9,8 +9,10 @@ from heed.models.spec.positions import Learned, RelativeBuckets, Rotary, Sinusoi
 from heed.models.spec.stack import StackSpec
 from heed.models.spec.tables import defaults, from_table, to_table
 
-TRANSLATION_PRESETS = ("tiny", "small", "base", "big")
+TRANSLATION_PRESETS = ("tiny", "small", "base", "big", "fast")
 TEXT_PRESETS = ("gpt-tiny", "gpt2", "modern-small")
+PRESETS = {"translate": TRANSLATION_PRESETS, "generate": TEXT_PRESETS}  # by the task they are for
+DEFAULTS = {"translate": "small", "generate": "gpt-tiny"}
 STACKS = ("encoder", "decoder")
 
 Table = dict[str, object]
@@ -26,16 +28,19 @@ def preset(name: str) -> dict[str, Table]:
     return tomllib.loads(Path(__file__).with_name("presets").joinpath(f"{name}.toml").read_text("utf-8"))
 
 
+def overlaid(whole: Mapping[str, object], table: Mapping[str, object]) -> Table:
+    """The whole table of a network with what another one says, which may be partial; see `preset`."""
+    found = merged(whole, {key: value for key, value in table.items() if key not in ("stack", *STACKS)})
+    for name in STACKS:
+        if name in whole:
+            found = merged(found, {name: merged(_table(table, "stack"), _table(table, name))})
+    return found
+
+
 def complete(table: Mapping[str, object]) -> Table:
     """The whole table of a network, given what differs from the defaults; see `preset`."""
-    shared = _table(table, "stack")
-    whole = defaults(NetworkSpec) | {key: value for key, value in table.items() if key != "stack"}
-    for name in STACKS:
-        if name in table:
-            whole[name] = merged(merged(to_table(StackSpec()), shared), _table(table, name))
-        else:
-            del whole[name]
-    return whole
+    whole = defaults(NetworkSpec)
+    return overlaid({key: value for key, value in whole.items() if key not in STACKS or key in table}, table)
 
 
 def merged(table: Mapping[str, object], changes: Mapping[str, object]) -> Table:
@@ -64,6 +69,25 @@ def network_spec(table: Mapping[str, object], where: str) -> NetworkSpec:
     if legacy.is_legacy(table):
         return legacy.network_spec(table, where)
     return from_table(NetworkSpec, table, where)
+
+
+def sized(table: Mapping[str, object], src_size: int, tgt_size: int, *, joint: bool) -> NetworkSpec:
+    """The network of a whole table, with vocabularies of these sizes.
+
+    Args:
+        table: The whole table of a network.
+        src_size: Pieces that an encoder reads.
+        tgt_size: Pieces that a decoder reads.
+        joint: Whether these are the same pieces; if not, nothing is shared that the table has both sides share.
+
+    Raises:
+        ModelError: It cannot be.
+    """
+    sizes = {"encoder": src_size, "decoder": tgt_size}
+    changes: Table = {name: {"vocab_size": sizes[name]} for name in STACKS if name in table}
+    if not joint and table.get("shared_embedding"):
+        changes |= {"shared_embedding": False, "tied_output": False}
+    return network_spec(merged(table, changes), "the network asked for")
 
 
 def _table(table: Mapping[str, object], name: str) -> Mapping[str, object]:

@@ -55,6 +55,8 @@ def _plain(value: object) -> object:
     """A value as TOML and JSON have it."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return to_table(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -72,6 +74,9 @@ def _values(kind: type[DataclassInstance], table: Mapping[str, object], within: 
 
 
 def _value(hint: object, value: object, key: str, wrong: list[str]) -> object:
+    if typing.get_origin(hint) is Mapping and isinstance(value, Mapping):
+        kind = typing.get_args(hint)[1]
+        return {name: _value(kind, each, f"{key}.{name}", wrong) for name, each in value.items()}
     nested = [option for option in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(option)]
     if nested and isinstance(value, Mapping):
         return _nested(typing.cast("list[type[DataclassInstance]]", nested), value, key, wrong)
@@ -97,8 +102,13 @@ class _Unbuilt(typing.NamedTuple):
 
 
 def _built(kind: type[Config], values: Values) -> Config:
-    built = {name: _built(*value) if isinstance(value, _Unbuilt) else value for name, value in values.items()}
-    return kind(**built)
+    return kind(**{name: _whole(value) for name, value in values.items()})
+
+
+def _whole(value: object) -> object:
+    if isinstance(value, _Unbuilt):
+        return _built(*value)
+    return {name: _whole(each) for name, each in value.items()} if isinstance(value, dict) else value
 
 
 def _fits(hint: object, value: object) -> bool:

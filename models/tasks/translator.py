@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from heed.models.arrays import FloatArray
 from heed.models.decoding.alignment import align
@@ -22,8 +22,6 @@ from heed.models.tokenizers.subwords import Tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from heed.models.runtime.encoder_decoder import OnnxState
 
 BATCH_SIZE = 64  # lines decoded together, at most
 WINDOW = 32  # batches whose lines are sorted by length together
@@ -67,6 +65,9 @@ class Translator:
         self._whole_states = _states(whole, workers) if whole else self._states
         self._glossary = glossary
         self._src, self._tgt = src_tokenizer, tgt_tokenizer
+        n_positions = network.spec.encoder.n_positions if network.spec.encoder else None
+        self._longest = LONGEST if n_positions is None else min(LONGEST, n_positions - 1)  # without the end token
+        self._context = network.context
         self._special = SpecialIds(
             bos_id=tgt_tokenizer.bos_id, eos_id=tgt_tokenizer.eos_id, unk_id=tgt_tokenizer.unk_id
         )
@@ -102,17 +103,13 @@ class Translator:
         from heed.models.bundle.bundle import Bundle
 
         with Bundle.loading(path) as bundle:
-            # Here and not above, so that the PyTorch side needs no ONNX Runtime.
-            from heed.models.runtime.encoder_decoder import OnnxNetwork
-
-            manifest, (src, tgt) = bundle.translation(), bundle.tokenizers()
-            config = manifest.network
+            manifest, (src, tgt) = bundle.require("translate"), bundle.tokenizers()
             # Threads that each decode a batch of their own outdo threads that share the operators of one.
             workers = threads or available_cores() if device == "cpu" else 1
             shortlist = shortlist and bundle.has_shortlist
-            network = OnnxNetwork(path, config, device=device, threads=1, shortlist=shortlist)
+            network = bundle.network(device=device, threads=1, shortlist=shortlist)
             unlimited = shortlist and (glossary or shares)
-            whole = OnnxNetwork(path, config, device=device, threads=1) if unlimited else None
+            whole = bundle.network(device=device, threads=1) if unlimited else None
         return cls(
             network,
             src,
@@ -170,15 +167,13 @@ class Translator:
         return combined
 
     def shares(self, src: str, tgt: str) -> FloatArray | None:
-        """What each word of a text has of each word of its translation; None where they are too long to tell.
-
-        For a network in ONNX Runtime.
-        """
-        if not src or not tgt or max(len(self._src.encode([src])[0]), len(self._tgt.encode([tgt])[0])) > LONGEST:
+        """What each word of a text has of each word of its translation; None where they are too long to tell."""
+        longest = max(len(self._src.encode([src])[0]), len(self._tgt.encode([tgt])[0]))
+        if not src or not tgt or longest > min(self._longest, self._context or LONGEST):
             return None
         state = self._whole_states.get()
         try:
-            return align(cast("OnnxState", state), (self._src, self._tgt), src, tgt)
+            return align(state, (self._src, self._tgt), src, tgt)
         finally:
             self._whole_states.put(state)
 
@@ -196,10 +191,10 @@ class Translator:
     def _fit(self, piece: str, tokens: list[int]) -> list[Sentence]:
         """A sentence with its white space, in parts that the network can take."""
         words = piece.strip()
-        if len(tokens) <= LONGEST or len(words) == 1:
+        if len(tokens) <= self._longest or len(words) == 1:
             n_before = len(piece) - len(piece.lstrip())
             return [Sentence(words, tokens, piece[:n_before], piece[n_before + len(words) :])]
-        parts = list(cut(piece, max(1, len(piece) * LONGEST * 3 // 4 // len(tokens))))
+        parts = list(cut(piece, max(1, len(piece) * self._longest * 3 // 4 // len(tokens))))
         encoded = self._src.encode([part.strip() for part in parts])
         return [fitting for part, ids in zip(parts, encoded, strict=True) for fitting in self._fit(part, ids)]
 
@@ -267,7 +262,15 @@ class Translator:
             state, required = states.get(), requirements and [requirements[i] for i in batch]
             try:
                 chosen = [sources[i] for i in batch]
-                return search(state, chosen, config, self._special, n_best=n_best, requirements=required)
+                return search(
+                    state,
+                    chosen,
+                    config,
+                    self._special,
+                    n_best=n_best,
+                    context=self._context,
+                    requirements=required,
+                )
             finally:
                 states.put(state)
 
