@@ -95,6 +95,8 @@ class Stack(nn.Module):
             if window:
                 near = window_mask(distances, window)
                 mask = mask & (near[:, None] if near.dim() > 2 else near)
+                if not self.is_causal:  # padding sees itself at least: a query that sees nothing has no numbers
+                    mask = mask | (distances == 0)
             bias = self._bias(distances)
         added = as_numbers(mask) if bias is None else bias.float().masked_fill(~mask, -math.inf)
         return Sight(added, self._rotation(positions), slots=slots)
