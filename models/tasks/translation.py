@@ -16,6 +16,7 @@ class Translation:
     log_prob: float  # of the tokens and their end, in nats; with a shortlist, among the tokens of the line's
     score: float  # log_prob over the length penalty; what the search ranks by
     apart: bool = False  # what is between its placeholders was translated piece by piece; see `Keeper`
+    looped: bool = False  # a phrase comes again and again, or there is no end before the length limit
     missing: tuple[tuple[str, ...], ...] = ()  # terms of which the text has none of the translations
 
 
@@ -53,6 +54,7 @@ def combine(sentences: list[tuple[Sentence, list[Translation]]], n: int) -> list
                 tokens=[token for choice in chosen for token in choice.tokens],
                 log_prob=sum((choice.log_prob for choice in chosen), 0.0),
                 score=score,
+                looped=any(choice.looped for choice in chosen),
                 missing=tuple(term for choice in chosen for term in choice.missing),
             )
         )

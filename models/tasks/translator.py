@@ -11,8 +11,9 @@ from heed.models.arrays import FloatArray
 from heed.models.decoding.alignment import align
 from heed.models.decoding.batching import plan_batches
 from heed.models.decoding.beam_search import Hypothesis, search
-from heed.models.decoding.config import DecodeConfig, SpecialIds
+from heed.models.decoding.config import ROOM, DecodeConfig, SpecialIds
 from heed.models.decoding.constraints import Requirement
+from heed.models.decoding.repetition import is_loop
 from heed.models.runtime.protocol import Network, State
 from heed.models.system.processor import available_cores
 from heed.models.tasks.translation import Sentence, Translation, combine
@@ -69,7 +70,10 @@ class Translator:
         self._longest = LONGEST if n_positions is None else min(LONGEST, n_positions - 1)  # without the end token
         self._context = network.context
         self._special = SpecialIds(
-            bos_id=tgt_tokenizer.bos_id, eos_id=tgt_tokenizer.eos_id, unk_id=tgt_tokenizer.unk_id
+            bos_id=tgt_tokenizer.bos_id,
+            eos_id=tgt_tokenizer.eos_id,
+            suppressed=tgt_tokenizer.suppressed,
+            blank=tgt_tokenizer.blank,
         )
 
     @classmethod
@@ -148,13 +152,14 @@ class Translator:
         Those of a line of several sentences are the combinations of its sentences' translations with the best sums of
         scores.
         """
+        config = config or self.config
         sentences = self._sentences(lines)
         chosen = [sentence for line in sentences for sentence in line if sentence.tokens]
         sources = [[*sentence.tokens, self._src.eos_id] for sentence in chosen]
-        results = self._translations(self._search(sources, config or self.config, n, batch_size))
+        results = self._translations(sources, self._search(sources, config, n, batch_size), config)
         if self._glossary:
             terms = [self._glossary.find(sentence.text) for sentence in chosen]
-            self._require(self._glossary, terms, sources, results, config or self.config, n, batch_size)
+            self._require(self._glossary, terms, sources, results, config, n, batch_size)
         found = iter(results)
         combined = [
             combine([(each, next(found) if each.tokens else [each.unchanged()]) for each in line], n)
@@ -217,17 +222,27 @@ class Translator:
         begins_word, bos_id = self._tgt.begins_word, self._tgt.bos_id
         requirements = [Requirement([glossary.phrase(term) for term in terms[i]], begins_word, bos_id) for i in lacking]
         wide = dataclasses.replace(config, beam_size=WIDER * config.beam_size)
-        hypotheses = self._search([sources[i] for i in lacking], wide, n, batch_size, requirements)
-        for i, best in zip(lacking, self._translations(hypotheses), strict=True):
+        asked = [sources[i] for i in lacking]
+        hypotheses = self._search(asked, wide, n, batch_size, requirements)
+        for i, best in zip(lacking, self._translations(asked, hypotheses, config), strict=True):
             results[i] = [
                 dataclasses.replace(each, missing=tuple(term for term in terms[i] if not appears(term, each.text)))
                 for each in best
             ]
 
-    def _translations(self, hypotheses: list[list[Hypothesis]]) -> list[list[Translation]]:
+    def _translations(
+        self, sources: list[list[int]], hypotheses: list[list[Hypothesis]], config: DecodeConfig
+    ) -> list[list[Translation]]:
+        """The best hypotheses of each source as text, with a note of those that loop."""
         texts = iter(self._tgt.decode([found.tokens for best in hypotheses for found in best]))
         return [
-            [Translation(next(texts), each.tokens, each.log_prob, each.score) for each in best] for best in hypotheses
+            [
+                Translation(
+                    next(texts), each.tokens, each.log_prob, each.score, looped=_loops(each.tokens, source, config)
+                )
+                for each in best
+            ]
+            for source, best in zip(sources, hypotheses, strict=True)
         ]
 
     def _search(
@@ -289,6 +304,12 @@ class Translator:
         remaining = iter(lines)
         while window := list(islice(remaining, batch_size * WINDOW)):
             yield from self.translate(window, config, batch_size=batch_size)
+
+
+def _loops(tokens: list[int], source: list[int], config: DecodeConfig) -> bool:
+    """Whether an output repeats itself again and again, or did not end where only the usual limit stopped it."""
+    endless = config.max_length is None and len(tokens) == len(source) - 1 + ROOM
+    return endless or is_loop(tokens, source)
 
 
 def _tell_parted(
