@@ -92,7 +92,11 @@ def _followers(table: Table, before: Mapping[str, object], name: str, given: Map
         return _get(table, (name, *path))
 
     attention: Table = {}
-    if "n_heads" in given and "n_kv_heads" not in given and old("attention", "n_heads") == old("attention", "n_kv_heads"):
+    if (
+        "n_heads" in given
+        and "n_kv_heads" not in given
+        and old("attention", "n_heads") == old("attention", "n_kv_heads")
+    ):
         attention["n_kv_heads"] = new("attention", "n_heads")
     if given.keys() & {"n_heads", "d_model"} and "d_head" not in given:
         attention["d_head"] = _d_head(table["d_model"], new("attention", "n_heads"))

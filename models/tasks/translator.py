@@ -19,7 +19,7 @@ from heed.models.system.processor import available_cores
 from heed.models.tasks.translation import Sentence, Translation, combine
 from heed.models.text.glossary import Glossary, Words, appears
 from heed.models.text.sentences import cut, split_sentences
-from heed.models.tokenizers.subwords import Tokenizer
+from heed.models.tokenizers.protocol import LineTokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,8 +48,8 @@ class Translator:
     def __init__(
         self,
         network: Network,
-        src_tokenizer: Tokenizer,
-        tgt_tokenizer: Tokenizer,
+        src_tokenizer: LineTokenizer,
+        tgt_tokenizer: LineTokenizer,
         config: DecodeConfig | None = None,
         *,
         workers: int = 1,
@@ -72,6 +72,8 @@ class Translator:
         self._special = SpecialIds(
             bos_id=tgt_tokenizer.bos_id,
             eos_id=tgt_tokenizer.eos_id,
+            ends=tgt_tokenizer.ends[1:],
+            forced=tgt_tokenizer.forced,
             suppressed=tgt_tokenizer.suppressed,
             blank=tgt_tokenizer.blank,
         )

@@ -6,13 +6,25 @@ from functools import partial
 import numpy as np
 
 from heed.export.importers.families.family import Family, with_prefix
+from heed.export.importers.formats.checkpoint import Checkpoint
 from heed.export.importers.formats.settings import Settings
 from heed.export.importers.formats.tensors import Tensors
+from heed.export.importers.vocabulary import (
+    Vocabulary,
+    ends,
+    forced,
+    library_file,
+    library_rows,
+    one_id,
+    suppressed,
+)
 from heed.export.importers.weights import Origin
 from heed.models.arrays import FloatArray
+from heed.models.spec.conventions import Conventions
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.positions import Learned, PositionSpec, Sinusoidal
 from heed.models.spec.stack import AttentionSpec, FeedForwardSpec, NormSpec, StackSpec
+from heed.models.tokenizers.library import FILE
 
 ACTIVATIONS = {
     "relu": "relu",
@@ -139,7 +151,23 @@ def _flat(array: FloatArray) -> FloatArray:
     return np.ravel(array)
 
 
+def vocabulary(checkpoint: Checkpoint, spec: NetworkSpec) -> Vocabulary:
+    """BART's byte-level pieces, between `<s>` and `</s>`."""
+    data, n_rows = library_file(checkpoint), spec.stacks["decoder"].vocab_size
+    conventions = Conventions(
+        tokenizer="library",
+        start_id=one_id(checkpoint, "decoder_start_token_id", "eos_token_id"),
+        ends=ends(checkpoint),
+        pad_id=one_id(checkpoint, "pad_token_id"),
+        before=(one_id(checkpoint, "bos_token_id"),),
+        forced=forced(checkpoint),
+        suppressed=suppressed(checkpoint, library_rows(data, n_rows, checkpoint)),
+    )
+    return Vocabulary(conventions, {FILE: data})
+
+
 FAMILY = Family(
+    vocabulary=vocabulary,
     network=network,
     origin=origin,
     normal=partial(with_prefix, prefix="model.", heads=("lm_head.", "final_logits_bias")),

@@ -3,8 +3,10 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 
+from heed.export.importers.formats.checkpoint import Checkpoint
 from heed.export.importers.formats.settings import Settings
 from heed.export.importers.formats.tensors import StoredTensor, Tensors
+from heed.export.importers.vocabulary import Vocabulary
 from heed.export.importers.weights import Imported, Origin
 from heed.models.spec.network import NetworkSpec
 
@@ -19,6 +21,7 @@ class Family:
     origin: Callable[[str, NetworkSpec], Origin]  # of a parameter, by its name
     normal: Callable[[Tensors], Tensors]  # tensors by the names that they usually have
     copies: Callable[[NetworkSpec], Mapping[str, str]]  # tensors that may be there twice: whose copies they are
+    vocabulary: Callable[[Checkpoint, NetworkSpec], Vocabulary]  # the tokenizer, as a bundle has it
     harmless: str = NOTHING  # a pattern of names of tensors that no number depends on
 
     def read(self, settings: Settings, tensors: Tensors) -> tuple[NetworkSpec, Imported]:

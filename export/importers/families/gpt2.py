@@ -9,6 +9,7 @@ from heed.export.importers.families.bart import ACTIVATIONS
 from heed.export.importers.families.family import Family, with_prefix
 from heed.export.importers.formats.settings import Settings
 from heed.export.importers.formats.tensors import Tensors
+from heed.export.importers.vocabulary import texts
 from heed.export.importers.weights import Origin, apart
 from heed.models.arrays import FloatArray
 from heed.models.spec.network import NetworkSpec
@@ -92,6 +93,7 @@ def _third(array: FloatArray, place: int) -> FloatArray:
 
 
 FAMILY = Family(
+    vocabulary=texts,
     network=network,
     origin=origin,
     normal=partial(with_prefix, prefix="transformer.", heads=("lm_head.",)),

@@ -4,10 +4,22 @@ import dataclasses
 import re
 
 from heed.export.importers.families.family import Family
+from heed.export.importers.formats.checkpoint import Checkpoint
 from heed.export.importers.formats.settings import Settings
 from heed.export.importers.formats.tensors import Tensors
+from heed.export.importers.vocabulary import (
+    Vocabulary,
+    ends,
+    filled,
+    mapped_files,
+    one_id,
+    read_file,
+    sentencepiece_pieces,
+    suppressed,
+)
 from heed.export.importers.weights import Origin, apart
 from heed.models.errors import ModelError
+from heed.models.spec.conventions import Conventions
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.positions import RelativeBuckets
 from heed.models.spec.stack import AttentionSpec, FeedForwardSpec, NormSpec, StackSpec
@@ -23,6 +35,7 @@ FORMS = {  # of the feed-forward network: its activation, and whether it is gate
 }
 SUBLAYERS = {"self_attention": "0.SelfAttention", "cross_attention": "1.EncDecAttention"}
 PROJECTIONS = {"query": "q", "key": "k", "value": "v", "output": "o"}
+N_PLACEHOLDERS = 100
 EMBEDDINGS = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 
 
@@ -124,7 +137,36 @@ def _normal(tensors: Tensors) -> Tensors:
     return {EMBEDDINGS[0]: tensors[name], **tensors}
 
 
+def vocabulary(checkpoint: Checkpoint, spec: NetworkSpec) -> Vocabulary:
+    """SentencePiece's own ids; 100 placeholders that T5 was first trained with count down from the last one."""
+    model = read_file(checkpoint, "spiece.model")
+    pieces = sentencepiece_pieces(model, checkpoint)
+    n_rows = spec.stacks["decoder"].vocab_size
+    room = max(0, min(N_PLACEHOLDERS, n_rows - len(pieces)))
+    pieces += [f"<extra_id_{number}>" for number in reversed(range(room))]
+    pieces, unused = filled(pieces, n_rows, checkpoint.path / "spiece.model")
+    conventions = Conventions(
+        tokenizer="mapped",
+        start_id=one_id(checkpoint, "decoder_start_token_id", "pad_token_id"),
+        ends=ends(checkpoint),
+        pad_id=one_id(checkpoint, "pad_token_id"),
+        suppressed=suppressed(checkpoint, unused),
+        prefixes=_prefixes(checkpoint) or None,
+    )
+    return Vocabulary(conventions, mapped_files([model, model], [pieces, pieces]))
+
+
+def _prefixes(checkpoint: Checkpoint) -> dict[str, str]:
+    """What sources begin with, by the tasks that the configuration names."""
+    tasks = checkpoint.config.get("task_specific_params")
+    if not isinstance(tasks, dict):
+        return {}
+    prefixes = {name: task.get("prefix") for name, task in tasks.items() if isinstance(task, dict)}
+    return {name: prefix for name, prefix in prefixes.items() if isinstance(prefix, str)}
+
+
 FAMILY = Family(
+    vocabulary=vocabulary,
     network=network,
     origin=origin,
     normal=_normal,
