@@ -213,12 +213,11 @@ class Generator:
         ids = [self.encode(prompt, max_tokens=config.max_length, truncate=truncate) for prompt in prompts]
         # Where no length is given, a continuation is as long as there is room.
         bounded = dataclasses.replace(config, max_length=config.max_length or self.context)
-        suppressed = self.tokenizer.suppressed
         special = SpecialIds(
             bos_id=self.tokenizer.bos_id,
             eos_id=self.tokenizer.eos_id,
             ends=self.tokenizer.ends[1:],
-            suppressed=suppressed,
+            suppressed=self.tokenizer.suppressed,
         )
         found: dict[int, list[Generation]] = {}
         for batch in plan_batches([len(row) for row in ids], max(1, batch_size // config.beam_size)):
