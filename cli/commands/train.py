@@ -305,9 +305,7 @@ def _estimate(path: Path, wish: Wish, engine: "Engine", *, begins: bool) -> None
         click.echo(f"{name:<{width}}  {value}")
 
 
-def _prepare(
-    path: Path, wish: Wish, processes: "Processes", *, begins: bool
-) -> "tuple[Run[Any], AnyBatches]":
+def _prepare(path: Path, wish: Wish, processes: "Processes", *, begins: bool) -> "tuple[Run[Any], AnyBatches]":
     """The run and its text; what is to be made, the first process makes for all."""
     made = None
     failed = True

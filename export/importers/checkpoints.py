@@ -1,11 +1,20 @@
-"""From a checkpoint of a known family to a network's description and its parameters."""
+"""From a checkpoint of a known family to a network's description, its parameters and its tokenizer."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
 
 from heed.export.importers.families import bart, gpt2, llama, m2m100, marian, mbart, t5
 from heed.export.importers.families.family import Family
 from heed.export.importers.formats.checkpoint import Checkpoint
+from heed.export.importers.search import decode_config
+from heed.export.importers.vocabulary import Vocabulary
 from heed.export.importers.weights import Imported
+from heed.models.arrays import FloatArray
+from heed.models.decoding.config import DecodeConfig
 from heed.models.errors import ModelError
 from heed.models.spec.network import NetworkSpec
+from heed.models.text.chat import ChatTemplate
 
 FAMILIES: dict[str, Family] = {  # by what a configuration calls them
     "bart": bart.FAMILY,
@@ -22,14 +31,43 @@ FAMILIES: dict[str, Family] = {  # by what a configuration calls them
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """What a checkpoint holds, by heed's names."""
+
+    spec: NetworkSpec
+    weights: Mapping[str, FloatArray]  # each read when it is asked for
+    vocabulary: Vocabulary
+    decode: DecodeConfig
+    origin: str  # what it was, in words
+    chat_template: ChatTemplate | None = None
+
+
+def read_model(path: Path) -> Model:
+    """What a directory or a .gguf file holds.
+
+    Raises:
+        ModelError: It is damaged, or none that heed can import.
+    """
+    checkpoint = Checkpoint(path)
+    family, (spec, weights) = _family(checkpoint), read_network(checkpoint)
+    vocabulary = family.vocabulary(checkpoint, spec)
+    origin = f"a checkpoint of the family {checkpoint.model_type} in the layout of transformers"
+    return Model(spec, weights, vocabulary, decode_config(checkpoint), origin)
+
+
 def read_network(checkpoint: Checkpoint) -> tuple[NetworkSpec, Imported]:
     """The network of a checkpoint, and its parameters, each read when it is asked for.
 
     Raises:
         ModelError: The checkpoint is damaged, or its network is none that heed can run.
     """
+    return _family(checkpoint).read(checkpoint.settings(), checkpoint.tensors)
+
+
+def _family(checkpoint: Checkpoint) -> Family:
     family = FAMILIES.get(checkpoint.model_type)
     if family is None:
         known = ", ".join(FAMILIES)
         raise ModelError(f"{checkpoint.path}: model_type {checkpoint.model_type!r}, and heed imports {known}")
-    return family.read(checkpoint.settings(), checkpoint.tensors)
+    return family

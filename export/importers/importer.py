@@ -12,7 +12,6 @@ from heed.export.exporter import write_graphs
 from heed.export.importers.checkpoints import read_model
 from heed.export.importers.texts import passages
 from heed.export.label import Label
-from heed.export.onnx.blockwise import BITS
 from heed.export.proof import parity
 from heed.models.arrays import FloatArray
 from heed.models.bundle import manifest as manifests
@@ -130,6 +129,3 @@ def _proof(network: Transformer, manifest: Manifest, directory: Path, files: lis
     found = parity.compare(TorchNetwork(network), exported, chosen, special)
     parity.require(found, manifest.precision)
     return found
-
-
-_ = BITS

@@ -230,7 +230,9 @@ class NetworkWriter:
         else:
             logits = self._logits(graph, x)
             if len(shape) > 1:  # (R, V) becomes (B, T, V)
-                logits = graph.op("Reshape", logits, graph.op("Concat", graph.op("Shape", ids), graph.integers(-1), axis=0))
+                logits = graph.op(
+                    "Reshape", logits, graph.op("Concat", graph.op("Shape", ids), graph.integers(-1), axis=0)
+                )
         log_probs = graph.op("LogSoftmax", stack.soft_cap(logits, self._spec.output_soft_cap, wide=True), axis=-1)
         top = graph.op("Min", top, graph.op("Shape", log_probs, start=len(shape)))
         top_log_probs, top_ids = graph.top(log_probs, top)

@@ -89,6 +89,7 @@ class Translator:
         split: bool = True,
         glossary: "Path | None" = None,
         shares: bool = False,
+        languages: tuple[str, str] | None = None,
     ) -> "Translator":
         """Load a bundle.
 
@@ -101,6 +102,7 @@ class Translator:
             split: See the class.
             glossary: A file of terms that must appear; see `Glossary.read`.
             shares: `shares` will be asked for.
+            languages: Of source and target, for a network that is told of them; None: those that the bundle names.
 
         Raises:
             DataError: The glossary cannot be used.
@@ -109,7 +111,7 @@ class Translator:
         from heed.models.bundle.bundle import Bundle
 
         with Bundle.loading(path) as bundle:
-            manifest, (src, tgt) = bundle.require("translate"), bundle.tokenizers()
+            manifest, (src, tgt) = bundle.require("translate"), bundle.tokenizers(languages)
             # Threads that each decode a batch of their own outdo threads that share the operators of one.
             workers = threads or available_cores() if device == "cpu" else 1
             shortlist = shortlist and bundle.has_shortlist
