@@ -7,6 +7,8 @@ from pathlib import Path
 from heed.export.importers.families import bart, gpt2, llama, m2m100, marian, mbart, t5
 from heed.export.importers.families.family import Family
 from heed.export.importers.formats.checkpoint import Checkpoint
+from heed.export.importers.formats.gguf_file import GgufFile
+from heed.export.importers.gguf_vocabulary import gguf_vocabulary
 from heed.export.importers.search import decode_config
 from heed.export.importers.vocabulary import Vocabulary
 from heed.export.importers.weights import Imported
@@ -49,11 +51,20 @@ def read_model(path: Path) -> Model:
     Raises:
         ModelError: It is damaged, or none that heed can import.
     """
+    if path.suffix == ".gguf":
+        return _gguf(GgufFile(path))
     checkpoint = Checkpoint(path)
     family, (spec, weights) = _family(checkpoint), read_network(checkpoint)
     vocabulary = family.vocabulary(checkpoint, spec)
     origin = f"a checkpoint of the family {checkpoint.model_type} in the layout of transformers"
     return Model(spec, weights, vocabulary, decode_config(checkpoint), origin)
+
+
+def _gguf(file: GgufFile) -> Model:
+    spec, weights = FAMILIES[file.family].read(file.settings(), file.tensors())
+    vocabulary = gguf_vocabulary(file, spec.stacks["decoder"].vocab_size)
+    origin = f"a GGUF file of the architecture {file.architecture}"
+    return Model(spec, weights, vocabulary, DecodeConfig(by_length=True), origin)
 
 
 def read_network(checkpoint: Checkpoint) -> tuple[NetworkSpec, Imported]:

@@ -51,7 +51,7 @@ def copies(spec: NetworkSpec) -> dict[str, str]:
 
 
 def vocabulary(checkpoint: Checkpoint, spec: NetworkSpec) -> Vocabulary:
-    """Its pair of SentencePiece models, whose pieces have their ids in vocab.json; `>>deu<<` names a target language."""
+    """A SentencePiece model a side, whose pieces have their ids in vocab.json; `>>deu<<` names a target language."""
     models = [read_file(checkpoint, "source.spm"), read_file(checkpoint, "target.spm")]
     names = ["vocab.json", "vocab.json" if spec.shared_embedding else "target_vocab.json"]
     lists = [pieces_of(checkpoint.path / name) for name in names]
