@@ -23,7 +23,7 @@ Scales = Mapping[str, FloatArray]  # of keys and values in integers, (G, 1, K), 
 
 
 def can_stream(spec: NetworkSpec) -> bool:
-    """Whether GroupQueryAttention computes the attention of a network: that of a decoder alone, in heads that fit it."""
+    """Whether GroupQueryAttention computes a network's attention: that of a decoder alone, in heads that fit it."""
     if spec.encoder is not None or spec.decoder is None:
         return False
     attention, positions = spec.decoder.attention, spec.decoder.positions

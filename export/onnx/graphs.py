@@ -185,7 +185,7 @@ class NetworkWriter:
 
     def _layers(self, stack: AttentionWriter, ids: ir.Value, positions: ir.Value, attend: Attend) -> ir.Value:
         """What the decoder makes of token ids, (B, T): (…, D), before its last norm."""
-        graph, see_memory = stack.graph, self._memory(stack, ids)
+        see_memory = self._memory(stack, ids)
         x = stack.embed(ids, positions)
         for number in range(self._decoder.n_layers):
             name = f"decoder.layers.{number}"

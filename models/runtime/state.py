@@ -1,7 +1,7 @@
 """A batch being decoded or scored by a bundle's graphs."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,11 +10,9 @@ from onnxruntime import OrtValue
 
 from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.errors import ModelError
+from heed.models.runtime.graphs import Graphs
 from heed.models.runtime.kv_cache import KVCache
 from heed.models.runtime.session import BoundGraph, bind_arrays, run
-
-if TYPE_CHECKING:
-    from heed.models.runtime.network import OnnxNetwork
 
 Arrays = dict[str, npt.NDArray[Any]]
 ENCODED = 32  # sources encoded at a time: more leave the processor's own memory
@@ -36,11 +34,11 @@ class OnnxState:
     `key_positions`, the positions of what is in the slots, where distances matter.
     """
 
-    def __init__(self, network: "OnnxNetwork") -> None:
-        self._network = network
-        self._memory = KVCache(network.memory_names, network.device, network.dtype)
-        self._decoders = KVCache(network.cache_names, network.device, network.dtype)
-        self._streams = KVCache(network.cache_names, network.device, np.int8) if network.rounds else self._decoders
+    def __init__(self, graphs: Graphs) -> None:
+        self._graphs = graphs
+        self._memory = KVCache(graphs.memory_names, graphs.device, graphs.dtype)
+        self._decoders = KVCache(graphs.cache_names, graphs.device, graphs.dtype)
+        self._streams = KVCache(graphs.cache_names, graphs.device, np.int8) if graphs.rounds else self._decoders
         self._past = self._decoders  # what is read now
         self._src_mask: BoolArray = np.zeros((0, 0), dtype=bool)
         self._shortlist: dict[str, OrtValue] = {}
@@ -53,16 +51,16 @@ class OnnxState:
         B, S = src.shape
         self._src_mask, self._bound = src_mask, {}
         self._begin_cache(self._memory, B, S)
-        encoder = self._network.session("encoder")
+        encoder = self._graphs.session("encoder")
         for first in range(0, B, ENCODED):
             rows = np.arange(first, min(first + ENCODED, B))
             binding = encoder.io_binding()
             bind_arrays(binding, {"src": src[rows], "src_mask": src_mask[rows], "rows": rows})
             self._memory.bind(binding)
             run(encoder, binding)
-        if self._network.has_shortlist:
+        if self._graphs.has_shortlist:
             sources = {"src": src, "src_mask": src_mask}
-            self._shortlist = _outputs(self._network.session("shortlist"), sources, self._network.device)
+            self._shortlist = _outputs(self._graphs.session("shortlist"), sources, self._graphs.device)
 
     def prefill(self, prompts: IntArray, prompt_mask: BoolArray, *, alone: bool = False) -> None:
         """See `heed.models.runtime.protocol.State`."""
@@ -144,24 +142,24 @@ class OnnxState:
             self._memory.keep(rows)
         if self._shortlist:
             mask = self._shortlist["shortlist_mask"].numpy()[rows]
-            self._shortlist["shortlist_mask"] = OrtValue.ortvalue_from_numpy(mask, self._network.device)
+            self._shortlist["shortlist_mask"] = OrtValue.ortvalue_from_numpy(mask, self._graphs.device)
 
     @property
     def vocabulary(self) -> IntArray:
         """The token ids that it predicts, (V,) or, with a shortlist, (V',)."""
         ids = self._shortlist.get("shortlist_ids")
-        found: IntArray = np.arange(self._network.decoder_spec.vocab_size) if ids is None else ids.numpy()
+        found: IntArray = np.arange(self._graphs.decoder_spec.vocab_size) if ids is None else ids.numpy()
         return found
 
     @property
     def _translates(self) -> bool:
         """Whether there are sources beside the outputs."""
-        return bool(self._network.memory_names)
+        return bool(self._graphs.memory_names)
 
     @property
     def _by_stream(self) -> bool:
         """Whether keys and values are where the stream reads them."""
-        return self._network.has_stream and self._past is self._streams
+        return self._graphs.has_stream and self._past is self._streams
 
     def _room(self, n_slots: int) -> int:
         """So many slots and some more, for a cache is copied when it grows."""
@@ -175,7 +173,7 @@ class OnnxState:
         self._widen(n_slots)
 
     def _begin_cache(self, cache: KVCache, n_rows: int, n_slots: int) -> None:
-        attention = self._network.decoder_spec.attention
+        attention = self._graphs.decoder_spec.attention
         cache.begin((n_rows, attention.n_kv_heads, n_slots, attention.d_head))
 
     def _widen(self, n_slots: int) -> None:
@@ -203,7 +201,7 @@ class OnnxState:
 
     def _round(self) -> None:
         """Continue by the stream with what the decoder has read."""
-        session = self._network.session("rounding")
+        session = self._graphs.session("rounding")
         binding = session.io_binding()
         self._past.bind_past(binding)
         self._bound, self._past = {}, self._streams
@@ -222,8 +220,8 @@ class OnnxState:
     ) -> list[npt.NDArray[Any]]:
         B, W = tokens.shape
         positions = self._lengths + position
-        if self._network.context is not None:  # a row that has ended may still be there, beyond what can be seen
-            positions = np.minimum(positions, self._network.context - 1)
+        if self._graphs.context is not None:  # a row that has ended may still be there, beyond what can be seen
+            positions = np.minimum(positions, self._graphs.context - 1)
         longest = int(self._lengths.max())
         self._widen_for(longest + max(position + 1, mask.shape[2]))
         # One text a row, in the first slots.
@@ -260,7 +258,7 @@ class OnnxState:
     def _run_stream(
         self, ids: IntArray, positions: IntArray, last: IntArray, predicted: IntArray, outputs: list[str], top: int
     ) -> list[npt.NDArray[Any]]:
-        if self._network.sees_distances:  # the stream puts a token into the slot of its position
+        if self._graphs.sees_distances:  # the stream puts a token into the slot of its position
             at = np.broadcast_to(positions, ids.shape)
             np.put_along_axis(self._key_positions, at, at, axis=1)
         slots = last.astype(np.int32)
@@ -279,8 +277,8 @@ class OnnxState:
         top: int,
     ) -> list[npt.NDArray[Any]]:
         """Let tokens, (B, T), at positions (1 or B, 1 or T) see what a mask says."""
-        taken = self._network.inputs("decoder")
-        if self._network.sees_distances:
+        taken = self._graphs.inputs("decoder")
+        if self._graphs.sees_distances:
             np.put_along_axis(self._key_positions, slots, np.broadcast_to(positions, ids.shape), axis=1)
         arrays: Arrays = {
             "tgt" if "tgt" in taken else "ids": ids,
@@ -306,7 +304,7 @@ class OnnxState:
         return self._bound[key].run(arrays)
 
     def _bind(self, graph: str, arrays: Arrays, outputs: list[str]) -> BoundGraph:
-        session = self._network.session(graph)
+        session = self._graphs.session(graph)
         binding = session.io_binding()
         for name, value in {**self._memory.values, **self._shortlist}.items():
             binding.bind_ortvalue_input(name, value)
@@ -316,7 +314,7 @@ class OnnxState:
         top = min(int(arrays["top"][0]), V)
         kinds = {"top_log_probs": (top, np.float32), "top_ids": (top, np.int64), "log_probs": (V, np.float32)}
         memory = {name: np.empty((*before, kinds[name][0]), kinds[name][1]) for name in outputs}
-        return BoundGraph(session, binding, self._network.device, arrays, memory)
+        return BoundGraph(session, binding, self._graphs.device, arrays, memory)
 
 
 def _fitting(positions: IntArray, taken: list[int | str], shape: tuple[int, ...]) -> IntArray:

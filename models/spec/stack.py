@@ -21,7 +21,7 @@ class AttentionSpec:
     output_bias: bool = False  # of the projection of all heads
     scale: float | None = None  # what scores are times; None: 1/√d_head
     qk_norm: bool = False  # RMS norm of each head's queries and keys, before a rotation
-    window: int | None = None  # keys that a query of self-attention sees, its own included; None: all
+    window: int | None = None  # a query of self-attention sees keys less than so many positions away; None: all
     soft_cap: float | None = None  # c of scores c · tanh(score / c); None: scores as they are
 
     def __post_init__(self) -> None:
