@@ -19,7 +19,7 @@ from heed.models.system.processor import available_cores
 from heed.models.tasks.translation import Sentence, Translation, combine
 from heed.models.text.glossary import Glossary, Words, appears
 from heed.models.text.sentences import cut, split_sentences
-from heed.models.tokenizers.subwords import Tokenizer
+from heed.models.tokenizers.protocol import LineTokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,8 +48,8 @@ class Translator:
     def __init__(
         self,
         network: Network,
-        src_tokenizer: Tokenizer,
-        tgt_tokenizer: Tokenizer,
+        src_tokenizer: LineTokenizer,
+        tgt_tokenizer: LineTokenizer,
         config: DecodeConfig | None = None,
         *,
         workers: int = 1,
@@ -72,6 +72,8 @@ class Translator:
         self._special = SpecialIds(
             bos_id=tgt_tokenizer.bos_id,
             eos_id=tgt_tokenizer.eos_id,
+            ends=tgt_tokenizer.ends[1:],
+            forced=tgt_tokenizer.forced,
             suppressed=tgt_tokenizer.suppressed,
             blank=tgt_tokenizer.blank,
         )
@@ -87,6 +89,7 @@ class Translator:
         split: bool = True,
         glossary: "Path | None" = None,
         shares: bool = False,
+        languages: tuple[str, str] | None = None,
     ) -> "Translator":
         """Load a bundle.
 
@@ -99,6 +102,7 @@ class Translator:
             split: See the class.
             glossary: A file of terms that must appear; see `Glossary.read`.
             shares: `shares` will be asked for.
+            languages: Of source and target, for a network that is told of them; None: those that the bundle names.
 
         Raises:
             DataError: The glossary cannot be used.
@@ -107,7 +111,7 @@ class Translator:
         from heed.models.bundle.bundle import Bundle
 
         with Bundle.loading(path) as bundle:
-            manifest, (src, tgt) = bundle.require("translate"), bundle.tokenizers()
+            manifest, (src, tgt) = bundle.require("translate"), bundle.tokenizers(languages)
             # Threads that each decode a batch of their own outdo threads that share the operators of one.
             workers = threads or available_cores() if device == "cpu" else 1
             shortlist = shortlist and bundle.has_shortlist
