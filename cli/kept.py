@@ -62,6 +62,7 @@ class Report:
     def __init__(self) -> None:
         self._missing: list[tuple[int, str]] = []
         self._apart: list[tuple[int, str]] = []
+        self._copied: list[tuple[int, str]] = []
         self._looped: list[tuple[int, str]] = []
 
     def add(self, first: int, found: Sequence[Sequence["Translation"]]) -> None:
@@ -72,6 +73,8 @@ class Report:
                 self._missing.append((number, ", ".join(missing)))
             if any(each.apart for each in best):
                 self._apart.append((number, ""))
+            if best[0].copied:
+                self._copied.append((number, " ".join(dict.fromkeys(best[0].copied))))
             if best[0].looped:
                 self._looped.append((number, ""))
 
@@ -85,6 +88,11 @@ class Report:
                 f"{len(self._apart)} lines were translated in the pieces between what they keep, for its place in them "
                 f"could not be told: {_some(self._apart)}"
             )
+        if self._copied:
+            found.append(
+                f"{_lines(self._copied, 'ha', 's', 've')} characters that the model does not know, copied as they are: "
+                f"{_some(self._copied)}"
+            )
         if self._looped:
             end = "does not end" if len(self._looped) == 1 else "do not end"
             found.append(
@@ -94,9 +102,9 @@ class Report:
         return found
 
 
-def _lines(lines: list[tuple[int, str]], verb: str) -> str:
+def _lines(lines: list[tuple[int, str]], verb: str, one: str = "s", several: str = "") -> str:
     """As "1 line lacks" and "2 lines lack"."""
-    return f"1 line {verb}s" if len(lines) == 1 else f"{len(lines)} lines {verb}"
+    return f"1 line {verb}{one}" if len(lines) == 1 else f"{len(lines)} lines {verb}{several}"
 
 
 def _some(lines: list[tuple[int, str]]) -> str:
