@@ -1,13 +1,17 @@
 """What `heed translate` is to keep or to use: mark-up, placeholders and terms; and a word on what it could not."""
 
+import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from heed.models.text.tags import scan
+
 if TYPE_CHECKING:
+    from heed.cli.io.records import Record
     from heed.models.tasks.translation import Translation
 
 SHOWN = 5  # lines named in a warning
@@ -54,6 +58,32 @@ def options(function: Function) -> Function:
     ):
         function = option(function)
     return function
+
+
+class OpenMarkup:
+    """What mark-up lines leave open for the next, as a comment of several lines."""
+
+    def __init__(self) -> None:
+        self._inside, self._since, self._number = "", 0, 0
+
+    def follow(self, windows: Iterable[list["Record"]]) -> Iterator[list["Record"]]:
+        """The records, with what each stands in."""
+        for window in windows:
+            yield [self._next(record) for record in window]
+
+    def _next(self, record: "Record") -> "Record":
+        inside = self._inside
+        self._number += 1
+        _, self._inside = scan(record.words, inside)
+        if self._inside and not inside:
+            self._since = self._number
+        return dataclasses.replace(record, inside=inside) if inside else record
+
+    def warnings(self) -> list[str]:
+        """What is to be told at the end."""
+        if not self._inside:
+            return []
+        return [f"mark-up that line {self._since} opens is closed nowhere; from there on nothing was translated"]
 
 
 class Report:
