@@ -20,9 +20,7 @@ class DecodeConfig:
     # those alive at their "present" length; None: when none alive can still be among the best
     repetition_penalty: float | None = None  # log-probabilities of the output's own tokens are times it (1909.05858)
     no_repeat_ngram: int | None = None  # no n-gram of tokens comes twice in an output (arXiv 1705.04304)
-    beam_threshold: float | None = (
-        None  # nats; drop hypotheses so far behind the best (arXiv 1702.01806); None: none
-    )
+    beam_threshold: float | None = None  # nats; drop hypotheses so far behind the best (arXiv 1702.01806); None: none
 
     def __post_init__(self) -> None:
         wrong = []

@@ -4,7 +4,6 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-from heed.models.decoding.alignment import Span
 from heed.models.decoding.config import DecodeConfig
 from heed.models.tasks.translation import Sentence, Translation, combine
 from heed.models.tasks.translator import BATCH_SIZE, Translator
@@ -59,7 +58,10 @@ class Keeper:
         return [
             combine(
                 [
-                    (Sentence(each.text, [], each.before, each.after), _choices(each, next(results) if each.text else []))
+                    (
+                        Sentence(each.text, [], each.before, each.after),
+                        _choices(each, next(results) if each.text else []),
+                    )
                     for each in line
                 ],
                 n,

@@ -211,8 +211,12 @@ class Translator:
         if self._not_known.isdisjoint(text):
             return []
         ids, spans = self._src.encode_spans(text)
-        found = [span for token, span in zip(ids, spans, strict=True) if token == self._src.unk_id and span[0] < span[1]]
-        return [(start + len(part) - len(part.lstrip()), end) for start, end in found if (part := text[start:end]).strip()]
+        found = [
+            span for token, span in zip(ids, spans, strict=True) if token == self._src.unk_id and span[0] < span[1]
+        ]
+        return [
+            (start + len(part) - len(part.lstrip()), end) for start, end in found if (part := text[start:end]).strip()
+        ]
 
     def _sentences(self, lines: Sequence[str]) -> list[list[Sentence]]:
         """The sentences of each line, cut where they are too long; none for an empty line."""

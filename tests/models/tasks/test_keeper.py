@@ -74,9 +74,24 @@ def kept(line: str, *, exact: bool = True) -> str:
 
 
 TAGS = st.sampled_from(
-    ["<b>", "</b>", "<i class='a > b'>", "</i>", "<br/>", "<li>", "</li>", "<p>", "</p>", "<!-- no -->", "<td>", "</td>"]
+    [
+        "<b>",
+        "</b>",
+        "<i class='a > b'>",
+        "</i>",
+        "<br/>",
+        "<li>",
+        "</li>",
+        "<p>",
+        "</p>",
+        "<!-- no -->",
+        "<td>",
+        "</td>",
+    ]
 )
-PLACEHOLDERS = st.sampled_from(["%s", "%-*d", "{0}", "{n, plural, one {# x} other {# y}}", "$HOME", "<kbd>C</kbd>", "\\n"])
+PLACEHOLDERS = st.sampled_from(
+    ["%s", "%-*d", "{0}", "{n, plural, one {# x} other {# y}}", "$HOME", "<kbd>C</kbd>", "\\n"]
+)
 WORDS = st.sampled_from(["red", "car", "house.", "Is", "it", ",", ":", "'", "12", "&amp;", "&nbsp;", "\U0001f600", "☃"])
 LINES = st.lists(st.tuples(TAGS | PLACEHOLDERS | WORDS, st.sampled_from(["", " "])), max_size=14).map(
     lambda parts: "".join(part + space for part, space in parts)
@@ -114,7 +129,11 @@ def test_a_line_is_translated_as_by_itself(line: str, seed: int) -> None:
     assert together == alone
 
 
-@given(st.lists(st.sampled_from(["12", "=", " ", "?!", "%s", "<b>", "</b>", "&nbsp;", "☃", "{x}"]), max_size=8).map("".join))
+@given(
+    st.lists(st.sampled_from(["12", "=", " ", "?!", "%s", "<b>", "</b>", "&nbsp;", "☃", "{x}"]), max_size=8).map(
+        "".join
+    )
+)
 def test_a_line_without_a_letter_passes(line: str) -> None:
     if not has_letters(KEPT.sub("", line.replace("&nbsp;", "").replace("{x}", "").replace("<b>", ""))):
         assert kept(line) == line

@@ -56,7 +56,17 @@ def test_what_goes_on_in_the_next_line_is_found(text: str, expected: list[list[s
 
 
 PARTS = st.sampled_from(
-    ["<b>", "</b>", "<p class='x'>", "<br/>", "<!-- a b -->", "<?php echo 1 ?>", "<![CDATA[ x ]]>", '<a href="a b">', "text"]
+    [
+        "<b>",
+        "</b>",
+        "<p class='x'>",
+        "<br/>",
+        "<!-- a b -->",
+        "<?php echo 1 ?>",
+        "<![CDATA[ x ]]>",
+        '<a href="a b">',
+        "text",
+    ]
 )
 
 
