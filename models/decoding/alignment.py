@@ -10,7 +10,7 @@ import numpy as np
 
 from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.runtime.protocol import State
-from heed.models.tokenizers.subwords import Tokenizer
+from heed.models.tokenizers.protocol import LineTokenizer
 
 WORD = re.compile(r"\w+|[^\w\s]")
 ROWS = 16  # hidden words at a time
@@ -24,7 +24,7 @@ def word_spans(text: str) -> list[Span]:
     return [match.span() for match in WORD.finditer(text)]
 
 
-def align(state: State, tokenizers: tuple[Tokenizer, Tokenizer], src: str, tgt: str) -> FloatArray:
+def align(state: State, tokenizers: tuple[LineTokenizer, LineTokenizer], src: str, tgt: str) -> FloatArray:
     """The share that each source word has in each word of the translation, (source words, target words)."""
     (src_ids, src_words), (tgt_ids, tgt_words) = (
         _tokens_of_words(tokenizer, text) for tokenizer, text in zip(tokenizers, (src, tgt), strict=True)
@@ -47,7 +47,7 @@ def align(state: State, tokenizers: tuple[Tokenizer, Tokenizer], src: str, tgt: 
     return shares
 
 
-def _tokens_of_words(tokenizer: Tokenizer, text: str) -> tuple[IntArray, BoolArray]:
+def _tokens_of_words(tokenizer: LineTokenizer, text: str) -> tuple[IntArray, BoolArray]:
     """The token ids of a text, (N,), and which of them are of each word, (words, N)."""
     ids, spans = tokenizer.encode_spans(text)
     starts, ends = np.array(spans, dtype=np.int64).reshape(-1, 2).T

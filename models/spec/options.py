@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from heed.models.errors import ModelError
-from heed.models.spec.presets import STACKS, Table, merged
+from heed.models.spec.preset import STACKS, Table, merged
 
 # Paths in the table, the wider ones first; "stack" stands for each stack that there is.
 PATHS: Mapping[str, tuple[str, ...]] = {

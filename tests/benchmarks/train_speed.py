@@ -27,7 +27,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from heed.models.spec.network import NetworkSpec
-from heed.models.spec.presets import TRANSLATION_PRESETS, complete, preset
+from heed.models.spec.preset import TRANSLATION_PRESETS, complete, preset
 from heed.models.system.processor import available_cores
 from heed.transformer.data.batching.batches import Batch
 from heed.transformer.data.preparation import batches, new_run

@@ -19,7 +19,7 @@ from heed.models.bundle import manifest as manifests
 from heed.models.bundle.bundle import Bundle, record_files
 from heed.models.bundle.external_data import external_files
 from heed.models.errors import ModelError
-from heed.models.spec.presets import merged
+from heed.models.spec.preset import merged
 from heed.models.tasks.generator import Generator
 from heed.models.tasks.scorer import Scorer
 from heed.models.tasks.translator import Translator

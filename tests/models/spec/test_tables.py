@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from heed.models.errors import ModelError
 from heed.models.spec.network import NetworkSpec
-from heed.models.spec.presets import TEXT_PRESETS, TRANSLATION_PRESETS, complete, merged, preset, sized
+from heed.models.spec.preset import TEXT_PRESETS, TRANSLATION_PRESETS, complete, merged, preset, sized
 from heed.models.spec.tables import from_table, to_table
 from heed.transformer.training.runs.settings import TextConfig, TranslationConfig
 
