@@ -2,11 +2,16 @@ import tomllib
 
 import pytest
 import tomli_w
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from heed.models.errors import ModelError
-from heed.models.spec.config import TRANSLATION_PRESETS, ModelConfig, from_table, preset, to_table
+from heed.models.spec.network import NetworkSpec
+from heed.models.spec.options import changed, lookup
+from heed.models.spec.presets import PRESETS, complete, network_spec, preset
+from heed.models.spec.stack import AttentionSpec, StackSpec
+from heed.models.spec.tables import defaults, from_table, to_table
+from heed.transformer.training.runs.run import RUNS
 from heed.transformer.training.runs.settings import TranslationConfig
 
 WHERE = "runs/x/config.toml"
@@ -16,26 +21,36 @@ def train_table(**changes: object) -> dict[str, object]:
     return to_table(TranslationConfig(src=("train.en",), tgt=("train.de",), steps=100_000)) | changes
 
 
-def complaint(kind: type[ModelConfig] | type[TranslationConfig], table: dict[str, object]) -> str:
+def complaint(kind: type[NetworkSpec] | type[TranslationConfig], table: dict[str, object]) -> str:
     with pytest.raises(ModelError) as caught:
         from_table(kind, table, WHERE)
     return str(caught.value)
 
 
-@pytest.mark.parametrize("name", TRANSLATION_PRESETS)
-def test_a_preset_is_a_network_and_a_training(name: str) -> None:
+@pytest.mark.parametrize(("task", "name"), [(task, name) for task, names in PRESETS.items() for name in names])
+def test_a_preset_is_a_network_and_a_training(task: str, name: str) -> None:
     tables = preset(name)
-    assert set(tables) == {"model", "train"}
-    model = from_table(ModelConfig, to_table(ModelConfig()) | tables["model"], name)
-    train = from_table(TranslationConfig, train_table(**tables["train"]), name)
-    assert to_table(model).items() >= tables["model"].items()
+    assert set(tables) == {"network", "train"}
+    spec = network_spec(complete(tables["network"]), name)
+    assert (spec.encoder is not None, spec.decoder is not None) == (task == "translate", True)
+    files = {"src": ["a"], "tgt": ["b"]} if task == "translate" else {"text": ["a"]}
+    kind = RUNS[task].settings
+    train = from_table(kind, defaults(kind) | tables["train"] | files, name)  # type: ignore[arg-type]
     assert to_table(train).items() >= tables["train"].items()
 
 
 def test_the_base_preset_is_the_default() -> None:
     tables = preset("base")
-    assert from_table(ModelConfig, to_table(ModelConfig()) | tables["model"], "base") == ModelConfig()
+    assert network_spec(complete(tables["network"]), "base") == NetworkSpec()
     assert train_table(**tables["train"]) == train_table()
+
+
+@given(data=st.data())
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+def test_a_table_gives_its_network_back(specs: st.SearchStrategy[NetworkSpec], data: st.DataObject) -> None:
+    spec = data.draw(specs)
+    assert network_spec(to_table(spec), WHERE) == spec
+    assert network_spec(tomllib.loads(tomli_w.dumps(to_table(spec))), WHERE) == spec
 
 
 TEXT = st.text("abc\u00e9 /\\\"'\n")
@@ -66,11 +81,11 @@ def test_what_is_absent_is_left_out_of_the_table() -> None:
 
 
 def test_all_that_is_wrong_is_reported_at_once() -> None:
-    table = to_table(ModelConfig()) | {"n_layer": 6, "d_model": "512", "tied_embeddings": 1}
-    del table["n_layers"], table["norm"]
-    assert complaint(ModelConfig, table) == (
-        f"{WHERE}: unknown key 'n_layer'; missing key 'n_layers'; missing key 'norm'; "
-        "d_model must be a whole number, not '512'; tied_embeddings must be true or false, not 1"
+    table = complete({"encoder": {}, "decoder": {"attention": {"n_head": 6}}, "d_model": "512", "tied_output": 1})
+    del table["dropout"]
+    assert complaint(NetworkSpec, table) == (
+        f"{WHERE}: missing key 'dropout'; d_model must be a whole number, not '512'; "
+        "unknown key 'decoder.attention.n_head'; tied_output must be true or false, not 1"
     )
 
 
@@ -97,37 +112,67 @@ def test_a_whole_number_is_a_number() -> None:
 
 
 def test_all_impossible_values_are_reported_at_once() -> None:
-    table = to_table(ModelConfig()) | {"n_layers": 0, "dropout": 1.0, "norm": "both", "src_vocab_size": 9}
-    found = complaint(ModelConfig, table)
-    assert found.startswith(f"{WHERE}: ")
-    for part in ("n_layers", "dropout", "norm", "src_vocab_size 9 and tgt_vocab_size 37000"):
-        assert part in found
-
-
-@pytest.mark.parametrize("name", ["n_layers", "d_model", "d_ff", "n_heads", "src_vocab_size", "tgt_vocab_size"])
-@pytest.mark.parametrize("value", [0, -3])
-def test_a_network_has_no_size_below_1(name: str, value: int) -> None:
-    assert f"{name} must be " in complaint(ModelConfig, to_table(ModelConfig()) | {name: value})
-
-
-@pytest.mark.parametrize(("d_model", "n_heads"), [(512, 7), (12, 4), (3, 1), (4, 8)])
-def test_heads_and_sinusoids_share_the_width(d_model: int, n_heads: int) -> None:
-    found = complaint(ModelConfig, to_table(ModelConfig()) | {"d_model": d_model, "n_heads": n_heads})
-    assert f"d_model {d_model} must be a multiple of 2 \u00d7 n_heads {n_heads}" in found
+    with pytest.raises(ModelError) as caught:
+        NetworkSpec(d_model=3, dropout=1.0, encoder=StackSpec(vocab_size=9))
+    for part in ("d_model must be even", "dropout", "shared_embedding needs one vocabulary, not 9 and 37000 pieces"):
+        assert part in str(caught.value)
+    with pytest.raises(ModelError, match="n_heads must be at least 1, not 0; d_head must be at least 1, not -2"):
+        AttentionSpec(n_heads=0, d_head=-2)
 
 
 @pytest.mark.parametrize("dropout", [-0.1, 1, 1.5])
 def test_dropout_is_a_share_below_1(dropout: float) -> None:
-    assert f"not {dropout!r}" in complaint(ModelConfig, to_table(ModelConfig()) | {"dropout": dropout})
+    with pytest.raises(ModelError, match=f"not {dropout!r}"):
+        NetworkSpec(dropout=dropout)
 
 
-def test_separate_embeddings_take_two_vocabularies() -> None:
-    config = ModelConfig(tied_embeddings=False, src_vocab_size=9, tgt_vocab_size=7)
-    assert (config.src_vocab_size, config.tgt_vocab_size) == (9, 7)
+# Options
 
 
-def test_the_width_of_a_head_is_a_share_of_the_width() -> None:
-    assert ModelConfig(d_model=512, n_heads=8).d_head == 64
+def small(**given: object) -> NetworkSpec:
+    return network_spec(changed(complete(preset("small")["network"]), given), "small")
+
+
+def test_what_belongs_together_changes_together() -> None:
+    spec = small(n_heads=2, d_model=64, norm_placement="before", encoder_layers=6, decoder_layers=2)
+    assert spec.encoder is not None
+    assert spec.decoder is not None
+    assert (spec.encoder.n_layers, spec.decoder.n_layers) == (6, 2)
+    for stack in (spec.encoder, spec.decoder):
+        assert (stack.attention.n_heads, stack.attention.n_kv_heads, stack.attention.d_head) == (2, 2, 32)
+        assert (stack.norm.placement, stack.norm.last) == ("before", True)
+    assert small(n_heads=4, d_head=10, n_kv_heads=1).decoder.attention == AttentionSpec(  # type: ignore[union-attr]
+        n_heads=4, n_kv_heads=1, d_head=10
+    )
+
+
+def test_positions_of_another_kind_keep_how_many_fit() -> None:
+    table = changed(complete(preset("gpt-tiny")["network"]), {"positions": "learned"})
+    assert (lookup(table, "positions"), lookup(table, "context")) == ("learned", 256)
+    assert lookup(changed(table, {"context": 99, "positions": "rotary"}), "context") == 99
+
+
+def test_an_option_that_is_not_for_a_network_is_refused_by_name() -> None:
+    alone = complete(preset("gpt2")["network"])
+    for table, given, words in (
+        (alone, {"encoder_layers": 2}, "encoder_layers: the network has no encoder"),
+        (complete(preset("small")["network"]), {"context": 9}, "context: positions of this kind fit any number"),
+        (alone, {"n_heads": 5}, "d_model 768 must be a multiple of n_heads 5, or give d_head"),
+    ):
+        with pytest.raises(ModelError, match=words):
+            changed(table, given)
+
+
+@given(data=st.data())
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+def test_an_option_that_says_what_is_so_changes_nothing(
+    specs: st.SearchStrategy[NetworkSpec], data: st.DataObject
+) -> None:
+    table = to_table(data.draw(specs))
+    for option in ("d_model", "dropout", "d_ff", "activation", "gated", "norm_kind", "positions"):
+        value = lookup(table, option)
+        if not isinstance(value, list) and option != "d_model":
+            assert changed(table, {option: value}) == table
 
 
 @pytest.mark.parametrize(
