@@ -11,7 +11,7 @@ from heed.cli import messages
 from heed.models.errors import ModelError
 from heed.models.runs.settings import LIMITS
 from heed.models.spec.options import PATHS, changed, lookup
-from heed.models.spec.presets import DEFAULTS, PRESETS, complete, network_spec, overlaid, preset, sized
+from heed.models.spec.preset import DEFAULTS, PRESETS, complete, network_spec, overlaid, preset, sized
 from heed.models.spec.tables import Config, defaults, from_table, to_table
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from heed.transformer.training.runs.warm_start import Initial
     from heed.transformer.training.tasks import AnyBatches
 
-HEAD_MULTIPLE = 16  # of what ONNX Runtime's operator for attention takes
 OF_TEXT = {"text", "pairs"}  # options that name text to continue
 Table = dict[str, object]
 
@@ -180,14 +179,9 @@ def _network(table: Table, given: Mapping[str, object]) -> Table:
     """A network's whole table as changed by options, and checked before hours of work."""
     try:
         found = changed(table, given)
-        spec = sized(found, 1, 1, joint=True)
+        sized(found, 1, 1, joint=True)
     except ModelError as error:
         raise click.UsageError(str(error)) from None
-    if spec.decoder and spec.encoder is None and spec.decoder.attention.d_head % HEAD_MULTIPLE:
-        raise click.UsageError(
-            f"--d-model over --n-heads must be a multiple of {HEAD_MULTIPLE}, not {spec.decoder.attention.d_head}: "
-            "the export needs that."
-        )
     return found
 
 

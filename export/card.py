@@ -44,7 +44,7 @@ def _stack(spec: StackSpec) -> str:
     limit = "" if spec.n_positions is None else f" (at most {spec.n_positions:,} tokens)"
     gated = "gated " if feed_forward.gated else ""
     return (
-        f"{spec.n_layers} layers, {attention.n_heads} heads{shared}, feed-forward width (d_ff) {feed_forward.d_ff} with "
+        f"{spec.n_layers} layers, {attention.n_heads} heads{shared}, feed-forward width (d_ff) {feed_forward.d_ff}, "
         f"{gated}{feed_forward.activation}, {norm.kind} norm {norm.placement} each sub-layer, "
         f"{spec.positions.kind} positions{limit}, {spec.vocab_size:,} pieces"
     )

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from heed.models.spec.presets import TEXT_PRESETS, TRANSLATION_PRESETS
-
+from heed.models.spec.preset import TEXT_PRESETS, TRANSLATION_PRESETS
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "pyproject.toml").read_text("utf-8")

@@ -93,9 +93,7 @@ def command(
     template = _read_template(chat_template) if chat_template else None
     test = _read_test(test_src, test_tgt) if test_src else None
     messages.note("Writing the graphs and comparing them with PyTorch")
-    manifest = export(
-        opened, output, precision=precision, label=label, test=test, chat_template=template, force=force
-    )
+    manifest = export(opened, output, precision=precision, label=label, test=test, chat_template=template, force=force)
     _report(manifest)
     messages.note(f"Done. Next: heed {manifest.task} -m {shlex.quote(str(output))}")
 

@@ -169,9 +169,7 @@ def _pair(scorer: "Scorer", line: str, end: bool) -> "tuple[Passage, int]":
     return passage, len(completion.encode())
 
 
-def _score_translations(
-    output: "_Output", src: str, tgt: str, length_penalty: float | None, **running: Any
-) -> None:
+def _score_translations(output: "_Output", src: str, tgt: str, length_penalty: float | None, **running: Any) -> None:
     sources, translations = (_lines(name) for name in (src, tgt))
     if len(sources) != len(translations):
         raise DataError(

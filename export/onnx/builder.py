@@ -227,6 +227,11 @@ class GraphBuilder:
         stored = self.weight(f"{name}.int8_columns", quantized.T) if turned else self.weight(f"{name}.int8", quantized)
         return stored, self.weight(f"{name}.scale", scales)
 
+    @property
+    def nodes(self) -> Sequence[ir.Node]:
+        """Its operators, in their order."""
+        return self._tape.nodes
+
     def save(self, path: Path) -> None:
         """Write the graph; its weights are a file of their own."""
         graph = ir.Graph(

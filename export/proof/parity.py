@@ -87,8 +87,8 @@ def require(parity: Parity, precision: str) -> None:
     beams = parity.texts if parity.beam_identical is None else parity.beam_identical
     if parity.greedy_identical < parity.texts or beams < (1 - BEAM_SHARE) * parity.texts:
         raise ModelError(
-            f"the export is refused: of {parity.texts} texts, {parity.greedy_identical} greedy and {beams} beam outputs "
-            "equal PyTorch's, near-ties counted in: the graphs are wrong; report it with the network's description"
+            f"the export is refused: of {parity.texts} texts, {parity.greedy_identical} greedy and {beams} beam "
+            "outputs equal PyTorch's, near-ties counted in: the graphs are wrong; report it, with what the run is"
         )
 
 

@@ -14,7 +14,7 @@ from heed.models.system.files import sha256
 
 if TYPE_CHECKING:
     from heed.models.runtime.network import OnnxNetwork
-    from heed.models.tokenizers.subwords import Tokenizer
+    from heed.models.tokenizers.protocol import LineTokenizer, PlainTokenizer
 
 INTEGER_CACHE = b"keys.0.scale"  # stands in a graph whose keys and values are integers
 SHORTLIST = ("shortlist.onnx", "shortlist_decoder.onnx")  # a bundle has both of these, or neither
@@ -69,15 +69,20 @@ class Bundle:
             raise ModelError(f"{self.path}: the task of this model is to {other}, not to {task}: use heed {other}")
         return self.manifest
 
-    def tokenizers(self) -> "tuple[Tokenizer, Tokenizer]":
-        """Those of source and target; of a model of text the same twice.
+    def tokenizers(self, languages: tuple[str, str] | None = None) -> "tuple[LineTokenizer, LineTokenizer]":
+        """Those of source and target, of a model that translates.
+
+        Args:
+            languages: Of source and target, for a network that is told of them; None: those that the manifest names.
 
         Raises:
-            ModelError: They are of another network.
+            ModelError: They are of another network, or it does not know one of the languages.
         """
-        from heed.models.tokenizers.subwords import load_tokenizers  # not above, so that help needs no SentencePiece
+        from heed.models.tokenizers.loading import line_tokenizers  # not above, so that help needs no SentencePiece
 
-        src, tgt = load_tokenizers(self.path)
+        manifest = self.manifest
+        languages = languages or (manifest.src_language, manifest.tgt_language)
+        src, tgt = line_tokenizers(self.path, manifest.network, manifest.conventions, languages)
         stacks = self.manifest.network.stacks
         sizes = [stacks.get(name) for name in ("encoder", "decoder")]
         wrong = [
@@ -90,6 +95,22 @@ class Bundle:
                 f"{self.path}: damaged: its tokenizer is of another network than its manifest; get it again"
             )
         return src, tgt
+
+    def text_tokenizer(self) -> "PlainTokenizer":
+        """That of a model that continues texts.
+
+        Raises:
+            ModelError: It is damaged, or of another network.
+        """
+        from heed.models.tokenizers.loading import text_tokenizer  # not above, so that help needs no SentencePiece
+
+        manifest = self.manifest
+        found, decoder = text_tokenizer(self.path, manifest.network, manifest.conventions), manifest.network.decoder
+        if decoder and decoder.vocab_size != len(found):
+            raise ModelError(
+                f"{self.path}: damaged: its tokenizer is of another network than its manifest; get it again"
+            )
+        return found
 
     def network(self, *, device: str, threads: int, shortlist: bool = False) -> "OnnxNetwork":
         """Load the graphs; see `heed.models.runtime.network.OnnxNetwork`."""
@@ -105,7 +126,7 @@ class Bundle:
         )
 
     def _wrong_files(self) -> list[str]:
-        from heed.models.tokenizers.subwords import tokenizer_files  # not above, so that help needs no SentencePiece
+        from heed.models.tokenizers import loading  # not above, so that help needs no SentencePiece
 
         wrong: list[str] = []
         for name, record in self.manifest.files.items():
@@ -118,7 +139,7 @@ class Bundle:
                 wrong.append(f"{name} has {file.stat().st_size} bytes and should have {record.size}")
         required = (
             *self._graphs(),
-            *tokenizer_files(self.path),
+            *loading.files(self.path, self.manifest.conventions),
             *(SHORTLIST if self.has_shortlist else ()),
         )
         missing = [name for name in required if name not in self.manifest.files]

@@ -8,6 +8,7 @@ from pathlib import Path
 from heed.models.bundle import legacy
 from heed.models.decoding.config import DecodeConfig
 from heed.models.errors import ModelError
+from heed.models.spec.conventions import Conventions
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.tables import from_table, to_table
 from heed.models.text.chat import ChatTemplate
@@ -76,6 +77,8 @@ class Manifest:
     parity: Parity
     src_language: str = ""
     tgt_language: str = ""
+    conventions: Conventions | None = None  # of an imported model; None: heed's own
+    origin: str | None = None  # what was imported, and what it was compared with
     chat_template: ChatTemplate | None = None  # None: the model was taught no conversation
     quality: Quality | None = None  # None: it was not measured
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.runtime.protocol import State
-from heed.models.tokenizers.subwords import Tokenizer
+from heed.models.tokenizers.protocol import LineTokenizer
 
 WORD = re.compile(r"\w+|[^\w\s]")
 ROWS = 16  # hidden words at a time
@@ -24,7 +24,7 @@ def word_spans(text: str) -> list[Span]:
     return [match.span() for match in WORD.finditer(text)]
 
 
-def align(state: State, tokenizers: tuple[Tokenizer, Tokenizer], src: str, tgt: str) -> FloatArray:
+def align(state: State, tokenizers: tuple[LineTokenizer, LineTokenizer], src: str, tgt: str) -> FloatArray:
     """The share that each source word has in each word of the translation, (source words, target words)."""
     (src_ids, src_words), (tgt_ids, tgt_words) = (
         _tokens_of_words(tokenizer, text) for tokenizer, text in zip(tokenizers, (src, tgt), strict=True)
@@ -38,7 +38,8 @@ def align(state: State, tokenizers: tuple[Tokenizer, Tokenizer], src: str, tgt: 
     for first in range(0, n_words + 1, ROWS):
         rows = seen[first : first + ROWS]
         state.encode(np.tile(source, (len(rows), 1)), np.ones_like(rows))
-        found.append(state.score(*(np.tile(each, (len(rows), 1)) for each in (read, target)), rows))
+        before, after = (np.tile(each, (len(rows), 1)) for each in (read, target))
+        found.append(state.score(before, after, rows))
     log_probs = np.concatenate(found)
     costs = np.maximum(log_probs[:1] - log_probs[1:], 0)  # of hiding each word, (source words, T)
     of_words = np.where(tgt_words[None], costs[:, None], 0).max(axis=2)
@@ -46,7 +47,7 @@ def align(state: State, tokenizers: tuple[Tokenizer, Tokenizer], src: str, tgt: 
     return shares
 
 
-def _tokens_of_words(tokenizer: Tokenizer, text: str) -> tuple[IntArray, BoolArray]:
+def _tokens_of_words(tokenizer: LineTokenizer, text: str) -> tuple[IntArray, BoolArray]:
     """The token ids of a text, (N,), and which of them are of each word, (words, N)."""
     ids, spans = tokenizer.encode_spans(text)
     starts, ends = np.array(spans, dtype=np.int64).reshape(-1, 2).T

@@ -56,5 +56,7 @@ def read_config(file: Path) -> RunConfig:
     task = config.get("task") if found == FORMAT else KINDS.get(config.get("kind", "encoder-decoder"))
     if task not in TASKS:
         named = config.get("task" if found == FORMAT else "kind")
-        raise ModelError(f"{file}: task {named!r}, and this heed trains to {' or '.join(TASKS)}; use the heed that made it")
+        raise ModelError(
+            f"{file}: task {named!r}, and this heed trains to {' or '.join(TASKS)}; use the heed that made it"
+        )
     return RunConfig(task, config[network], config["train"], is_complete=found > 1)

@@ -1,7 +1,7 @@
 """A batch being decoded or scored by a bundle's graphs."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,16 +10,15 @@ from onnxruntime import OrtValue
 
 from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.errors import ModelError
+from heed.models.runtime.graphs import Graphs
 from heed.models.runtime.kv_cache import KVCache
 from heed.models.runtime.session import BoundGraph, bind_arrays, run
-
-if TYPE_CHECKING:
-    from heed.models.runtime.network import OnnxNetwork
 
 Arrays = dict[str, npt.NDArray[Any]]
 ENCODED = 32  # sources encoded at a time: more leave the processor's own memory
 ROOM, SHORT_ROOM = 64, 16  # slots by which the caches of texts grow, and those of translations
 READ = 512  # tokens read at a time: the vocabulary is wide, and so are the scores of attention
+GROUP = 8  # rows by which the number of those that are computed changes
 LONG = 256  # tokens of a prompt that the decoder reads in less time than the stream, where that rounds
 
 
@@ -36,11 +35,11 @@ class OnnxState:
     `key_positions`, the positions of what is in the slots, where distances matter.
     """
 
-    def __init__(self, network: "OnnxNetwork") -> None:
-        self._network = network
-        self._memory = KVCache(network.memory_names, network.device, network.dtype)
-        self._decoders = KVCache(network.cache_names, network.device, network.dtype)
-        self._streams = KVCache(network.cache_names, network.device, np.int8) if network.rounds else self._decoders
+    def __init__(self, graphs: Graphs) -> None:
+        self._graphs = graphs
+        self._memory = KVCache(graphs.memory_names, graphs.device, graphs.dtype)
+        self._decoders = KVCache(graphs.cache_names, graphs.device, graphs.dtype)
+        self._streams = KVCache(graphs.cache_names, graphs.device, np.int8) if graphs.rounds else self._decoders
         self._past = self._decoders  # what is read now
         self._src_mask: BoolArray = np.zeros((0, 0), dtype=bool)
         self._shortlist: dict[str, OrtValue] = {}
@@ -53,16 +52,16 @@ class OnnxState:
         B, S = src.shape
         self._src_mask, self._bound = src_mask, {}
         self._begin_cache(self._memory, B, S)
-        encoder = self._network.session("encoder")
+        encoder = self._graphs.session("encoder")
         for first in range(0, B, ENCODED):
             rows = np.arange(first, min(first + ENCODED, B))
             binding = encoder.io_binding()
             bind_arrays(binding, {"src": src[rows], "src_mask": src_mask[rows], "rows": rows})
             self._memory.bind(binding)
             run(encoder, binding)
-        if self._network.has_shortlist:
+        if self._graphs.has_shortlist:
             sources = {"src": src, "src_mask": src_mask}
-            self._shortlist = _outputs(self._network.session("shortlist"), sources, self._network.device)
+            self._shortlist = _outputs(self._graphs.session("shortlist"), sources, self._graphs.device)
 
     def prefill(self, prompts: IntArray, prompt_mask: BoolArray, *, alone: bool = False) -> None:
         """See `heed.models.runtime.protocol.State`."""
@@ -86,13 +85,14 @@ class OnnxState:
         mask: BoolArray,
         top: int,
         wanted: IntArray | None = None,
+        live: BoolArray | None = None,
     ) -> tuple[FloatArray, IntArray]:
         """See `heed.models.runtime.protocol.State`."""
         if wanted is None:
-            log_probs, ids = self._step(tokens, position, slots, mask, ["top_log_probs", "top_ids"], top)
+            log_probs, ids = self._step(tokens, position, slots, mask, ["top_log_probs", "top_ids"], top, live)
             return log_probs.copy(), ids.copy()
         assert not self._shortlist, "a shortlist may not have what is wanted"
-        ids, every = self._step(tokens, position, slots, mask, ["top_ids", "log_probs"], top)
+        ids, every = self._step(tokens, position, slots, mask, ["top_ids", "log_probs"], top, live)
         ids = np.concatenate([ids, wanted], axis=2)
         return np.take_along_axis(every, ids, axis=2), ids
 
@@ -144,24 +144,24 @@ class OnnxState:
             self._memory.keep(rows)
         if self._shortlist:
             mask = self._shortlist["shortlist_mask"].numpy()[rows]
-            self._shortlist["shortlist_mask"] = OrtValue.ortvalue_from_numpy(mask, self._network.device)
+            self._shortlist["shortlist_mask"] = OrtValue.ortvalue_from_numpy(mask, self._graphs.device)
 
     @property
     def vocabulary(self) -> IntArray:
         """The token ids that it predicts, (V,) or, with a shortlist, (V',)."""
         ids = self._shortlist.get("shortlist_ids")
-        found: IntArray = np.arange(self._network.decoder_spec.vocab_size) if ids is None else ids.numpy()
+        found: IntArray = np.arange(self._graphs.decoder_spec.vocab_size) if ids is None else ids.numpy()
         return found
 
     @property
     def _translates(self) -> bool:
         """Whether there are sources beside the outputs."""
-        return bool(self._network.memory_names)
+        return bool(self._graphs.memory_names)
 
     @property
     def _by_stream(self) -> bool:
         """Whether keys and values are where the stream reads them."""
-        return self._network.has_stream and self._past is self._streams
+        return self._graphs.has_stream and self._past is self._streams
 
     def _room(self, n_slots: int) -> int:
         """So many slots and some more, for a cache is copied when it grows."""
@@ -175,7 +175,7 @@ class OnnxState:
         self._widen(n_slots)
 
     def _begin_cache(self, cache: KVCache, n_rows: int, n_slots: int) -> None:
-        attention = self._network.decoder_spec.attention
+        attention = self._graphs.decoder_spec.attention
         cache.begin((n_rows, attention.n_kv_heads, n_slots, attention.d_head))
 
     def _widen(self, n_slots: int) -> None:
@@ -203,7 +203,7 @@ class OnnxState:
 
     def _round(self) -> None:
         """Continue by the stream with what the decoder has read."""
-        session = self._network.session("rounding")
+        session = self._graphs.session("rounding")
         binding = session.io_binding()
         self._past.bind_past(binding)
         self._bound, self._past = {}, self._streams
@@ -219,11 +219,12 @@ class OnnxState:
         mask: BoolArray,
         outputs: list[str],
         top: int,
+        live: BoolArray | None = None,
     ) -> list[npt.NDArray[Any]]:
         B, W = tokens.shape
         positions = self._lengths + position
-        if self._network.context is not None:  # a row that has ended may still be there, beyond what can be seen
-            positions = np.minimum(positions, self._network.context - 1)
+        if self._graphs.context is not None:  # a row that has ended may still be there, beyond what can be seen
+            positions = np.minimum(positions, self._graphs.context - 1)
         longest = int(self._lengths.max())
         self._widen_for(longest + max(position + 1, mask.shape[2]))
         # One text a row, in the first slots.
@@ -234,7 +235,7 @@ class OnnxState:
             places = self._lengths[:, None] + slots if longest else slots
             same = positions[:1, None] if (positions == positions[0]).all() else positions[:, None]
             seen = self._seen(mask)
-            found = self._run_decoder(tokens, same, places, seen, np.arange(B * W), outputs, top)
+            found = self._run_decoder(tokens, same, places, seen, np.arange(B * W), outputs, top, live)
         return [array.reshape(B, W, -1) for array in found]
 
     def _widen_for(self, n_slots: int) -> None:
@@ -260,11 +261,11 @@ class OnnxState:
     def _run_stream(
         self, ids: IntArray, positions: IntArray, last: IntArray, predicted: IntArray, outputs: list[str], top: int
     ) -> list[npt.NDArray[Any]]:
-        if self._network.sees_distances:  # the stream puts a token into the slot of its position
+        if self._graphs.sees_distances:  # the stream puts a token into the slot of its position
             at = np.broadcast_to(positions, ids.shape)
             np.put_along_axis(self._key_positions, at, at, axis=1)
         slots = last.astype(np.int32)
-        arrays = {"ids": ids, "positions": np.broadcast_to(positions, ids.shape)}
+        arrays: Arrays = {"ids": ids, "positions": np.broadcast_to(positions, ids.shape)}
         arrays |= {"last": slots, "total": slots.max(keepdims=True) + 1}
         return self._run("stream", arrays, predicted, outputs, top)
 
@@ -277,10 +278,11 @@ class OnnxState:
         predicted: IntArray,
         outputs: list[str],
         top: int,
+        live: BoolArray | None = None,
     ) -> list[npt.NDArray[Any]]:
         """Let tokens, (B, T), at positions (1 or B, 1 or T) see what a mask says."""
-        taken = self._network.inputs("decoder")
-        if self._network.sees_distances:
+        taken = self._graphs.inputs("decoder")
+        if self._graphs.sees_distances:
             np.put_along_axis(self._key_positions, slots, np.broadcast_to(positions, ids.shape), axis=1)
         arrays: Arrays = {
             "tgt" if "tgt" in taken else "ids": ids,
@@ -290,7 +292,11 @@ class OnnxState:
         }
         if "key_positions" in taken:
             arrays["key_positions"] = self._key_positions
-        return self._run("decoder", arrays, predicted if "predicted" in taken else None, outputs, top)
+        if "tokens" not in taken:
+            return self._run("decoder", arrays, predicted if "predicted" in taken else None, outputs, top)
+        computed, rows = _computed(ids.shape, live)
+        found = self._run("decoder", arrays | {"tokens": computed, "rows": rows}, None, outputs, top)
+        return found if len(computed) == ids.size else [array[rows.ravel()] for array in found]
 
     def _run(
         self, graph: str, arrays: Arrays, predicted: IntArray | None, outputs: list[str], top: int
@@ -306,17 +312,33 @@ class OnnxState:
         return self._bound[key].run(arrays)
 
     def _bind(self, graph: str, arrays: Arrays, outputs: list[str]) -> BoundGraph:
-        session = self._network.session(graph)
+        session = self._graphs.session(graph)
         binding = session.io_binding()
         for name, value in {**self._memory.values, **self._shortlist}.items():
             binding.bind_ortvalue_input(name, value)
         self._past.bind(binding)
-        before = (len(arrays["predicted"]),) if "predicted" in arrays else arrays["slots"].shape
+        (rows,) = [name for name in ("predicted", "tokens") if name in arrays] or [""]
+        before = (len(arrays[rows]),) if rows else arrays["slots"].shape
         V = len(self.vocabulary)
         top = min(int(arrays["top"][0]), V)
         kinds = {"top_log_probs": (top, np.float32), "top_ids": (top, np.int64), "log_probs": (V, np.float32)}
         memory = {name: np.empty((*before, kinds[name][0]), kinds[name][1]) for name in outputs}
-        return BoundGraph(session, binding, self._network.device, arrays, memory)
+        return BoundGraph(session, binding, self._graphs.device, arrays, memory)
+
+
+def _computed(shape: tuple[int, ...], live: BoolArray | None) -> tuple[IntArray, IntArray]:
+    """The numbers of the tokens, (B, T), that are computed, and the row of each among them: the first for the others.
+
+    There are some more than are live, so that few sizes occur: a graph is bound to memory of a size.
+    """
+    n = shape[0] * shape[1]
+    if live is None or live.all():
+        return np.arange(n), np.arange(n).reshape(shape)
+    tokens = np.flatnonzero(live)
+    rows = np.zeros(n, dtype=np.int64)
+    rows[tokens] = np.arange(len(tokens))
+    tokens = np.pad(tokens, (0, min(-len(tokens) % GROUP, n - len(tokens))), mode="wrap")
+    return tokens, rows.reshape(shape)
 
 
 def _fitting(positions: IntArray, taken: list[int | str], shape: tuple[int, ...]) -> IntArray:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from heed.models.errors import ModelError
-from heed.models.spec.presets import STACKS, Table, merged
+from heed.models.spec.preset import STACKS, Table, merged
 
 # Paths in the table, the wider ones first; "stack" stands for each stack that there is.
 PATHS: Mapping[str, tuple[str, ...]] = {
@@ -94,7 +94,11 @@ def _followers(table: Table, before: Mapping[str, object], name: str, given: Map
         return _get(table, (name, *path))
 
     attention: Table = {}
-    if "n_heads" in given and "n_kv_heads" not in given and old("attention", "n_heads") == old("attention", "n_kv_heads"):
+    if (
+        "n_heads" in given
+        and "n_kv_heads" not in given
+        and old("attention", "n_heads") == old("attention", "n_kv_heads")
+    ):
         attention["n_kv_heads"] = new("attention", "n_heads")
     if given.keys() & {"n_heads", "d_model"} and "d_head" not in given:
         attention["d_head"] = _d_head(table["d_model"], new("attention", "n_heads"))

@@ -18,7 +18,7 @@ from heed.models.runtime.protocol import Network
 from heed.models.system.processor import available_cores
 from heed.models.text.chat import ChatTemplate
 from heed.models.text.stream import TextStream
-from heed.models.tokenizers.lossless import TextTokenizer
+from heed.models.tokenizers.protocol import PlainTokenizer
 
 BATCH_SIZE = 16  # prompts continued together, at most
 UNLIMITED = 1 << 15  # tokens of a text by a network that could read any number
@@ -46,19 +46,19 @@ class Sample:
     """
 
     def __init__(
-        self, prompt: list[int], room: int, tokenizer: TextTokenizer, config: SampleConfig, random: np.random.Generator
+        self, prompt: list[int], room: int, tokenizer: PlainTokenizer, config: SampleConfig, random: np.random.Generator
     ) -> None:
         self.tokens = list(prompt)  # its own stand behind the prompt's
         self.ended: str | None = None  # see `Generation`; None: it goes on
         self._log_prob, self._n_prompt, self._limit = 0.0, len(prompt), _limit(config.max_tokens, room)
-        self._eos_id, self._config, self._random = tokenizer.eos_id, config, random
+        self._ends, self._config, self._random = tokenizer.ends, config, random
         self._stream = TextStream(tokenizer, config.stop)
 
     def extend(self, log_probs: FloatArray) -> str:
         """Choose the next token by the log-probabilities of all, (V,); returns the text that it decides."""
         token, (limit, limited_by) = choose(log_probs, self.tokens, self._config, self._random), self._limit
         self._log_prob += float(log_probs[token])
-        if token == self._eos_id:
+        if token in self._ends:
             self.ended = "end"
             return self._stream.close()
         self.tokens.append(token)
@@ -86,9 +86,7 @@ class Generator:
         chat_template: How the network writes a conversation; None: it was made for none.
     """
 
-    def __init__(
-        self, network: Network, tokenizer: TextTokenizer, chat_template: ChatTemplate | None = None
-    ) -> None:
+    def __init__(self, network: Network, tokenizer: PlainTokenizer, chat_template: ChatTemplate | None = None) -> None:
         self.chat_template, self.context = chat_template, network.context or UNLIMITED
         self.tokenizer, self._state = tokenizer, network.state()
 
@@ -107,8 +105,7 @@ class Generator:
         from heed.models.bundle.bundle import Bundle
 
         with Bundle.loading(path) as bundle:
-            manifest, (pieces, _) = bundle.require("generate"), bundle.tokenizers()
-            tokenizer = TextTokenizer(pieces, str(path))
+            manifest, tokenizer = bundle.require("generate"), bundle.text_tokenizer()
             network = bundle.network(device=device, threads=threads or available_cores())
         return cls(network, tokenizer, manifest.chat_template)
 
@@ -136,7 +133,8 @@ class Generator:
                 f"the prompt has {len(tokens) + 1:,} tokens, its beginning included, and the model's context is "
                 f"{self.context:,}; shorten the prompt, or have it cut from the left (--truncate)"
             )
-        return [self.tokenizer.bos_id, *tokens]
+        begins = self.tokenizer.starts_texts or not tokens
+        return [self.tokenizer.bos_id] * begins + tokens
 
     def generate(
         self,
@@ -218,14 +216,13 @@ class Generator:
         special = SpecialIds(
             bos_id=self.tokenizer.bos_id,
             eos_id=self.tokenizer.eos_id,
-            suppressed=self.tokenizer.pieces.suppressed,
+            ends=self.tokenizer.ends[1:],
+            suppressed=self.tokenizer.suppressed,
         )
         found: dict[int, list[Generation]] = {}
         for batch in plan_batches([len(row) for row in ids], max(1, batch_size // config.beam_size)):
             begun = [ids[i] for i in batch]
-            results = search(
-                self._state, None, bounded, special, prompts=begun, n_best=n_best, context=self.context
-            )
+            results = search(self._state, None, bounded, special, prompts=begun, n_best=n_best, context=self.context)
             for i, hypotheses in zip(batch, results, strict=True):
                 limit, limited_by = _limit(config.max_length, self._room(ids[i]))
                 found[i] = [
@@ -258,7 +255,7 @@ class Generator:
         for position in count():
             slots, mask = (None, seen) if alone else place(seen)
             log_probs = self._state.log_probs(tokens, position, slots, mask)
-            for token in self.tokenizer.pieces.suppressed:
+            for token in self.tokenizer.suppressed:
                 log_probs[:, :, token] = -np.inf
             for row, predicted in zip(rows, log_probs, strict=True):
                 for sample, of_sample in zip(row, cycle(predicted)):

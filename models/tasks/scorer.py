@@ -13,8 +13,7 @@ from heed.models.decoding.config import DecodeConfig
 from heed.models.errors import ModelError
 from heed.models.runtime.protocol import Network
 from heed.models.system.processor import available_cores
-from heed.models.tokenizers.lossless import TextTokenizer
-from heed.models.tokenizers.subwords import Tokenizer
+from heed.models.tokenizers.protocol import Special
 
 LOGITS = 1 << 25  # log-probabilities in memory at a time (128 MiB)
 
@@ -78,7 +77,7 @@ class Scorer:
     def __init__(
         self,
         network: Network,
-        tokenizer: Tokenizer,
+        tokenizer: Special,
         encode: Encode,
         encode_sources: Encode | None = None,
         *,
@@ -106,11 +105,13 @@ class Scorer:
         from heed.models.bundle.bundle import Bundle
 
         with Bundle.loading(path) as bundle:
-            manifest, (src, tgt) = bundle.require(task), bundle.tokenizers()
+            manifest = bundle.require(task)
             network = bundle.network(device=device, threads=threads or available_cores())
-        alpha = manifest.decode.length_penalty
-        if manifest.network.encoder is None:
-            return cls(network, tgt, TextTokenizer(tgt, str(path)).encode_all, alpha=alpha)
+            alpha = manifest.decode.length_penalty
+            if manifest.network.encoder is None:
+                tokenizer = bundle.text_tokenizer()
+                return cls(network, tokenizer, tokenizer.encode_all, alpha=alpha)
+            src, tgt = bundle.tokenizers()
         return cls(network, tgt, tgt.encode, src.encode, alpha=alpha)
 
     def passage(self, text: str, *, prompt: str = "", end: bool = False) -> Passage:
@@ -135,7 +136,10 @@ class Scorer:
         assert self._encode_sources is not None, "without an encoder there are no sources"
         eos_id = self._tokenizer.eos_id
         encoded = zip(self._encode_sources(sources), self._encode(translations), strict=True)
-        return [Passage([], [*tgt, eos_id] if src or tgt else [], [*src, eos_id]) for src, tgt in encoded]
+        return [
+            Passage(list(self._tokenizer.forced), [*tgt, eos_id] if src or tgt else [], [*src, eos_id])
+            for src, tgt in encoded
+        ]
 
     def score(self, passages: Sequence[Passage]) -> list[Score]:
         """The log-probability of each passage; what is longer than the context is read in windows that overlap."""

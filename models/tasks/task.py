@@ -30,10 +30,9 @@ def _translate(bundle: "Bundle", device: str) -> "OnnxNetwork":
 def _generate(bundle: "Bundle", device: str) -> "OnnxNetwork":
     from heed.models.decoding.sampling import SampleConfig
     from heed.models.tasks.generator import Generator
-    from heed.models.tokenizers.lossless import TextTokenizer
 
     network = bundle.network(device=device, threads=1)
-    generator = Generator(network, TextTokenizer.load(bundle.path))
+    generator = Generator(network, bundle.text_tokenizer())
     for n in (1, 2):  # by the graph of one text, and by that of several
         generator.generate([""], SampleConfig(max_tokens=1, n=n))
     return network

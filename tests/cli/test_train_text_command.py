@@ -14,7 +14,7 @@ import pytest
 import torch
 from click.testing import Result
 
-from heed.models.spec.presets import TEXT_PRESETS
+from heed.models.spec.preset import TEXT_PRESETS
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.transformer.training.engine import Engine
 from heed.transformer.training.runs import checkpoint

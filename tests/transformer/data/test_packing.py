@@ -13,8 +13,8 @@ from heed.models.tokenizers.lossless import TextTokenizer
 from heed.transformer.data.batching.order import Order
 from heed.transformer.data.batching.packing import Packing, TextBatch
 from heed.transformer.data.documents import Document, tokens_of
-from heed.transformer.model import Transformer
 from heed.transformer.masks import text_mask
+from heed.transformer.model import Transformer
 from heed.transformer.training.loss import smoothed_cross_entropy
 
 CONTEXT = 12
@@ -178,7 +178,10 @@ def test_a_text_longer_than_a_row_begins_anew_in_each(verbatim: TextTokenizer) -
 
 @pytest.mark.parametrize(
     "form",
-    [{"positions": "learned"}, {"positions": "rotary", "norm_kind": "rms", "activation": "silu", "gated": True, "biases": False}],
+    [
+        {"positions": "learned"},
+        {"positions": "rotary", "norm_kind": "rms", "activation": "silu", "gated": True, "biases": False},
+    ],
     ids=["learned", "rotary"],
 )
 def test_the_loss_of_packed_documents_is_that_of_each_alone(

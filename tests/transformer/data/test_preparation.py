@@ -6,7 +6,7 @@ import pytest
 
 from heed.models.errors import DataError, HeedError
 from heed.models.spec.options import changed
-from heed.models.spec.presets import complete, preset
+from heed.models.spec.preset import complete, preset
 from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data.corpus_scan import HELD_OUT
 from heed.transformer.data.preparation import batches, load_corpus, new_run

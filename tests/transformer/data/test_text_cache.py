@@ -10,7 +10,7 @@ import pytest
 
 from heed.models.errors import DataError
 from heed.models.spec.options import changed
-from heed.models.spec.presets import complete, preset
+from heed.models.spec.preset import complete, preset
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.transformer.data import documents, text_preparation
 from heed.transformer.data.batching.token_cache import TextRecord

@@ -6,7 +6,6 @@ from pathlib import Path
 from heed.models.errors import ModelError
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.positions import Learned, RelativeBuckets, Rotary, Sinusoidal
-from heed.models.spec.stack import StackSpec
 from heed.models.spec.tables import defaults, from_table, to_table
 
 TRANSLATION_PRESETS = ("tiny", "small", "base", "big", "fast")
