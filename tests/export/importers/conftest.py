@@ -79,9 +79,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory, byte_level: tokenizers.Token
     """A Llama 3 whose texts begin with a token of their own, with two ends. Do not write to it."""
     path = tmp_path_factory.mktemp("llama")
     tokenizer = tokenizers.Tokenizer.from_str(byte_level.to_str())
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<|begin|> $A", special_tokens=[("<|begin|>", 0)]
-    )
+    tokenizer.post_processor = processors.TemplateProcessing(single="<|begin|> $A", special_tokens=[("<|begin|>", 0)])
     tokenizer.save(str(path / "tokenizer.json"))
     sizes = {"vocab_size": tokenizer.get_vocab_size() + 5, "max_position_embeddings": 256}
     tiny.save("llama3", path, bos_token_id=0, eos_token_id=[1, 2], **sizes)
