@@ -4,11 +4,32 @@ The program runs at the import alone, in a sandbox, on conversations of marks. W
 strings around each turn. heed never runs it again.
 """
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
+from heed.models.spec.conventions import Conventions
 from heed.models.text.chat import ChatTemplate
 
 MARKS = ("⟦u0⟧", "⟦a0⟧", "⟦u1⟧", "⟦a1⟧", "⟦u2⟧")
+
+
+def chat_of(source: object, text_of: Callable[[int], str], conventions: Conventions) -> ChatTemplate | None:
+    """The strings of a checkpoint's chat template; None where there is none, or none that is additive.
+
+    Args:
+        source: The Jinja program.
+        text_of: What gives the text of a token.
+        conventions: Of the model.
+    """
+    if not isinstance(source, str):
+        return None
+    begin, end = text_of(conventions.start_id), text_of(conventions.eos_id)
+    found = chat_template(source, {"bos_token": begin, "eos_token": end}, end)
+    if found is None or not conventions.starts_texts:
+        return found
+    # What begins every text is put there again.
+    return dataclasses.replace(found, beginning=(found.beginning or "").removeprefix(begin))
 
 
 def chat_template(source: str, variables: dict[str, str], end: str) -> ChatTemplate | None:
