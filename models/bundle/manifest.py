@@ -47,6 +47,18 @@ class Parity:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """How an imported network compares with the original, in float32, on the same texts."""
+
+    reference: str  # what computed the original, with its version
+    texts: int
+    tokens: int
+    likeliest_identical: int  # tokens of which both expect the same next one
+    log_prob_difference: float  # largest difference of any token's log-probability, teacher-forced
+    ids_identical: int | None = None  # texts with the same token ids; None: there was no tokenizer to compare with
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Quality:
     """How good the translations of a test set are."""
 
@@ -79,7 +91,8 @@ class Manifest:
     src_language: str = ""
     tgt_language: str = ""
     conventions: Conventions | None = None  # of an imported model; None: heed's own
-    origin: str | None = None  # what was imported, and what it was compared with
+    origin: str | None = None  # what was imported
+    compared: Comparison | None = None  # of an imported model; None: with nothing but the network in PyTorch
     chat_template: ChatTemplate | None = None  # None: the model was taught no conversation
     quality: Quality | None = None  # None: it was not measured
 
