@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import hypothesis
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -124,6 +125,11 @@ def network_specs(draw: st.DrawFn) -> NetworkSpec:
         output_soft_cap=draw(st.sampled_from([None, 3.0])),
         dropout=0.0,
     )
+
+
+# How long an example takes is the machine's affair: on a busy one any deadline fails.
+hypothesis.settings.register_profile("heed", deadline=None)
+hypothesis.settings.load_profile("heed")
 
 
 @pytest.fixture(scope="session", autouse=True)
