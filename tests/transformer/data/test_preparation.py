@@ -69,11 +69,17 @@ def test_a_single_pair_cannot_be_held_out(make_config: MakeConfig, tmp_path: Pat
         new_run(tmp_path / "run", NETWORK, make_config(1))
 
 
+def vocabularies(run: TranslationRun) -> list[int]:
+    """Pieces of the source and of the target."""
+    return [stack.vocab_size for stack in run.spec.stacks.values()]
+
+
 def test_one_vocabulary_serves_both_sides(make_config: MakeConfig, tmp_path: Path) -> None:
     run, _ = new_run(tmp_path / "run", NETWORK, make_config())
     assert run.src_tokenizer.model == run.tgt_tokenizer.model
-    assert run.model.tied_embeddings
-    assert run.model.src_vocab_size == run.model.tgt_vocab_size == len(run.src_tokenizer) == 25
+    assert run.spec.shared_embedding
+    assert vocabularies(run) == [25, 25]
+    assert len(run.src_tokenizer) == 25
 
 
 def test_the_one_vocabulary_is_of_both_sides(
@@ -90,7 +96,8 @@ def test_two_vocabularies_serve_a_side_each(
 ) -> None:
     words = write_lines("train.words", ["one two", "three four"] * 50)
     run, _ = new_run(tmp_path / "run", NETWORK, make_config(joint=False, vocab_size=18, tgt=(words,)))
-    assert not run.model.tied_embeddings
+    assert not run.spec.shared_embedding
+    assert not run.spec.tied_output
     assert run.src_tokenizer.unk_id not in run.src_tokenizer.encode(["1 2"])[0]
     assert run.tgt_tokenizer.unk_id not in run.tgt_tokenizer.encode(["two"])[0]
     assert run.tgt_tokenizer.unk_id in run.tgt_tokenizer.encode(["1 2"])[0]
@@ -101,7 +108,7 @@ def test_a_tokenizer_that_is_given_is_taken(make_config: MakeConfig, digits: Tok
     path.write_bytes(digits.model)
     run, _ = new_run(tmp_path / "run", NETWORK, make_config(tokenizer=(str(path),)))
     assert run.src_tokenizer.model == run.tgt_tokenizer.model == digits.model
-    assert run.model.tied_embeddings
+    assert run.spec.shared_embedding
 
 
 def test_two_tokenizers_that_are_given_are_of_source_and_target(
@@ -113,8 +120,8 @@ def test_two_tokenizers_that_are_given_are_of_source_and_target(
         path.write_bytes(tokenizer.model)
     run, _ = new_run(tmp_path / "run", NETWORK, make_config(tokenizer=tuple(str(path) for path in paths)))
     assert (run.src_tokenizer.model, run.tgt_tokenizer.model) == (digits.model, others.model)
-    assert (run.model.src_vocab_size, run.model.tgt_vocab_size) == (25, 15)
-    assert not run.model.tied_embeddings
+    assert vocabularies(run) == [25, 15]
+    assert not run.spec.shared_embedding
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,14 @@ from torch.testing import assert_close
 from heed.transformer.data import preparation
 from heed.transformer.data.batching.batches import Batch
 from heed.transformer.training.engine import Engine
+from heed.transformer.model import Transformer
 from heed.transformer.training.moving_average import MovingAverage
 from heed.transformer.training.objectives import Judgement
 from heed.transformer.training.runs import checkpoint
+from heed.transformer.training.runs.checkpoint import RAW
 from heed.transformer.training.runs.log import Incident, StepReport, Validation
 from heed.transformer.training.runs.run import TranslationRun
-from heed.transformer.training.trainer import RAW, Trainer
+from heed.transformer.training.trainer import Trainer
 
 MakeRun = Callable[..., TranslationRun]
 
@@ -139,7 +141,7 @@ def test_a_stop_ends_a_validation_which_comes_again(
     trainer = sit(run)
     judge, begun = trainer._objective.judge, []
 
-    def interrupted(network: object, number: int) -> Judgement:
+    def interrupted(network: Transformer, number: int) -> Judgement:
         begun.append(number)
         if len(begun) == when:
             trainer.stop()

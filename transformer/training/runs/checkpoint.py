@@ -13,9 +13,9 @@ from safetensors.torch import load as deserialize
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
+from heed.models.errors import ModelError
 from heed.models.spec.legacy import parameter_name
 from heed.models.spec.tables import from_table, to_table
-from heed.models.errors import ModelError
 from heed.models.system.files import directory_whole, write_whole
 from heed.transformer.training.distributed import spread
 

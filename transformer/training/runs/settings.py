@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-
 from typing import ClassVar
 
 from heed.models.errors import ModelError
