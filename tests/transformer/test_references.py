@@ -272,7 +272,10 @@ GPT2: Names = {
     r"transformer\.wpe\.weight": "decoder.positions.weight",
     r"transformer\.ln_f\.(\w+)": r"decoder.norm.\1",
     r"lm_head\.weight": "",
-    **{rf"transformer\.h\.(\d+)\.{theirs}\.(\w+)": rf"decoder.layers.\1.{mine}.\2" for theirs, mine in GPT2_PARTS.items()},
+    **{
+        rf"transformer\.h\.(\d+)\.{theirs}\.(\w+)": rf"decoder.layers.\1.{mine}.\2"
+        for theirs, mine in GPT2_PARTS.items()
+    },
 }
 
 
@@ -318,7 +321,10 @@ LLAMA: Names = {
     r"model\.embed_tokens\.weight": "tgt_embedding.weight",
     r"model\.norm\.weight": "decoder.norm.weight",
     r"lm_head\.weight": "projection.weight",
-    **{rf"model\.layers\.(\d+)\.{theirs}\.(\w+)": rf"decoder.layers.\1.{mine}.\2" for theirs, mine in LLAMA_PARTS.items()},
+    **{
+        rf"model\.layers\.(\d+)\.{theirs}\.(\w+)": rf"decoder.layers.\1.{mine}.\2"
+        for theirs, mine in LLAMA_PARTS.items()
+    },
 }
 LLAMA_SIZES: dict[str, Any] = {
     "vocab_size": V,
@@ -335,9 +341,7 @@ LLAMA_SIZES: dict[str, Any] = {
 }
 
 
-def llama_spec(
-    positions: Rotary, *, d_head: int = 8, tied: bool = False, **attention: Any
-) -> NetworkSpec:
+def llama_spec(positions: Rotary, *, d_head: int = 8, tied: bool = False, **attention: Any) -> NetworkSpec:
     return decoder_spec(
         {"tied_output": tied},
         attention=AttentionSpec(n_heads=4, n_kv_heads=2, d_head=d_head, **attention),
@@ -384,12 +388,20 @@ def mistral() -> tuple[Any, NetworkSpec, Names]:
 def qwen2() -> tuple[Any, NetworkSpec, Names]:
     config = transformers.Qwen2Config(**LLAMA_SIZES, tie_word_embeddings=True)
     names = LLAMA | {r"lm_head\.weight": ""}
-    return drawn(transformers.Qwen2ForCausalLM(config)), llama_spec(Rotary(n_positions=64), tied=True, biases=True), names
+    return (
+        drawn(transformers.Qwen2ForCausalLM(config)),
+        llama_spec(Rotary(n_positions=64), tied=True, biases=True),
+        names,
+    )
 
 
 def qwen3() -> tuple[Any, NetworkSpec, Names]:
     config = transformers.Qwen3Config(**LLAMA_SIZES, head_dim=12)
-    return drawn(transformers.Qwen3ForCausalLM(config)), llama_spec(Rotary(n_positions=64), d_head=12, qk_norm=True), LLAMA
+    return (
+        drawn(transformers.Qwen3ForCausalLM(config)),
+        llama_spec(Rotary(n_positions=64), d_head=12, qk_norm=True),
+        LLAMA,
+    )
 
 
 DECODERS = [gpt2, llama_plain, llama_linear, llama_3, llama_yarn, mistral, qwen2, qwen3]

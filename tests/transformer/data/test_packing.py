@@ -178,7 +178,10 @@ def test_a_text_longer_than_a_row_begins_anew_in_each(verbatim: TextTokenizer) -
 
 @pytest.mark.parametrize(
     "form",
-    [{"positions": "learned"}, {"positions": "rotary", "norm_kind": "rms", "activation": "silu", "gated": True, "biases": False}],
+    [
+        {"positions": "learned"},
+        {"positions": "rotary", "norm_kind": "rms", "activation": "silu", "gated": True, "biases": False},
+    ],
     ids=["learned", "rotary"],
 )
 def test_the_loss_of_packed_documents_is_that_of_each_alone(

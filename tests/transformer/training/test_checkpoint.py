@@ -136,7 +136,9 @@ def test_progress_with_other_keys_is_refused(tmp_path: Path) -> None:
     assert str(caught.value) == f"{file}: unknown key 'steps'; missing key 'step'"
 
 
-@pytest.mark.parametrize("changes", [{"d_model": 8}, {"decoder": None}, {"decoder": dataclasses.replace(STACK, norm=NormSpec(last=True))}])
+@pytest.mark.parametrize(
+    "changes", [{"d_model": 8}, {"decoder": None}, {"decoder": dataclasses.replace(STACK, norm=NormSpec(last=True))}]
+)
 def test_the_weights_of_another_network_are_refused(tmp_path: Path, changes: dict[str, object]) -> None:
     checkpoint.save_weights(tmp_path / "c", checkpoint.weights_of(Transformer(SPEC)), PROGRESS_MADE)
     other = Transformer(dataclasses.replace(SPEC, **changes))  # type: ignore[arg-type]
