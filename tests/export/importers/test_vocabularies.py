@@ -82,7 +82,9 @@ def test_t5_s_placeholders_count_down(pieces: Callable[..., bytes], tmp_path: Pa
 
 def test_bart_s_texts_stand_between_two_tokens(byte_level: tokenizers.Tokenizer, tmp_path: Path) -> None:
     byte_level.model.save(str(tmp_path))
-    tiny.save("bart", tmp_path, vocab_size=byte_level.get_vocab_size() + 3, forced_bos_token_id=0)
+    tiny.save("bart", tmp_path, vocab_size=byte_level.get_vocab_size() + 3)
+    path = tmp_path / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"forced_bos_token_id": 0}))
     found = read_model(tmp_path)
     src, tgt = lines_of(found, tmp_path)
     expected = [[0, *byte_level.encode(line, add_special_tokens=False).ids] for line in LINES]
@@ -112,7 +114,7 @@ def test_llama_2_s_pieces_have_sentencepiece_s_ids(pieces: Callable[..., bytes],
     tokenizer = text_tokenizer(tmp_path / "bundle", found.spec, found.vocabulary.conventions)
     for text in TEXTS:
         ids = tokenizer.encode(text)
-        assert tokenizer.decode(ids) == " " + text
+        assert tokenizer.decode(ids) == " " + text.replace("▁", " ")  # which SentencePiece takes for a space
 
 
 @pytest.mark.parametrize(
