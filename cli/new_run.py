@@ -11,7 +11,7 @@ from heed.cli import messages
 from heed.models.errors import ModelError
 from heed.models.runs.settings import LIMITS
 from heed.models.spec.options import PATHS, changed, lookup
-from heed.models.spec.presets import DEFAULTS, PRESETS, complete, network_spec, overlaid, preset, sized
+from heed.models.spec.preset import DEFAULTS, PRESETS, complete, network_spec, overlaid, preset, sized
 from heed.models.spec.tables import Config, defaults, from_table, to_table
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from heed.export.onnx.blockwise import BITS
 from heed.export.onnx.calibration import cache_scales
 from heed.export.onnx.graphs import NetworkWriter
 from heed.export.proof import parity, quality
+from heed.export.proof.pruning import choose_threshold
 from heed.export.tasks import TASKS
 from heed.models.bundle import manifest as manifests
 from heed.models.bundle.bundle import SHORTLIST, record_files
@@ -67,6 +68,7 @@ def export(
         files = write_graphs(network, precision, aside, Shortlist.load(run.path), scales)
         proof = _Proof(network, aside, files, tokenizers, precision)
         compared = proof.compare(passages, task.n_bytes(run, passages))
+        decode = DecodeConfig(beam_threshold=proof.threshold(others))
         write_tokenizers(aside, tokenizers)
         manifest = Manifest(
             format=manifests.FORMAT,
@@ -75,13 +77,13 @@ def export(
             name=label.name,
             precision=precision,
             network=network.spec,
-            decode=DecodeConfig(),
+            decode=decode,
             licence=label.licence,
             trained_on=label.trained_on,
             files={},
             parity=compared,
             chat_template=chat_template,
-            quality=proof.measure(*test) if test else None,
+            quality=proof.measure(*test, decode) if test else None,
             **languages,
         )
         (aside / "README.md").write_text(write_card(manifest), "utf-8")
@@ -123,19 +125,26 @@ class _Proof:
         Raises:
             ModelError: They differ.
         """
-        tgt = self._tokenizers[1]
-        special = SpecialIds(bos_id=tgt.bos_id, eos_id=tgt.eos_id, suppressed=tgt.suppressed)
-        compared = parity.compare(self._before, self._whole, passages, special, n_bytes=n_bytes)
+        compared = parity.compare(self._before, self._whole, passages, self._special, n_bytes=n_bytes)
         parity.require(compared, self._precision)
         if self._narrowed:
-            parity.require_shortlist(self._whole, self._narrowed, passages, special)
+            parity.require_shortlist(self._whole, self._narrowed, passages, self._special)
         return compared
 
-    def measure(self, name: str, text: ParallelText) -> Quality:
+    def threshold(self, passages: list[Passage]) -> float | None:
+        """The threshold by which the network's beams are pruned; see `heed.export.proof.pruning`."""
+        return choose_threshold(self._narrowed or self._whole, passages, self._special)
+
+    @property
+    def _special(self) -> SpecialIds:
+        tgt = self._tokenizers[1]
+        return SpecialIds(bos_id=tgt.bos_id, eos_id=tgt.eos_id, suppressed=tgt.suppressed)
+
+    def measure(self, name: str, text: ParallelText, config: DecodeConfig) -> Quality:
         """How well a test set is translated."""
         after = self._narrowed or self._whole
         sides = {"before": self._before, "after": after} | ({"whole": self._whole} if self._narrowed else {})
-        return quality.measure(name, text, self._tokenizers, sides, DecodeConfig())
+        return quality.measure(name, text, self._tokenizers, sides, config)
 
 
 def _scales(network: Transformer, precision: str, passages: list[Passage], bos_id: int) -> Scales:

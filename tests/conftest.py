@@ -18,7 +18,7 @@ from heed.cli.main import main
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.options import changed
 from heed.models.spec.positions import Learned, RelativeBuckets, Rotary, RotaryScaling, Sinusoidal
-from heed.models.spec.presets import complete, preset, sized
+from heed.models.spec.preset import complete, preset, sized
 from heed.models.spec.stack import AttentionSpec, FeedForwardSpec, NormSpec, StackSpec
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.models.tokenizers.subwords import Tokenizer
@@ -27,7 +27,6 @@ from heed.transformer.data.vocabulary import train_tokenizer
 from heed.transformer.model import Transformer
 from heed.transformer.training.runs.run import TranslationRun
 from heed.transformer.training.runs.settings import TranslationConfig
-
 
 # Random networks
 

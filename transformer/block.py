@@ -52,9 +52,7 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(spec.feed_forward, d_model)
         self.feed_residual = Residual(spec, d_model, dropout)
 
-    def forward(
-        self, x: Tensor, sight: Sight, memory: Sight | None = None, cache: BlockCache | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, sight: Sight, memory: Sight | None = None, cache: BlockCache | None = None) -> Tensor:
         """Transform x, (B, T, D).
 
         Args:

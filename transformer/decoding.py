@@ -37,9 +37,7 @@ class TorchState:
         if prompts.shape[1] > 1:
             sight = self._prefilled.whole_sight()
             positions = self._prefilled.prompt_positions
-            self._network.decode(
-                self._array(prompts[:, :-1]), positions, sight, self._memory, self._prefilled.caches
-            )
+            self._network.decode(self._array(prompts[:, :-1]), positions, sight, self._memory, self._prefilled.caches)
 
     @torch.inference_mode()
     def step(
@@ -50,6 +48,7 @@ class TorchState:
         mask: BoolArray,
         top: int,
         wanted: IntArray | None = None,
+        live: BoolArray | None = None,  # noqa: ARG002 - all are computed
     ) -> tuple[FloatArray, IntArray]:
         """See `heed.models.runtime.protocol.State`."""
         log_probs = self._log_probs(tokens, position, slots, mask)
@@ -94,9 +93,7 @@ class TorchState:
     def _log_probs(self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray) -> Tensor:
         """The log-probabilities of all that may follow each token, (B, W, V)."""
         positions, sight = self._prefilled.step_sight(position, self._array(slots), self._array(mask))
-        states = self._network.decode(
-            self._array(tokens), positions, sight, self._memory, self._prefilled.caches
-        )
+        states = self._network.decode(self._array(tokens), positions, sight, self._memory, self._prefilled.caches)
         return _normal(self._network.logits(states))
 
     def _states(self, tgt: IntArray, src_mask: BoolArray | None) -> Tensor:
@@ -143,7 +140,9 @@ class _Prefilled:
         lacking = max(0, n_slots - self._positions.shape[1])
         self._positions = torch.nn.functional.pad(self._positions, (0, lacking))
         self._positions.scatter_(1, slots + n_prompt, positions.expand_as(slots))
-        seen = torch.cat([self._mask[:, None].expand(-1, mask.shape[1], -1), mask], dim=2)[:, None]  # (B, 1, W, P - 1 + C)
+        seen = torch.cat([self._mask[:, None].expand(-1, mask.shape[1], -1), mask], dim=2)[
+            :, None
+        ]  # (B, 1, W, P - 1 + C)
         keys = self._positions[:, :n_slots]
         return positions, self._decoder.sight(seen, positions, keys, slots + n_prompt)
 

@@ -18,10 +18,10 @@ from heed.cli.new_run import Wish, create, refuse_changes, settled
 from heed.models.errors import ModelError
 from heed.models.runs.settings import LIMITS
 from heed.models.spec.options import PATHS
-from heed.models.spec.presets import TEXT_PRESETS, TRANSLATION_PRESETS
-from heed.models.spec.tables import to_table
 from heed.models.spec.positions import PositionSpec
+from heed.models.spec.preset import TEXT_PRESETS, TRANSLATION_PRESETS
 from heed.models.spec.stack import ACTIVATIONS, NORMS, PLACEMENTS
+from heed.models.spec.tables import to_table
 from heed.models.system.files import refuse_existing
 
 if TYPE_CHECKING:

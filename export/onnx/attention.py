@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from heed.export.onnx import positions as position_writer
-from heed.export.onnx.block import FLOAT, StackWriter, State
+from heed.export.onnx.block import FLOAT, Live, StackWriter, State
 from heed.export.onnx.builder import CONTRIB, GraphBuilder
 from heed.models.arrays import FloatArray
 from heed.models.spec.network import NetworkSpec
@@ -43,13 +43,20 @@ class AttentionWriter(StackWriter):
         state: The network's weights.
         spec: The network's description.
         name: "encoder" or "decoder".
+        live: The tokens that are computed; None: all.
         scales: Of keys and values; none: they are kept as floats.
     """
 
     def __init__(
-        self, graph: GraphBuilder, state: State, spec: NetworkSpec, name: str, scales: Scales | None = None
+        self,
+        graph: GraphBuilder,
+        state: State,
+        spec: NetworkSpec,
+        name: str,
+        live: Live | None = None,
+        scales: Scales | None = None,
     ) -> None:
-        super().__init__(graph, state, spec, name)
+        super().__init__(graph, state, spec, name, live)
         self.attention, self.scales = self.stack.attention, scales or {}
 
     # Heads
@@ -106,7 +113,10 @@ class AttentionWriter(StackWriter):
     def _split_heads(self, x: ir.Value, ids: ir.Value) -> ir.Value:
         """x, (…, H K), with a row of numbers for each of some ids, (B, T), head by head: (B, H, T, K)."""
         graph = self.graph
-        shape = graph.op("Concat", graph.op("Shape", ids), graph.integers(-1, self.attention.d_head), axis=0)
+        if self.live is None:
+            shape = graph.op("Concat", graph.op("Shape", ids), graph.integers(-1, self.attention.d_head), axis=0)
+        else:
+            x, shape = graph.op("Gather", x, self.live.rows), graph.integers(0, 0, -1, self.attention.d_head)
         return graph.op("Transpose", graph.op("Reshape", x, shape), perm=[0, 2, 1, 3])
 
     def _rotated(self, x: ir.Value, positions: ir.Value) -> ir.Value:
@@ -244,7 +254,7 @@ class AttentionWriter(StackWriter):
         """Heads, (B, T, H, K) or side by side, through the projection of all of them: (…, D)."""
         graph, width = self.graph, self.attention.d_heads
         shape = graph.integers(-1, width) if graph.many_rows else graph.integers(0, 0, width)
-        return self.linear(f"{name}.output", graph.op("Reshape", heads, shape))
+        return self.linear(f"{name}.output", self._gathered(graph.op("Reshape", heads, shape)))
 
     def stream(self, number: int, x: ir.Value, ids: ir.Value, last: ir.Value, total: ir.Value) -> ir.Value:
         """Self-attention of a layer to all that came before; keys and values are inputs and outputs of the graph.

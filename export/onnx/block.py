@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,21 +18,31 @@ State = Mapping[str, npt.NDArray[np.float32]]
 Sublayer = Callable[[ir.Value], ir.Value]
 
 
+class Live(NamedTuple):
+    """Which of B · T tokens are computed: products are made for their rows alone."""
+
+    tokens: ir.Value  # their numbers, row by row, (R,)
+    rows: ir.Value  # the row of each token, (B, T); any row for those that are not computed
+
+
 class StackWriter:
     """Writes the parts of an encoder or a decoder but for its attention.
 
-    What goes from layer to layer is (R, D) with a row for each of B · T tokens where a graph's products are made for
-    many rows, and (B, T, D) where they are made for few: "(…, D)".
+    What goes from layer to layer is (R, D) with a row for each of B · T tokens, or for those that are live, where a
+    graph's products are made for many rows, and (B, T, D) where they are made for few: "(…, D)".
 
     Args:
         graph: Where they are put.
         state: The network's weights, by the names of `heed.models.spec.parameters`.
         spec: The network's description.
         name: "encoder" or "decoder".
+        live: The tokens that are computed; None: all.
     """
 
-    def __init__(self, graph: GraphBuilder, state: State, spec: NetworkSpec, name: str) -> None:
-        self.graph, self.state, self.spec, self.name = graph, state, spec, name
+    def __init__(
+        self, graph: GraphBuilder, state: State, spec: NetworkSpec, name: str, live: Live | None = None
+    ) -> None:
+        self.graph, self.state, self.spec, self.name, self.live = graph, state, spec, name, live
         self.stack = spec.stacks[name]
 
     def embed(self, ids: ir.Value, positions: ir.Value) -> ir.Value:
@@ -45,8 +56,12 @@ class StackWriter:
         added = position_writer.added(graph, self.stack.positions, positions, learned, table, spec.d_model)
         x = x if added is None else graph.op("Add", x, added)
         if graph.many_rows:
-            x = graph.op("Reshape", x, graph.integers(-1, spec.d_model))
+            x = self._gathered(graph.op("Reshape", x, graph.integers(-1, spec.d_model)))
         return self.norm(f"{self.name}.embedding_norm", x) if self.stack.norm.embedding else x
+
+    def _gathered(self, x: ir.Value) -> ir.Value:
+        """The rows of x, (B · T, …), that are computed: (R, …)."""
+        return x if self.live is None else self.graph.op("Gather", x, self.live.tokens)
 
     def linear(self, name: str, x: ir.Value, *, rectified: bool = False) -> ir.Value:
         """x, (…, D), through a projection of the network."""

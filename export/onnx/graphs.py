@@ -13,7 +13,8 @@ slot that it has. Of a network with an encoder, `encoder` computes the memory, h
              key_positions (B, C), the positions of what is in the slots, where distances matter;
              src_mask (B, M), memory_keys.L, memory_values.L (B, G, M, K), where there is an encoder;
              predicted (N), the tokens, row by row, after which to predict, where there is none
-          -> top_log_probs, top_ids, log_probs: (B, T, top) and (B, T, V), or (N, top) and (N, V),
+             tokens (R), rows (B, T): those that are computed, and the row of each, where products are of many rows
+          -> top_log_probs, top_ids, log_probs: (B, T, top) and (B, T, V); (N, top) and (N, V); (R, top) and (R, V)
              keys.L, values.L: the same with those of the tokens in their slots
 
 With a shortlist there are two graphs more, one that finds the vocabulary of a batch, and a decoder that predicts over
@@ -41,7 +42,7 @@ import numpy as np
 import onnx_ir as ir
 
 from heed.export.onnx.attention import AttentionWriter, Scales, can_stream
-from heed.export.onnx.block import BOOL, FLOAT, INT32, INT64, State
+from heed.export.onnx.block import BOOL, FLOAT, INT32, INT64, Live, State
 from heed.export.onnx.blockwise import BlockGraphBuilder
 from heed.export.onnx.builder import GraphBuilder
 from heed.export.onnx.weights import Weights
@@ -86,8 +87,9 @@ class NetworkWriter:
         builder = BlockGraphBuilder if is_blockwise(self._spec, self._precision) else GraphBuilder
         return builder(name, self.weights, self._precision)
 
-    def _stack(self, graph: GraphBuilder, name: str) -> AttentionWriter:
-        return AttentionWriter(graph, self._state, self._spec, name, self._scales if name == "decoder" else None)
+    def _stack(self, graph: GraphBuilder, name: str, live: Live | None = None) -> AttentionWriter:
+        scales = self._scales if name == "decoder" else None
+        return AttentionWriter(graph, self._state, self._spec, name, live, scales)
 
     def encoder(self) -> GraphBuilder:
         """The graph of the encoder and the decoder's projections of its output."""
@@ -134,8 +136,8 @@ class NetworkWriter:
     def decoder(self, *, shortlist: bool = False) -> GraphBuilder:
         """The graph of tokens that see what a mask says; over the whole vocabulary, or over a batch's shortlist."""
         graph = self._begin("shortlist_decoder" if shortlist else "decoder")
-        stack = self._stack(graph, "decoder")
         ids = graph.input("ids", INT64, ["B", "T"])
+        stack = self._stack(graph, "decoder", self._live(graph))
         each = isinstance(self._decoder.positions, Rotary)
         positions = graph.input("positions", INT64, ["B", "T"] if each else ["1 or B", "1 or T"])
         slots = graph.input("slots", INT64, ["B", "T"])
@@ -151,6 +153,12 @@ class NetworkWriter:
         x = self._layers(stack, ids, positions, attend)
         self._predict(stack, x, ids, shortlist=shortlist)
         return graph
+
+    def _live(self, graph: GraphBuilder) -> Live | None:
+        """The tokens that are computed, where the hypotheses of many sources are decoded together."""
+        if self._spec.encoder is None or not graph.many_rows:
+            return None
+        return Live(graph.input("tokens", INT64, ["R"]), graph.input("rows", INT64, ["B", "T"]))
 
     def _decoder_mask(self, stack: AttentionWriter, mask: ir.Value, positions: ir.Value) -> ir.Value:
         """What is added to the decoder's scores, (B, 1 or H, T, C)."""
@@ -216,7 +224,7 @@ class NetworkWriter:
 
     def _predict(self, stack: AttentionWriter, x: ir.Value, ids: ir.Value, *, shortlist: bool = False) -> None:
         """The outputs that are predictions, given what the layers have made of token ids."""
-        graph, shape = stack.graph, ["B", "T"]
+        graph, shape = stack.graph, ["B", "T"] if stack.live is None else ["R"]
         top = graph.input("top", INT64, [1])
         if self._spec.encoder is None:
             predicted, shape = graph.input("predicted", INT64, ["N"]), ["N"]
@@ -226,7 +234,7 @@ class NetworkWriter:
             x = graph.op("Mul", x, graph.constant(self._spec.output_scale, graph.dtype.numpy()))
         chosen = None
         if shortlist:
-            logits, chosen = self._shortlist_logits(graph, x, ids)
+            logits, chosen = self._shortlist_logits(stack, x, ids)
         else:
             logits = self._logits(graph, x)
             if len(shape) > 1:  # (R, V) becomes (B, T, V)
@@ -247,13 +255,16 @@ class NetworkWriter:
         bias = self._state.get("projection.bias")
         return logits if bias is None else graph.op("Add", logits, graph.weight("projection.bias", bias))
 
-    def _shortlist_logits(self, graph: GraphBuilder, x: ir.Value, ids: ir.Value) -> tuple[ir.Value, ir.Value]:
+    def _shortlist_logits(self, stack: AttentionWriter, x: ir.Value, ids: ir.Value) -> tuple[ir.Value, ir.Value]:
         """The logits over a batch's shortlist, -inf where a sentence does not have a token; and the token ids."""
+        graph = stack.graph
+        assert stack.live is not None, "a shortlist is for many rows"
         chosen = graph.input("shortlist_ids", INT64, ["V'"])
         mask = graph.input("shortlist_mask", FLOAT, ["B", 1, "V'"])
         columns = graph.input_columns("shortlist", "V'", self._spec.d_model)
-        shape = graph.op("Concat", graph.op("Shape", ids), graph.integers(-1), axis=0)
-        logits = graph.op("Reshape", graph.product(x, columns), shape)
+        sentences = graph.op("Div", stack.live.tokens, graph.op("Shape", ids, start=1))  # of each row, (R,)
+        mask = graph.op("Gather", graph.op("Squeeze", mask, graph.integers(1)), sentences)
+        logits = graph.product(x, columns)
         if self._spec.output_bias:
             logits = graph.op("Add", logits, graph.input("shortlist_bias", FLOAT, ["V'"]))
         return graph.op("Add", logits, mask), chosen

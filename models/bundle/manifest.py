@@ -15,6 +15,7 @@ from heed.models.text.chat import ChatTemplate
 
 FORMAT = 3  # of a bundle; a later one is refused
 FILE_NAME = "heed.json"
+TASKS = ("translate", "generate")  # what models are for; see `heed.models.tasks.task`
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,7 +121,12 @@ def read(directory: Path) -> Manifest:
             f"{path}: format {found.get('format')!r}, and this heed reads {legacy.FORMAT} and {FORMAT}; "
             "install a heed that fits"
         )
-    return from_table(Manifest, found, str(path))
+    manifest = from_table(Manifest, found, str(path))
+    if manifest.task not in TASKS:
+        raise ModelError(
+            f"{path}: task {manifest.task!r}, and this heed knows {' and '.join(TASKS)}; install a later heed"
+        )
+    return manifest
 
 
 def write(directory: Path, manifest: Manifest) -> None:

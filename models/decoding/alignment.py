@@ -38,7 +38,8 @@ def align(state: State, tokenizers: tuple[LineTokenizer, LineTokenizer], src: st
     for first in range(0, n_words + 1, ROWS):
         rows = seen[first : first + ROWS]
         state.encode(np.tile(source, (len(rows), 1)), np.ones_like(rows))
-        found.append(state.score(*(np.tile(each, (len(rows), 1)) for each in (read, target)), rows))
+        before, after = (np.tile(each, (len(rows), 1)) for each in (read, target))
+        found.append(state.score(before, after, rows))
     log_probs = np.concatenate(found)
     costs = np.maximum(log_probs[:1] - log_probs[1:], 0)  # of hiding each word, (source words, T)
     of_words = np.where(tgt_words[None], costs[:, None], 0).max(axis=2)

@@ -78,6 +78,9 @@ class Beams:
         self._config, self._special, self._n_best = config, special, min(n_best, W)
         self._ends = (special.eos_id, *special.ends)
         self._max_lengths, self._constraints = max_lengths, constraints
+        # What must appear, and more than one output, need hypotheses that are not the likeliest.
+        prunes = np.isfinite(config.beam_threshold or np.inf) and not constraints and self._n_best == 1
+        self._threshold = config.beam_threshold if prunes else None
         # What each hypothesis reads next, and the slots of what it has read. All begin alike, so at first there is one.
         self._tokens: IntArray = first[:, None]
         self._seen: BoolArray = np.zeros((B, 1, SLOTS), dtype=bool)
@@ -95,7 +98,8 @@ class Beams:
         # One for each beam, the ends, what is never put out, and what repetition may cost its place.
         top = self._config.beam_size + len(self._ends) + len(self._special.suppressed) + self._outputs.shape[2]
         wanted = self._constraints.wanted() if self._constraints else None
-        log_probs, ids = state.step(self._tokens, len(self._history), slots, mask, top, wanted)
+        live = np.isfinite(self._log_probs) & ~self.done[:, None]
+        log_probs, ids = state.step(self._tokens, len(self._history), slots, mask, top, wanted, live)
         self._advance(log_probs, ids, mask)
 
     def _advance(self, log_probs: FloatArray, ids: IntArray, mask: BoolArray) -> None:
@@ -127,8 +131,22 @@ class Beams:
             if self._constraints:
                 log_probs = self._constraints.at_limit(log_probs, np.isfinite(self._ended.score[:, 0]))
             self._end(log_probs, standing, length, last_step=length - 1)
+        if self._threshold is not None:
+            self._prune(self._threshold, length)
         self.done |= at_limit | self._settled()
         self._seen[self.done] = False
+
+    def _prune(self, threshold: float, length: int) -> None:
+        """Drop hypotheses that will hardly win (Freitag and Al-Onaizan, 2017, arXiv 1702.01806).
+
+        They are those whose log-probability is more than the threshold below the best that is alive, and those whose
+        score, at their present length, is not above that of the worst that is wanted and has ended.
+        """
+        behind = self._log_probs < self._log_probs.max(axis=1, keepdims=True) - np.float32(threshold)
+        scores = self._log_probs / length_penalty(length, self._config.length_penalty)
+        lost = behind | (scores <= self._ended.score[:, self._n_best - 1, None])
+        self._log_probs = np.where(lost, np.float32(-np.inf), self._log_probs)
+        self._seen[lost] = False
 
     def _allowed(self, log_probs: FloatArray, ids: IntArray) -> FloatArray:
         """The log-probabilities of candidates, (B, W, N), -inf for those that may not be."""

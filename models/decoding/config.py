@@ -20,6 +20,7 @@ class DecodeConfig:
     # those alive at their "present" length; None: when none alive can still be among the best
     repetition_penalty: float | None = None  # log-probabilities of the output's own tokens are times it (1909.05858)
     no_repeat_ngram: int | None = None  # no n-gram of tokens comes twice in an output (arXiv 1705.04304)
+    beam_threshold: float | None = None  # nats; drop hypotheses so far behind the best (arXiv 1702.01806); None: none
 
     def __post_init__(self) -> None:
         wrong = []
@@ -27,6 +28,8 @@ class DecodeConfig:
             wrong.append(f"beam_size must be at least 1, not {self.beam_size!r}")
         if not 0 <= self.length_penalty <= 10:
             wrong.append(f"length_penalty must be a number from 0 to 10, not {self.length_penalty!r}")
+        if self.beam_threshold is not None and not self.beam_threshold > 0:
+            wrong.append(f"beam_threshold must be a number above 0, not {self.beam_threshold!r}")
         if self.max_length is not None and self.max_length < 1:
             wrong.append(f"max_length must be at least 1, not {self.max_length!r}")
         if self.min_length is not None and self.min_length < 0:

@@ -44,6 +44,7 @@ class State(Protocol):
         mask: BoolArray,
         top: int,
         wanted: IntArray | None = None,
+        live: BoolArray | None = None,
     ) -> tuple[FloatArray, IntArray]:
         """Read one more token of each output and predict the next.
 
@@ -56,6 +57,8 @@ class State(Protocol):
             mask: Which slots each one sees, its own among them, (B, W, C); C may grow from step to step.
             top: How many candidates to return; all there are, where they are fewer.
             wanted: Tokens to return as candidates too, (B, W, N); not with a shortlist, which may not have them.
+            live: Which outputs count, (B, W); what is returned for others is of no account, and they need not be
+                computed. None: all.
 
         Returns:
             The log-probabilities of the best candidates, (B, W, top), best first, and their token ids; those of the

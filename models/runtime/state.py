@@ -18,6 +18,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 ENCODED = 32  # sources encoded at a time: more leave the processor's own memory
 ROOM, SHORT_ROOM = 64, 16  # slots by which the caches of texts grow, and those of translations
 READ = 512  # tokens read at a time: the vocabulary is wide, and so are the scores of attention
+GROUP = 8  # rows by which the number of those that are computed changes
 LONG = 256  # tokens of a prompt that the decoder reads in less time than the stream, where that rounds
 
 
@@ -84,13 +85,14 @@ class OnnxState:
         mask: BoolArray,
         top: int,
         wanted: IntArray | None = None,
+        live: BoolArray | None = None,
     ) -> tuple[FloatArray, IntArray]:
         """See `heed.models.runtime.protocol.State`."""
         if wanted is None:
-            log_probs, ids = self._step(tokens, position, slots, mask, ["top_log_probs", "top_ids"], top)
+            log_probs, ids = self._step(tokens, position, slots, mask, ["top_log_probs", "top_ids"], top, live)
             return log_probs.copy(), ids.copy()
         assert not self._shortlist, "a shortlist may not have what is wanted"
-        ids, every = self._step(tokens, position, slots, mask, ["top_ids", "log_probs"], top)
+        ids, every = self._step(tokens, position, slots, mask, ["top_ids", "log_probs"], top, live)
         ids = np.concatenate([ids, wanted], axis=2)
         return np.take_along_axis(every, ids, axis=2), ids
 
@@ -217,6 +219,7 @@ class OnnxState:
         mask: BoolArray,
         outputs: list[str],
         top: int,
+        live: BoolArray | None = None,
     ) -> list[npt.NDArray[Any]]:
         B, W = tokens.shape
         positions = self._lengths + position
@@ -232,7 +235,7 @@ class OnnxState:
             places = self._lengths[:, None] + slots if longest else slots
             same = positions[:1, None] if (positions == positions[0]).all() else positions[:, None]
             seen = self._seen(mask)
-            found = self._run_decoder(tokens, same, places, seen, np.arange(B * W), outputs, top)
+            found = self._run_decoder(tokens, same, places, seen, np.arange(B * W), outputs, top, live)
         return [array.reshape(B, W, -1) for array in found]
 
     def _widen_for(self, n_slots: int) -> None:
@@ -262,7 +265,7 @@ class OnnxState:
             at = np.broadcast_to(positions, ids.shape)
             np.put_along_axis(self._key_positions, at, at, axis=1)
         slots = last.astype(np.int32)
-        arrays = {"ids": ids, "positions": np.broadcast_to(positions, ids.shape)}
+        arrays: Arrays = {"ids": ids, "positions": np.broadcast_to(positions, ids.shape)}
         arrays |= {"last": slots, "total": slots.max(keepdims=True) + 1}
         return self._run("stream", arrays, predicted, outputs, top)
 
@@ -275,6 +278,7 @@ class OnnxState:
         predicted: IntArray,
         outputs: list[str],
         top: int,
+        live: BoolArray | None = None,
     ) -> list[npt.NDArray[Any]]:
         """Let tokens, (B, T), at positions (1 or B, 1 or T) see what a mask says."""
         taken = self._graphs.inputs("decoder")
@@ -288,7 +292,11 @@ class OnnxState:
         }
         if "key_positions" in taken:
             arrays["key_positions"] = self._key_positions
-        return self._run("decoder", arrays, predicted if "predicted" in taken else None, outputs, top)
+        if "tokens" not in taken:
+            return self._run("decoder", arrays, predicted if "predicted" in taken else None, outputs, top)
+        computed, rows = _computed(ids.shape, live)
+        found = self._run("decoder", arrays | {"tokens": computed, "rows": rows}, None, outputs, top)
+        return found if len(computed) == ids.size else [array[rows.ravel()] for array in found]
 
     def _run(
         self, graph: str, arrays: Arrays, predicted: IntArray | None, outputs: list[str], top: int
@@ -309,12 +317,28 @@ class OnnxState:
         for name, value in {**self._memory.values, **self._shortlist}.items():
             binding.bind_ortvalue_input(name, value)
         self._past.bind(binding)
-        before = (len(arrays["predicted"]),) if "predicted" in arrays else arrays["slots"].shape
+        (rows,) = [name for name in ("predicted", "tokens") if name in arrays] or [""]
+        before = (len(arrays[rows]),) if rows else arrays["slots"].shape
         V = len(self.vocabulary)
         top = min(int(arrays["top"][0]), V)
         kinds = {"top_log_probs": (top, np.float32), "top_ids": (top, np.int64), "log_probs": (V, np.float32)}
         memory = {name: np.empty((*before, kinds[name][0]), kinds[name][1]) for name in outputs}
         return BoundGraph(session, binding, self._graphs.device, arrays, memory)
+
+
+def _computed(shape: tuple[int, ...], live: BoolArray | None) -> tuple[IntArray, IntArray]:
+    """The numbers of the tokens, (B, T), that are computed, and the row of each among them: the first for the others.
+
+    There are some more than are live, so that few sizes occur: a graph is bound to memory of a size.
+    """
+    n = shape[0] * shape[1]
+    if live is None or live.all():
+        return np.arange(n), np.arange(n).reshape(shape)
+    tokens = np.flatnonzero(live)
+    rows = np.zeros(n, dtype=np.int64)
+    rows[tokens] = np.arange(len(tokens))
+    tokens = np.pad(tokens, (0, min(-len(tokens) % GROUP, n - len(tokens))), mode="wrap")
+    return tokens, rows.reshape(shape)
 
 
 def _fitting(positions: IntArray, taken: list[int | str], shape: tuple[int, ...]) -> IntArray:

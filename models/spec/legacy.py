@@ -76,9 +76,8 @@ def _translator(table: Table) -> NetworkSpec:
 
 
 def _language_model(table: Table) -> NetworkSpec:
-    numbers = {
-        name: int(table[name]) for name in TEXT if name.startswith(("n_", "d_")) or name in ("context", "vocab_size")
-    }  # type: ignore[call-overload]
+    names = (name for name in TEXT if name.startswith(("n_", "d_")) or name in ("context", "vocab_size"))
+    numbers = {name: int(table[name]) for name in names}  # type: ignore[call-overload]
     biases, n_heads, d_model = bool(table["biases"]), numbers["n_heads"], numbers["d_model"]
     rotary, gated = table["positions"] == "rotary", table["activation"] == "swiglu"
     decoder = StackSpec(

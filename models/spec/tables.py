@@ -47,7 +47,8 @@ def defaults(kind: type[DataclassInstance]) -> dict[str, object]:
 def to_table(config: DataclassInstance) -> dict[str, object]:
     """The table that `from_table` reads back; fields that are None are left out."""
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    tag: dict[str, object] = {"kind": config.kind} if isinstance(getattr(type(config), "kind", None), str) else {}
+    kind = getattr(type(config), "kind", None)
+    tag: dict[str, object] = {"kind": kind} if isinstance(kind, str) else {}
     return tag | {name: _plain(value) for name, value in values.items() if value is not None}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from heed.models.decoding.constraints import Phrase
 from heed.models.errors import DataError
+from heed.models.text.encoding import other_encoding
 from heed.models.tokenizers.protocol import LineTokenizer
 
 TOKEN = re.compile(r"\w+|[^\w\s]")
@@ -53,7 +54,10 @@ class Glossary:
             DataError: It cannot be read, or a line is wrong; see the class.
         """
         try:
-            lines = path.read_bytes().decode("utf-8-sig").split("\n")
+            content = path.read_bytes()
+            if wrong := other_encoding(content):
+                raise DataError(f"{path}: {wrong}")
+            lines = content.decode("utf-8-sig").split("\n")
         except OSError as error:
             raise DataError(f"{path}: {error.strerror}") from None
         except UnicodeDecodeError as error:

@@ -34,7 +34,7 @@ from heed.models.arrays import FloatArray
 from heed.models.decoding.sampling import SampleConfig
 from heed.models.runtime.network import OnnxNetwork
 from heed.models.runtime.protocol import Network
-from heed.models.spec.presets import complete, preset, sized
+from heed.models.spec.preset import complete, preset, sized
 from heed.models.system.processor import available_cores
 from heed.models.tasks.generator import Generator
 from heed.models.tokenizers.lossless import TextTokenizer

@@ -26,7 +26,7 @@ from heed.models.runtime import graphs as runtime
 from heed.models.runtime.network import OnnxNetwork
 from heed.models.runtime.protocol import State
 from heed.models.runtime.state import READ
-from heed.models.spec.presets import network_spec
+from heed.models.spec.preset import network_spec
 from heed.models.text.chat import ChatTemplate
 from heed.transformer.attention import MultiHeadAttention
 from heed.transformer.block import Block

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.parameters import parameters
-from heed.models.spec.presets import complete, network_spec, preset
+from heed.models.spec.preset import complete, network_spec, preset
 from heed.models.spec.stack import StackSpec
 from heed.transformer.masks import padding_mask
 from heed.transformer.model import INITIAL_STD, Transformer

@@ -9,7 +9,7 @@ import torch
 
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.parameters import parameters
-from heed.models.spec.presets import sized
+from heed.models.spec.preset import sized
 from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.masks import padding_mask
 from heed.transformer.model import Transformer

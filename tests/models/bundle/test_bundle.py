@@ -19,7 +19,7 @@ from heed.models.bundle import manifest as manifests
 from heed.models.bundle.bundle import Bundle, record_files
 from heed.models.bundle.external_data import external_files
 from heed.models.errors import ModelError
-from heed.models.spec.presets import merged
+from heed.models.spec.preset import merged
 from heed.models.tasks.generator import Generator
 from heed.models.tasks.scorer import Scorer
 from heed.models.tasks.translator import Translator
@@ -463,6 +463,7 @@ def test_a_damaged_bundle_is_one_line_on_stderr_and_status_4(copy: Path, heed: C
     ("change", "expected"),
     [
         (lambda table: table["files"].pop("tokenizer.model"), "tokenizer.model is not in the manifest"),
+        (lambda table: table.update(task="image"), "task 'image', and this heed knows translate and generate"),
         (lambda table: table["network"].update(encoder=None, decoder=None), "encoder or decoder must be there"),
     ],
 )

@@ -13,8 +13,8 @@ from heed.models.tokenizers.lossless import TextTokenizer
 from heed.transformer.data.batching.order import Order
 from heed.transformer.data.batching.packing import Packing, TextBatch
 from heed.transformer.data.documents import Document, tokens_of
-from heed.transformer.model import Transformer
 from heed.transformer.masks import text_mask
+from heed.transformer.model import Transformer
 from heed.transformer.training.loss import smoothed_cross_entropy
 
 CONTEXT = 12

@@ -15,7 +15,7 @@ from heed.models.arrays import IntArray
 from heed.models.decoding.beam_search import search
 from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.models.runtime.network import OnnxNetwork
-from heed.models.spec.presets import complete, preset, sized
+from heed.models.spec.preset import complete, preset, sized
 from heed.models.tasks.translator import Translator
 from heed.transformer.data import shortlist as module
 from heed.transformer.data.batching.pairs import Pairs

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 from heed.models.errors import ModelError
 from heed.models.spec.options import changed
-from heed.models.spec.presets import complete, preset
+from heed.models.spec.preset import complete, preset
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.transformer.data.batching.packing import TextBatch
 from heed.transformer.data.text_preparation import load_text, new_text_run

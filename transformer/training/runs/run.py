@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import tomli_w
 from heed.models.spec.tables import defaults, from_table, to_table
 from heed.models.spec.network import NetworkSpec
-from heed.models.spec.presets import network_spec
+from heed.models.spec.preset import network_spec
 from heed.models.errors import HeedError, ModelError
 from heed.models.system.files import directory_whole, write_whole
 from heed.models.runs.settings import FORMAT, LIMITS, config_file, read_config
