@@ -1,6 +1,5 @@
 """The training loop: steps, validations and checkpoints until a limit is reached (section 5)."""
 
-import contextlib
 import dataclasses
 import functools
 import itertools
@@ -304,12 +303,16 @@ class Trainer(Generic[AnyBatch]):
         judgement: Judgement | None = None
         if self.engine.processes.is_first:
             network = self.network if weights is None else self._with(weights)
-            with contextlib.suppress(Interrupted), torch.inference_mode():
-                self._judging = True
-                if not self._asked_to_stop:
-                    number = self.progress.step // self.run.train.valid_every
-                    judgement = self._objective.judge(network.eval(), number)
-                self._judging = False  # here as well, for after the block an interruption would not be caught
+            try:
+                with torch.inference_mode():
+                    self._judging = True
+                    if not self._asked_to_stop:
+                        number = self.progress.step // self.run.train.valid_every
+                        judgement = self._objective.judge(network.eval(), number)
+                    self._judging = False  # here as well, for after the block an interruption would not be caught
+            except Exception:
+                if not self._asked_to_stop:  # else it is an interruption, or what a library has made of one
+                    raise
             self._judging = False
         judgement = self.engine.processes.told(judgement)
         if judgement is None:
