@@ -14,6 +14,7 @@ import click
 
 from heed.cli.io.signals import ENDING, Terminated, came, end_on_signals
 from heed.models.errors import HeedError
+from heed.models.system.huge_pages import allow_huge_pages
 
 # Help and completion name every command without importing what it needs.
 COMMANDS = {
@@ -167,6 +168,7 @@ def _status() -> int:
         with _errors_told():
             _open_closed_streams()
             end_on_signals()
+            allow_huge_pages()
             main()
     except SystemExit as end:
         if isinstance(end.code, str):

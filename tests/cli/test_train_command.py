@@ -15,6 +15,7 @@ import pytest
 from click.testing import Result
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from heed.transformer.data.parallel_text import read_validation
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.log import RunLog, StepReport
 from heed.transformer.training.runs.run import open_run
@@ -78,7 +79,7 @@ def test_a_run_is_recorded(heed: Heed, pairs: list[str], tmp_path: Path) -> None
     assert result.exit_code == 0, result.stderr
     assert result.stdout_bytes == b""
     assert result.stderr.endswith(f"Done. Export it with: heed export {path} -o MODEL\n")
-    names = {"config.toml", "tokenizer.model", "valid.src", "valid.tgt", "checkpoints", "log.jsonl", "tensorboard"}
+    names = {"config.toml", "tokenizer.model", "valid.jsonl", "checkpoints", "log.jsonl", "tensorboard"}
     assert {file.name for file in path.iterdir()} == names | {"text.json", "cache"}
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
 
@@ -185,7 +186,7 @@ def test_two_vocabularies_and_validation_text_of_one_s_own(
     valid = ["--valid-src", write_lines("valid.in", ["1 2", "3 4"]), "--valid-tgt", write_lines("valid.out", ["b", ""])]
     result = heed("train", *pairs, *valid, *SETTINGS, "--separate", "-o", path, "--steps", 2)
     assert result.exit_code == 0, result.stderr
-    assert (path / "valid.src").read_text("utf-8") == "1 2\n3 4\n"
+    assert read_validation(path).src == ["1 2", "3 4"]
     assert {file.name for file in path.glob("tokenizer*")} == {"tokenizer.src.model", "tokenizer.tgt.model"}
     assert records(path)[0]["pairs"] == 100
     config = tomllib.loads((path / "config.toml").read_text("utf-8"))

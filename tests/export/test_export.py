@@ -28,6 +28,7 @@ from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.models.errors import ModelError
 from heed.models.runtime.encoder_decoder import OnnxNetwork
 from heed.models.tasks.translator import Translator
+from heed.transformer.data.parallel_text import read_validation
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.masks import padding_mask
 from heed.transformer.model import Transformer
@@ -419,7 +420,7 @@ def test_an_export_is_proved_and_says_so(
     assert result.exit_code == 0, result.stderr
     assert result.stdout_bytes == b""
     manifest = Bundle(output).translation()
-    n_sentences = len((trained / "valid.src").read_text("utf-8").splitlines())
+    n_sentences = len(read_validation(trained))
     assert manifest.parity.sentences == n_sentences == 20
     assert manifest.precision == precision
     assert manifest.name == "model"
@@ -473,7 +474,7 @@ def test_quality_is_that_of_the_translations(
     heed: Callable[..., Result], trained: Path, tmp_path: Path, write_lines: Callable[[str, list[str]], str]
 ) -> None:
     """Judged by its own translations a model is perfect, and by others' it is not."""
-    sources = [line for line in (trained / "valid.src").read_text("utf-8").splitlines() if line.count(" ") >= 3]
+    sources = [line for line in read_validation(trained).src if line.count(" ") >= 3]
     first = tmp_path / "first"
     assert heed("export", trained, "-o", first).exit_code == 0
     own = heed("translate", "-m", first, stdin="".join(line + "\n" for line in sources).encode()).stdout.splitlines()

@@ -431,11 +431,12 @@ def _judged(progress: Progress, judgement: Judgement) -> Progress:
 
 
 def _rated(progress: Progress, best_by: str) -> Progress:
-    """Progress that knows whether this validation was the best so far."""
-    by_bleu = best_by == "bleu" and progress.bleu is not None
-    rating = progress.bleu if by_bleu else -(progress.loss or math.inf)
-    if progress.best is None or (rating is not None and rating > progress.best):
-        return dataclasses.replace(progress, best=rating, n_stale=0)
+    """Progress that knows whether this validation was the best so far; of equal BLEU the smaller loss is better."""
+    loss = math.inf if progress.loss is None else progress.loss
+    best_loss = math.inf if progress.best_loss is None else progress.best_loss
+    rating = progress.bleu if best_by == "bleu" and progress.bleu is not None else -loss
+    if progress.best is None or (rating, -loss) > (progress.best, -best_loss):
+        return dataclasses.replace(progress, best=rating, best_loss=progress.loss, n_stale=0)
     return dataclasses.replace(progress, n_stale=progress.n_stale + 1)
 
 

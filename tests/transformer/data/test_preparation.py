@@ -1,3 +1,4 @@
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -131,3 +132,25 @@ def test_after_a_refusal_nothing_is_there(
         new_run(tmp_path / "run", NETWORK | network, config)
     assert complaint in str(caught.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train.src", "train.tgt"]
+
+
+def test_line_ends_within_texts_are_held_out_and_validated_on(make_config: MakeConfig, tmp_path: Path) -> None:
+    """Validation stored a line a text was cut at them, and the held-out pair then stayed in training."""
+    pairs = [{"src": f"{n} {n}\n{n}", "tgt": f"{n}\n" * (n % 4)} for n in range(100)]
+    data = tmp_path / "pairs.jsonl"
+    data.write_text("".join(json.dumps(pair) + "\n" for pair in pairs), "utf-8")
+    run, corpora = new_run(tmp_path / "run", NETWORK, make_config(src=(), tgt=(), data=(str(data),), vocab_size=30))
+    held = TranslationRun.open(run.path).validation
+    assert len(held) == 3  # of the 75 that have a target
+    assert all({"src": src, "tgt": tgt} in pairs for src, tgt in zip(held.src, held.tgt, strict=True))
+    assert corpora.facts["held_out"] == 3
+    assert corpora.facts["pairs"] == 72
+
+
+def test_validation_of_runs_of_0_1_is_read(make_config: MakeConfig, tmp_path: Path) -> None:
+    run, _ = new_run(tmp_path / "run", NETWORK, make_config())
+    held = run.validation
+    (run.path / "valid.jsonl").unlink()
+    for name, lines in (("valid.src", held.src), ("valid.tgt", held.tgt)):
+        (run.path / name).write_text("".join(line + "\n" for line in lines), "utf-8")
+    assert TranslationRun.open(run.path).validation == held

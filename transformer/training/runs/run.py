@@ -141,8 +141,8 @@ class Run(ABC, Generic[Model, Train]):
 class TranslationRun(Run[ModelConfig, TranslationConfig]):
     """A run that learns to translate.
 
-    Its files beside those of any run: tokenizer.model (or tokenizer.src.model and tokenizer.tgt.model), valid.src and
-    valid.tgt (the pairs it is judged by), shortlist.safetensors (the words that each source word needs).
+    Its files beside those of any run: tokenizer.model (or tokenizer.src.model and tokenizer.tgt.model), valid.jsonl
+    (the pairs it is judged by), shortlist.safetensors (the words that each source word needs).
     """
 
     kind = KINDS[0]
