@@ -88,6 +88,9 @@ def _errors_told() -> Iterator[None]:
             sys.exit(141)
         click.echo(f"Error: {_describe(error)}", err=True)
         sys.exit(1)
+    except MemoryError:
+        click.echo("Error: out of memory; free some, or raise the limit (ulimit -v)", err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except Terminated:

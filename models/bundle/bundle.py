@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from heed.models.bundle.external_data import external_files
 from heed.models.bundle.manifest import FileRecord, TextManifest, TranslationManifest
 from heed.models.errors import ModelError
 from heed.models.system.files import sha256
+from heed.models.system.threads import ThreadPool
 
 if TYPE_CHECKING:
     from heed.models.tokenizers.subwords import Tokenizer
@@ -46,7 +46,7 @@ class Bundle:
             ModelError: See the class; for weights that are damaged when the block ends, whatever else it raised.
         """
         bundle = cls(path, weights=False)
-        with ThreadPoolExecutor(1) as pool:
+        with ThreadPool(1) as pool:
             wrong = pool.submit(bundle._wrong_hashes, weights=True)
             try:
                 yield bundle

@@ -1,6 +1,5 @@
 """A bundle's network in ONNX Runtime, as the search sees it."""
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from heed.models.errors import ModelError
 from heed.models.runtime.kv_cache import Cache
 from heed.models.runtime.session import bind_arrays, open_session, run
 from heed.models.spec.config import ModelConfig
+from heed.models.system.threads import ThreadPool
 
 ENCODED = 32  # sources encoded at a time: more leave the processor's own memory
 
@@ -149,7 +149,7 @@ class OnnxNetwork:
     ) -> None:
         self.config, self.device = config, device
         names = ["encoder", *(["shortlist_decoder", "shortlist"] if shortlist else ["decoder"])]
-        with ThreadPoolExecutor(len(names) if device == "cpu" else 1) as pool:  # most of a start is to load these
+        with ThreadPool(len(names) if device == "cpu" else 1) as pool:  # most of a start is to load these
             sessions = pool.map(lambda name: open_session(directory / f"{name}.onnx", device, threads), names)
             self.encoder, self.decoder, *others = sessions
         self.shortlist = others[0] if shortlist else None
