@@ -17,6 +17,7 @@ from heed.models.errors import HeedError
 from heed.models.system.compression import compress
 from heed.models.system.files import named_errors
 from heed.models.system.resumable_output import GrownFile
+from heed.models.system.streams import is_stream, open_stream
 
 
 class Output(Protocol):
@@ -163,9 +164,9 @@ def open_output(path: Path | None, job: Mapping[str, object], *, resume: bool, f
     if path is None:
         stdout = sys.stdout.buffer
         yield StreamOutput(cast("BinaryIO", getattr(stdout, "raw", stdout)))
-    elif path.exists() and not path.is_file():  # a pipe or a device is written to, not replaced
-        with named_errors(path), path.open("wb", buffering=0) as stream:
-            yield StreamOutput(cast("BinaryIO", stream))
+    elif is_stream(path):  # a pipe or a device is written to, not replaced
+        with named_errors(path), open_stream(path) as stream:
+            yield StreamOutput(stream)
     else:
         with FileOutput(path.resolve(), job, resume=resume, force=force) as output:
             yield output

@@ -1,6 +1,7 @@
 """A model on disk: a directory whose manifest lists every file."""
 
 import contextlib
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ class Bundle:
     def __init__(self, path: Path, *, weights: bool = True) -> None:
         self.path = path
         self.manifest = manifests.read(path)
+        self._refuse_links()
         self._refuse(self._wrong_files() or self._wrong_references())
         self._refuse(self._wrong_hashes(weights=False) + (self._wrong_hashes(weights=True) if weights else []))
 
@@ -56,6 +58,16 @@ class Bundle:
     def _refuse(self, wrong: list[str]) -> None:
         if wrong:
             raise ModelError(f"{self.path}: damaged: {'; '.join(wrong)}; get or export the model again")
+
+    def _refuse_links(self) -> None:
+        """Refuse symbolic links: ONNX Runtime would follow them out of the directory that was checked."""
+        links = [name for name in self.manifest.files if (self.path / name).is_symlink()]
+        if links:
+            path = shlex.quote(str(self.path))
+            raise ModelError(
+                f"{self.path}: {', '.join(links)}: symbolic links, as in a cache of downloads, and a model is plain "
+                f"files; copy what they lead to: cp -rL {path} {path.rstrip('/')}-copy"
+            )
 
     def translation(self) -> TranslationManifest:
         """The manifest of a model that translates.
@@ -100,7 +112,7 @@ class Bundle:
             file = self.path / name
             if Path(name).name != name or name in (".", "..") or "\\" in name:
                 wrong.append(f"{name!r} is no plain file name")
-            elif file.is_symlink() or not file.is_file():
+            elif not file.is_file():
                 wrong.append(f"{name} is missing or no plain file")
             elif file.stat().st_size != record.size:
                 wrong.append(f"{name} has {file.stat().st_size} bytes and should have {record.size}")

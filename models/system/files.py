@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from heed.models.errors import HeedError
+from heed.models.system.streams import is_stream, open_stream
 
 OVERWRITE = "choose another name, or overwrite it with --force"
 
@@ -63,7 +64,13 @@ def directory_whole(path: Path, *, force: bool = False) -> Iterator[Path]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a small file; whoever reads it meets the old one or the new."""
+    """Write a small file; whoever reads it meets the old one or the new. A pipe or a device is written to."""
+    if is_stream(path):
+        with named_errors(path), open_stream(path) as stream:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[stream.write(rest) :]
+        return
     aside = path.with_name(path.name + ".new")
     with named_errors(aside), aside.open("wb") as file:
         file.write(data)

@@ -1,3 +1,5 @@
+import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -6,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from heed.export.exporter import write_graphs
-from heed.export.importers.bundle import find_weights, read_arrays
+from heed.export.importers.bundle import find_weights, from_bundle, read_arrays
 from heed.export.text_exporter import write_text_graphs
 from heed.transformer.language_model import LanguageModel
 from heed.transformer.model import Transformer
@@ -82,3 +84,12 @@ def assert_found(
             step = value.abs().max() / largest
             assert (found[name] - value).abs().max() <= step * (1.001 if precision == "int4" else 0.501), name
             assert not torch.equal(found[name], value)
+
+
+def test_a_bundle_of_hard_links_is_a_bundle(bundle: Path, tmp_path: Path) -> None:
+    """As uv and conda install files."""
+    linked = shutil.copytree(shutil.copytree(bundle, tmp_path / "copy"), tmp_path / "linked", copy_function=os.link)
+    assert (linked / "weights.bin").stat().st_nlink == 2
+    found, expected = from_bundle(linked).weights, from_bundle(bundle).weights
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in found)
