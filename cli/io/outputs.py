@@ -19,6 +19,8 @@ from heed.models.system.files import named_errors
 from heed.models.system.resumable_output import GrownFile
 from heed.models.system.streams import is_stream, open_stream
 
+FIRST_STEP = 64  # records that are translated together first
+
 
 class Output(Protocol):
     """Takes what records have become."""
@@ -112,14 +114,14 @@ class FileOutput:
             )
 
     def unwritten(self, windows: Iterable[list[Record]]) -> Iterator[list[Record]]:
-        """The records that no earlier run has written.
+        """The records that no earlier run has written, the first ones in small steps: each is kept when it is done.
 
         Raises:
             HeedError: Those that one has written are not in the input.
         """
         earlier = self._file.progress
         n_left = earlier["records"] if earlier else 0
-        for window in windows:
+        for window in _in_growing_steps(windows):
             skipped, rest = window[:n_left], window[n_left:]
             if skipped:
                 self._count(skipped)
@@ -151,6 +153,19 @@ class FileOutput:
             f"{self._file.aside}: the input is not that of the job; repeat the command as it was, or begin anew with "
             "--force"
         )
+
+
+def _in_growing_steps(windows: Iterable[list[Record]]) -> Iterator[list[Record]]:
+    """Windows, cut so that each is at most twice as long as the one before it.
+
+    Long ones are translated faster, for their lines are sorted by length; of short jobs some is kept all the same.
+    """
+    size = FIRST_STEP
+    for window in windows:
+        start = 0
+        while start < len(window):
+            yield window[start : start + size]
+            start, size = start + size, 2 * size
 
 
 @contextlib.contextmanager
