@@ -26,7 +26,7 @@ class Tokenizer:
     """
 
     def __init__(self, model: bytes, name: str) -> None:
-        self.model = model
+        self.model, self.name = model, name
         self._pieces = sentencepiece.SentencePieceProcessor()
         try:
             self._pieces.LoadFromSerializedProto(model)
@@ -68,6 +68,19 @@ class Tokenizer:
     def begins_word(self) -> npt.NDArray[np.bool_]:
         """Which pieces no word goes on with: those that begin with a space or a punctuation mark, (V,)."""
         return np.array([not re.match(r"\w", self.piece(token_id)) for token_id in range(len(self))])
+
+    def has_pieces_of(self, other: "Tokenizer") -> bool:
+        """Whether the same token ids stand for the same pieces; the two may normalize text in different ways."""
+        return self.model == other.model or self._all_pieces == other._all_pieces
+
+    @cached_property
+    def _all_pieces(self) -> list[str]:
+        return [self.piece(token_id) for token_id in range(len(self))]
+
+    @cached_property
+    def is_lacking(self) -> npt.NDArray[np.bool_]:
+        """Which pieces stand for what the vocabulary lacks: the unknown piece, and those of bytes, (V,)."""
+        return np.array([token_id == self.unk_id or self.is_byte(token_id) for token_id in range(len(self))])
 
     def encode(self, lines: Sequence[str], threads: int = 1) -> list[list[int]]:
         """The token ids of each line, without special pieces; none for a line of white space.
