@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from heed.transformer.training.runs.warm_start import Initial
 
 HEAD_MULTIPLE = 16  # of what ONNX Runtime's operator for attention takes
+LEARNT = ("vocab_size", "joint", "src_normalization", "tgt_normalization")  # of a vocabulary that is not given
 Table = dict[str, object]
 
 
@@ -136,7 +137,7 @@ def _initial(source: object, kind: str, given: Table) -> "Initial | None":
     if not source:
         return None
     fixed = {field.name for config in (ModelConfig, LanguageModelConfig) for field in dataclasses.fields(config)}
-    fixed = (fixed | {"tokenizer", "vocab_size", "joint"}) - {"dropout"}
+    fixed = (fixed | {"tokenizer", *LEARNT}) - {"dropout"}
     if wrong := fixed & given.keys():
         raise click.UsageError(f"--init-from decides {_options(wrong)}; leave that out.")
     initial = _read_initial(Path(str(source)))
@@ -189,7 +190,7 @@ def _asked(
         raise click.UsageError(f"{_options(stray)}: not for this kind of network.")
     network = network | {name: value for name, value in given.items() if name in fixed}
     training = training | {name: _absolute(name, value) for name, value in given.items() if name in asked}
-    if training.get("tokenizer") and (decided := {"vocab_size", "joint"} & given.keys()):
+    if training.get("tokenizer") and (decided := set(LEARNT) & given.keys()):
         raise click.UsageError(f"--tokenizer decides {_options(decided)}; leave that out.")
     _config(model, network)  # before hours of work; the vocabulary's size comes with it
     return network, training

@@ -35,7 +35,7 @@ SECTIONS = {
     "Network": ("n_layers", "d_model", "d_ff", "n_heads", "dropout", "norm"),
     "Network that translates": ("tied_embeddings",),
     "Network that goes on with text": ("n_kv_heads", "positions", "activation", "context"),
-    "Vocabulary": ("tokenizer", "joint", "vocab_size"),
+    "Vocabulary": ("tokenizer", "extend_vocabulary", "joint", "vocab_size", "src_normalization", "tgt_normalization"),
     "Batches and optimizer": ("batch_tokens", "warmup", "precision", "seed"),
     "To translate": ("subword_sampling", "learning_rate_scale", "label_smoothing"),
     "To go on with text": ("learning_rate", "weight_decay"),
@@ -124,6 +124,21 @@ SECTIONS = {
 )
 @click.option("--joint/--separate", "joint", default=None, help="Learn one vocabulary, or one for each side.")
 @click.option("--vocab-size", type=int, help="Pieces to learn.")
+@click.option(
+    "--extend-vocabulary",
+    type=click.IntRange(min=1),
+    help="Learn so many pieces of this text and add them to the vocabulary of --init-from or --tokenizer.",
+)
+@click.option(
+    "--src-normalization",
+    type=click.Choice(["nfkc", "nfc"]),
+    help="What is done to source text: nfkc makes one form of ！ and !, of ﬁ and fi.  [default: nfkc]",
+)
+@click.option(
+    "--tgt-normalization",
+    type=click.Choice(["nfkc", "nfc"]),
+    help="What is done to target text: nfc leaves it as it is.  [default: nfc]",
+)
 @click.option("--batch-tokens", type=int, help="Tokens a batch and side.")
 @click.option("--max-length", type=int, help="Leave out pairs with more tokens on a side.")
 @click.option("--max-ratio", type=float, help="Leave out pairs of which a side has so many times the other's tokens.")

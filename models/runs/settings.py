@@ -6,7 +6,7 @@ from pathlib import Path
 
 from heed.models.errors import ModelError
 
-FORMAT = 2  # of a run's directory; a later one is refused, and of an earlier one what is new has its default
+FORMAT = 3  # of a run's directory; a later one is refused, and of an earlier one what is new has its default
 LIMITS = ("steps", "epochs", "minutes")  # settings of training that say when it ends
 KINDS = ("encoder-decoder", "decoder")  # of networks: to translate, to go on with text
 
@@ -45,7 +45,7 @@ def read_config(file: Path) -> RunConfig:
     except ValueError as error:
         raise ModelError(f"{file}: damaged ({error}); restore it, or train again") from None
     found = config.get("format")
-    if found not in (1, FORMAT):
+    if found not in (1, 2, FORMAT):
         raise ModelError(f"{file}: format {found!r}, and this heed reads {FORMAT}; use the heed that made it")
     missing = [name for name in ("model", "train") if not isinstance(config.get(name), dict)]
     if missing:

@@ -6,16 +6,18 @@ from collections.abc import Iterator
 
 import sentencepiece
 
-# "nfkc": SentencePiece's own, of one form each compatible character: full-width, ligatures, "…" as three points.
-# "nfc": the text as it is, but that an accent is part of its letter and a line end within it is a space.
-NORMALIZATIONS = ("nfkc", "nfc")
 SPACES = "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f\x85\u2028\u2029"  # what ends a line for somebody, or a column
 LAST = 0x30000  # no character from here on is composed
 
 
 @functools.cache
 def normalizer(normalization: str) -> sentencepiece.SentencePieceNormalizer:
-    """What normalizes so; spaces stay as they are."""
+    """What normalizes in one of two ways; spaces stay as they are.
+
+    "nfkc" is SentencePiece's own: one form for all compatible characters, as full-width letters and ligatures, and
+    three points for "…". "nfc" leaves a text as it is, but that an accent is part of its letter and that a line end
+    within it is a space.
+    """
     sentencepiece.set_min_log_level(2)  # errors: it tells on stderr how it compiles them
     how = {"norm_map": sorted(_canonical_forms().items())} if normalization == "nfc" else {"rule_name": "nmt_nfkc"}
     return sentencepiece.SentencePieceNormalizer(

@@ -37,9 +37,11 @@ class Shortlist:
     always: Ids  # for any sentence, (F,); the end token first
 
     def joined(self, other: "Shortlist") -> "Shortlist":
-        """What a sentence may need by the one or by the other."""
+        """What a sentence may need by the one or by the other, which may know fewer source tokens."""
         more = np.setdiff1d(other.always, self.always)
-        return Shortlist(np.concatenate([self.likely, other.likely], axis=1), np.concatenate([self.always, more]))
+        likely = np.full((len(self.likely), other.likely.shape[1]), self.always[0], dtype=np.int32)
+        likely[: len(other.likely)] = other.likely
+        return Shortlist(np.concatenate([self.likely, likely], axis=1), np.concatenate([self.always, more]))
 
     def save(self, directory: Path) -> None:
         """Write it into a run's directory."""

@@ -119,6 +119,13 @@ def normalized(tokenizer: Tokenizer, normalization: str) -> Tokenizer:
     return Tokenizer(model.SerializeToString(deterministic=True), tokenizer.name)
 
 
+def with_pieces_of(tokenizer: Tokenizer, larger: Tokenizer) -> Tokenizer:
+    """A tokenizer with another one's pieces, which normalizes as before."""
+    model = ModelProto.FromString(larger.model)
+    model.normalizer_spec.CopyFrom(ModelProto.FromString(tokenizer.model).normalizer_spec)
+    return Tokenizer(model.SerializeToString(deterministic=True), tokenizer.name)
+
+
 def extended(tokenizer: Tokenizer, lines: Iterable[str], n_pieces: int, *, name: str) -> Tokenizer:
     """A tokenizer with more pieces behind its own, for text that it knows too little of.
 

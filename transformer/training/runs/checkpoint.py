@@ -211,6 +211,21 @@ def put_optimizer_states(states: Weights, network: nn.Module, optimizer: torch.o
         optimizer.state[own][field] = states[key].to(own.device) if field == "step" else spread(states[key], own)
 
 
+def grown(weights: Weights, network: nn.Module) -> Weights:
+    """Weights for a network of a larger vocabulary: of each matrix with too few rows, the first of a fresh one's.
+
+    Raises:
+        RuntimeError: They belong to a network that differs in more.
+    """
+    found = dict(weights)
+    for name, fresh in network.named_parameters(remove_duplicate=False):
+        own = weights.get(name)
+        if own is not None and len(own) < len(fresh):
+            found[name] = fresh.detach().clone()
+            found[name][: len(own)] = own
+    return found
+
+
 def mean(directories: Sequence[Path]) -> Weights:
     """The mean of several checkpoints' weights (section 6.1), each under one of its names."""
     total: Weights = {}

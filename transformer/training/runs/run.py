@@ -331,8 +331,15 @@ def read_settings(file: Path) -> tuple[str, dict[str, object], dict[str, object]
         OSError: It cannot be read.
     """
     config = read_config(file)
-    new = {} if config.is_complete else defaults(TextConfig if config.kind == TextRun.kind else TranslationConfig)
+    new = {} if config.is_complete else _earlier_settings(config.kind)
     return config.kind, config.model, new | config.train
+
+
+def _earlier_settings(kind: str) -> dict[str, object]:
+    """What runs of earlier formats do not say."""
+    if kind == TextRun.kind:
+        return defaults(TextConfig)
+    return defaults(TranslationConfig) | {"src_normalization": "nfkc", "tgt_normalization": "nfkc"}
 
 
 def _worth(progress: Progress, best_by: str) -> tuple[float, float]:
