@@ -79,7 +79,7 @@ def test_a_run_is_recorded(heed: Heed, pairs: list[str], tmp_path: Path) -> None
     assert result.exit_code == 0, result.stderr
     assert result.stdout_bytes == b""
     assert result.stderr.endswith(f"Done. Export it with: heed export {path} -o MODEL\n")
-    names = {"config.toml", "tokenizer.model", "valid.jsonl", "checkpoints", "log.jsonl", "tensorboard"}
+    names = {"config.toml", "tokenizer.src.model", "tokenizer.tgt.model", "valid.jsonl", "checkpoints", "log.jsonl", "tensorboard"}
     assert {file.name for file in path.iterdir()} == names | {"text.json", "cache"}
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
 
@@ -198,7 +198,7 @@ def test_two_vocabularies_and_validation_text_of_one_s_own(
 
 def test_given_tokenizers_are_used(heed: Heed, run: Path, pairs: list[str], tmp_path: Path) -> None:
     path = tmp_path / "second"
-    given = run / "tokenizer.model"
+    given = run / "tokenizer.tgt.model"
     settings = SETTINGS[: SETTINGS.index("--vocab-size")] + SETTINGS[SETTINGS.index("--batch-tokens") :]
     result = heed("train", *pairs, *settings, "--tokenizer", given, "-o", path, "--steps", 2)
     assert result.exit_code == 0, result.stderr
@@ -211,7 +211,7 @@ def test_a_given_tokenizer_leaves_nothing_to_ask_of_a_vocabulary(
 ) -> None:
     """Such an option was ignored without a word."""
     path = tmp_path / "second"
-    result = heed("train", *pairs, *NETWORK, "--tokenizer", run / "tokenizer.model", *option, "-o", path)
+    result = heed("train", *pairs, *NETWORK, "--tokenizer", run / "tokenizer.tgt.model", *option, "-o", path)
     assert result.exit_code == 2
     assert f"--tokenizer decides --{'vocab-size' if len(option) == 2 else 'joint'}; leave that out." in result.stderr
     assert not path.exists()

@@ -41,8 +41,9 @@ def test_a_share_is_held_out_for_validation(make_config: MakeConfig, tmp_path: P
     config = make_config(n_pairs, tokenizer=(str(tmp_path / "digits.model"),))
     run, corpora = new_run(tmp_path / "run", NETWORK, config)
     sources = Path(config.src[0]).read_text().splitlines()
-    assert len(run.validation) == len(set(run.validation.src)) == held
-    assert len(corpora) == sum(source not in set(run.validation.src) for source in sources)
+    chosen = run.validation.src
+    assert len(chosen) == len(set(chosen)) == held
+    assert len(corpora) == sum(source not in set(chosen) for source in sources)
 
 
 def test_what_is_held_out_never_trains_though_the_run_goes_on(make_config: MakeConfig, tmp_path: Path) -> None:
@@ -70,7 +71,7 @@ def test_a_single_pair_cannot_be_held_out(make_config: MakeConfig, tmp_path: Pat
 
 def test_one_vocabulary_serves_both_sides(make_config: MakeConfig, tmp_path: Path) -> None:
     run, _ = new_run(tmp_path / "run", NETWORK, make_config())
-    assert run.src_tokenizer.model == run.tgt_tokenizer.model
+    assert run.src_tokenizer.has_pieces_of(run.tgt_tokenizer)
     assert run.model.tied_embeddings
     assert run.model.src_vocab_size == run.model.tgt_vocab_size == len(run.src_tokenizer) == 25
 
