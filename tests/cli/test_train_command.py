@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+import torch
 from click.testing import Result
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -688,3 +689,61 @@ def test_a_run_does_not_go_on_with_changed_text(heed: Heed, run: Path, pairs: li
     path.write_text(path.read_text()[::-1])
     result = heed("train", "--resume", run, *MACHINE)
     assert assert_one_line(result, 3).startswith(f"{path}: has changed since {run} was made; ")
+
+
+# Text that a vocabulary lacks
+
+
+@pytest.fixture
+def greek(write_lines: WriteLines) -> list[str]:
+    lines = [f"{word} {number % 10}" for number in range(100) for word in ("γάτα", "σκύλος", "το")]
+    return ["--src", write_lines("greek.src", lines), "--tgt", write_lines("greek.tgt", lines)]
+
+
+@pytest.mark.parametrize("source", ["trained", "bundle"])
+def test_what_the_vocabulary_lacks_is_refused_and_can_be_added(
+    heed: Heed, greek: list[str], tmp_path: Path, request: pytest.FixtureRequest, source: str
+) -> None:
+    """It trained on <unk> to a fine perplexity, and said nothing."""
+    initial, path = request.getfixturevalue(source), tmp_path / "greek"
+    command = ["train", "--init-from", initial, *greek, *MACHINE, "--steps", 3, "--valid-every", 3, "-o", path]
+    refused = heed(*command)
+    assert "the vocabulary lacks" in assert_one_line(refused, 3)
+    assert "--extend-vocabulary" in refused.stderr
+    assert not path.exists()
+
+    result = heed(*command, "--extend-vocabulary", 20)
+    assert result.exit_code == 0, result.stderr
+    run = open_run(path)
+    assert (run.model.src_vocab_size, run.model.tgt_vocab_size) == (45, 45)
+    before, _ = open_run(request.getfixturevalue("trained")).best()
+    kept, own = checkpoint.read_weights(path / "initial"), checkpoint.read_weights(before)
+    assert kept.keys() == own.keys()
+    for name, tensor in own.items():
+        torch.testing.assert_close(kept[name][: len(tensor)], tensor, msg=name)
+    assert sum(len(kept[name]) > len(tensor) for name, tensor in own.items()) == 1  # the tied matrix
+    model = tmp_path / "model"
+    assert heed("export", path, "-o", model).exit_code == 0
+    assert heed("translate", "-m", model, stdin="γάτα\n".encode()).exit_code == 0
+    assert heed("train", "--resume", path).exit_code == 0  # it is done
+
+
+def test_a_vocabulary_is_extended_only_where_one_is_given(heed: Heed, pairs: list[str], tmp_path: Path) -> None:
+    result = heed("train", *pairs, *SETTINGS, "--extend-vocabulary", 9, "-o", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "extend_vocabulary must be a number of pieces for the vocabulary of tokenizer or init_from" in result.stderr
+
+
+def test_a_target_is_learnt_as_it_is_written(heed: Heed, write_lines: WriteLines, tmp_path: Path) -> None:
+    lines = [f"{number}！…" for number in range(100, 300)]
+    text = ["--src", write_lines("in", lines), "--tgt", write_lines("out", lines)]
+    path, both = tmp_path / "run", tmp_path / "both"
+    assert heed("train", *text, *SETTINGS, "--vocab-size", 22, "--steps", 1, "-o", path).exit_code == 0
+    run = open_run(path)
+    assert run.tgt_tokenizer.decode(run.tgt_tokenizer.encode(["1！…"])) == ["1！…"]
+    assert run.src_tokenizer.encode(["1！"]) == run.tgt_tokenizer.encode(["1!"])
+    how = ["--tgt-normalization", "nfkc", "--vocab-size", 22, "--steps", 1]
+    assert heed("train", *text, *SETTINGS, *how, "-o", both).exit_code == 0
+    run = open_run(both)
+    assert run.tgt_tokenizer.decode(run.tgt_tokenizer.encode(["1！…"])) == ["1!..."]
+    assert (both / "tokenizer.model").is_file()  # one for both sides
