@@ -4,6 +4,7 @@ import os
 import resource
 import shutil
 import signal
+import stat
 import subprocess
 import time
 import tomllib
@@ -689,6 +690,19 @@ def test_a_run_does_not_go_on_with_changed_text(heed: Heed, run: Path, pairs: li
     path.write_text(path.read_text()[::-1])
     result = heed("train", "--resume", run, *MACHINE)
     assert assert_one_line(result, 3).startswith(f"{path}: has changed since {run} was made; ")
+
+
+# Files
+
+
+def test_all_files_follow_the_umask(run: Path) -> None:
+    """Another user of the group is to export what was trained; safetensors itself writes for its owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in [run, *run.rglob("*")]}
+    assert len(modes) > 10
+    for path, mode in modes.items():
+        assert mode == (0o777 if path.is_dir() else 0o666) & ~mask, path
 
 
 # Text that a vocabulary lacks
