@@ -22,7 +22,8 @@ INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True)
 TOKENIZERS = ("13a", "intl", "char", "zh", "none")
 SPACED = ("13a", "intl", "none")  # those that tell words by spaces
 TRANSLATING = (
-    "model", "beam_size", "length_penalty", "max_length", "shortlist", "split", "batch_size", "device", "threads"
+    "model", "beam_size", "beam_threshold", "length_penalty", "max_length", "shortlist", "split", "batch_size",
+    "device", "threads",
 )  # fmt: skip
 
 
@@ -72,6 +73,7 @@ class Score:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @options.model
 @options.beam_size
+@options.beam_threshold
 @options.length_penalty
 @options.max_length
 @options.shortlist

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from heed.models.tasks.translator import Translator
 
 INVITATION = "Translating what you type, a line at a time; Ctrl-D ends."
-SEARCH = ("beam_size", "length_penalty", "max_length")
+SEARCH = ("beam_size", "beam_threshold", "length_penalty", "max_length", "repetition_penalty", "no_repeat_ngram")
 
 
 class Shard(click.ParamType[tuple[int, int]]):
@@ -48,7 +48,7 @@ class Shard(click.ParamType[tuple[int, int]]):
     sections={
         "Input and output": ("inputs", "output", "force", "input_format", "column", "field", "document", "strict"),
         "Results": ("as_json", "n_best"),
-        "Terms and tags": ("keep", "keep_tags", "glossary"),
+        "Terms and tags": ("protect", "keep_tags", "glossary"),
         "Model and search": ("model", *SEARCH, "shortlist", "split"),
         "Running": ("shard", "resume", "batch_size", "device", "threads"),
     },
@@ -92,8 +92,11 @@ class Shard(click.ParamType[tuple[int, int]]):
     "lines counted from 0. With --json, as alternatives.",
 )
 @options.beam_size
+@options.beam_threshold
 @options.length_penalty
 @options.max_length
+@options.repetition_penalty
+@options.no_repeat_ngram
 @options.shortlist
 @options.split
 @kept.options
@@ -123,6 +126,9 @@ def command(
     Reads stdin or files and writes a line for each line, in order, blank for blank. Lines are translated as soon as
     they have arrived, so a person may type them.
     """
+    if old := asked.pop("keep"):
+        messages.note("--keep is called --protect now; the old name goes in the next release")
+        asked["protect"] += old
     names = inputs or ("-",)
     file = None if output is None or str(output) == "-" else output
     _refuse(names, file, shard, resume=resume, asked=asked)
@@ -136,8 +142,9 @@ def command(
     from heed.models.tasks.translator import WINDOW
 
     how = {name: asked[name] for name in ("device", "shortlist", "split", "glossary")}
-    translator = load_translator(model, threads=threads, shares=bool(asked["keep"] or asked["keep_tags"]), **how)
-    keeper, report = Keeper(translator, asked["keep"], tags=asked["keep_tags"]), kept.Report()
+    translator = load_translator(model, threads=threads, shares=bool(asked["protect"] or asked["keep_tags"]), **how)
+    keeper, report = Keeper(translator, asked["protect"], tags=asked["keep_tags"]), kept.Report()
+    markup = kept.OpenMarkup()
     config = _config(translator, asked)
     job = _job(find_model(model), {"shard": shard, **asked}) if file else {}
     decoder = Decoder(strict=asked["strict"])
@@ -148,14 +155,17 @@ def command(
         LineProgress(source.size, hidden=file is None and sys.stdout.isatty()) as progress,
     ):
         windows = _records(source, batch_size * WINDOW, _format(decoder, asked), document=asked["document"])
+        if asked["keep_tags"] and asked["input_format"] == "lines":
+            windows = markup.follow(windows)
         for window in sink.unwritten(windows):
-            found = keeper.n_best([record.words for record in window], config, n_best, batch_size=batch_size)
+            lines, inside = [record.words for record in window], [record.inside for record in window]
+            found = keeper.n_best(lines, config, n_best, batch_size=batch_size, inside=inside)
             first = source.first + sink.n_records
             report.add(first, found)
             numbered = enumerate(zip(window, found, strict=True), start=first)
             sink.write(b"".join(result(number, record, best) for number, (record, best) in numbered), window)
             progress.add(len(window), source.position)
-    for warning in report.warnings():
+    for warning in [*report.warnings(), *markup.warnings()]:
         messages.warning(warning)
     warn_replaced(decoder)
 

@@ -81,7 +81,15 @@ def test_a_run_is_recorded(heed: Heed, pairs: list[str], tmp_path: Path) -> None
     assert result.exit_code == 0, result.stderr
     assert result.stdout_bytes == b""
     assert result.stderr.endswith(f"Done. Export it with: heed export {path} -o MODEL\n")
-    names = {"config.toml", "tokenizer.src.model", "tokenizer.tgt.model", "valid.jsonl", "checkpoints", "log.jsonl", "tensorboard"}
+    names = {
+        "config.toml",
+        "tokenizer.src.model",
+        "tokenizer.tgt.model",
+        "valid.jsonl",
+        "checkpoints",
+        "log.jsonl",
+        "tensorboard",
+    }
     assert {file.name for file in path.iterdir()} == names | {"text.json", "cache"}
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
 

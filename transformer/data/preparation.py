@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from heed.models.errors import DataError
-from heed.models.spec.config import ModelConfig, defaults, from_table
+from heed.models.spec.network import NetworkSpec
+from heed.models.spec.preset import sized
 from heed.models.system.files import sha256
 from heed.models.system.processor import available_cores
 from heed.models.tokenizers.subwords import Tokenizer, load_tokenizers, write_tokenizers
@@ -32,7 +33,14 @@ from heed.transformer.data.parallel_text import (
 from heed.transformer.data.reservoir import fingerprint
 from heed.transformer.data.shortlist import ALWAYS, Shortlist, learn_shortlist
 from heed.transformer.data.sources import Pair, Source, match_files, parse_source
-from heed.transformer.data.vocabulary import Coverage, count_characters, extended, normalized, train_tokenizer, with_pieces_of
+from heed.transformer.data.vocabulary import (
+    Coverage,
+    count_characters,
+    extended,
+    normalized,
+    train_tokenizer,
+    with_pieces_of,
+)
 from heed.transformer.training.runs.checkpoint import Weights, grown
 from heed.transformer.training.runs.run import TranslationRun
 from heed.transformer.training.runs.settings import TranslationConfig
@@ -60,7 +68,7 @@ def new_run(
 
     Args:
         path: The run's directory.
-        network: The fields of its `ModelConfig` but for the vocabulary, which the tokenizers decide.
+        network: The table of its description; the tokenizers decide the vocabularies.
         config: What was asked.
         initial: The network to begin with; None: a fresh one.
         cache: Where to keep tokens and vocabularies, and to look for them; None: in the run.
@@ -76,7 +84,7 @@ def new_run(
         make_entry(look, lambda aside: _look(aside, sources, config))
         src, tgt = load_tokenizers(look)
         validation = read_pairs(config.valid_src, config.valid_tgt) if config.valid_src else read_validation(look)
-        model = sized(network, len(src), len(tgt), joint=src.has_pieces_of(tgt))
+        spec = sized(network, len(src), len(tgt), joint=src.has_pieces_of(tgt))
         _require_validation(validation, (src, tgt), config)
         record = TextRecord(
             files, _tokens_key(files, (src, tgt), validation, config), str(cache.absolute()) if cache else None
@@ -85,32 +93,21 @@ def new_run(
         learnt = _shortlist(place, record.key, src, tgt)
         if learnt and initial and initial.shortlist:
             learnt = learnt.joined(initial.shortlist)  # the new text may lack most words that the old one had
-        weights = _initial_weights(initial, model, config, (src, tgt)) if initial else None
+        weights = _initial_weights(initial, spec, config, (src, tgt)) if initial else None
         run = TranslationRun.create(
-            path, model, config, (src, tgt), validation, learnt, weights, text=record, cache=None if cache else place
+            path, spec, config, (src, tgt), validation, learnt, weights, text=record, cache=None if cache else place
         )
     return run, open_corpora(record.entry(path))
 
 
 def _initial_weights(
-    initial: Initial, model: ModelConfig, config: TranslationConfig, tokenizers: tuple[Tokenizer, Tokenizer]
+    initial: Initial, network: NetworkSpec, config: TranslationConfig, tokenizers: tuple[Tokenizer, Tokenizer]
 ) -> Weights:
     """The weights to begin with; rows of pieces that were added are those of a fresh network."""
     if not config.extend_vocabulary:
         return initial.weights
     torch.manual_seed(config.seed)
-    return grown(initial.weights, TranslationRun(Path(), model, config, tokenizers).new_network())
-
-
-def sized(network: Mapping[str, object], src_size: int, tgt_size: int, *, joint: bool) -> ModelConfig:
-    """The network that was asked for, with vocabularies of these sizes, which may be one.
-
-    Raises:
-        ModelError: It cannot be.
-    """
-    tied = bool(network.get("tied_embeddings", True)) and joint
-    sizes = {"src_vocab_size": src_size, "tgt_vocab_size": tgt_size, "tied_embeddings": tied}
-    return from_table(ModelConfig, {**defaults(ModelConfig), **network, **sizes}, "the network asked for")
+    return grown(initial.weights, TranslationRun(Path(), network, config, tokenizers).new_network())
 
 
 def load_corpus(run: TranslationRun, threads: int | None = None) -> Corpora:

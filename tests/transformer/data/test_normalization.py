@@ -16,7 +16,9 @@ def test_nfc_is_unicode_s(text: str) -> None:
         assert normalizer("nfc").normalize(unicodedata.normalize(form, text)) == expected
 
 
-@pytest.mark.parametrize("text", ["嗨！", "…", "№", "™", "１２", "ﬁ", "«\u00a0a\u00a0»", "\u3000", "می\u200cخواهم", " a  b "])
+@pytest.mark.parametrize(
+    "text", ["嗨！", "…", "№", "™", "１２", "ﬁ", "«\u00a0a\u00a0»", "\u3000", "می\u200cخواهم", " a  b "]
+)
 def test_nfc_leaves_what_nfkc_would_change(text: str) -> None:
     assert normalizer("nfc").normalize(text) == text
 

@@ -14,7 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from heed.models.spec.config import from_table, to_table
+from heed.models.spec.legacy import parameter_name
+from heed.models.spec.tables import from_table, to_table
 from heed.models.errors import ModelError
 from heed.models.system.files import directory_whole, sha256, share, write_whole
 from heed.transformer.training.distributed import spread
@@ -23,6 +24,7 @@ Weights = dict[str, Tensor]  # by their names in the network
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what Adam keeps of each parameter, beside its step
 WEIGHTS, OPTIMIZER, PROGRESS = "model.safetensors", "optimizer.safetensors", "progress.json"
+RAW = "training/"  # before the names of the weights in training, where others are judged
 WAY_OUT = "delete it to use an earlier one"
 
 
@@ -95,7 +97,7 @@ def write_weights(directory: Path, weights: Weights) -> None:
 
 
 def read_weights(directory: Path) -> Weights:
-    """The weights of a checkpoint, each under one of its names.
+    """The weights of a checkpoint.
 
     Raises:
         ModelError: The file is damaged.
@@ -148,7 +150,7 @@ def _read_progress(directory: Path) -> dict[str, Any]:
 
 
 def weights_of(network: nn.Module) -> Weights:
-    """A network's weights; of tied matrices one."""
+    """A network's weights, by name."""
     return {name: parameter.detach() for name, parameter in network.named_parameters()}
 
 
@@ -159,7 +161,7 @@ def put_weights(weights: Weights, network: nn.Module, where: Path) -> None:
         ModelError: They belong to another network.
     """
     parameters = dict(network.named_parameters())
-    shapes = {name: parameter.shape for name, parameter in network.named_parameters(remove_duplicate=False)}
+    shapes = {name: parameter.shape for name, parameter in parameters.items()}
     wrong = [f"{name} is missing" for name in parameters.keys() - weights.keys()]
     wrong += [f"{name} is unknown" for name in weights.keys() - shapes.keys()]
     wrong += [
@@ -227,7 +229,7 @@ def grown(weights: Weights, network: nn.Module) -> Weights:
 
 
 def mean(directories: Sequence[Path]) -> Weights:
-    """The mean of several checkpoints' weights (section 6.1), each under one of its names."""
+    """The mean of several checkpoints' weights (section 6.1)."""
     total: Weights = {}
     for directory in directories:
         for name, tensor in read_weights(directory).items():
@@ -255,13 +257,19 @@ def _os_error(error: SafetensorError, path: Path) -> OSError:
     return OSError(number, os.strerror(number), str(path))
 
 
+def _present_name(stored: str) -> str:
+    """The name of a weight or state of a checkpoint, which heed 0.1 may have written."""
+    raw = RAW if stored.startswith(RAW) else ""
+    return raw + parameter_name(stored.removeprefix(RAW))
+
+
 def _load(directory: Path, name: str) -> Weights:
     path = directory / name
     try:
         expected = _read_progress(directory)["sha256"].get(name) if (directory / PROGRESS).exists() else None
         if expected is not None and sha256(path) != expected:
             raise ModelError(f"{path}: the checkpoint is damaged (its SHA-256 is another one); {WAY_OUT}")
-        return load_file(path)
+        return {_present_name(name): tensor for name, tensor in load_file(path).items()}
     except PermissionError:
         raise
     except (OSError, SafetensorError) as error:
