@@ -1,6 +1,6 @@
 import os
-import subprocess
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 

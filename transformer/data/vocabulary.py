@@ -81,7 +81,7 @@ def train_tokenizer(
     name: str,
     verbatim: bool = False,
     normalization: str = "nfc",
-    coverage: Coverage = Coverage(),  # noqa: B008 - it is frozen
+    coverage: Coverage = Coverage(),
 ) -> Tokenizer:
     """Learn a byte-pair vocabulary.
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from heed.models.system import huge_pages
-from heed.models.system.huge_pages import allow_huge_pages, use_huge_pages
+from heed.models.system.huge_pages import use_huge_pages
 
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 SIZE = 32 << 20  # bytes
