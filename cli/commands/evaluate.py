@@ -116,7 +116,9 @@ def command(
     _require_pairs(name, lines, dict(zip(refs, references, strict=True)))
     suited = bleu_tokenizer(line for each in references for line in each)
     if tokenize in SPACED and suited not in SPACED:
-        messages.note(f"{refs[0]}: a script without spaces, of which {tokenize} finds no words; --tokenize {suited} does")
+        messages.note(
+            f"{refs[0]}: the script has no spaces, so the tokenizer {tokenize} finds no words; use --tokenize {suited}"
+        )
     translations = lines if hyp else _translate(lines, **translating)
     scores = _scores(metrics, translations, references, bootstrap)
     report = {key: dataclasses.asdict(score) for key, score in scores.items()}

@@ -174,9 +174,11 @@ def _refuse_shortage(error: Exception, where: str) -> None:
     """
     words = str(error)
     if re.search(r"bad_alloc|Failed to allocate|Cannot allocate", words):
-        raise HeedError(f"{where}: out of memory; free some, use a smaller --batch-size, or raise the limit (ulimit -v)") from None
+        ways_out = "free some, use a smaller --batch-size, or raise the limit (ulimit -v)"
+        raise HeedError(f"{where}: out of memory; {ways_out}") from None
     if re.search(r"pthread_create|thread.*Resource temporarily unavailable", words, re.IGNORECASE):
-        raise HeedError(f"{where}: the system starts no more threads; use fewer --threads, or raise the limit (ulimit -u)") from None
+        ways_out = "use fewer --threads, or raise the limit (ulimit -u)"
+        raise HeedError(f"{where}: the system starts no more threads; {ways_out}") from None
 
 
 def _load_cuda() -> None:

@@ -253,11 +253,16 @@ def test_steps_grow_and_lose_nothing(sizes: list[int]) -> None:
 def test_of_a_short_job_half_is_kept(tmp_path: Path) -> None:
     """A job of fewer lines than a window of 2,048 began anew."""
     records = [Record(str(number), b"", b"\n", str.encode) for number in range(1500)]
-    with pytest.raises(KeyboardInterrupt), open_output(tmp_path / "out", {}, resume=False, force=False) as output:
-        for step in output.unwritten([records]):
-            if output.n_records >= 900:
-                raise KeyboardInterrupt
-            output.write(b"".join(record.filled(record.words) for record in step), step)
+
+    def work(n_records: int) -> None:
+        with open_output(tmp_path / "out", {}, resume=False, force=False) as output:
+            for step in output.unwritten([records]):
+                if output.n_records >= n_records:
+                    raise KeyboardInterrupt
+                output.write(b"".join(record.filled(record.words) for record in step), step)
+
+    with pytest.raises(KeyboardInterrupt):
+        work(900)
     with open_output(tmp_path / "out", {}, resume=True, force=False) as output:
         left = [record for step in output.unwritten([records]) for record in step]
         assert len(left) <= 750

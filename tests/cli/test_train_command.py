@@ -758,15 +758,15 @@ def test_a_vocabulary_is_extended_only_where_one_is_given(heed: Heed, pairs: lis
 
 
 def test_a_target_is_learnt_as_it_is_written(heed: Heed, write_lines: WriteLines, tmp_path: Path) -> None:
-    lines = [f"{number}！…" for number in range(100, 300)]
+    lines = [f"{number}\uff01…" for number in range(100, 300)]
     text = ["--src", write_lines("in", lines), "--tgt", write_lines("out", lines)]
     path, both = tmp_path / "run", tmp_path / "both"
     assert heed("train", *text, *SETTINGS, "--vocab-size", 22, "--steps", 1, "-o", path).exit_code == 0
     run = open_run(path)
-    assert run.tgt_tokenizer.decode(run.tgt_tokenizer.encode(["1！…"])) == ["1！…"]
-    assert run.src_tokenizer.encode(["1！"]) == run.tgt_tokenizer.encode(["1!"])
+    assert run.tgt_tokenizer.decode(run.tgt_tokenizer.encode(["1\uff01…"])) == ["1\uff01…"]
+    assert run.src_tokenizer.encode(["1\uff01"]) == run.tgt_tokenizer.encode(["1!"])
     how = ["--tgt-normalization", "nfkc", "--vocab-size", 22, "--steps", 1]
     assert heed("train", *text, *SETTINGS, *how, "-o", both).exit_code == 0
     run = open_run(both)
-    assert run.tgt_tokenizer.decode(run.tgt_tokenizer.encode(["1！…"])) == ["1!..."]
+    assert run.tgt_tokenizer.decode(run.tgt_tokenizer.encode(["1\uff01…"])) == ["1!..."]
     assert (both / "tokenizer.model").is_file()  # one for both sides

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - of other scripts, and other forms of characters
 import pytest
 import sacrebleu
 
