@@ -153,7 +153,7 @@ SECTIONS = {
 @click.option(
     "--src-normalization",
     type=click.Choice(["nfkc", "nfc"]),
-    help="What is done to source text: nfkc makes one form of full-width and other letters, of … and ...  [default: nfkc]",
+    help="What is done to source text: nfkc unites full-width and other forms, … and ...  [default: nfkc]",
 )
 @click.option(
     "--tgt-normalization",
