@@ -20,7 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from heed.transformer.data.parallel_text import read_validation
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.log import RunLog, StepReport
-from heed.transformer.training.runs.run import open_run
+from heed.transformer.training.runs.run import TranslationRun, open_run
 
 Heed = Callable[..., Result]
 WriteLines = Callable[[str, list[str]], str]
@@ -737,8 +737,8 @@ def test_what_the_vocabulary_lacks_is_refused_and_can_be_added(
 
     result = heed(*command, "--extend-vocabulary", 20)
     assert result.exit_code == 0, result.stderr
-    run = open_run(path)
-    assert (run.model.src_vocab_size, run.model.tgt_vocab_size) == (45, 45)
+    run = TranslationRun.open(path)
+    assert {stack.vocab_size for stack in run.spec.stacks.values()} == {45}
     before, _ = open_run(request.getfixturevalue("trained")).best()
     kept, own = checkpoint.read_weights(path / "initial"), checkpoint.read_weights(before)
     assert kept.keys() == own.keys()
@@ -762,11 +762,11 @@ def test_a_target_is_learnt_as_it_is_written(heed: Heed, write_lines: WriteLines
     text = ["--src", write_lines("in", lines), "--tgt", write_lines("out", lines)]
     path, both = tmp_path / "run", tmp_path / "both"
     assert heed("train", *text, *SETTINGS, "--vocab-size", 22, "--steps", 1, "-o", path).exit_code == 0
-    run = open_run(path)
+    run = TranslationRun.open(path)
     assert run.tgt_tokenizer.decode(run.tgt_tokenizer.encode(["1\uff01…"])) == ["1\uff01…"]
     assert run.src_tokenizer.encode(["1\uff01"]) == run.tgt_tokenizer.encode(["1!"])
     how = ["--tgt-normalization", "nfkc", "--vocab-size", 22, "--steps", 1]
     assert heed("train", *text, *SETTINGS, *how, "-o", both).exit_code == 0
-    run = open_run(both)
+    run = TranslationRun.open(both)
     assert run.tgt_tokenizer.decode(run.tgt_tokenizer.encode(["1\uff01…"])) == ["1!..."]
     assert (both / "tokenizer.model").is_file()  # one for both sides

@@ -8,13 +8,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import sentencepiece
-from sentencepiece.sentencepiece_model_pb2 import ModelProto, NormalizerSpec
+from sentencepiece import sentencepiece_model_pb2
 
 from heed.models.errors import DataError
 from heed.models.tokenizers.lossless import SPACE
 from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data.normalization import normalizer
 
+# Classes that protobuf makes when it is imported, which type checkers do not see.
+ModelProto: Any = sentencepiece_model_pb2.__dict__["ModelProto"]
+NormalizerSpec: Any = sentencepiece_model_pb2.__dict__["NormalizerSpec"]
 # What gives every text back as it was: no normalization, bytes for characters that have no piece, newlines as pieces.
 VERBATIM: dict[str, Any] = {
     "normalization_rule_name": "identity",
