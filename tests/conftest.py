@@ -326,7 +326,7 @@ def trained(
     network = ["--preset", "tiny", "--d-model", "16", "--d-ff", "32", "--n-heads", "2", "--norm-placement", "before"]
     training = ["--vocab-size", "25", "--batch-tokens", "512", "--warmup", "30", "--dropout", "0", "--steps", "150"]
     rest = ["--valid-every", "50", "--precision", "float32", "--device", "cpu", "--threads", "1"]
-    languages = ["--src-language", "digits", "--tgt-language", "numbers"]
+    languages = ["--src-language", "digits", "--tgt-language", "numbers", "--src-normalization", "nfc"]
     run = directory / "run"
     result = heed("train", "--src", text, "--tgt", text, "-o", run, *network, *training, *rest, *languages)
     assert result.exit_code == 0, result.stderr

@@ -97,6 +97,17 @@ def test_training_ends_when_nothing_gets_better(
     assert again.progress.step == last
 
 
+def test_bleu_0_is_not_stale_while_the_loss_falls(make_digit_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Early in training, and in languages whose words BLEU does not find, every validation has BLEU 0."""
+    losses = [5.0, 4.0, 3.0, 3.5, 2.0, 2.5, 2.1]
+    run = make_digit_run(valid_every=1, steps=7, average=1, patience=2)
+    trainer = sit(run)
+    judged_as(trainer, {step: (0.0, loss) for step, loss in enumerate(losses, start=1)}, monkeypatch)
+    assert trainer.train()
+    assert trainer.progress.step == 7
+    assert (trainer.progress.best, trainer.progress.best_loss, trainer.progress.n_stale) == (0.0, 2.0, 2)
+
+
 def test_the_moving_average_is_that_of_the_formula() -> None:
     network = torch.nn.Linear(3, 2)
     average = MovingAverage(network, decay=0.8)

@@ -149,8 +149,8 @@ class Run(ABC, Generic[Train]):
 class TranslationRun(Run[TranslationConfig]):
     """A run that learns to translate.
 
-    Its files beside those of any run: tokenizer.model (or tokenizer.src.model and tokenizer.tgt.model), valid.src and
-    valid.tgt (the pairs it is judged by), shortlist.safetensors (the words that each source word needs).
+    Its files beside those of any run: tokenizer.model (or tokenizer.src.model and tokenizer.tgt.model), valid.jsonl
+    (the pairs it is judged by), shortlist.safetensors (the words that each source word needs).
     """
 
     task = "translate"
@@ -337,8 +337,14 @@ def read_settings(file: Path) -> tuple[str, dict[str, object], dict[str, object]
         OSError: It cannot be read.
     """
     config = read_config(file)
-    new = {} if config.is_complete else defaults(RUNS[config.task].settings)
+    new = {} if config.is_complete else _earlier_settings(RUNS[config.task].settings)
     return config.task, config.network, new | config.train
+
+
+def _earlier_settings(settings: type[TranslationConfig] | type[TextConfig]) -> dict[str, object]:
+    """What runs of earlier formats do not say; both sides of their vocabularies were normalized in one way."""
+    found = defaults(settings)
+    return found | {name: "nfkc" for name in found if name.endswith("_normalization")}
 
 
 def _worth(progress: Progress, best_by: str) -> tuple[float, float]:
