@@ -8,8 +8,8 @@ from torch.testing import assert_close
 
 from heed.transformer.data import preparation
 from heed.transformer.data.batching.batches import Batch
-from heed.transformer.training.engine import Engine
 from heed.transformer.model import Transformer
+from heed.transformer.training.engine import Engine
 from heed.transformer.training.moving_average import MovingAverage
 from heed.transformer.training.objectives import Judgement
 from heed.transformer.training.runs import checkpoint
