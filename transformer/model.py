@@ -47,8 +47,8 @@ class Stack(nn.Module):
         self.spec, self.is_causal = spec, name == "decoder"
         place = spec.positions
         self.positions = Table(place.n_positions + place.offset, D) if isinstance(place, Learned) else None
-        relative = isinstance(place, RelativeBuckets)
-        self.relative_bias = Table(place.n_buckets, spec.attention.n_heads) if relative else None
+        n_buckets = place.n_buckets if isinstance(place, RelativeBuckets) else 0
+        self.relative_bias = Table(n_buckets, spec.attention.n_heads) if n_buckets else None
         self.embedding_norm = new_norm(spec.norm, D) if spec.norm.embedding else None
         self.dropout = Dropout(network.dropout)
         self.crosses = self.is_causal and network.encoder is not None

@@ -427,7 +427,7 @@ def test_stdout_by_its_name_is_stdout(program: Path, bundle: Path, tmp_path: Pat
     every = tmp_path / "all.txt"
     every.write_bytes(b"before\n")
     with every.open("ab") as file:
-        command = [program, "translate", "-m", bundle, "-o", name, "--threads", "1"]
+        command = [str(program), "translate", "-m", str(bundle), "-o", str(name), "--threads", "1"]
         done = subprocess.run(command, input=b"1 2 3\n", stdout=file, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 0, done.stderr
     assert every.read_bytes().startswith(b"before\n")

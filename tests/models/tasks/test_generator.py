@@ -1,6 +1,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
@@ -18,6 +19,9 @@ from heed.models.tasks.generator import Generation, Generator
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.model import Transformer
+
+if TYPE_CHECKING:
+    from heed.models.runtime.protocol import Network
 
 V, CONTEXT = 290, 24
 PROMPTS = ["the cat", "", "a", "the dog ate the hat", "at at", "é"]
@@ -60,7 +64,8 @@ class FakeNetwork:
 
 
 def parrot(verbatim: TextTokenizer, says: str, context: int = 1000) -> Generator:
-    return Generator(FakeNetwork(FakeState(verbatim, says), context), verbatim)
+    network = FakeNetwork(FakeState(verbatim, says), context)
+    return Generator(cast("Network", network), verbatim)
 
 
 @pytest.fixture(scope="module")
