@@ -1,5 +1,6 @@
 """An imported network against the original, where transformers is installed."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,9 @@ def _same_ids(path: Path, directory: Path, manifest: Manifest) -> int | None:
     import transformers
 
     try:
-        theirs = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+        with warnings.catch_warnings():  # of packages that would normalize punctuation, which transformers never does
+            warnings.simplefilter("ignore")
+            theirs = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError, ImportError, KeyError, TypeError, AttributeError):
         return None
     conventions, spec = manifest.conventions, manifest.network

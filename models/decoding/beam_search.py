@@ -261,7 +261,8 @@ def search(
     begun = prompts or [[special.bos_id, *special.forced]] * len(sources or ())
     state.prefill(*padded(begun))
     lengths = np.array([len(row) for row in sources or begun])
-    max_lengths = lengths - 1 + ROOM if config.max_length is None else np.full_like(lengths, config.max_length)
+    limit = config.max_length and max(1, config.max_length - len(special.forced))
+    max_lengths = lengths - 1 + ROOM if limit is None else np.full_like(lengths, limit)
     if context is not None:  # the last token of an output is not read
         max_lengths = np.minimum(max_lengths, context + 1 - np.array([len(prompt) for prompt in begun]))
     first = np.array([prompt[-1] for prompt in begun])

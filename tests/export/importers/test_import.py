@@ -51,6 +51,7 @@ def test_the_manifest_says_how_it_compares_with_the_original(name: str, request:
     assert compared.reference in (bundle.path / "README.md").read_text("utf-8")
 
 
+@pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
 @pytest.mark.parametrize("beam_size", [1, 3])
 def test_translations_are_those_of_transformers(marian: Path, marian_bundle: Path, beam_size: int) -> None:
     translator = Translator.load(marian_bundle, threads=1, split=False)
