@@ -50,9 +50,14 @@ def options(function: Function) -> Function:
 
 
 class Report:
-    """Counts the lines whose terms or placeholders made difficulties."""
+    """Counts the lines whose terms or placeholders made difficulties.
 
-    def __init__(self) -> None:
+    Args:
+        noun: What is counted: lines, or the texts of a document.
+    """
+
+    def __init__(self, noun: str = "line") -> None:
+        self._noun = noun
         self._missing: list[tuple[int, str]] = []
         self._apart: list[tuple[int, str]] = []
 
@@ -69,15 +74,14 @@ class Report:
         """What is to be told at the end; line numbers are counted from 1, over all inputs."""
         found = []
         if self._missing:
-            found.append(f"{len(self._missing)} lines lack a term of the glossary: {_some(self._missing)}")
+            found.append(f"{len(self._missing)} {self._noun}s lack a term of the glossary: {self._some(self._missing)}")
         if self._apart:
             found.append(
-                f"{len(self._apart)} lines were translated in the pieces between what they keep, for its place in them "
-                f"could not be told: {_some(self._apart)}"
+                f"{len(self._apart)} {self._noun}s were translated in the pieces between what they keep, for its place "
+                f"in them could not be told: {self._some(self._apart)}"
             )
         return found
 
-
-def _some(lines: list[tuple[int, str]]) -> str:
-    named = [f"line {number}" + (f" ({what})" if what else "") for number, what in lines[:SHOWN]]
-    return ", ".join(named) + (", …" if len(lines) > SHOWN else "")
+    def _some(self, lines: list[tuple[int, str]]) -> str:
+        named = [f"{self._noun} {number}" + (f" ({what})" if what else "") for number, what in lines[:SHOWN]]
+        return ", ".join(named) + (", …" if len(lines) > SHOWN else "")
