@@ -1,13 +1,17 @@
 """What `heed translate` is to keep or to use: mark-up, placeholders and terms; and a word on what it could not."""
 
+import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from heed.models.text.tags import scan
+
 if TYPE_CHECKING:
+    from heed.cli.io.records import Record
     from heed.models.tasks.translation import Translation
 
 SHOWN = 5  # lines named in a warning
@@ -29,6 +33,13 @@ def options(function: Function) -> Function:
     for option in (
         click.option(
             "--keep",
+            "keep",
+            multiple=True,
+            hidden=True,  # the name of --protect in heed 0.1
+            callback=_regular_expression,
+        ),
+        click.option(
+            "--protect",
             multiple=True,
             metavar="PATTERN",
             callback=_regular_expression,
@@ -49,6 +60,32 @@ def options(function: Function) -> Function:
     return function
 
 
+class OpenMarkup:
+    """What mark-up lines leave open for the next, as a comment of several lines."""
+
+    def __init__(self) -> None:
+        self._inside, self._since, self._number = "", 0, 0
+
+    def follow(self, windows: Iterable[list["Record"]]) -> Iterator[list["Record"]]:
+        """The records, with what each stands in."""
+        for window in windows:
+            yield [self._next(record) for record in window]
+
+    def _next(self, record: "Record") -> "Record":
+        inside = self._inside
+        self._number += 1
+        _, self._inside = scan(record.words, inside)
+        if self._inside and not inside:
+            self._since = self._number
+        return dataclasses.replace(record, inside=inside) if inside else record
+
+    def warnings(self) -> list[str]:
+        """What is to be told at the end."""
+        if not self._inside:
+            return []
+        return [f"mark-up that line {self._since} opens is closed nowhere; from there on nothing was translated"]
+
+
 class Report:
     """Counts the lines whose terms or placeholders made difficulties.
 
@@ -60,6 +97,8 @@ class Report:
         self._noun = noun
         self._missing: list[tuple[int, str]] = []
         self._apart: list[tuple[int, str]] = []
+        self._copied: list[tuple[int, str]] = []
+        self._looped: list[tuple[int, str]] = []
 
     def add(self, first: int, found: Sequence[Sequence["Translation"]]) -> None:
         """Look through the best translations of some more lines, of which the first has a number, counted from 0."""
@@ -69,18 +108,37 @@ class Report:
                 self._missing.append((number, ", ".join(missing)))
             if any(each.apart for each in best):
                 self._apart.append((number, ""))
+            if best[0].copied:
+                self._copied.append((number, " ".join(dict.fromkeys(best[0].copied))))
+            if best[0].looped:
+                self._looped.append((number, ""))
 
     def warnings(self) -> list[str]:
         """What is to be told at the end; line numbers are counted from 1, over all inputs."""
         found = []
         if self._missing:
-            found.append(f"{len(self._missing)} {self._noun}s lack a term of the glossary: {self._some(self._missing)}")
+            found.append(f"{self._lines(self._missing, 'lack')} a term of the glossary: {self._some(self._missing)}")
         if self._apart:
             found.append(
                 f"{len(self._apart)} {self._noun}s were translated in the pieces between what they keep, for its place "
                 f"in them could not be told: {self._some(self._apart)}"
             )
+        if self._copied:
+            found.append(
+                f"{self._lines(self._copied, 'ha', 's', 've')} characters that the model does not know, copied as they "
+                f"are: {self._some(self._copied)}"
+            )
+        if self._looped:
+            end = "does not end" if len(self._looped) == 1 else "do not end"
+            found.append(
+                f"{self._lines(self._looped, 'repeat')} a phrase again and again, or {end}: "
+                f"{self._some(self._looped)}; try --no-repeat-ngram 3"
+            )
         return found
+
+    def _lines(self, lines: list[tuple[int, str]], verb: str, one: str = "s", several: str = "") -> str:
+        """As "1 line lacks" and "2 lines lack"."""
+        return f"1 {self._noun} {verb}{one}" if len(lines) == 1 else f"{len(lines)} {self._noun}s {verb}{several}"
 
     def _some(self, lines: list[tuple[int, str]]) -> str:
         named = [f"{self._noun} {number}" + (f" ({what})" if what else "") for number, what in lines[:SHOWN]]

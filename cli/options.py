@@ -1,5 +1,6 @@
 """Options that several commands share, so that they have one name and one help text."""
 
+import math
 from collections.abc import Iterable
 
 import click
@@ -16,6 +17,22 @@ ENVIRONMENT = {
     "NO_COLOR": "No colours, whatever its value.",
 }
 TEXT_FILE = click.Path(exists=True, dir_okay=False, readable=True)
+
+
+class Threshold(click.ParamType[float]):
+    """A number above 0, or "off": infinity."""
+
+    name = "number"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Check it."""
+        try:
+            number = math.inf if value == "off" else float(value)
+        except ValueError:
+            number = math.nan
+        if not number > 0:
+            self.fail(f"{value!r} is neither a number above 0 nor off", param, ctx)
+        return number
 
 
 class Model(click.types.StringParamType):
@@ -77,10 +94,23 @@ length_penalty = click.option(
     type=click.FloatRange(min=0, max=10),
     help="α of the paper; more favours longer translations.  [default: the model's, 0.6]",
 )
+beam_threshold = click.option(
+    "--beam-threshold",
+    type=Threshold(),
+    help="Drop hypotheses whose log-probability is this far below the best (nats), or off.  [default: the model's]",
+)
 max_length = click.option(
     "--max-length",
     type=click.IntRange(min=1),
     help="Tokens of a translation, at most.  [default: the source's and 50]",
+)
+repetition_penalty = click.option(
+    "--repetition-penalty",
+    type=click.FloatRange(min=1),
+    help="Multiply the log-probabilities of tokens that came before; more than 1 makes them less likely.  [default: 1]",
+)
+no_repeat_ngram = click.option(
+    "--no-repeat-ngram", type=click.IntRange(min=1), help="Forbid repeating any N-gram of tokens."
 )
 batch_size = click.option(
     "--batch-size",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from heed.models.tasks.translator import Translator
 
 INVITATION = "Translating what you type, a line at a time; Ctrl-D ends."
-SEARCH = ("beam_size", "length_penalty", "max_length")
+SEARCH = ("beam_size", "beam_threshold", "length_penalty", "max_length", "repetition_penalty", "no_repeat_ngram")
 
 
 class Column(click.types.StringParamType):
@@ -61,7 +61,7 @@ class Shard(click.ParamType[tuple[int, int]]):
         "Input and output": ("inputs", "output", "force"),
         "Formats": ("input_format", "column", "field", "document", "everything", "skip_bad", "strict"),
         "Results": ("as_json", "n_best"),
-        "Terms and tags": ("keep", "keep_tags", "glossary"),
+        "Terms and tags": ("protect", "keep_tags", "glossary"),
         "Model and search": ("model", *SEARCH, "shortlist", "split"),
         "Running": ("shard", "resume", "batch_size", "device", "threads"),
     },
@@ -107,8 +107,11 @@ class Shard(click.ParamType[tuple[int, int]]):
     "lines counted from 0. With --json, as alternatives.",
 )
 @options.beam_size
+@options.beam_threshold
 @options.length_penalty
 @options.max_length
+@options.repetition_penalty
+@options.no_repeat_ngram
 @options.shortlist
 @options.split
 @kept.options
@@ -144,6 +147,9 @@ def command(
     they have arrived, so a person may type them. Subtitles, catalogues of gettext, Markdown and HTML are read whole;
     what is no text of theirs stays byte for byte.
     """
+    if old := asked.pop("keep"):
+        messages.note("--keep is called --protect now; the old name goes in the next release")
+        asked["protect"] += old
     names = (*files, *inputs) or ("-",)
     jobs = plan(names, output, asked["input_format"], asked["column"])
     _refuse(jobs, shard, resume=resume, asked=asked)
@@ -153,8 +159,8 @@ def command(
         return
     tell_formats(jobs, asked["input_format"])
     how = {name: asked[name] for name in ("device", "shortlist", "split", "glossary")}
-    kept_tags = asked["keep"] or asked["keep_tags"] or any(job.format not in choice.LINE_FORMATS for job in jobs)
-    translator = load_translator(model, threads=threads, shares=bool(kept_tags), **how)
+    keeps = asked["protect"] or asked["keep_tags"] or any(job.format not in choice.LINE_FORMATS for job in jobs)
+    translator = load_translator(model, threads=threads, shares=bool(keeps), **how)
     run = _Run(translator, model, shard, {"resume": resume, "force": force}, asked)
     status = 0
     for job in jobs:
@@ -192,11 +198,12 @@ class _Run:
 
         asked, decoder = self._asked, Decoder(strict=self._asked["strict"])
         form = self._reading.format(job.format, decoder)
-        patterns = (KEPT, *asked["keep"]) if form.has_marks else asked["keep"]
+        patterns = (KEPT, *asked["protect"]) if form.has_marks else asked["protect"]
         keeper = Keeper(self._translator, patterns, tags=asked["keep_tags"] or form.has_marks)
         note = _job(self._path, {"shard": self._shard, **asked, "input_format": job.format}) if job.file else {}
         result, batch_size, n_best = _result(self._translator, asked), asked["batch_size"], asked["n_best"] or 1
         report = kept.Report("text" if form.has_marks else "line")
+        markup = kept.OpenMarkup()
         keeps_mark = job.format not in choice.LINE_FORMATS
         with (
             contextlib.closing(Inputs(job.names, self._shard, keeps_mark=keeps_mark, invitation=INVITATION)) as source,
@@ -204,9 +211,13 @@ class _Run:
             LineProgress(source.size, hidden=job.file is None and sys.stdout.isatty()) as progress,
         ):
             limit = batch_size * WINDOW
-            for window in sink.unwritten(form.records(source.windows(limit), limit)):
+            windows = form.records(source.windows(limit), limit)
+            if asked["keep_tags"] and job.format == "lines":
+                windows = markup.follow(windows)
+            for window in sink.unwritten(windows):
                 texts = [text for record in window for text in record.texts]
-                best = keeper.n_best(texts, self._config, n_best, batch_size=batch_size)
+                inside = [record.inside for record in window for _ in record.texts]
+                best = keeper.n_best(texts, self._config, n_best, batch_size=batch_size, inside=inside)
                 first = source.first + sink.n_records
                 report.add(first, best)
                 found = iter(best)
@@ -214,7 +225,7 @@ class _Run:
                 sink.write(b"".join(result(number, *each) for number, each in numbered), window)
                 progress.add(len(window), source.position)
         where = f"{job.file}: " if job.file and len(job.names) == 1 else ""
-        for warning in [*report.warnings(), *form.warnings()]:
+        for warning in [*report.warnings(), *markup.warnings(), *form.warnings()]:
             messages.warning(f"{where}{warning}")
         warn_replaced(decoder)
 

@@ -21,6 +21,7 @@ class Record:
     before: bytes  # what stands around it
     after: bytes  # with the line's ending
     encode: Callable[..., bytes]  # the translations, one for each text, as they stand there
+    inside: str = ""  # what mark-up the line before has left open; see `heed.models.text.tags.scan`
 
     @property
     def words(self) -> str:

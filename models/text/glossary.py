@@ -7,7 +7,8 @@ from pathlib import Path
 
 from heed.models.decoding.constraints import Phrase
 from heed.models.errors import DataError
-from heed.models.tokenizers.subwords import Tokenizer
+from heed.models.text.encoding import other_encoding
+from heed.models.tokenizers.protocol import LineTokenizer
 
 TOKEN = re.compile(r"\w+|[^\w\s]")
 Words = tuple[str, ...]
@@ -29,7 +30,7 @@ class Glossary:
         DataError: The side of an entry is empty, or the model has no tokens for a translation; it names the entry.
     """
 
-    def __init__(self, entries: list[tuple[str, str]], tokenizer: Tokenizer, name: str = "glossary") -> None:
+    def __init__(self, entries: list[tuple[str, str]], tokenizer: LineTokenizer, name: str = "glossary") -> None:
         self._tokenizer = tokenizer
         self._translations: dict[Words, list[str]] = {}
         self._forms: dict[str, Phrase] = {}
@@ -46,7 +47,7 @@ class Glossary:
         self._longest = max(map(len, self._translations), default=0)
 
     @classmethod
-    def read(cls, path: Path, tokenizer: Tokenizer) -> "Glossary":
+    def read(cls, path: Path, tokenizer: LineTokenizer) -> "Glossary":
         """Read a file with a term, a tab and its translation in each line; empty lines and more columns are ignored.
 
         A term alone in its line is not translated: it stays as it is.
@@ -55,7 +56,10 @@ class Glossary:
             DataError: It cannot be read, or a line is wrong; see the class.
         """
         try:
-            lines = path.read_bytes().decode("utf-8-sig").split("\n")
+            content = path.read_bytes()
+            if wrong := other_encoding(content):
+                raise DataError(f"{path}: {wrong}")
+            lines = content.decode("utf-8-sig").split("\n")
         except OSError as error:
             raise DataError(f"{path}: {error.strerror}") from None
         except UnicodeDecodeError as error:
