@@ -39,7 +39,8 @@ NORM_ALIASES = {
     "rms": ("norm_kind", "rms"),
 }
 SECTIONS = {
-    "Text to translate": ("src", "tgt", "data", "valid_src", "valid_tgt", "src_language", "tgt_language"),
+    "Text to translate": ("src", "tgt", "data", "src_field", "tgt_field", "valid_src", "valid_tgt"),
+    "Its languages": ("src_language", "tgt_language"),
     "Pairs to leave out": ("max_length", "max_ratio", "deduplicate"),
     "Text to continue": ("text", "pairs", "valid_text", "valid_pairs", "text_field"),
     "The run": ("output", "resume", "preset_name", "init_from", "config"),
@@ -68,8 +69,10 @@ SECTIONS = {
     "--data",
     multiple=True,
     type=options.PAIRS,
-    help="Pairs with a weight: FILE.tsv, FILE.jsonl or SOURCE,TARGET, then :2 for twice an epoch. Repeat for more.",
+    help="Pairs with a weight: FILE.tsv, .csv, .jsonl or SOURCE,TARGET, then :2 for twice an epoch. Repeat for more.",
 )
+@click.option("--src-field", help="Source in --data: a field (a.b is b within a), a column.  [default: src; 1]")
+@click.option("--tgt-field", help="Target in --data.  [default: tgt; 2]")
 @click.option("--valid-src", multiple=True, type=options.TEXT_FILE, help="Validation text.  [default: pairs held out]")
 @click.option("--valid-tgt", multiple=True, type=options.TEXT_FILE, help="Its translation.")
 @click.option(

@@ -141,7 +141,7 @@ class FileOutput:
     def _count(self, records: list[Record]) -> None:
         self.n_records += len(records)
         for record in records:
-            for part in (record.before, record.words.encode(), record.after):
+            for part in (record.before, *map(str.encode, record.texts), record.after):
                 self._digest.update(b"%d:" % len(part))
                 self._digest.update(part)
 

@@ -161,7 +161,9 @@ def sources_of(config: TranslationConfig) -> list[Source]:
     Raises:
         DataError: They cannot stand so.
     """
-    return match_files(config.src, config.tgt) + [parse_source(written) for written in config.data]
+    return match_files(config.src, config.tgt) + [
+        parse_source(written, config.src_field, config.tgt_field) for written in config.data
+    ]
 
 
 def _paths(config: TranslationConfig) -> list[str]:
@@ -344,7 +346,10 @@ def _tokens_key(
     )
 
 
-def _content(files: Sequence[TextFile], config: TranslationConfig) -> list[list[str]]:
+def _content(files: Sequence[TextFile], config: TranslationConfig) -> list[list[str | None]]:
     """What stands in the files of each source, by their hashes, and how it is to be read."""
     hashes = {file.path: file.sha256 for file in files}
-    return [[*(hashes[path] for path in source.paths), source.form] for source in sources_of(config)]
+    return [
+        [*(hashes[path] for path in source.paths), source.form, source.src_field, source.tgt_field]
+        for source in sources_of(config)
+    ]

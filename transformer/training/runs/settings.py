@@ -79,7 +79,9 @@ class TranslationConfig(TrainConfig):
 
     src: tuple[str, ...] = ()  # source text files, a sentence a line
     tgt: tuple[str, ...] = ()  # target text files, line by line the translations
-    data: tuple[str, ...] = ()  # more pairs, each FILE.tsv, FILE.jsonl or SOURCE,TARGET, and :WEIGHT
+    data: tuple[str, ...] = ()  # more pairs, each FILE.tsv, FILE.csv, FILE.jsonl or SOURCE,TARGET, and :WEIGHT
+    src_field: str | None = None  # of data in one file: the source's column, or its field; None: 1, or src
+    tgt_field: str | None = None  # the target's; None: 2, or tgt
     valid_src: tuple[str, ...] = ()  # validation text; without it, pairs are held out of the training text
     valid_tgt: tuple[str, ...] = ()
     src_language: str = ""  # what the model card calls it: "en"
