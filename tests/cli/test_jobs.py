@@ -241,7 +241,7 @@ def test_a_shard_may_be_gone_on_with(heed: Heed, bundle: Path, source: Path, tmp
 @given(st.lists(st.integers(1, 3000), max_size=6))
 def test_steps_grow_and_lose_nothing(sizes: list[int]) -> None:
     numbers = iter(range(sum(sizes)))
-    windows = [[Record(str(next(numbers)), b"", b"\n", str.encode) for _ in range(size)] for size in sizes]
+    windows = [[Record((str(next(numbers)),), b"", b"\n", str.encode) for _ in range(size)] for size in sizes]
     steps = list(_in_growing_steps(windows))
     assert [record for step in steps for record in step] == [record for window in windows for record in window]
     done = 0
@@ -252,7 +252,7 @@ def test_steps_grow_and_lose_nothing(sizes: list[int]) -> None:
 
 def test_of_a_short_job_half_is_kept(tmp_path: Path) -> None:
     """A job of fewer lines than a window of 2,048 began anew."""
-    records = [Record(str(number), b"", b"\n", str.encode) for number in range(1500)]
+    records = [Record((str(number),), b"", b"\n", str.encode) for number in range(1500)]
 
     def work(n_records: int) -> None:
         with open_output(tmp_path / "out", {}, resume=False, force=False) as output:

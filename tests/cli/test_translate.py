@@ -17,7 +17,7 @@ from heed.transformer.decoding import TorchNetwork
 from heed.transformer.training.runs.run import TranslationRun
 
 Heed = Callable[..., Result]
-SHORT = ("--max-length", "6", "--threads", "1")  # lines of 2 to 6 digits need no more
+SHORT = ("--max-length", "6", "--threads", "1", "--beam-threshold", "off")  # lines of 2 to 6 digits need no more
 
 
 @pytest.fixture(scope="session")
