@@ -43,7 +43,7 @@ def compare(
         import transformers
     except ImportError:
         return None
-    transformers.logging.disable_progress_bar()
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     translates = manifest.network.encoder is not None
     kind = transformers.AutoModelForSeq2SeqLM if translates else transformers.AutoModelForCausalLM
     original = kind.from_pretrained(path, dtype=torch.float32, local_files_only=True).eval()

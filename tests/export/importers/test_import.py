@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tokenizers
@@ -63,12 +64,12 @@ def test_translations_are_those_of_transformers(marian: Path, marian_bundle: Pat
         expected = output.tolist()[1:]
         (found,) = translator.translate([line], config)
         assert found.tokens == [token for token in expected if token != tokenizer.eos_token_id]
-        assert found.text == tokenizer.decode(expected, skip_special_tokens=True).strip()
+        assert found.text == str(tokenizer.decode(expected, skip_special_tokens=True)).strip()
 
 
 def test_continuations_are_those_of_transformers(llama: Path, llama_bundle: Path) -> None:
     generator = Generator.load(llama_bundle, threads=1)
-    original = transformers.AutoModelForCausalLM.from_pretrained(llama)
+    original: Any = transformers.AutoModelForCausalLM.from_pretrained(llama)
     tokenizer = transformers.AutoTokenizer.from_pretrained(llama)
     for line in LINES[:6]:
         inputs = tokenizer(line, return_tensors="pt")
