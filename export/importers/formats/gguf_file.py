@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -74,7 +74,7 @@ class GgufFile:
         gguf_header.check(path)
         try:
             self._reader = gguf.GGUFReader(path)
-            self.metadata = {key: field.contents() for key, field in self._reader.fields.items()}
+            self.metadata: dict[str, Any] = {key: field.contents() for key, field in self._reader.fields.items()}
         except DAMAGES as error:
             raise ModelError(f"{path}: no whole GGUF file ({error}); get it again") from None
         self.architecture = str(self.metadata.get("general.architecture"))
