@@ -48,7 +48,7 @@ def options(function: Function) -> Function:
         click.option(
             "--keep-tags",
             is_flag=True,
-            help="Leave mark-up as it is (<b>…</b>), URLs, e-mail addresses, {name}, {0}, %s.",
+            help="Leave tags and comments, URLs, e-mail addresses, placeholders ({name}, %s), options and paths as they are.",
         ),
         click.option(
             "--glossary",
@@ -115,8 +115,8 @@ class Report:
             found.append(f"{_lines(self._missing, 'lack')} a term of the glossary: {_some(self._missing)}")
         if self._apart:
             found.append(
-                f"{len(self._apart)} lines were translated in the pieces between what they keep, for its place in them "
-                f"could not be told: {_some(self._apart)}"
+                f"{_lines(self._apart, 'w', 'as', 'ere')} translated in the pieces between what they keep, for its "
+                f"place in them could not be told: {_some(self._apart)}"
             )
         if self._copied:
             found.append(

@@ -7,9 +7,7 @@ from heed.models.decoding.alignment import Span
 NAME = r"[A-Za-z][\w:.-]*+"
 VALUE = r"\"[^\"]*+\"|'[^']*+'"
 TAG = rf"</?{NAME}(?:(?=[\s/])(?:=\s*+(?:{VALUE})|[^<>])*+)?>"  # a value may hold a >
-ATTRIBUTE = (
-    rf"[\w:@.-]++(?:\s*+=\s*+(?:{VALUE}|\"[^\"]*+(?P<double>\Z)|'[^']*+(?P<single>\Z)|[^\s\"'<>]++|(?=\s*\Z)))"
-)
+ATTRIBUTE = rf"[\w:@.-]++(?:\s*+=\s*+(?:{VALUE}|\"[^\"]*+(?P<double>\Z)|'[^']*+(?P<single>\Z)|[^\s\"'<>]++|(?=\s*\Z)))"
 # A tag that goes on in the next line: after its name come attributes with values, of which the last may be cut.
 CUT_TAG = rf"</?{NAME}(?:\s++(?:{ATTRIBUTE})?+)*+/?(?P<tag>\Z)"
 REST_OF_TAG = rf"\s*+(?:=\s*+)?+(?:{VALUE})?+\s*+(?:{ATTRIBUTE}?+\s*+)*+/?(?:>|(?P<tag>\Z))"

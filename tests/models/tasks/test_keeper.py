@@ -3,7 +3,7 @@
 import random
 import re
 from collections.abc import Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
@@ -15,8 +15,10 @@ from heed.models.decoding.alignment import Span, word_spans
 from heed.models.decoding.config import DecodeConfig
 from heed.models.tasks.keeper import Keeper
 from heed.models.tasks.translation import Translation
-from heed.models.tasks.translator import Translator
 from heed.models.text.placeholders import has_letters
+
+if TYPE_CHECKING:
+    from heed.models.tasks.translator import Translator
 
 
 class Shuffler:
@@ -74,9 +76,24 @@ def kept(line: str, *, exact: bool = True) -> str:
 
 
 TAGS = st.sampled_from(
-    ["<b>", "</b>", "<i class='a > b'>", "</i>", "<br/>", "<li>", "</li>", "<p>", "</p>", "<!-- no -->", "<td>", "</td>"]
+    [
+        "<b>",
+        "</b>",
+        "<i class='a > b'>",
+        "</i>",
+        "<br/>",
+        "<li>",
+        "</li>",
+        "<p>",
+        "</p>",
+        "<!-- no -->",
+        "<td>",
+        "</td>",
+    ]
 )
-PLACEHOLDERS = st.sampled_from(["%s", "%-*d", "{0}", "{n, plural, one {# x} other {# y}}", "$HOME", "<kbd>C</kbd>", "\\n"])
+PLACEHOLDERS = st.sampled_from(
+    ["%s", "%-*d", "{0}", "{n, plural, one {# x} other {# y}}", "$HOME", "<kbd>C</kbd>", "\\n"]
+)
 WORDS = st.sampled_from(["red", "car", "house.", "Is", "it", ",", ":", "'", "12", "&amp;", "&nbsp;", "\U0001f600", "☃"])
 LINES = st.lists(st.tuples(TAGS | PLACEHOLDERS | WORDS, st.sampled_from(["", " "])), max_size=14).map(
     lambda parts: "".join(part + space for part, space in parts)
@@ -114,7 +131,11 @@ def test_a_line_is_translated_as_by_itself(line: str, seed: int) -> None:
     assert together == alone
 
 
-@given(st.lists(st.sampled_from(["12", "=", " ", "?!", "%s", "<b>", "</b>", "&nbsp;", "☃", "{x}"]), max_size=8).map("".join))
+@given(
+    st.lists(st.sampled_from(["12", "=", " ", "?!", "%s", "<b>", "</b>", "&nbsp;", "☃", "{x}"]), max_size=8).map(
+        "".join
+    )
+)
 def test_a_line_without_a_letter_passes(line: str) -> None:
     if not has_letters(KEPT.sub("", line.replace("&nbsp;", "").replace("{x}", "").replace("<b>", ""))):
         assert kept(line) == line
