@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "Train a Transformer to translate, or to go on with text.",
     "runs": "List training runs and draw how they went.",
     "export": "Turn a training run into a verified ONNX bundle.",
+    "import": "Make a bundle of another toolkit's model.",
     "translate": "Translate lines of text.",
     "generate": "Go on with a text.",
     "score": "Say how likely texts or translations are.",
@@ -42,7 +43,8 @@ class Program(click.Group):
         """Import the module of a command."""
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"heed.cli.commands.{cmd_name}").command
+        module = "import_" if cmd_name == "import" else cmd_name  # which Python does not take for a name
+        command = importlib.import_module(f"heed.cli.commands.{module}").command
         assert isinstance(command, click.Command)
         return command
 

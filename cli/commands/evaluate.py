@@ -20,7 +20,8 @@ INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True)
 # sacreBLEU's own for languages without spaces, and others that need no download.
 TOKENIZERS = ("13a", "intl", "char", "zh", "none")
 TRANSLATING = (
-    "model", "beam_size", "length_penalty", "max_length", "shortlist", "split", "batch_size", "device", "threads"
+    "model", "beam_size", "beam_threshold", "length_penalty", "max_length", "shortlist", "split", "batch_size",
+    "device", "threads",
 )  # fmt: skip
 
 
@@ -70,6 +71,7 @@ class Score:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @options.model
 @options.beam_size
+@options.beam_threshold
 @options.length_penalty
 @options.max_length
 @options.shortlist

@@ -11,7 +11,7 @@ import click
 
 from heed.cli import messages, options
 from heed.cli.charts.drawing import Drawing
-from heed.cli.charts.headline import KINDS, figures
+from heed.cli.charts.headline import TASKS, figures
 from heed.cli.command import Command, Group
 from heed.models.errors import HeedError, ModelError
 from heed.models.runs.history import History, is_run
@@ -79,7 +79,7 @@ def _row(history: History) -> tuple[str, ...]:
     """What the list says of a run."""
     return (
         str(history.path),
-        KINDS[history.kind],
+        TASKS[history.task],
         str(history.last_step),
         next(iter(figures(history.best or {})), ""),
         datetime.fromtimestamp(history.written).isoformat(" ", "minutes"),

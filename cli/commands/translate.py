@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from heed.models.tasks.translator import Translator
 
 INVITATION = "Translating what you type, a line at a time; Ctrl-D ends."
-SEARCH = ("beam_size", "length_penalty", "max_length", "repetition_penalty", "no_repeat_ngram")
+SEARCH = ("beam_size", "beam_threshold", "length_penalty", "max_length", "repetition_penalty", "no_repeat_ngram")
 
 
 class Shard(click.ParamType[tuple[int, int]]):
@@ -91,6 +91,7 @@ class Shard(click.ParamType[tuple[int, int]]):
     "lines counted from 0. With --json, as alternatives.",
 )
 @options.beam_size
+@options.beam_threshold
 @options.length_penalty
 @options.max_length
 @options.repetition_penalty

@@ -8,7 +8,8 @@ from pathlib import Path
 from heed.models.errors import ModelError
 
 DEFAULT = Path(__file__).parents[1] / "default"
-DEFAULT_TEXT = DEFAULT.with_name("default_text")  # goes on with text, where the other translates
+DEFAULT_TEXT = DEFAULT.with_name("default_text")
+DEFAULTS = {"translate": DEFAULT, "generate": DEFAULT_TEXT}  # by task
 MANIFEST = "heed.json"  # what makes a directory a model
 
 
@@ -24,7 +25,7 @@ def models_directory() -> Path:
 def available() -> dict[str, Path]:
     """The models that have a name, the default ones first."""
     # Without a manifest's reader, because a shell that completes names waits for this.
-    brought = [path for path in (DEFAULT, DEFAULT_TEXT) if (path / MANIFEST).is_file()]
+    brought = [path for path in DEFAULTS.values() if (path / MANIFEST).is_file()]
     found = {json.loads((path / MANIFEST).read_bytes())["name"]: path for path in brought}
     directory = models_directory()
     if directory.is_dir():
@@ -34,14 +35,14 @@ def available() -> dict[str, Path]:
     return found
 
 
-def find(model: str | None, kind: str = "encoder-decoder") -> Path:
-    """The directory of a model, by its path or its name; for None the default one of a kind (see the manifest's).
+def find(model: str | None, task: str = "translate") -> Path:
+    """The directory of a model, by its path or its name; for None the default one of a task.
 
     Raises:
         ModelError: There is no such model.
     """
     if model is None:
-        return DEFAULT_TEXT if kind == "decoder" else DEFAULT
+        return DEFAULTS[task]
     if (Path(model) / MANIFEST).is_file():
         return Path(model)
     names = available()

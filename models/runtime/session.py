@@ -33,7 +33,14 @@ SPINNING = "400"
 # Where the time goes, and what reads or writes keys and values: on another device than the rest these would be slower
 # than on a processor alone. What computes shapes, ONNX Runtime puts on the processor on purpose, also beside CUDA; its
 # own option session.disable_cpu_ep_fallback would refuse that too, and so every graph of ours.
-HEAVY = {"FusedMatMul", "LayerNormalization", "LogSoftmax", "MatMul", "MatMulIntegerToFloat", "ScatterND", "Softmax"}
+HEAVY = {
+    *("MatMul", "FusedMatMul", "MatMulIntegerToFloat", "MatMulNBits", "Gemm", "FusedGemm", "MatMulInteger"),
+    *("DynamicQuantizeMatMul", "QLinearMatMul", "GatherBlockQuantized"),
+    *("GroupQueryAttention", "Attention", "MultiHeadAttention", "DecoderMaskedMultiHeadAttention", "RotaryEmbedding"),
+    *("LayerNormalization", "SimplifiedLayerNormalization", "SkipLayerNormalization"),
+    *("SkipSimplifiedLayerNormalization", "RMSNormalization"),
+    *("LogSoftmax", "Softmax", "ScatterND", "Gelu", "FastGelu", "QuickGelu", "BiasGelu"),
+}
 
 
 def open_session(path: Path, device: str, threads: int, *, spinning: bool = False) -> onnxruntime.InferenceSession:

@@ -23,9 +23,12 @@ class TextTokenizer:
         ModelError: The model changes texts: it has no bytes for unknown characters, or normalizes.
     """
 
+    starts_texts = True  # with bos_id
+
     def __init__(self, pieces: Tokenizer, name: str) -> None:
         self.pieces = pieces
         self.pad_id, self.unk_id, self.bos_id, self.eos_id = pieces.pad_id, pieces.unk_id, pieces.bos_id, pieces.eos_id
+        self.ends, self.forced, self.suppressed = pieces.ends, pieces.forced, pieces.suppressed
         self._bytes = [_bytes(pieces, token) for token in range(len(pieces))]
         self._space = [self._bytes.index(byte) for byte in SPACE_BYTES if byte in self._bytes]
         if self.decode(self.encode(PROBE)) != PROBE:

@@ -65,6 +65,16 @@ class Tokenizer:
         return bool(self._pieces.is_byte(token_id))
 
     @property
+    def ends(self) -> tuple[int, ...]:
+        """The tokens that end an output."""
+        return (self.eos_id,)
+
+    @property
+    def forced(self) -> tuple[int, ...]:
+        """What each output begins with after `bos_id`."""
+        return ()
+
+    @property
     def suppressed(self) -> tuple[int, ...]:
         """The tokens that no output has: padding, the beginning and the unknown piece."""
         return tuple(sorted({self.pad_id, self.bos_id, self.unk_id} - {self.eos_id}))

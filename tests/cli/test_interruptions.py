@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from heed.cli.main import run as heed_program
+from heed.models.spec.network import NetworkSpec
 from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data.parallel_text import ParallelText
 from heed.transformer.training.runs import checkpoint
@@ -91,14 +92,11 @@ def test_a_run_goes_on_as_if_never_stopped(text: list[str], tmp_path: Path, n_ru
 
 
 @pytest.fixture
-def big_run(tmp_path: Path, digits: Tokenizer) -> TranslationRun:
+def big_run(tmp_path: Path, digits: Tokenizer, describe: Callable[..., NetworkSpec]) -> TranslationRun:
     """A run whose checkpoints take some milliseconds to write."""
-    from heed.models.spec.config import ModelConfig
-
-    V = len(digits)
-    model = ModelConfig(n_layers=2, d_model=128, d_ff=512, n_heads=2, src_vocab_size=V, tgt_vocab_size=V)
+    spec = describe(vocab_size=len(digits), d_model=128, d_ff=512)
     train = TranslationConfig(src=("a",), tgt=("b",), steps=7)
-    return TranslationRun.create(tmp_path / "run", model, train, (digits, digits), ParallelText(["1"], ["2"]))
+    return TranslationRun.create(tmp_path / "run", spec, train, (digits, digits), ParallelText(["1"], ["2"]))
 
 
 @pytest.mark.parametrize("n_kills", [10, pytest.param(100, marks=pytest.mark.slow)])

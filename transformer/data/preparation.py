@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from heed.models.errors import DataError
-from heed.models.spec.config import ModelConfig, defaults, from_table
+from heed.models.spec.preset import sized
 from heed.models.system.files import sha256
 from heed.models.system.processor import available_cores
 from heed.models.tokenizers.subwords import Tokenizer, load_tokenizers, write_tokenizers
@@ -49,7 +49,7 @@ def new_run(
 
     Args:
         path: The run's directory.
-        network: The fields of its `ModelConfig` but for the vocabulary, which the tokenizers decide.
+        network: The table of its description; the tokenizers decide the vocabularies.
         config: What was asked.
         initial: The network to begin with; None: a fresh one.
         cache: Where to keep tokens and vocabularies, and to look for them; None: in the run.
@@ -65,7 +65,7 @@ def new_run(
         make_entry(look, lambda aside: _look(aside, sources, config))
         src, tgt = load_tokenizers(look)
         validation = read_pairs(config.valid_src, config.valid_tgt) if config.valid_src else read_validation(look)
-        model = sized(network, len(src), len(tgt), joint=src.model == tgt.model)
+        spec = sized(network, len(src), len(tgt), joint=src.model == tgt.model)
         _require_validation(validation, (src, tgt), config)
         record = TextRecord(
             files, _tokens_key(files, (src, tgt), validation, config), str(cache.absolute()) if cache else None
@@ -76,20 +76,9 @@ def new_run(
             learnt = learnt.joined(initial.shortlist)  # the new text may lack most words that the old one had
         weights = initial.weights if initial else None
         run = TranslationRun.create(
-            path, model, config, (src, tgt), validation, learnt, weights, text=record, cache=None if cache else place
+            path, spec, config, (src, tgt), validation, learnt, weights, text=record, cache=None if cache else place
         )
     return run, open_corpora(record.entry(path))
-
-
-def sized(network: Mapping[str, object], src_size: int, tgt_size: int, *, joint: bool) -> ModelConfig:
-    """The network that was asked for, with vocabularies of these sizes, which may be one.
-
-    Raises:
-        ModelError: It cannot be.
-    """
-    tied = bool(network.get("tied_embeddings", True)) and joint
-    sizes = {"src_vocab_size": src_size, "tgt_vocab_size": tgt_size, "tied_embeddings": tied}
-    return from_table(ModelConfig, {**defaults(ModelConfig), **network, **sizes}, "the network asked for")
 
 
 def load_corpus(run: TranslationRun, threads: int | None = None) -> Corpora:

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from heed.models.spec.config import LanguageModelConfig, defaults, from_table
+from heed.models.spec.preset import sized
 from heed.models.system.files import sha256
 from heed.models.system.processor import available_cores
 from heed.models.tokenizers.lossless import TextTokenizer
@@ -49,7 +49,7 @@ def new_text_run(
 
     Args:
         path: The run's directory.
-        network: The fields of its `LanguageModelConfig` but for the vocabulary, which the tokenizer decides.
+        network: The table of its description; the tokenizer decides the vocabulary.
         config: What was asked.
         initial: The network to begin with; None: a fresh one.
         cache: Where to keep tokens and vocabularies, and to look for them; None: in the run.
@@ -65,26 +65,16 @@ def new_text_run(
         tokenizer = TextTokenizer.load(look)
         given = TextFiles(config.valid_text, config.valid_pairs, config.text_field)
         validation = given.read() if _is_given(config) else load_documents(look / VALIDATION)
-        model = sized(network, len(tokenizer))
+        spec = sized(network, len(tokenizer), len(tokenizer), joint=True)
         record = TextRecord(
             files, _tokens_key(files, tokenizer, validation, config), str(cache.absolute()) if cache else None
         )
         _make_tokens(place / record.key, tokenizer, validation, config, threads)
         weights = initial.weights if initial else None
         run = TextRun.create(
-            path, model, config, tokenizer, validation, weights, text=record, cache=None if cache else place
+            path, spec, config, tokenizer, validation, weights, text=record, cache=None if cache else place
         )
     return run, _packing(run, record.entry(path))
-
-
-def sized(network: Mapping[str, object], vocab_size: int) -> LanguageModelConfig:
-    """The network that was asked for, with a vocabulary of this size.
-
-    Raises:
-        ModelError: It cannot be.
-    """
-    table = {**defaults(LanguageModelConfig), **network, "vocab_size": vocab_size}
-    return from_table(LanguageModelConfig, table, "the network asked for")
 
 
 def load_text(run: TextRun, threads: int | None = None) -> Packing:

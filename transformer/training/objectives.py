@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 import sacrebleu
@@ -19,10 +19,9 @@ from heed.transformer.data.batching.pairs import AnyPairs
 from heed.transformer.data.documents import tokens_of
 from heed.transformer.data.parallel_text import tokenize
 from heed.transformer.decoding import TorchNetwork
-from heed.transformer.language_model import LanguageModel
-from heed.transformer.masks import padding_mask, text_mask
+from heed.transformer.masks import padding_mask
 from heed.transformer.model import Transformer
-from heed.transformer.training.cost import text_flops, translation_flops
+from heed.transformer.training.cost import step_flops
 from heed.transformer.training.loss import smoothed_cross_entropy
 from heed.transformer.training.runs.run import TextRun, TranslationRun
 from heed.transformer.training.schedule import cosine, learning_rate
@@ -37,16 +36,15 @@ class Judgement:
     example: Mapping[str, str]  # what it made of some of the validation text
 
 
-AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module, contravariant=True)
 AnyBatch = TypeVar("AnyBatch", contravariant=True)
 
 
-class Objective(Protocol[AnyNetwork, AnyBatch]):
+class Objective(Protocol[AnyBatch]):
     """What a network is trained for."""
 
     clip: float  # the largest norm of the gradients; larger ones are scaled down to it
 
-    def optimizer(self, network: AnyNetwork) -> Optimizer:
+    def optimizer(self, network: Transformer) -> Optimizer:
         """What updates the weights."""
         ...
 
@@ -54,7 +52,7 @@ class Objective(Protocol[AnyNetwork, AnyBatch]):
         """Of a step, counted from 1, when training has come some way from 0 to 1."""
         ...
 
-    def loss(self, network: AnyNetwork, batch: AnyBatch) -> tuple[Tensor, Tensor]:
+    def loss(self, network: Transformer, batch: AnyBatch) -> tuple[Tensor, Tensor]:
         """The loss to be minimized, and the negative log-likelihood in nats, summed over the batch's tokens."""
         ...
 
@@ -62,7 +60,7 @@ class Objective(Protocol[AnyNetwork, AnyBatch]):
         """Operations that a step needs for a batch, without those on padding."""
         ...
 
-    def judge(self, network: AnyNetwork, number: int) -> Judgement:
+    def judge(self, network: Transformer, number: int) -> Judgement:
         """How good a network is; the number of the validation chooses the example."""
         ...
 
@@ -75,7 +73,7 @@ class Loss(nn.Module):
         objective: For what.
     """
 
-    def __init__(self, network: nn.Module, objective: Objective[Any, Any]) -> None:
+    def __init__(self, network: Transformer, objective: Objective[Any]) -> None:
         super().__init__()
         self.network, self._objective = network, objective
 
@@ -115,20 +113,19 @@ class TranslationObjective:
     def learning_rate(self, step: int, share_done: float) -> float:  # noqa: ARG002 - the paper's does not know the end
         """See `Objective`."""
         train = self._run.train
-        return train.learning_rate_scale * learning_rate(step, d_model=self._run.model.d_model, warmup=train.warmup)
+        return train.learning_rate_scale * learning_rate(step, d_model=self._run.spec.d_model, warmup=train.warmup)
 
     def loss(self, network: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
         """See `Objective`."""
         src, tgt = (ids.to(self._computing.device) for ids in (batch.src, batch.tgt))
-        pad_id, smoothing = self._run.tgt_tokenizer.pad_id, self._run.train.label_smoothing
+        mask, smoothing = padding_mask(src, self._run.src_tokenizer.pad_id), self._run.train.label_smoothing
         with self._computing.autocast():
-            states = network.states(src, padding_mask(src, self._run.src_tokenizer.pad_id), tgt)
-            weight = network.projection.weight
-            return smoothed_cross_entropy(states, weight, batch.targets, pad_id=pad_id, label_smoothing=smoothing)
+            states = network.states(src, mask, tgt)
+            return loss_of(network, states, batch.targets, self._run.tgt_tokenizer.pad_id, smoothing)
 
     def flops(self, batch: Batch) -> float:
         """See `Objective`."""
-        return translation_flops(self._run.model, batch.n_filled - batch.n_tokens, batch.n_tokens, len(batch.src))
+        return step_flops(self._run.spec, batch.n_filled - batch.n_tokens, batch.n_tokens, len(batch.src))
 
     def judge(self, network: Transformer, number: int) -> Judgement:
         """Loss over the held-out pairs, and BLEU of their greedy translations."""
@@ -149,7 +146,7 @@ class TranslationObjective:
 
 
 class TextObjective:
-    """To go on with a text, by GPT-3's optimizer (Brown et al., 2020, appendix B)."""
+    """To continue a text, by GPT-3's optimizer (Brown et al., 2020, appendix B)."""
 
     clip = 1.0
 
@@ -159,7 +156,7 @@ class TextObjective:
         self._n_bytes = sum(len(document.text.encode("utf-8")) for document in documents)
         self._packing = packing(run, tokens_of(documents, run.tokenizer))
 
-    def optimizer(self, network: LanguageModel) -> Optimizer:
+    def optimizer(self, network: Transformer) -> Optimizer:
         """AdamW, which lets matrices decay, and neither biases nor norms."""
         parameters = list(network.parameters())
         groups = [
@@ -173,20 +170,18 @@ class TextObjective:
         train = self._run.train
         return train.learning_rate * cosine(step, share_done, warmup=train.warmup)
 
-    def loss(self, network: LanguageModel, batch: TextBatch) -> tuple[Tensor, Tensor]:
+    def loss(self, network: Transformer, batch: TextBatch) -> tuple[Tensor, Tensor]:
         """See `Objective`."""
-        ids, positions = (part.to(self._computing.device) for part in (batch.ids, batch.positions))
-        pad_id = self._run.tokenizer.pad_id
+        ids, pad_id = batch.ids.to(self._computing.device), self._run.tokenizer.pad_id
         with self._computing.autocast():
-            states = network.states(ids, positions, text_mask(positions))
-            weight = network.embedding.weight
-            return smoothed_cross_entropy(states, weight, batch.targets, pad_id=pad_id, label_smoothing=0.0)
+            states = network.states(tgt=ids, positions=batch.positions)
+            return loss_of(network, states, batch.targets, pad_id)
 
     def flops(self, batch: TextBatch) -> float:
         """See `Objective`."""
-        return text_flops(self._run.model, batch.n_filled, len(batch.ids))
+        return step_flops(self._run.spec, 0, batch.n_filled, len(batch.ids))
 
-    def judge(self, network: LanguageModel, number: int) -> Judgement:  # noqa: ARG002 - always the beginning
+    def judge(self, network: Transformer, number: int) -> Judgement:  # noqa: ARG002 - always the beginning
         """Loss over the held-out documents, in nats a token and in bits a byte."""
         nll, n_tokens = 0.0, 0
         for batch in self._packing.in_order():
@@ -198,5 +193,26 @@ class TextObjective:
 
 def packing(run: TextRun, documents: AnyPairs, facts: Mapping[str, int] | None = None) -> Packing:
     """The batches of documents, as a run asks for them."""
-    context, batch_tokens = run.model.context, run.train.batch_tokens
-    return Packing(documents, run.tokenizer, context=context, batch_tokens=batch_tokens, facts=facts)
+    batch_tokens = run.train.batch_tokens
+    return Packing(documents, run.tokenizer, context=run.context, batch_tokens=batch_tokens, facts=facts)
+
+
+def loss_of(
+    network: Transformer, states: Tensor, targets: Tensor, pad_id: int, label_smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """The loss of a network's states, (B, T, D), against targets, (B, T); see `smoothed_cross_entropy`."""
+    return smoothed_cross_entropy(
+        states,
+        network.output_weight,
+        targets,
+        pad_id=pad_id,
+        label_smoothing=label_smoothing,
+        bias=network.projection.bias,
+        soft_cap=network.spec.output_soft_cap,
+    )
+
+
+OBJECTIVES: Mapping[str, Callable[[Any, Computing], Objective[Any]]] = {
+    TranslationRun.task: TranslationObjective,
+    TextRun.task: TextObjective,
+}

@@ -14,32 +14,25 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from heed.models.errors import HeedError
 from heed.transformer.data.batching.batches import Batch
 from heed.transformer.data.batching.packing import TextBatch
 from heed.transformer.data.batching.prefetch import ahead
+from heed.transformer.model import Transformer
 from heed.transformer.training import divergence as stability
 from heed.transformer.training.distributed import gradients_kept, whole
 from heed.transformer.training.engine import Engine, choose_precision
 from heed.transformer.training.moving_average import MovingAverage
-from heed.transformer.training.objectives import (
-    Computing,
-    Judgement,
-    Loss,
-    Objective,
-    TextObjective,
-    TranslationObjective,
-)
+from heed.transformer.training.objectives import OBJECTIVES, Computing, Judgement, Loss
 from heed.transformer.training.runs import checkpoint
-from heed.transformer.training.runs.checkpoint import Progress, Weights
+from heed.transformer.training.runs.checkpoint import RAW, Progress, Weights
 from heed.transformer.training.runs.log import Incident, Listener, RunLog, StepReport, Validation
-from heed.transformer.training.runs.run import Run, TextRun, TranslationRun
+from heed.transformer.training.runs.run import Run
 
 AnyBatch = TypeVar("AnyBatch", Batch, TextBatch)
 Made = TypeVar("Made", covariant=True)
-RAW = "training/"  # before the names of the weights in training, where others are judged
 
 
 class Epochs(Protocol[Made]):
@@ -75,7 +68,7 @@ class Trainer(Generic[AnyBatch]):
 
     def __init__(
         self,
-        run: Run[Any, Any],
+        run: Run[Any],
         batches: Epochs[AnyBatch],
         engine: Engine,
         listeners: Sequence[Listener],
@@ -87,13 +80,13 @@ class Trainer(Generic[AnyBatch]):
         self.log, self.listeners = log, [*listeners, log] if log else list(listeners)
         self.network = run.new_network().to(engine.device)
         self.precision = choose_precision(run.train.precision, engine.device)
-        self._objective = _objective(run, Computing(engine.device, self.precision))
+        self._objective = OBJECTIVES[run.task](run, Computing(engine.device, self.precision))
         if run.initial_path.exists():
             checkpoint.load_weights(run.initial_path, self.network)
         self._loss = engine.processes.together(Loss(self.network, self._objective), sharded=engine.sharded)
         self.optimizer = self._objective.optimizer(self.network)
         self.average = MovingAverage(self.network, run.train.ema) if run.train.ema else None
-        self._judged: nn.Module | None = None  # a network of its own for weights that are not those in training
+        self._judged: Transformer | None = None  # a network of its own for weights that are not those in training
         self.progress = Progress()
         self._unread: deque[_Unread] = deque()
         if steps := run.steps():
@@ -326,7 +319,7 @@ class Trainer(Generic[AnyBatch]):
             return {name: whole(tensor) for name, tensor in checkpoint.weights_of(self.network).items()}
         return None
 
-    def _with(self, weights: Weights) -> nn.Module:
+    def _with(self, weights: Weights) -> Transformer:
         """A network beside the one in training."""
         if self._judged is None:
             self._judged = self.run.new_network().to(self.engine.device)
@@ -414,13 +407,6 @@ class _Unread:
         if self._figures.is_pinned():
             self._arrived.synchronize()
         return self._figures.tolist()
-
-
-def _objective(run: Run[Any, Any], computing: Computing) -> Objective[Any, Any]:
-    if isinstance(run, TextRun):
-        return TextObjective(run, computing)
-    assert isinstance(run, TranslationRun)
-    return TranslationObjective(run, computing)
 
 
 def _judged(progress: Progress, judgement: Judgement) -> Progress:

@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,8 @@ from heed.models.decoding.batching import going_on
 from heed.models.decoding.beam_search import Hypothesis, length_penalty, search
 from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.models.errors import ModelError
-from heed.models.spec.config import ModelConfig
+from heed.models.runtime.protocol import State
+from heed.models.spec.network import NetworkSpec
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.masks import padding_mask
 from heed.transformer.model import Transformer
@@ -46,7 +48,7 @@ class Language:
         return sum(float(self.log_probs(source, tokens[:i])[token]) for i, token in enumerate(tokens))
 
 
-class FakeState:
+class FakeState(State):
     """Reads each hypothesis back from the slots that the mask lets it see, as attention would."""
 
     def __init__(self, language: Language) -> None:
@@ -55,10 +57,15 @@ class FakeState:
         self.slots: dict[tuple[int, int], tuple[int, int]] = {}  # by row and slot: position and token
         self.most_slots = 0
 
-    def read(self, src: IntArray, src_mask: BoolArray) -> None:
+    def encode(self, src: IntArray, src_mask: BoolArray) -> None:
         assert src.shape == src_mask.shape
         self.sources = [tuple(row[mask].tolist()) for row, mask in zip(src, src_mask, strict=True)]
         self.slots, self.most_slots = {}, 0
+
+    def prefill(self, prompts: IntArray, prompt_mask: BoolArray, *, alone: bool = False) -> None:
+        assert prompts.tolist() == [[SPECIAL.bos_id]] * len(self.sources)
+        assert prompt_mask.all()
+        assert not alone
 
     def step(
         self,
@@ -342,9 +349,8 @@ V = 11
 
 
 @pytest.fixture
-def network() -> Transformer:
-    config = ModelConfig(n_layers=2, d_model=16, d_ff=24, n_heads=2, src_vocab_size=V, tgt_vocab_size=V)
-    return Transformer(config).eval()
+def network(describe: Callable[..., NetworkSpec]) -> Transformer:
+    return Transformer(describe(vocab_size=V)).eval()
 
 
 TORCH_SOURCES = [[5, 6, 7, 8, 3], [9, 3], [4, 4, 10, 3], [8, 3], [6, 5, 4, 6, 5, 4, 3], [3]]

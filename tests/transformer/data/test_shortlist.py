@@ -14,8 +14,8 @@ from heed.export.exporter import write_graphs
 from heed.models.arrays import IntArray
 from heed.models.decoding.beam_search import search
 from heed.models.decoding.config import DecodeConfig, SpecialIds
-from heed.models.runtime.encoder_decoder import OnnxNetwork
-from heed.models.spec.config import ModelConfig
+from heed.models.runtime.network import OnnxNetwork
+from heed.models.spec.preset import complete, preset, sized
 from heed.models.tasks.translator import Translator
 from heed.transformer.data import shortlist as module
 from heed.transformer.data.batching.pairs import Pairs
@@ -124,15 +124,15 @@ def test_a_run_keeps_its_shortlist(tmp_path: Path) -> None:
 def make(directory: Path, shortlist: Shortlist, precision: str) -> tuple[OnnxNetwork, OnnxNetwork]:
     """The same network over the whole vocabulary, and over the shortlist."""
     torch.manual_seed(3)
-    config = ModelConfig(n_layers=2, d_model=16, d_ff=24, n_heads=2, src_vocab_size=V, tgt_vocab_size=V)
-    network = Transformer(config).eval()
+    network = Transformer(sized(complete(preset("tiny")["network"]), V, V, joint=True)).eval()
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if "cross_attention" in name:
                 parameter.mul_(4)  # so that outputs depend on the source
-    write_graphs(network, precision, directory, shortlist)
+    files = write_graphs(network, precision, directory, shortlist)
     whole, narrowed = (
-        OnnxNetwork(directory, config, device="cpu", threads=1, shortlist=narrow) for narrow in (False, True)
+        OnnxNetwork(directory, network.spec, files, device="cpu", threads=1, shortlist=narrow)
+        for narrow in (False, True)
     )
     return whole, narrowed
 
@@ -157,9 +157,10 @@ def test_log_probabilities_are_those_of_the_whole_vocabulary_without_the_rest(tm
     src = padded(sources)
     states = whole.state(), narrowed.state()
     for state in states:
-        state.read(src, src != 0)
+        state.encode(src, src != 0)
     tgt = np.array([[2, 11, 12]] * 3)
-    every = states[0].log_probs(tgt)
+    every = states[0].forced(tgt)
+    states[1].prefill(tgt[:, :1], tgt[:, :1] > 0)
     mask, slots = np.ones((3, 1, 1), dtype=bool), np.zeros((3, 1), dtype=np.int64)
     log_probs, ids = states[1].step(tgt[:, :1], 0, slots, mask, V)
     for row, source in enumerate(sources):

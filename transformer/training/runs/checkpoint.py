@@ -13,7 +13,8 @@ from safetensors.torch import load as deserialize
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from heed.models.spec.config import from_table, to_table
+from heed.models.spec.legacy import parameter_name
+from heed.models.spec.tables import from_table, to_table
 from heed.models.errors import ModelError
 from heed.models.system.files import directory_whole, write_whole
 from heed.transformer.training.distributed import spread
@@ -22,6 +23,7 @@ Weights = dict[str, Tensor]  # by their names in the network
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what Adam keeps of each parameter, beside its step
 WEIGHTS, OPTIMIZER, PROGRESS = "model.safetensors", "optimizer.safetensors", "progress.json"
+RAW = "training/"  # before the names of the weights in training, where others are judged
 WAY_OUT = "delete it to use an earlier one"
 
 
@@ -93,7 +95,7 @@ def write_weights(directory: Path, weights: Weights) -> None:
 
 
 def read_weights(directory: Path) -> Weights:
-    """The weights of a checkpoint, each under one of its names.
+    """The weights of a checkpoint.
 
     Raises:
         ModelError: The file is damaged.
@@ -144,7 +146,7 @@ def _read_progress(directory: Path) -> dict[str, Any]:
 
 
 def weights_of(network: nn.Module) -> Weights:
-    """A network's weights; of tied matrices one."""
+    """A network's weights, by name."""
     return {name: parameter.detach() for name, parameter in network.named_parameters()}
 
 
@@ -155,7 +157,7 @@ def put_weights(weights: Weights, network: nn.Module, where: Path) -> None:
         ModelError: They belong to another network.
     """
     parameters = dict(network.named_parameters())
-    shapes = {name: parameter.shape for name, parameter in network.named_parameters(remove_duplicate=False)}
+    shapes = {name: parameter.shape for name, parameter in parameters.items()}
     wrong = [f"{name} is missing" for name in parameters.keys() - weights.keys()]
     wrong += [f"{name} is unknown" for name in weights.keys() - shapes.keys()]
     wrong += [
@@ -208,12 +210,18 @@ def put_optimizer_states(states: Weights, network: nn.Module, optimizer: torch.o
 
 
 def mean(directories: Sequence[Path]) -> Weights:
-    """The mean of several checkpoints' weights (section 6.1), each under one of its names."""
+    """The mean of several checkpoints' weights (section 6.1)."""
     total: Weights = {}
     for directory in directories:
         for name, tensor in read_weights(directory).items():
             total[name] = total[name] + tensor.double() if name in total else tensor.double()
     return {name: (tensor / len(directories)).float() for name, tensor in total.items()}
+
+
+def _present_name(stored: str) -> str:
+    """The name of a weight or state of a checkpoint, which heed 0.1 may have written."""
+    raw = RAW if stored.startswith(RAW) else ""
+    return raw + parameter_name(stored.removeprefix(RAW))
 
 
 def _load(directory: Path, name: str) -> Weights:
@@ -223,6 +231,6 @@ def _load(directory: Path, name: str) -> Weights:
         expected = _read_progress(directory)["sha256"].get(name) if (directory / PROGRESS).exists() else None
         if expected is not None and hashlib.sha256(data).hexdigest() != expected:
             raise ModelError(f"{path}: the checkpoint is damaged (its SHA-256 is another one); {WAY_OUT}")
-        return deserialize(data)
+        return {_present_name(name): tensor for name, tensor in deserialize(data).items()}
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: the checkpoint is damaged ({error}); {WAY_OUT}") from None

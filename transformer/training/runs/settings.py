@@ -3,12 +3,16 @@
 import dataclasses
 import math
 
+from typing import ClassVar
+
 from heed.models.errors import ModelError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """What every run is asked; the defaults are those of the paper's base model (section 5)."""
+
+    limits_may_change: ClassVar[bool] = True  # whether the learning rate of a step does not depend on the last one
 
     init_from: str | None = None  # a run or a bundle whose weights and vocabulary to begin with
     tokenizer: tuple[str, ...] = ()  # SentencePiece models: one for both sides, or source and target
@@ -102,7 +106,9 @@ class TranslationConfig(TrainConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TextConfig(TrainConfig):
-    """A run that learns to go on with a text."""
+    """A run that learns to continue a text."""
+
+    limits_may_change = False
 
     text: tuple[str, ...] = ()  # files; a .txt is one text, a line of a .jsonl another
     pairs: tuple[str, ...] = ()  # .jsonl files of prompts and completions: only the completions are learnt
