@@ -136,7 +136,7 @@ def test_no_dependency_is_idle_and_none_is_missing() -> None:
 def test_data_files_are_packaged() -> None:
     """Whatever in a package is no source is named in package-data."""
     data = PROJECT["tool"]["setuptools"]["package-data"]
-    presets = sorted(path.stem for path in (ROOT / "models/spec/presets").iterdir())
+    presets = sorted(path.stem for path in (ROOT / "models/spec/presets").rglob("*.toml"))
     assert presets == sorted((*TRANSLATION_PRESETS, *TEXT_PRESETS))
     patterns = [
         str(ROOT / name.removeprefix("heed.").replace(".", "/") / pattern)

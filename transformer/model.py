@@ -224,10 +224,12 @@ class Transformer(nn.Module):
         """What `forward` makes its logits of, (B, T, D); the loss makes its own, a part at a time."""
         memory = None
         if self.encoder is not None:
-            assert src is not None and src_mask is not None, "an encoder reads a source"
+            assert src is not None, "an encoder reads a source"
+            assert src_mask is not None, "and where it is no padding"
             memory = Sight(as_numbers(src_mask), memory=self.encode(src, src_mask))
         if self.decoder is None:
-            assert memory is not None and memory.memory is not None
+            assert memory is not None
+            assert memory.memory is not None
             return self._scaled(memory.memory)
         assert tgt is not None, "a decoder reads a target"
         positions = torch.arange(tgt.shape[1], device=tgt.device) if positions is None else positions

@@ -46,7 +46,7 @@ SECTIONS = {
     "Network": ("n_layers", "encoder_layers", "decoder_layers", "d_model", "d_ff", "dropout", "tied"),
     "Attention": ("n_heads", "n_kv_heads", "d_head", "positions", "context"),
     "Layers": ("activation", "gated", "norm_kind", "norm_placement", "biases"),
-    "Vocabulary": ("tokenizer", "joint", "vocab_size"),
+    "Vocabulary": ("tokenizer", "extend_vocabulary", "joint", "vocab_size", "src_normalization", "tgt_normalization"),
     "Batches and optimizer": ("batch_tokens", "warmup", "precision", "seed"),
     "To translate": ("subword_sampling", "learning_rate_scale", "label_smoothing"),
     "To continue text": ("learning_rate", "weight_decay"),
@@ -145,6 +145,21 @@ SECTIONS = {
 )
 @click.option("--joint/--separate", "joint", default=None, help="Learn one vocabulary, or one for each side.")
 @click.option("--vocab-size", type=int, help="Pieces to learn.")
+@click.option(
+    "--extend-vocabulary",
+    type=click.IntRange(min=1),
+    help="Learn so many pieces of this text and add them to the vocabulary of --init-from or --tokenizer.",
+)
+@click.option(
+    "--src-normalization",
+    type=click.Choice(["nfkc", "nfc"]),
+    help="What is done to source text: nfkc unites full-width and other forms, … and ...  [default: nfkc]",
+)
+@click.option(
+    "--tgt-normalization",
+    type=click.Choice(["nfkc", "nfc"]),
+    help="What is done to target text: nfc leaves it as it is.  [default: nfc]",
+)
 @click.option("--batch-tokens", type=int, help="Tokens a batch and side.")
 @click.option("--max-length", type=int, help="Leave out pairs with more tokens on a side.")
 @click.option("--max-ratio", type=float, help="Leave out pairs of which a side has so many times the other's tokens.")

@@ -47,6 +47,8 @@ def compare(
     kind = transformers.AutoModelForSeq2SeqLM if translates else transformers.AutoModelForCausalLM
     original = kind.from_pretrained(path, dtype=torch.float32, local_files_only=True).eval()
     state, difference, n_tokens, n_same = network.state(), 0.0, 0, 0
+    longest = getattr(original.config, "max_position_embeddings", None) or max(map(_length, passages))
+    passages = [passage for passage in passages if _length(passage) <= longest]
     for passage in passages:
         outputs = passage.given + passage.tokens
         read = np.array([[special.bos_id, *outputs[:-1]]])
@@ -70,6 +72,11 @@ def compare(
         log_prob_difference=difference,
         ids_identical=_same_ids(path, directory, manifest),
     )
+
+
+def _length(passage: Passage) -> int:
+    """Tokens of the longer side."""
+    return max(len(passage.source or ()), len(passage.given) + len(passage.tokens))
 
 
 @torch.inference_mode()

@@ -6,11 +6,11 @@ from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.spec.network import NetworkSpec
 
 
-class State(Protocol):
-    """Room to decode a batch at a time, one source, one prompt or both in each of B rows.
+class Steps(Protocol):
+    """Room to search in a batch at a time, for one source, one prompt or both in each of B rows.
 
-    A batch begins with `encode`, where the network has an encoder, and `prefill`; then `step` or `log_probs` reads one
-    more token of each of W outputs a row. `score` and `forced` need no `prefill`, and end what was begun.
+    A batch begins with `encode`, where the network has an encoder, and `prefill`; then `step` reads one more token of
+    each of W outputs a row.
 
     The keys and values of a row's tokens stand in C slots, in any order: what a token sees is said by a mask, and a
     slot that no output sees any more is used again. So from step to step no key or value moves. Slots and masks speak
@@ -66,6 +66,17 @@ class State(Protocol):
         """
         ...
 
+    def keep(self, rows: IntArray) -> None:
+        """Continue with these rows alone, in this order."""
+        ...
+
+
+class State(Steps, Protocol):
+    """Room to decode by beam search or to draw samples, and to score.
+
+    `log_probs` is `step` among all tokens; `score` and `forced` need no `prefill`, and end what was begun.
+    """
+
     def log_probs(self, tokens: IntArray, position: int, slots: IntArray | None, mask: BoolArray) -> FloatArray:
         """Read one more token of each output and predict the next, among all tokens.
 
@@ -106,10 +117,6 @@ class State(Protocol):
         Returns:
             The log-probability of each target, (B, T).
         """
-        ...
-
-    def keep(self, rows: IntArray) -> None:
-        """Continue with these rows alone, in this order."""
         ...
 
 

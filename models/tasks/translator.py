@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from itertools import islice
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from heed.models.decoding.constraints import Requirement
 from heed.models.decoding.repetition import is_loop
 from heed.models.runtime.protocol import Network, State
 from heed.models.system.processor import available_cores
+from heed.models.system.threads import ThreadPool
 from heed.models.tasks.translation import Sentence, Translation, combine
 from heed.models.text.glossary import Glossary, appears
 from heed.models.text.placeholders import has_letters
@@ -68,7 +69,7 @@ class Translator:
         self.config = config or DecodeConfig()
         self._split, self._language = split, language
         self._workers = workers
-        self._pool = ThreadPoolExecutor(workers)  # starts no thread before one is needed
+        self._pool = ThreadPool(workers)  # starts no thread before one is needed
         self._states = _states(network, workers)
         self._whole_states = _states(whole, workers) if whole else self._states
         self._glossary = glossary
@@ -202,7 +203,13 @@ class Translator:
 
     def has_words(self, text: str) -> bool:
         """Whether a text has something to translate: letters, or what else the model's vocabulary is made of."""
-        return has_letters(text) or (not self._src.has_letters and not text.isspace() and text != "")
+        return has_letters(text) or (text.strip() != "" and not self._reads_letters)
+
+    @cached_property
+    def _reads_letters(self) -> bool:
+        """Whether a token of the source has a letter, but for special ones: some models read numbers alone."""
+        pieces = (self._src.piece(token) for token in range(len(self._src)))
+        return any(has_letters(piece) for piece in pieces if not re.fullmatch("<.+>", piece))
 
     def unknown(self, text: str) -> list[Span]:
         """Where the characters of a text are that the model does not know, with the rest of their words."""

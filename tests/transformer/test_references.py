@@ -176,11 +176,12 @@ T5_PARTS = {
     r"layer\.[12]\.DenseReluDense\.wi_0": "feed_forward.gate",
     r"layer\.[12]\.DenseReluDense\.wo": "feed_forward.outer",
 }
+T5_BIAS = r"(encoder|decoder)\.block\.0\.layer\.0\.SelfAttention\.relative_attention_bias\.weight"
 T5_LAYER = r"(encoder|decoder)\.block\.(\d+)\."
 T5: Names = {
     r"shared\.weight": "src_embedding.weight",
     r"(encoder|decoder)\.embed_tokens\.weight": "",
-    r"(encoder|decoder)\.block\.0\.layer\.0\.SelfAttention\.relative_attention_bias\.weight": r"\1.relative_bias.weight",
+    T5_BIAS: r"\1.relative_bias.weight",
     r"(encoder|decoder)\.final_layer_norm\.weight": r"\1.norm.weight",
     r"decoder\.block\.(\d+)\.layer\.1\.layer_norm\.weight": r"decoder.layers.\1.cross_residual.norm.weight",
     r"decoder\.block\.(\d+)\.layer\.2\.layer_norm\.weight": r"decoder.layers.\1.feed_residual.norm.weight",

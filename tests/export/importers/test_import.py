@@ -70,9 +70,10 @@ def test_continuations_are_those_of_transformers(llama: Path, llama_bundle: Path
     original = transformers.AutoModelForCausalLM.from_pretrained(llama)
     tokenizer = transformers.AutoTokenizer.from_pretrained(llama)
     for line in LINES[:6]:
-        ids = tokenizer(line, return_tensors="pt").input_ids
+        inputs = tokenizer(line, return_tensors="pt")
+        ids = inputs.input_ids
         with torch.inference_mode():
-            (output,) = original.generate(ids, max_new_tokens=12, do_sample=False, pad_token_id=0)
+            (output,) = original.generate(**inputs, max_new_tokens=12, do_sample=False, pad_token_id=0)
         expected = output[ids.shape[1] :].tolist()
         ((found,),) = generator.generate([line], SampleConfig(temperature=0, max_tokens=12))
         assert found.tokens == [token for token in expected if token not in (1, 2)]

@@ -12,7 +12,6 @@ from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.decoding.config import DecodeConfig
 from heed.models.decoding.sampling import SampleConfig
 from heed.models.errors import DataError, ModelError
-from heed.models.runtime.protocol import State
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.stack import StackSpec
 from heed.models.tasks.generator import Generation, Generator
@@ -25,7 +24,7 @@ PROMPTS = ["the cat", "", "a", "the dog ate the hat", "at at", "é"]
 
 
 @dataclass
-class FakeState(State):
+class FakeState:
     """Says what it is told to say: the tokens of a text, one after another, and the end."""
 
     tokenizer: TextTokenizer
