@@ -48,7 +48,7 @@ def options(function: Function) -> Function:
         click.option(
             "--keep-tags",
             is_flag=True,
-            help="Leave mark-up as it is (<b>…</b>), URLs, e-mail addresses, {name}, {0}, %s.",
+            help="Leave tags, URLs, e-mail addresses, placeholders ({name}, %s), options and paths as they are.",
         ),
         click.option(
             "--glossary",
@@ -120,8 +120,8 @@ class Report:
             found.append(f"{self._lines(self._missing, 'lack')} a term of the glossary: {self._some(self._missing)}")
         if self._apart:
             found.append(
-                f"{len(self._apart)} {self._noun}s were translated in the pieces between what they keep, for its place "
-                f"in them could not be told: {self._some(self._apart)}"
+                f"{self._lines(self._apart, 'w', 'as', 'ere')} translated in the pieces between what they keep, for its "
+                f"place in them could not be told: {self._some(self._apart)}"
             )
         if self._copied:
             found.append(

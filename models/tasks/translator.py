@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from heed.models.runtime.protocol import Network, State
 from heed.models.system.processor import available_cores
 from heed.models.system.threads import ThreadPool
 from heed.models.tasks.translation import Sentence, Translation, combine
-from heed.models.text.glossary import Glossary, Words, appears
+from heed.models.text.glossary import Glossary, appears
 from heed.models.text.placeholders import has_letters
 from heed.models.text.sentences import cut, split_sentences
 from heed.models.tokenizers.protocol import LineTokenizer
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 64  # lines decoded together, at most
 WINDOW = 32  # batches whose lines are sorted by length together
+TURNS = 3  # searches for what must appear, each without the words that displaced it in the one before
 WIDER = 2  # how many times as wide the beam is for what must appear: it is shared by what lacks more and less
 # Characters that are not seen, and no part of a word: tokenizers take them for spaces, or for what they do not know.
 INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
@@ -171,8 +173,8 @@ class Translator:
         sources = [[*sentence.tokens, self._src.eos_id] for sentence in chosen]
         results = self._translations(sources, self._search(sources, config, n, batch_size), config)
         if self._glossary:
-            terms = [self._glossary.find(sentence.text) for sentence in chosen]
-            self._require(self._glossary, terms, sources, results, config, n, batch_size)
+            texts = [sentence.text for sentence in chosen]
+            self._require(self._glossary, texts, sources, results, config, n, batch_size)
         found = iter(results)
         combined = [
             combine([(each, next(found) if each.tokens else [each.unchanged()]) for each in line], n)
@@ -201,11 +203,17 @@ class Translator:
 
     def has_words(self, text: str) -> bool:
         """Whether a text has something to translate: letters, or what else the model's vocabulary is made of."""
-        return has_letters(text) or (not self._src.has_letters and not text.isspace() and text != "")
+        return has_letters(text) or (text.strip() != "" and not self._reads_letters)
+
+    @cached_property
+    def _reads_letters(self) -> bool:
+        """Whether a token of the source has a letter, but for special ones: some models read numbers alone."""
+        pieces = (self._src.piece(token) for token in range(len(self._src)))
+        return any(has_letters(piece) for piece in pieces if not re.fullmatch("<.+>", piece))
 
     def unknown(self, text: str) -> list[Span]:
         """Where the characters of a text are that the model does not know, with the rest of their words."""
-        new = set(text) - self._known - self._not_known
+        new = set(INVISIBLE.sub("", text)) - self._known - self._not_known
         self._known |= {character for character in new if self._src.unk_id not in self._src.encode([character])[0]}
         self._not_known |= new - self._known
         if self._not_known.isdisjoint(text):
@@ -242,28 +250,47 @@ class Translator:
     def _require(
         self,
         glossary: Glossary,
-        terms: list[list[Words]],
+        texts: list[str],
         sources: list[list[int]],
         results: list[list[Translation]],
         config: DecodeConfig,
         n: int,
         batch_size: int,
     ) -> None:
-        """Translate again, and with what is asked, where a translation lacks a term."""
-        lacking = [
-            i
-            for i, (asked, best) in enumerate(zip(terms, results, strict=True))
-            if not all(appears(term, each.text) for term in asked for each in best)
-        ]
-        begins_word, bos_id = self._tgt.begins_word, self._tgt.bos_id
-        requirements = [Requirement([glossary.phrase(term) for term in terms[i]], begins_word, bos_id) for i in lacking]
+        """Translate again, and with what is asked, where a translation lacks a term.
+
+        A term may then hang on at the end, beside another translation of its word. So that one is refused in the next
+        turn, and the turn before counts where that does not help.
+        """
+        places = [glossary.places(text) for text in texts]
+
+        def displaced(i: int, best: list[Translation]) -> set[int]:
+            shares = self.shares(texts[i], best[0].text) if self.aligns else None
+            return set() if shares is None else glossary.displaced(best[0].text, shares, places[i])
+
+        refused = {
+            i: displaced(i, best)
+            for i, best in enumerate(results)
+            if not all(appears(term, each.text) for term in places[i] for each in best)
+        }
         wide = dataclasses.replace(config, beam_size=WIDER * config.beam_size)
-        asked = [sources[i] for i in lacking]
-        hypotheses = self._search(asked, wide, n, batch_size, requirements)
-        for i, best in zip(lacking, self._translations(asked, hypotheses, config), strict=True):
+        lacking = set(refused)
+        for turn in range(TURNS if lacking else 0):
+            asked = [sources[i] for i in refused]
+            requirements = [glossary.requirement(places[i], tokens) for i, tokens in refused.items()]
+            hypotheses = self._search(asked, wide, n, batch_size, requirements)
+            found = dict(zip(refused, self._translations(asked, hypotheses, config), strict=True))
+            for i, best in found.items():
+                if turn == 0 or all(appears(term, best[0].text) for term in places[i]):
+                    results[i] = best
+            more = {i: displaced(i, best) - refused[i] for i, best in found.items()}
+            refused = {i: refused[i] | tokens for i, tokens in more.items() if tokens}
+            if not refused:
+                break
+        for i in lacking:
             results[i] = [
-                dataclasses.replace(each, missing=tuple(term for term in terms[i] if not appears(term, each.text)))
-                for each in best
+                dataclasses.replace(each, missing=tuple(term for term in places[i] if not appears(term, each.text)))
+                for each in results[i]
             ]
 
     def _translations(

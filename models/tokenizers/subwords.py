@@ -88,12 +88,6 @@ class Tokenizer:
         return tuple(sorted(found - {self.unk_id}))
 
     @cached_property
-    def has_letters(self) -> bool:
-        """Whether there is a piece with a letter; some models read numbers alone."""
-        texts = (self.piece(i) for i in range(len(self)) if not self._pieces.is_control(i) and not self.is_byte(i))
-        return any(character.isalpha() for piece in texts if piece != self.piece(self.unk_id) for character in piece)
-
-    @cached_property
     def begins_word(self) -> npt.NDArray[np.bool_]:
         """Which pieces no word goes on with: those that begin with a space or a punctuation mark, (V,)."""
         return np.array([not re.match(r"\w", self.piece(token_id)) for token_id in range(len(self))])
