@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def find_model(model: str | None, task: str = "translate") -> Path:
-    """The directory of the model that a command was asked for, by its option or by the environment; or the default for a task.
+    """The directory of the model that a command was asked for by its option or the environment, or a task's default.
 
     Raises:
         ModelError: There is no such model.

@@ -27,6 +27,7 @@ def write_card(manifest: Manifest) -> str:
         *(["## Quality\n", _quality(manifest.quality)] if manifest.quality else []),
         "## Parity with PyTorch\n",
         _parity(manifest.parity),
+        *(["## Origin\n", _origin(manifest)] if manifest.origin else []),
     ]
     return "\n".join(sections)
 
@@ -47,6 +48,18 @@ def _stack(spec: StackSpec) -> str:
         f"{spec.n_layers} layers, {attention.n_heads} heads{shared}, feed-forward width (d_ff) {feed_forward.d_ff}, "
         f"{gated}{feed_forward.activation}, {norm.kind} norm {norm.placement} each sub-layer, "
         f"{spec.positions.kind} positions{limit}, {spec.vocab_size:,} pieces"
+    )
+
+
+def _origin(manifest: Manifest) -> str:
+    compared = manifest.compared
+    if compared is None:
+        return f"Imported from {manifest.origin}. It was not compared with another program's results.\n"
+    ids = "" if compared.ids_identical is None else f" {compared.ids_identical} of them have the same token ids."
+    return (
+        f"Imported from {manifest.origin}, and compared with {compared.reference} on {compared.texts} texts of "
+        f"{compared.tokens:,} tokens: log-probabilities differ by at most {compared.log_prob_difference:.2g}, and the "
+        f"likeliest next token is the same after {compared.likeliest_identical:,} tokens.{ids}\n"
     )
 
 

@@ -14,7 +14,7 @@ from heed.models.system.files import refuse_existing
 @click.command(
     "import",
     cls=Command,
-    extra="train",
+    extra="import",
     sections={
         "The bundle": ("output", "precision", "force"),
         "A model that translates": ("src_language", "tgt_language", "prefix"),

@@ -1,22 +1,25 @@
 """From a checkpoint of a known family to a network's description, its parameters and its tokenizer."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from heed.export.importers.families import bart, gpt2, llama, m2m100, marian, mbart, t5
 from heed.export.importers.families.family import Family
-from heed.export.importers.formats.checkpoint import Checkpoint
+from heed.export.importers.chat import chat_of
+from heed.export.importers.formats.checkpoint import Checkpoint, read_table
 from heed.export.importers.formats.gguf_file import GgufFile
 from heed.export.importers.gguf_vocabulary import gguf_vocabulary
 from heed.export.importers.search import decode_config
-from heed.export.importers.vocabulary import Vocabulary
+from heed.export.importers.vocabulary import Vocabulary, sentencepiece_pieces
 from heed.export.importers.weights import Imported
 from heed.models.arrays import FloatArray
 from heed.models.decoding.config import DecodeConfig
 from heed.models.errors import ModelError
 from heed.models.spec.network import NetworkSpec
 from heed.models.text.chat import ChatTemplate
+from heed.models.tokenizers.library import FILE, load_library
+from heed.models.tokenizers.subwords import JOINT
 
 FAMILIES: dict[str, Family] = {  # by what a configuration calls them
     "bart": bart.FAMILY,
@@ -57,14 +60,32 @@ def read_model(path: Path) -> Model:
     family, (spec, weights) = _family(checkpoint), read_network(checkpoint)
     vocabulary = family.vocabulary(checkpoint, spec)
     origin = f"a checkpoint of the family {checkpoint.model_type} in the layout of transformers"
-    return Model(spec, weights, vocabulary, decode_config(checkpoint), origin)
+    chat = None if spec.encoder else chat_of(*_chat(checkpoint, vocabulary), vocabulary.conventions)
+    return Model(spec, weights, vocabulary, decode_config(checkpoint), origin, chat)
+
+
+def _chat(checkpoint: Checkpoint, vocabulary: Vocabulary) -> tuple[object, Callable[[int], str]]:
+    """A checkpoint's chat template, and what gives the text of a token."""
+    path = checkpoint.path / "chat_template.jinja"
+    if path.is_file():
+        source: object = path.read_text("utf-8", "replace")
+    else:
+        config = checkpoint.path / "tokenizer_config.json"
+        source = read_table(config).get("chat_template") if config.is_file() else None
+    if FILE in vocabulary.files:
+        library = load_library(vocabulary.files[FILE], FILE)
+        return source, lambda token: library.id_to_token(token) or ""
+    pieces = sentencepiece_pieces(vocabulary.files[JOINT], checkpoint)
+    return source, pieces.__getitem__
 
 
 def _gguf(file: GgufFile) -> Model:
     spec, weights = FAMILIES[file.family].read(file.settings(), file.tensors())
     vocabulary = gguf_vocabulary(file, spec.stacks["decoder"].vocab_size)
     origin = f"a GGUF file of the architecture {file.architecture}"
-    return Model(spec, weights, vocabulary, DecodeConfig(by_length=True), origin)
+    source, tokens = file.metadata.get("tokenizer.chat_template"), file.metadata["tokenizer.ggml.tokens"]
+    chat = chat_of(source, tokens.__getitem__, vocabulary.conventions)
+    return Model(spec, weights, vocabulary, DecodeConfig(by_length=True), origin, chat)
 
 
 def read_network(checkpoint: Checkpoint) -> tuple[NetworkSpec, Imported]:

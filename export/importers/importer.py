@@ -9,6 +9,7 @@ import torch
 
 from heed.export.card import write_card
 from heed.export.exporter import write_graphs
+from heed.export.importers import original
 from heed.export.importers.checkpoints import read_model
 from heed.export.importers.texts import passages
 from heed.export.label import Label
@@ -89,7 +90,7 @@ def import_model(
         for name, data in model.vocabulary.files.items():
             (aside / name).write_bytes(data)
         files = write_graphs(network, precision, aside)
-        manifest = dataclasses.replace(manifest, parity=_proof(network, manifest, aside, files))
+        manifest = _proved(path, network, manifest, aside, files)
         (aside / "README.md").write_text(write_card(manifest), "utf-8")
         manifest = dataclasses.replace(manifest, files=record_files(aside))
         manifests.write(aside, manifest)
@@ -109,8 +110,8 @@ def parity_of_nothing() -> manifests.Parity:
     return manifests.Parity(texts=0, greedy_identical=0, log_prob_difference=0.0, loss_torch=0.0, loss_bundle=0.0)
 
 
-def _proof(network: Transformer, manifest: Manifest, directory: Path, files: list[str]) -> manifests.Parity:
-    """How the graphs compare with the network in PyTorch.
+def _proved(path: Path, network: Transformer, manifest: Manifest, directory: Path, files: list[str]) -> Manifest:
+    """The manifest with how the graphs compare with the network in PyTorch, and this one with the original.
 
     Raises:
         ModelError: They differ.
@@ -126,6 +127,8 @@ def _proof(network: Transformer, manifest: Manifest, directory: Path, files: lis
         suppressed=conventions.suppressed,
         forced=forced,
     )
-    found = parity.compare(TorchNetwork(network), exported, chosen, special)
+    before = TorchNetwork(network)
+    compared = original.compare(path, before, chosen, special, directory, manifest)
+    found = parity.compare(before, exported, chosen, special)
     parity.require(found, manifest.precision)
-    return found
+    return dataclasses.replace(manifest, parity=found, compared=compared)

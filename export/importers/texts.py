@@ -8,7 +8,7 @@ from heed.models.bundle.manifest import Manifest
 from heed.models.tasks.scorer import Passage
 from heed.models.tokenizers.loading import line_tokenizers, text_tokenizer
 
-LONGEST = 64  # tokens of a text
+LONGEST = 40  # tokens of a text
 ORDINARY = """
 Good morning! How are you today?
 The train to Hamburg leaves from platform seven at half past nine.

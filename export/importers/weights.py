@@ -60,7 +60,7 @@ class Imported(Mapping[str, FloatArray]):
     def __getitem__(self, name: str) -> FloatArray:
         origin = self._origins[name]
         array = self._tensors[origin.name].read()
-        changed = np.ascontiguousarray(array if origin.change is None else origin.change(array))
+        changed = np.require(array if origin.change is None else origin.change(array), requirements=["C", "W"])
         if changed.shape != self._shapes[name]:
             raise self._wrong_shape(name, changed.shape)
         if not np.isfinite(changed).all():

@@ -15,6 +15,7 @@ from heed.models.text.chat import ChatTemplate
 
 FORMAT = 3  # of a bundle; a later one is refused
 FILE_NAME = "heed.json"
+TASKS = ("translate", "generate")  # what models are for; see `heed.models.tasks.task`
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,18 @@ class Parity:
     loss_torch: float  # mean negative log-likelihood of the texts' tokens, in nats, by the network
     loss_bundle: float  # the same by the bundle
     bits_per_byte: float | None = None  # of the texts, by the bundle
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """How an imported network compares with the original, in float32, on the same texts."""
+
+    reference: str  # what computed the original, with its version
+    texts: int
+    tokens: int
+    likeliest_identical: int  # tokens of which both expect the same next one
+    log_prob_difference: float  # largest difference of any token's log-probability, teacher-forced
+    ids_identical: int | None = None  # texts with the same token ids; None: there was no tokenizer to compare with
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,7 +91,8 @@ class Manifest:
     src_language: str = ""
     tgt_language: str = ""
     conventions: Conventions | None = None  # of an imported model; None: heed's own
-    origin: str | None = None  # what was imported, and what it was compared with
+    origin: str | None = None  # what was imported
+    compared: Comparison | None = None  # of an imported model; None: with nothing but the network in PyTorch
     chat_template: ChatTemplate | None = None  # None: the model was taught no conversation
     quality: Quality | None = None  # None: it was not measured
 
@@ -107,7 +121,12 @@ def read(directory: Path) -> Manifest:
             f"{path}: format {found.get('format')!r}, and this heed reads {legacy.FORMAT} and {FORMAT}; "
             "install a heed that fits"
         )
-    return from_table(Manifest, found, str(path))
+    manifest = from_table(Manifest, found, str(path))
+    if manifest.task not in TASKS:
+        raise ModelError(
+            f"{path}: task {manifest.task!r}, and this heed knows {' and '.join(TASKS)}; install a later heed"
+        )
+    return manifest
 
 
 def write(directory: Path, manifest: Manifest) -> None:

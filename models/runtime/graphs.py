@@ -56,7 +56,8 @@ class Graphs:
         self._directory, self._threads = directory, threads
         self._graphs = {name.removesuffix(SUFFIX) for name in files if name.endswith(SUFFIX)}
         self.has_stream = "stream" in self._graphs
-        assert spec.decoder is not None, "nothing decodes with an encoder alone"
+        if spec.decoder is None:
+            raise ModelError(f"{directory}: this model is an encoder alone, with which nothing is decoded")
         self.decoder_spec = spec.decoder
         self.cache_names = [f"{part}.{n}" for n in range(spec.decoder.n_layers) for part in ("keys", "values")]
         self.memory_names = [f"memory_{name}" for name in self.cache_names] if spec.encoder else []

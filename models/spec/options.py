@@ -51,6 +51,8 @@ def changed(table: Mapping[str, object], given: Mapping[str, object]) -> Table:
         for path in places(table, option):
             if option == "context" and _get(found, path) is None:
                 raise ModelError("context: positions of this kind fit any number of tokens")
+            if option == "context" and not (isinstance(given[option], int) and given[option] >= 1):  # type: ignore[operator]
+                raise ModelError(f"context must be at least 1, not {given[option]!r}")
             found = merged(found, _nested(path, given[option]))
     for name in STACKS:
         if name in found:

@@ -91,9 +91,9 @@ def test_a_run_is_recorded(heed: Heed, pairs: list[str], tmp_path: Path) -> None
     assert start["vocabulary"] == 25
 
     config = tomllib.loads((path / "config.toml").read_text("utf-8"))
-    assert config["format"] == 2
-    assert config["model"]["d_model"] == 16
-    assert config["model"]["n_layers"] == 2  # the preset's
+    assert config["format"] == 3
+    assert config["network"]["d_model"] == 16
+    assert config["network"]["decoder"]["n_layers"] == 2  # the preset's
     assert config["train"]["steps"] == 100
     assert config["train"]["src"] == [str(tmp_path / "train.src")]
     assert config["train"]["src_language"] == "en"
@@ -173,7 +173,8 @@ def test_options_override_a_configuration(heed: Heed, run: Path, tmp_path: Path)
     result = heed("train", "--config", run / "config.toml", "-o", path, *MACHINE, "--steps", 5, "--d-ff", 32)
     assert result.exit_code == 0, result.stderr
     config = tomllib.loads((path / "config.toml").read_text("utf-8"))
-    assert (config["train"]["steps"], config["model"]["d_ff"], config["model"]["d_model"]) == (5, 32, 16)
+    d_ff = config["network"]["encoder"]["feed_forward"]["d_ff"]
+    assert (config["train"]["steps"], d_ff, config["network"]["d_model"]) == (5, 32, 16)
 
 
 def test_two_vocabularies_and_validation_text_of_one_s_own(
@@ -189,7 +190,7 @@ def test_two_vocabularies_and_validation_text_of_one_s_own(
     assert {file.name for file in path.glob("tokenizer*")} == {"tokenizer.src.model", "tokenizer.tgt.model"}
     assert records(path)[0]["pairs"] == 100
     config = tomllib.loads((path / "config.toml").read_text("utf-8"))
-    assert config["model"]["tied_embeddings"] is False
+    assert config["network"]["shared_embedding"] is config["network"]["tied_output"] is False
     model = tmp_path / "model"
     assert heed("export", path, "-o", model).exit_code == 0
     assert heed("translate", "-m", model, stdin=b"1 2\n").exit_code == 0
@@ -223,7 +224,7 @@ def test_one_vocabulary_asked_for_anew_ties_the_embeddings(heed: Heed, pairs: li
         result = heed("train", "--config", first / "config.toml", "-o", path, *MACHINE, *options)
         assert result.exit_code == 0, result.stderr
         config = tomllib.loads((path / "config.toml").read_text("utf-8"))
-        assert (config["train"]["joint"], config["model"]["tied_embeddings"]) == (True, tied)
+        assert (config["train"]["joint"], config["network"]["tied_output"]) == (True, tied)
 
 
 def test_epochs_and_minutes_are_limits(heed: Heed, pairs: list[str], tmp_path: Path) -> None:
@@ -391,9 +392,9 @@ def test_a_run_goes_on_as_it_was_asked(heed: Heed, run: Path, options: list[str]
 
 def test_a_run_of_a_later_format(heed: Heed, run: Path) -> None:
     config = run / "config.toml"
-    config.write_text(config.read_text("utf-8").replace("format = 2", "format = 3"), "utf-8")
+    config.write_text(config.read_text("utf-8").replace("format = 3", "format = 4"), "utf-8")
     result = heed("train", "--resume", run, *MACHINE)
-    assert assert_one_line(result, 4) == f"{config}: format 3, and this heed reads 2; use the heed that made it"
+    assert assert_one_line(result, 4) == f"{config}: format 4, and this heed reads 3; use the heed that made it"
 
 
 def test_a_run_of_an_earlier_format_can_be_exported(heed: Heed, run: Path, tmp_path: Path) -> None:

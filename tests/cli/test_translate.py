@@ -367,7 +367,7 @@ def named(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     directory.mkdir()
     shutil.copytree(bundle, directory / "mine")
     monkeypatch.setenv("HEED_MODELS", str(directory))
-    monkeypatch.setattr(catalog, "DEFAULT", bundle)
+    monkeypatch.setitem(catalog.DEFAULTS, "translate", bundle)
     monkeypatch.chdir(tmp_path)
     return directory
 

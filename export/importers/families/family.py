@@ -8,6 +8,7 @@ from heed.export.importers.formats.settings import Settings
 from heed.export.importers.formats.tensors import StoredTensor, Tensors
 from heed.export.importers.vocabulary import Vocabulary
 from heed.export.importers.weights import Imported, Origin
+from heed.models.errors import ModelError
 from heed.models.spec.network import NetworkSpec
 
 NOTHING = r"(?!)"  # matches no name
@@ -31,7 +32,11 @@ class Family:
             ModelError: The checkpoint is damaged, or no network of this family that heed can run.
         """
         named = self.normal(tensors)
-        spec = self.network(settings, named)
+        try:
+            spec = self.network(settings, named)
+        except ModelError as error:  # a description's own do not say of which file it is
+            told = str(error)
+            raise ModelError(told if told.startswith(settings.where) else f"{settings.where}: {told}") from None
         return spec, Imported(
             spec,
             named,

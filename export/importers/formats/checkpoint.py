@@ -71,6 +71,8 @@ class Checkpoint:
         for name in set(places.values()):
             if Path(name).name != name or name in (".", "..") or "\\" in name:
                 raise ModelError(f"{index}: {name!r} is no plain name of a file beside it; get the model again")
+            if not (index.parent / name).is_file():
+                raise ModelError(f"{index.parent / name}: this shard is missing; get the whole model")
         found = {
             name: tensor for file in sorted(set(places.values())) for name, tensor in read(index.parent / file).items()
         }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heed.export.importers.formats import gguf_header
 from heed.export.importers.formats.settings import Settings
 from heed.export.importers.formats.tensors import StoredTensor
 from heed.models.arrays import FloatArray
@@ -70,6 +71,7 @@ class GgufFile:
             import gguf  # an extra
         except ImportError:
             raise ModelError(f"{path}: needs the library gguf: pip install 'heed[import]'") from None
+        gguf_header.check(path)
         try:
             self._reader = gguf.GGUFReader(path)
             self.metadata = {key: field.contents() for key, field in self._reader.fields.items()}

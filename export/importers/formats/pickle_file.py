@@ -1,6 +1,7 @@
 """Tensors of pytorch_model.bin files, which are pickles: nothing but tensors is loaded of them."""
 
 import pickle
+import warnings
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -30,8 +31,10 @@ def read(path: Path) -> dict[str, StoredTensor]:
     Raises:
         ModelError: It is damaged, or holds anything but tensors: code, which is not run.
     """
-    try:  # memory maps need the newer form of the file, a zip archive
-        table = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    try:
+        with warnings.catch_warnings():  # of forms that are refused below, if they hold anything but tensors
+            warnings.simplefilter("ignore")  # memory maps need the newer form of the file, a zip archive
+            table = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except DAMAGES as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"{path}: not a plain file of tensors ({reason}); get it as .safetensors") from None

@@ -79,7 +79,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "no JSON": (lambda path: (path / "config.json").write_text("[" * 100000), "JSON"),
     "billions of layers": (lambda path: config(path, num_hidden_layers=10**12), "layers"),
     "a huge vocabulary": (lambda path: config(path, vocab_size=10**12), "shape"),
-    "a negative width": (lambda path: config(path, hidden_size=-1), "hidden_size"),
+    "a negative width": (lambda path: config(path, hidden_size=-1), "config.json: d_model"),
     "words for numbers": (lambda path: config(path, hidden_size="wide"), "whole number"),
     "an unknown family": (lambda path: config(path, model_type="mamba"), "model_type"),
     "an unknown key": (lambda path: config(path, secret_sauce=3), "secret_sauce"),

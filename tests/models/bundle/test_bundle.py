@@ -463,6 +463,7 @@ def test_a_damaged_bundle_is_one_line_on_stderr_and_status_4(copy: Path, heed: C
     ("change", "expected"),
     [
         (lambda table: table["files"].pop("tokenizer.model"), "tokenizer.model is not in the manifest"),
+        (lambda table: table.update(task="image"), "task 'image', and this heed knows translate and generate"),
         (lambda table: table["network"].update(encoder=None, decoder=None), "encoder or decoder must be there"),
     ],
 )

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from heed.models.errors import DataError, HeedError
+from heed.models.spec.options import changed
+from heed.models.spec.preset import complete, preset
 from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data.corpus_scan import HELD_OUT
 from heed.transformer.data.preparation import batches, load_corpus, new_run
@@ -12,7 +14,7 @@ from heed.transformer.data.vocabulary import train_tokenizer
 from heed.transformer.training.runs.run import TranslationRun
 from heed.transformer.training.runs.settings import TranslationConfig
 
-NETWORK = {"n_layers": 1, "d_model": 16, "d_ff": 24, "n_heads": 2}
+NETWORK = changed(complete(preset("tiny")["network"]), {"n_layers": 1, "d_model": 16, "d_ff": 24, "n_heads": 2})
 MakeConfig = Callable[..., TranslationConfig]
 
 
@@ -120,7 +122,7 @@ def test_two_tokenizers_that_are_given_are_of_source_and_target(
     [
         ({"max_length": 1}, {}, "longer than --max-length 1 tokens"),
         ({"vocab_size": 5000}, {}, "give --vocab-size"),
-        ({}, {"n_heads": 5}, "the network asked for: d_model 16 must be a multiple"),
+        ({}, {"d_model": 15}, "the network asked for: d_model must be even"),
     ],
 )
 def test_after_a_refusal_nothing_is_there(
