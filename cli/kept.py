@@ -1,4 +1,4 @@
-"""What `heed translate` is to keep or to use: mark-up, placeholders and terms; and a word on what it could not."""
+"""Options of `heed translate` for mark-up, placeholders and glossaries, and a report of what could not be done."""
 
 import dataclasses
 import re
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from heed.cli.io.records import Record
     from heed.models.tasks.translation import Translation
 
-SHOWN = 5  # lines named in a warning
+SHOWN = 5  # line numbers listed in a warning
 
 Function = Callable[..., Any]
 
@@ -24,7 +24,7 @@ def _regular_expression(_: click.Context, __: click.Parameter, patterns: tuple[s
         try:
             re.compile(pattern)
         except re.error as error:
-            raise click.BadParameter(f"{pattern!r} is no regular expression: {error}.") from None
+            raise click.BadParameter(f"{pattern!r} is not a regular expression: {error}.") from None
     return patterns
 
 
@@ -43,17 +43,17 @@ def options(function: Function) -> Function:
             multiple=True,
             metavar="PATTERN",
             callback=_regular_expression,
-            help="Leave what matches a regular expression as it is, in its place. Repeat for more.",
+            help="Protect what matches a regular expression: copy it unchanged, in its place. Repeat for more.",
         ),
         click.option(
             "--keep-tags",
             is_flag=True,
-            help="Leave mark-up as it is (<b>…</b>), URLs, e-mail addresses, {name}, {0}, %s.",
+            help="Protect mark-up (<b>…</b>), URLs, e-mail addresses and placeholders: {name}, {0}, %s.",
         ),
         click.option(
             "--glossary",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="File of terms that must appear: a term, a tab and its translation in each line.",
+            help="File of required terms: on each line a term, a tab and its translation.",
         ),
     ):
         function = option(function)
@@ -87,7 +87,7 @@ class OpenMarkup:
 
 
 class Report:
-    """Counts the lines whose terms or placeholders made difficulties."""
+    """Counts lines with missing terms and lines translated piecewise."""
 
     def __init__(self) -> None:
         self._missing: list[tuple[int, str]] = []
@@ -96,7 +96,7 @@ class Report:
         self._looped: list[tuple[int, str]] = []
 
     def add(self, first: int, found: Sequence[Sequence["Translation"]]) -> None:
-        """Look through the best translations of some more lines, of which the first has a number, counted from 0."""
+        """Check the best translations of the next lines; `first` is the number of the first one, counted from 0."""
         for number, best in enumerate(found, start=first + 1):
             missing = dict.fromkeys(" or ".join(term) for each in best for term in each.missing)
             if missing:
@@ -109,14 +109,14 @@ class Report:
                 self._looped.append((number, ""))
 
     def warnings(self) -> list[str]:
-        """What is to be told at the end; line numbers are counted from 1, over all inputs."""
+        """The warnings to print at the end; line numbers are counted from 1, over all inputs."""
         found = []
         if self._missing:
-            found.append(f"{_lines(self._missing, 'lack')} a term of the glossary: {_some(self._missing)}")
+            found.append(f"{_lines(self._missing, 'lack')} a glossary term: {_some(self._missing)}")
         if self._apart:
             found.append(
-                f"{len(self._apart)} lines were translated in the pieces between what they keep, for its place in them "
-                f"could not be told: {_some(self._apart)}"
+                f"{len(self._apart)} lines were translated piece by piece between what they protect, because its place "
+                f"in the translation is unknown: {_some(self._apart)}"
             )
         if self._copied:
             found.append(
@@ -126,7 +126,7 @@ class Report:
         if self._looped:
             end = "does not end" if len(self._looped) == 1 else "do not end"
             found.append(
-                f"{_lines(self._looped, 'repeat')} a phrase again and again, or {end}: {_some(self._looped)}; "
+                f"{_lines(self._looped, 'repeat')} a phrase in a loop, or {end}: {_some(self._looped)}; "
                 "try --no-repeat-ngram 3"
             )
         return found

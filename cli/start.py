@@ -4,7 +4,7 @@ import sys
 
 
 def start() -> None:
-    """Import the commands and run them; Ctrl-C in the meantime needs no traceback."""
+    """Import the commands and run them; Ctrl-C during the import prints no traceback."""
     try:
         from heed.cli.main import run
     except KeyboardInterrupt:

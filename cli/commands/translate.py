@@ -23,22 +23,22 @@ if TYPE_CHECKING:
     from heed.models.decoding.config import DecodeConfig
     from heed.models.tasks.translator import Translator
 
-INVITATION = "Translating what you type, a line at a time; Ctrl-D ends."
+INVITATION = "Type lines to translate; Ctrl-D ends."
 SEARCH = ("beam_size", "beam_threshold", "length_penalty", "max_length", "repetition_penalty", "no_repeat_ngram")
 
 
 class Shard(click.ParamType[tuple[int, int]]):
-    """A part of several, as 2/8."""
+    """A shard, such as 2/8."""
 
     name = "i/n"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Its number, counted from 1, and how many there are."""
+        """The number of the shard, counted from 1, and the number of shards."""
         if isinstance(value, tuple):
             return value
         part, slash, n_parts = value.partition("/")
         if not (slash and part.isdecimal() and n_parts.isdecimal() and 1 <= int(part) <= int(n_parts)):
-            self.fail(f"{value!r} is none of 1/{n_parts or 'n'} to {n_parts or 'n'}/{n_parts or 'n'}.", param, ctx)
+            self.fail(f"{value!r} is not one of 1/{n_parts or 'n'} to {n_parts or 'n'}/{n_parts or 'n'}.", param, ctx)
         return int(part), int(n_parts)
 
 
@@ -59,13 +59,13 @@ class Shard(click.ParamType[tuple[int, int]]):
     "inputs",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-    help="File to translate, .gz and .zst too; - is stdin. Repeat for more files.  [default: -]",
+    help="Input file, may be .gz or .zst; - is stdin. Repeat for more files.  [default: -]",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
-    help="File to write, .gz and .zst too.  [default: stdout]",
+    help="Output file, may be .gz or .zst.  [default: stdout]",
 )
 @options.force
 @click.option(
@@ -73,21 +73,23 @@ class Shard(click.ParamType[tuple[int, int]]):
     type=click.Choice(["lines", "tsv", "jsonl"]),
     default="lines",
     show_default=True,
-    help="tsv and jsonl: translate one column or field, and pass the rest through.",
+    help="tsv and jsonl: translate one column or field and copy the rest.",
 )
-@click.option("--column", type=click.IntRange(min=1), help="The column of tsv, counted from 1.  [default: 1]")
-@click.option("--field", help="The field of jsonl.  [default: text]")
+@click.option(
+    "--column", type=click.IntRange(min=1), help="Column of a tsv to translate, counted from 1.  [default: 1]"
+)
+@click.option("--field", help="Field of a jsonl to translate.  [default: text]")
 @click.option(
     "--document",
     is_flag=True,
-    help="Lines without a blank one between are a paragraph, which becomes one line.",
+    help="Join hard-wrapped lines: lines up to a blank line are a paragraph, which becomes one line.",
 )
-@click.option("--strict", is_flag=True, help="Stop at text that is no UTF-8, and do not replace it.")
-@click.option("--json", "as_json", is_flag=True, help="Write objects: source, translation, score, tokens.")
+@click.option("--strict", is_flag=True, help="Stop at bytes that are not UTF-8 instead of replacing them.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON objects: source, translation, score, tokens.")
 @click.option(
     "--n-best",
     type=click.IntRange(min=1),
-    help="Write so many translations of a line, at most the beam size, best first: number ||| text ||| score, with "
+    help="Write the N best translations of each line, at most the beam size: number ||| text ||| score, with "
     "lines counted from 0. With --json, as alternatives.",
 )
 @options.beam_size
@@ -99,8 +101,8 @@ class Shard(click.ParamType[tuple[int, int]]):
 @options.shortlist
 @options.split
 @kept.options
-@click.option("--shard", type=Shard(), help="Translate the i-th of n parts of the lines; cat joins their outputs.")
-@click.option("--resume", is_flag=True, help="Go on with the output of the same command, where it was stopped.")
+@click.option("--shard", type=Shard(), help="Translate the I-th of N parts of the lines; cat joins the outputs.")
+@click.option("--resume", is_flag=True, help="Continue the output of the same command where it stopped.")
 @options.batch_size
 @options.device
 @options.threads
@@ -122,8 +124,8 @@ def command(
     heed translate -m ende --beam-size 1 < news.en > news.de
     heed translate -i en.jsonl.gz --input-format jsonl -o de.jsonl.gz --resume
 
-    Reads stdin or files and writes a line for each line, in order, blank for blank. Lines are translated as soon as
-    they have arrived, so a person may type them.
+    Reads stdin or files and writes one line for each line, in order; blank lines stay blank. Each line is translated as
+    soon as it arrives.
     """
     if old := asked.pop("keep"):
         messages.note("--keep is called --protect now; the old name goes in the next release")
@@ -133,7 +135,7 @@ def command(
     _refuse(names, file, shard, resume=resume, asked=asked)
     if file is not None and (file.is_file() or not file.exists()):
         if resume and file.exists() and not file.with_name(f"{file.name}.part").exists():
-            messages.note(f"{file} is complete already")
+            messages.note(f"{file} is already complete")
             return
         refuse_existing(file, force=force)
     from heed.cli.io.outputs import open_output
@@ -177,7 +179,7 @@ def _refuse(
     resume: bool,
     asked: dict[str, Any],
 ) -> None:
-    """Refuse options that do not go together."""
+    """Refuse options that exclude each other."""
     lines = asked["input_format"] == "lines"
     files = all(Path(name).is_file() for name in names)
     wrong = {
@@ -185,10 +187,10 @@ def _refuse(
         "--field needs --input-format jsonl.": asked["field"] is not None and asked["input_format"] != "jsonl",
         "--document needs --input-format lines.": asked["document"] and not lines,
         "--json and --n-best need --input-format lines.": (asked["as_json"] or asked["n_best"]) and not lines,
-        "--shard counts lines, and would cut a paragraph of --document.": shard and asked["document"],
-        "--shard needs files (-i), to count their lines first.": shard and not files,
-        "--resume needs a file (-o) to go on with.": resume and file is None,
-        "--resume needs its input as it was; with -o name another file.": resume
+        "--shard counts lines and would cut a paragraph of --document.": shard and asked["document"],
+        "--shard needs files (-i), because it counts their lines first.": shard and not files,
+        "--resume needs an output file (-o) to continue.": resume and file is None,
+        "--resume needs its input unchanged; name another file with -o.": resume
         and file is not None
         and file.exists()
         and any(Path(name).samefile(file) for name in names if name != "-"),
@@ -199,22 +201,22 @@ def _refuse(
 
 
 def _job(model: Path, asked: dict[str, Any]) -> dict[str, object]:
-    """What an output depends on, besides the input."""
-    import importlib.metadata  # not above, so that a start without -o goes without
+    """What the output depends on, besides the input."""
+    import importlib.metadata  # imported here, because a start without -o does not need it
 
     from heed.models.bundle import manifest
 
-    digest = sha256(model / manifest.FILE_NAME)  # which has those of all its files
+    digest = sha256(model / manifest.FILE_NAME)  # the manifest has the hashes of all files
     glossary = asked["glossary"] and sha256(asked["glossary"])
     return {"heed": importlib.metadata.version("heed"), "model": digest, **asked, "glossary": glossary}
 
 
 def _config(translator: "Translator", asked: dict[str, Any]) -> "DecodeConfig":
-    """How to search: the model's own way, but for what was asked."""
+    """The model's search settings, overridden by the options."""
     config = search_config(translator.config, {name: asked[name] for name in SEARCH})
     n_best = asked["n_best"] or 1
     if n_best > config.beam_size:
-        raise click.UsageError(f"--n-best {n_best} needs --beam-size {n_best} at least; it is {config.beam_size}.")
+        raise click.UsageError(f"--n-best {n_best} needs a --beam-size of at least {n_best}, not {config.beam_size}.")
     return config
 
 

@@ -1,4 +1,4 @@
-"""Signals that end the program, and lines that they do not cut."""
+"""Signals that end the program without cutting a line."""
 
 import contextlib
 import signal
@@ -10,11 +10,11 @@ ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Terminated(BaseException):
-    """SIGTERM has come; as KeyboardInterrupt, it is no error."""
+    """SIGTERM has arrived; like KeyboardInterrupt, it is not an error."""
 
 
 def end_on_sigterm() -> None:
-    """Let SIGTERM end the program as Ctrl-C does, with what is being written left in order; unless it is ignored."""
+    """Let SIGTERM end the program as Ctrl-C does, after the current write; unless SIGTERM is ignored."""
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
         signal.signal(signal.SIGTERM, _terminate)
 
@@ -25,7 +25,7 @@ def _terminate(_: int, __: FrameType | None) -> NoReturn:
 
 @contextlib.contextmanager
 def signals_held() -> Iterator[None]:
-    """Let a signal that would end the program wait for the end of the block; a second one does not wait."""
+    """Delay a signal that ends the program until the end of the block; a second one does not wait."""
     before = {number: signal.getsignal(number) for number in ENDING}
     came: list[int] = []
 
