@@ -1,4 +1,4 @@
-"""Which of very many pairs are there twice, by their hashes on disk and in bounded memory."""
+"""Finding duplicates among very many pairs, with hashes on disk and bounded memory."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,13 +10,13 @@ import numpy.typing as npt
 from heed.transformer.data.reservoir import fingerprint
 from heed.transformer.data.sources import Source, every_pair
 
-CHUNK = 1 << 20  # hashes looked at together
-BUCKET = 1 << 21  # hashes sorted together, about
+CHUNK = 1 << 20  # hashes compared together
+BUCKET = 1 << 21  # approximate number of hashes sorted together
 HASH = np.dtype(np.uint64)
 
 
 def mark_duplicates(sources: Sequence[Source], directory: Path) -> Path:
-    """Write a file with a byte for each pair: 1 where an equal one stands before it, and 0 elsewhere.
+    """Write a file with a byte for each pair: 1 if an equal pair precedes it, else 0.
 
     Raises:
         DataError: A file of the text cannot be used.
@@ -31,7 +31,7 @@ def mark_duplicates(sources: Sequence[Source], directory: Path) -> Path:
 
 
 def mark_equal(hashes: Path, marks: Path) -> None:
-    """Write a byte for each hash of a file, as above; those with the same remainder are sorted together."""
+    """Write such a byte for each hash of a file; hashes with the same remainder are sorted together."""
     n_hashes = hashes.stat().st_size // HASH.itemsize
     n_buckets = n_hashes // BUCKET + 1
     marked = np.memmap(marks, np.uint8, "w+", shape=(n_hashes,))
@@ -46,7 +46,7 @@ def mark_equal(hashes: Path, marks: Path) -> None:
 
 
 def _bucket(file: BinaryIO, n_buckets: int, bucket: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-    """The hashes of a bucket, and where they stand."""
+    """The hashes of a bucket, and their positions."""
     values, places, start = [], [], 0
     file.seek(0)
     while data := file.read(CHUNK * HASH.itemsize):

@@ -1,4 +1,4 @@
-"""Training a SentencePiece model (section 5.1: byte-pair encoding, shared by source and target)."""
+"""Learning a SentencePiece vocabulary (section 5.1: byte-pair encoding, shared by source and target)."""
 
 import io
 import re
@@ -11,7 +11,7 @@ from heed.models.errors import DataError
 from heed.models.tokenizers.lossless import SPACE
 from heed.models.tokenizers.subwords import Tokenizer
 
-# What gives every text back as it was: no normalization, bytes for characters that have no piece, newlines as pieces.
+# Options of a lossless vocabulary: no normalization, byte fallback for unknown characters, newlines as pieces.
 VERBATIM: dict[str, Any] = {
     "normalization_rule_name": "identity",
     "remove_extra_whitespaces": False,
@@ -20,10 +20,10 @@ VERBATIM: dict[str, Any] = {
     "split_digits": True,
     "allow_whitespace_only_pieces": True,  # for the indentation of programs
     "user_defined_symbols": ["\n"],
-    "required_chars": SPACE,  # also of a text without any; in bytes, it could not be told from the character itself
-    "max_sentence_length": 1 << 16,  # bytes; longer lines are cut, for SentencePiece would leave them out
+    "required_chars": SPACE,  # even without any in the text; its bytes would mean the character itself
+    "max_sentence_length": 1 << 16,  # bytes; longer lines are split, because SentencePiece would ignore them
 }
-LONGEST = VERBATIM["max_sentence_length"] // 4  # characters, which have 4 bytes at most
+LONGEST = VERBATIM["max_sentence_length"] // 4  # characters have at most 4 bytes
 
 
 def train_tokenizer(lines: Iterable[str], *, vocab_size: int, name: str, verbatim: bool = False) -> Tokenizer:
@@ -31,9 +31,9 @@ def train_tokenizer(lines: Iterable[str], *, vocab_size: int, name: str, verbati
 
     Args:
         lines: The text.
-        vocab_size: Pieces, special ones included.
-        name: What the text is called in errors.
-        verbatim: Give every text back as it was, and not as SentencePiece normalizes it (NFKC).
+        vocab_size: Number of pieces, including special ones.
+        name: Name of the text in error messages.
+        verbatim: Make a lossless vocabulary, without SentencePiece's normalization (NFKC).
 
     Raises:
         DataError: The text is too small for the vocabulary.
@@ -45,7 +45,7 @@ def train_tokenizer(lines: Iterable[str], *, vocab_size: int, name: str, verbati
             model_writer=model,
             model_type="bpe",
             vocab_size=vocab_size,
-            character_coverage=0.9999 if verbatim else 1.0,  # of the text's characters; the others' bytes are there
+            character_coverage=0.9999 if verbatim else 1.0,  # share of the text's characters; the others have bytes
             pad_id=0,
             unk_id=1,
             bos_id=2,
@@ -63,7 +63,7 @@ def _cut(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _explain(error: str, vocab_size: int, name: str) -> str:
-    """SentencePiece's complaint in words that name the option."""
+    """SentencePiece's error as a message that names the option."""
     if limit := re.search(r"value <= (\d+)", error):
         return f"{name}: the text supports a vocabulary of at most {limit[1]}; give --vocab-size {limit[1]} or less"
     if limit := re.search(r"smaller than required_chars\. \d+ vs (\d+)", error):
@@ -71,4 +71,4 @@ def _explain(error: str, vocab_size: int, name: str) -> str:
             f"{name}: a vocabulary of {vocab_size} is smaller than the {limit[1]} pieces that all characters need; "
             f"give --vocab-size {limit[1]} or more"
         )
-    return f"{name}: no vocabulary of {vocab_size} could be learnt ({error.strip()}); try another --vocab-size"
+    return f"{name}: cannot learn a vocabulary of {vocab_size} pieces ({error.strip()}); try another --vocab-size"
