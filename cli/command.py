@@ -30,6 +30,25 @@ class Command(click.Command):
         for parameter in self.params:
             parameter.metavar = parameter.metavar or METAVARS.get(parameter.type.name)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Let options that may be repeated take several values, as a shell makes them of `--text *.txt`."""
+        if not any(isinstance(parameter, click.Argument) for parameter in self.params):
+            args = self._repeated(args)
+        return super().parse_args(ctx, args)
+
+    def _repeated(self, args: Sequence[str]) -> list[str]:
+        """The arguments with the option before each of its values."""
+        names = {name for parameter in self.params if parameter.multiple for name in parameter.opts}
+        found, option, n_values = list[str](), "", 0
+        for arg in args:
+            if arg.startswith("-") and arg != "-":
+                option, n_values = (arg if arg in names else ""), 0
+            else:
+                found += [option] * bool(option and n_values)
+                n_values += 1
+            found.append(arg)
+        return found
+
     def option_sections(self, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
         """The help records of the options, by heading."""
         headings = {name: heading for heading, names in self.sections.items() for name in names}

@@ -87,9 +87,14 @@ class OpenMarkup:
 
 
 class Report:
-    """Counts lines with missing terms and lines translated piecewise."""
+    """Counts the lines whose terms or placeholders made difficulties.
 
-    def __init__(self) -> None:
+    Args:
+        noun: What is counted: lines, or the texts of a document.
+    """
+
+    def __init__(self, noun: str = "line") -> None:
+        self._noun = noun
         self._missing: list[tuple[int, str]] = []
         self._apart: list[tuple[int, str]] = []
         self._copied: list[tuple[int, str]] = []
@@ -112,31 +117,29 @@ class Report:
         """The warnings to print at the end; line numbers are counted from 1, over all inputs."""
         found = []
         if self._missing:
-            found.append(f"{_lines(self._missing, 'lack')} a glossary term: {_some(self._missing)}")
+            found.append(f"{self._lines(self._missing, 'lack')} a term of the glossary: {self._some(self._missing)}")
         if self._apart:
             found.append(
-                f"{len(self._apart)} lines were translated piece by piece between what they protect, because its place "
-                f"in the translation is unknown: {_some(self._apart)}"
+                f"{len(self._apart)} {self._noun}s were translated in the pieces between what they keep, for its place "
+                f"in them could not be told: {self._some(self._apart)}"
             )
         if self._copied:
             found.append(
-                f"{_lines(self._copied, 'ha', 's', 've')} characters that the model does not know, copied as they are: "
-                f"{_some(self._copied)}"
+                f"{self._lines(self._copied, 'ha', 's', 've')} characters that the model does not know, copied as they "
+                f"are: {self._some(self._copied)}"
             )
         if self._looped:
             end = "does not end" if len(self._looped) == 1 else "do not end"
             found.append(
-                f"{_lines(self._looped, 'repeat')} a phrase in a loop, or {end}: {_some(self._looped)}; "
-                "try --no-repeat-ngram 3"
+                f"{self._lines(self._looped, 'repeat')} a phrase again and again, or {end}: "
+                f"{self._some(self._looped)}; try --no-repeat-ngram 3"
             )
         return found
 
+    def _lines(self, lines: list[tuple[int, str]], verb: str, one: str = "s", several: str = "") -> str:
+        """As "1 line lacks" and "2 lines lack"."""
+        return f"1 {self._noun} {verb}{one}" if len(lines) == 1 else f"{len(lines)} {self._noun}s {verb}{several}"
 
-def _lines(lines: list[tuple[int, str]], verb: str, one: str = "s", several: str = "") -> str:
-    """As "1 line lacks" and "2 lines lack"."""
-    return f"1 line {verb}{one}" if len(lines) == 1 else f"{len(lines)} lines {verb}{several}"
-
-
-def _some(lines: list[tuple[int, str]]) -> str:
-    named = [f"line {number}" + (f" ({what})" if what else "") for number, what in lines[:SHOWN]]
-    return ", ".join(named) + (", …" if len(lines) > SHOWN else "")
+    def _some(self, lines: list[tuple[int, str]]) -> str:
+        named = [f"{self._noun} {number}" + (f" ({what})" if what else "") for number, what in lines[:SHOWN]]
+        return ", ".join(named) + (", …" if len(lines) > SHOWN else "")

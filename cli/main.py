@@ -12,8 +12,9 @@ from typing import Any
 
 import click
 
-from heed.cli.io.signals import ENDING, Terminated, end_on_sigterm
+from heed.cli.io.signals import ENDING, Terminated, came, end_on_signals
 from heed.models.errors import HeedError
+from heed.models.system.huge_pages import allow_huge_pages
 
 # Help and completion name every command without importing what it needs.
 COMMANDS = {
@@ -77,7 +78,7 @@ class Program(click.Group):
 def _errors_told() -> Iterator[None]:
     """Turn a known error into one line on stderr and an exit status."""
     try:
-        with _signals_unwrapped():
+        with _signals_win():
             yield
     except HeedError as error:
         click.echo(f"Error: {error}", err=True)
@@ -89,6 +90,9 @@ def _errors_told() -> Iterator[None]:
             sys.exit(141)
         click.echo(f"Error: {_describe(error)}", err=True)
         sys.exit(1)
+    except MemoryError:
+        click.echo("Error: out of memory; free some, or raise the limit (ulimit -v)", err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except Terminated:
@@ -96,13 +100,15 @@ def _errors_told() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _signals_unwrapped() -> Iterator[None]:
-    """Raise a signal that arrived while ONNX Runtime was imported, which reports it as a failed import."""
+def _signals_win() -> Iterator[None]:
+    """Let a signal be a signal that a library has taken for its own failure: SentencePiece's callback, an import."""
     try:
         yield
-    except ImportError as error:
-        if isinstance(error.__cause__, (KeyboardInterrupt, Terminated)):
-            raise error.__cause__ from None
+    except (SystemExit, click.exceptions.Exit):
+        raise
+    except BaseException:
+        if number := came():
+            sys.exit(128 + number)
         raise
 
 
@@ -152,18 +158,30 @@ def run() -> None:
     sentence.
     """
     try:
+        status = _status()
+    except (KeyboardInterrupt, Terminated):  # that came between two lines of this
+        status = 128 + (came() or signal.SIGINT)
+    for number in ENDING:  # another one ends what may still wait, without a word
+        signal.signal(number, signal.SIG_DFL)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)
+
+
+def _status() -> int:
+    """Run the command line; returns its exit status."""
+    try:
         with _errors_told():
             _open_closed_streams()
-            end_on_sigterm()
+            end_on_signals()
+            allow_huge_pages()
             main()
     except SystemExit as end:
-        for number in ENDING:  # another signal ends what may still wait, silently
-            signal.signal(number, signal.SIG_DFL)
-        if isinstance(end.code, str):  # a message, which Python prints
-            raise
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        os._exit(end.code or 0)
+        if isinstance(end.code, str):
+            click.echo(end.code, err=True)
+            return 1
+        return end.code or 0
+    return 0
 
 
 def _open_closed_streams() -> None:

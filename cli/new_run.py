@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from heed.transformer.training.runs.warm_start import Initial
     from heed.transformer.training.tasks import AnyBatches
 
+LEARNT = ("vocab_size", "joint", "src_normalization", "tgt_normalization")  # of a vocabulary that is not given
 OF_TEXT = {"text", "pairs"}  # options that name text to continue
 Table = dict[str, object]
 
@@ -158,7 +159,7 @@ def _initial(source: object, task: str, wish: Wish) -> "Initial | None":
     """The initial network."""
     if not source:
         return None
-    fixed = (PATHS.keys() | {"tokenizer", "vocab_size", "joint"}) - {"dropout"}
+    fixed = (PATHS.keys() | {"tokenizer", *LEARNT}) - {"dropout"}
     if wrong := fixed & (wish.given.keys() | wish.network.keys()):
         raise click.UsageError(f"--init-from determines {_options(wrong)}; leave that out.")
     initial = _read_initial(Path(str(source)))
@@ -194,8 +195,8 @@ def _asked(training: Table, given: Table, settings: type[Any]) -> Table:
     if stray := given.keys() - {field.name for field in dataclasses.fields(settings)}:
         raise click.UsageError(f"{_options(stray)}: not available for this kind of network.")
     training = training | {name: _absolute(name, value) for name, value in given.items()}
-    if training.get("tokenizer") and (decided := {"vocab_size", "joint"} & given.keys()):
-        raise click.UsageError(f"--tokenizer determines {_options(decided)}; leave that out.")
+    if training.get("tokenizer") and (decided := set(LEARNT) & given.keys()):
+        raise click.UsageError(f"--tokenizer decides {_options(decided)}; leave that out.")
     return training
 
 

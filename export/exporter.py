@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx.checker
 import torch
@@ -31,6 +32,9 @@ from heed.transformer.data.shortlist import Shortlist
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.model import Transformer
 from heed.transformer.training.runs.run import TextRun, TranslationRun
+
+if TYPE_CHECKING:
+    from heed.models.runtime.protocol import Network
 
 
 def export(
@@ -63,7 +67,6 @@ def export(
     tokenizers, found = task.tokenizers(run), task.passages(run, 2 * task.n_passages)
     passages, others = found[: task.n_passages], found[task.n_passages :] or found
     scales = _scales(network, precision, others, tokenizers[1].bos_id)
-    languages = {name: str(getattr(run.train, name, "")) for name in ("src_language", "tgt_language")}
     with directory_whole(output, force=force) as aside:
         files = write_graphs(network, precision, aside, Shortlist.load(run.path), scales)
         proof = _Proof(network, aside, files, tokenizers, precision)
@@ -84,7 +87,8 @@ def export(
             parity=compared,
             chat_template=chat_template,
             quality=proof.measure(*test, decode) if test else None,
-            **languages,
+            src_language=str(getattr(run.train, "src_language", "")),
+            tgt_language=str(getattr(run.train, "tgt_language", "")),
         )
         (aside / "README.md").write_text(write_card(manifest), "utf-8")
         manifest = dataclasses.replace(manifest, files=record_files(aside))
@@ -141,9 +145,10 @@ class _Proof:
         return SpecialIds(bos_id=tgt.bos_id, eos_id=tgt.eos_id, suppressed=tgt.suppressed)
 
     def measure(self, name: str, text: ParallelText, config: DecodeConfig) -> Quality:
-        """Measure the translation of a test set."""
-        after = self._narrowed or self._whole
-        sides = {"before": self._before, "after": after} | ({"whole": self._whole} if self._narrowed else {})
+        """How well a test set is translated."""
+        sides: dict[str, Network] = {"before": self._before, "after": self._narrowed or self._whole}
+        if self._narrowed:
+            sides["whole"] = self._whole
         return quality.measure(name, text, self._tokenizers, sides, config)
 
 

@@ -61,9 +61,9 @@ def _causal(q: Tensor, k: Tensor, v: Tensor, causal: Causal, scale: float) -> Te
     bounds, longest = causal.bounds, causal.longest
     if bounds is None:
         bounds, longest = torch.arange(0, B * T + 1, T, dtype=torch.int32, device=q.device), T
-    flat = (x.to(v.dtype).transpose(1, 2).flatten(0, 1) for x in (q, k, v))  # (B · T, H, K)
+    q, k, v = (x.to(v.dtype).transpose(1, 2).flatten(0, 1) for x in (q, k, v))  # (B · T, H, K)
     behind = -1 if causal.window is None else causal.window - 1
-    heads = varlen_attn(*flat, bounds, bounds, longest, longest, scale=scale, window_size=(behind, 0))
+    heads = varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=scale, window_size=(behind, 0))
     assert isinstance(heads, Tensor)
     return heads.unflatten(0, (B, T)).transpose(1, 2)
 

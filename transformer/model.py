@@ -47,8 +47,8 @@ class Stack(nn.Module):
         self.spec, self.is_causal = spec, name == "decoder"
         place = spec.positions
         self.positions = Table(place.n_positions + place.offset, D) if isinstance(place, Learned) else None
-        relative = isinstance(place, RelativeBuckets)
-        self.relative_bias = Table(place.n_buckets, spec.attention.n_heads) if relative else None
+        n_buckets = place.n_buckets if isinstance(place, RelativeBuckets) else 0
+        self.relative_bias = Table(n_buckets, spec.attention.n_heads) if n_buckets else None
         self.embedding_norm = new_norm(spec.norm, D) if spec.norm.embedding else None
         self.dropout = Dropout(network.dropout)
         self.crosses = self.is_causal and network.encoder is not None
@@ -224,10 +224,12 @@ class Transformer(nn.Module):
         """The final states, (B, T, D), from which logits are computed; the loss computes them in chunks."""
         memory = None
         if self.encoder is not None:
-            assert src is not None and src_mask is not None, "an encoder reads a source"
+            assert src is not None, "an encoder reads a source"
+            assert src_mask is not None, "and where it is no padding"
             memory = Sight(as_numbers(src_mask), memory=self.encode(src, src_mask))
         if self.decoder is None:
-            assert memory is not None and memory.memory is not None
+            assert memory is not None
+            assert memory.memory is not None
             return self._scaled(memory.memory)
         assert tgt is not None, "a decoder reads a target"
         positions = torch.arange(tgt.shape[1], device=tgt.device) if positions is None else positions

@@ -45,7 +45,11 @@ def command(model: str | None, as_json: bool) -> None:
         "processor": _processor(),
         "providers": _providers(),
         "environment": {name: value for name, value in os.environ.items() if name.startswith("HEED_")},
-        "models": {"directory": str(catalog.models_directory()), "names": list(catalog.available())},
+        "models": {
+            "directory": str(catalog.models_directory()),
+            "names": list(catalog.available()),
+            "unreadable": catalog.unreadable(),
+        },
     }
     try:
         bundle = Bundle(path)
@@ -123,6 +127,8 @@ def _hints(report: dict[str, Any]) -> list[str]:
         if name not in options.ENVIRONMENT:
             similar = difflib.get_close_matches(name, options.ENVIRONMENT, n=1)
             hints.append(f"{name} is not read" + "".join(f"; did you mean {guess}?" for guess in similar))
+    if problem := report["models"]["unreadable"]:
+        hints.append(f"{problem}; set HEED_MODELS to a directory of models that you may read")
     cores, of, threads = report["processor"]["cores"], report["processor"]["of"], os.environ.get("HEED_THREADS", "")
     if cores < of:
         hints.append(f"this process may use {cores} of the {of} cores")

@@ -48,6 +48,8 @@ def list_models() -> None:
             messages.warning(str(error))
             continue
         click.echo("\t".join([name, _languages(found), found.precision, str(path)]))
+    if problem := catalog.unreadable():
+        messages.warning(f"{problem}; the models in there are not listed: set HEED_MODELS to a directory of yours")
 
 
 def _languages(found: "Manifest") -> str:

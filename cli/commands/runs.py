@@ -16,6 +16,7 @@ from heed.cli.command import Command, Group
 from heed.models.errors import HeedError, ModelError
 from heed.models.runs.history import History, is_run
 from heed.models.system.files import refuse_existing, write_whole
+from heed.models.system.streams import is_stream
 
 PICTURES = (".html", ".svg", ".png")
 COLUMNS = ("run", "kind", "steps", "best", "last wrote", "done")
@@ -116,7 +117,8 @@ def show(runs: tuple[Path, ...], output: Path | None, force: bool, as_json: bool
     if output:
         if output.suffix not in PICTURES:
             raise click.UsageError(f"-o {output}: end the name in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}.")
-        refuse_existing(output, force=force)
+        if not is_stream(output):
+            refuse_existing(output, force=force)
     histories = [History.read(path) for path in dict.fromkeys(runs)]
     if as_json:
         _print_records(histories)

@@ -39,14 +39,15 @@ NORM_ALIASES = {
     "rms": ("norm_kind", "rms"),
 }
 SECTIONS = {
-    "Translation data": ("src", "tgt", "data", "valid_src", "valid_tgt", "src_language", "tgt_language"),
-    "Filters":  ("max_length", "max_ratio", "deduplicate"),
-    "Language-model data": ("text", "pairs", "valid_text", "valid_pairs", "text_field"),
-    "Run": ("output", "resume", "preset_name", "init_from", "config"),
+    "Text to translate": ("src", "tgt", "data", "src_field", "tgt_field", "valid_src", "valid_tgt"),
+    "Its languages": ("src_language", "tgt_language"),
+    "Pairs to leave out": ("max_length", "max_ratio", "deduplicate"),
+    "Text to continue": ("text", "pairs", "valid_text", "valid_pairs", "text_field"),
+    "The run": ("output", "resume", "preset_name", "init_from", "config"),
     "Network": ("n_layers", "encoder_layers", "decoder_layers", "d_model", "d_ff", "dropout", "tied"),
     "Attention": ("n_heads", "n_kv_heads", "d_head", "positions", "context"),
     "Layers": ("activation", "gated", "norm_kind", "norm_placement", "biases"),
-    "Vocabulary": ("tokenizer", "joint", "vocab_size"),
+    "Vocabulary": ("tokenizer", "extend_vocabulary", "joint", "vocab_size", "src_normalization", "tgt_normalization"),
     "Batches and optimizer": ("batch_tokens", "warmup", "precision", "seed"),
     "Translation training": ("subword_sampling", "learning_rate_scale", "label_smoothing"),
     "Language-model training": ("learning_rate", "weight_decay"),
@@ -70,13 +71,12 @@ SECTIONS = {
     "--data",
     multiple=True,
     type=options.PAIRS,
-    help="Sentence pairs: FILE.tsv, FILE.jsonl or SOURCE,TARGET; append :2 to use them twice an epoch. Repeat for "
-    "more.",
+    help="Pairs with a weight: FILE.tsv, .csv, .jsonl or SOURCE,TARGET, then :2 for twice an epoch. Repeat for more.",
 )
-@click.option(
-    "--valid-src", multiple=True, type=options.TEXT_FILE, help="Validation source.  [default: held-out pairs]"
-)
-@click.option("--valid-tgt", multiple=True, type=options.TEXT_FILE, help="Validation target.")
+@click.option("--src-field", help="Source in --data: a field (a.b is b within a), a column.  [default: src; 1]")
+@click.option("--tgt-field", help="Target in --data.  [default: tgt; 2]")
+@click.option("--valid-src", multiple=True, type=options.TEXT_FILE, help="Validation text.  [default: pairs held out]")
+@click.option("--valid-tgt", multiple=True, type=options.TEXT_FILE, help="Its translation.")
 @click.option(
     "--text",
     multiple=True,
@@ -155,10 +155,27 @@ SECTIONS = {
     type=options.TEXT_FILE,
     help="SentencePiece model to use; give it twice for source and target.",
 )
-@click.option("--joint/--separate", "joint", default=None, help="Learn one joint vocabulary, or one for each side.")
-@click.option("--vocab-size", type=int, help="Vocabulary size.")
-@click.option("--batch-tokens", type=int, help="Tokens per batch and side.")
-@click.option("--max-length", type=int, help="Drop pairs with more tokens on either side.")
+@click.option("--joint/--separate", "joint", default=None, help="Learn one vocabulary, or one for each side.")
+@click.option("--vocab-size", type=int, help="Pieces to learn.")
+@click.option(
+    "--extend-vocabulary",
+    type=click.IntRange(min=1),
+    help="Learn so many pieces of this text and add them to the vocabulary of --init-from or --tokenizer.",
+)
+@click.option(
+    "--src-normalization",
+    type=click.Choice(["nfkc", "nfc"]),
+    help="What is done to source text: nfkc unites full-width and other forms, … and ...  [default: nfkc]",
+)
+@click.option(
+    "--tgt-normalization",
+    type=click.Choice(["nfkc", "nfc"]),
+    help="What is done to target text: nfc leaves it as it is.  [default: nfc]",
+)
+@click.option("--batch-tokens", type=int, help="Tokens a batch and side.")
+@click.option("--max-length", type=int, help="Leave out pairs with more tokens on a side.")
+@click.option("--max-ratio", type=float, help="Leave out pairs of which a side has so many times the other's tokens.")
+@click.option("--deduplicate/--keep-duplicates", default=None, help="Leave out pairs that have been before.")
 @click.option(
     "--max-ratio", type=float, help="Drop pairs in which one side has more than X times the tokens of the other."
 )

@@ -51,15 +51,22 @@ class Inputs:
     """Files and stdin.
 
     Args:
-        names: Files; "-" is stdin.
-        shard: Number of the part of the lines to read, and number of parts.
-        invitation: Told to a person who is to type.
+        names: Of the files, "-" for stdin.
+        shard: Which part of the lines, and of how many.
+        keeps_mark: A byte-order mark is part of the first line, and not left out.
+        invitation: What a person is told who is to type.
     """
 
     def __init__(
-        self, names: tuple[str, ...], shard: tuple[int, int] | None = None, *, invitation: str = "Ctrl-D ends."
+        self,
+        names: tuple[str, ...],
+        shard: tuple[int, int] | None = None,
+        *,
+        keeps_mark: bool = False,
+        invitation: str = "Ctrl-D ends.",
     ) -> None:
         self._names, self._invitation = names, invitation
+        self._keeps_mark = keeps_mark
         self._shard = shard
         self._marked: set[str] = set()  # those that begin with a byte-order mark
         self._done = 0  # bytes of the files before this one
@@ -129,7 +136,7 @@ class Inputs:
             self._done += os.fstat(file.fileno()).st_size
 
     def _drop_mark(self, name: str, lines: list[bytes]) -> None:
-        if lines[0].startswith(codecs.BOM_UTF8):
+        if not self._keeps_mark and lines[0].startswith(codecs.BOM_UTF8):
             lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
             if name not in self._marked:
                 self._marked.add(name)

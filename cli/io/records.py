@@ -15,17 +15,28 @@ JSON = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """A line, or a paragraph."""
+    """What is read, translated and written as one: a line, a paragraph, or a block of a document."""
 
-    words: str  # what is translated
-    before: bytes  # white space around it
-    after: bytes  # the rest, with the line's end
-    encode: Callable[[str], bytes]  # writes a translation in the line's format
+    texts: tuple[str, ...]  # what is translated: one text of a line, none or several of a block
+    before: bytes  # what stands around it
+    after: bytes  # with the line's ending
+    encode: Callable[..., bytes]  # the translations, one for each text, as they stand there
     inside: str = ""  # what mark-up the line before has left open; see `heed.models.text.tags.scan`
 
-    def filled(self, text: str) -> bytes:
-        """The line with the translation in place of the words."""
-        return self.before + self.encode(text) + self.after
+    @property
+    def words(self) -> str:
+        """The text of a line or a paragraph."""
+        (words,) = self.texts
+        return words
+
+    def filled(self, *translations: str) -> bytes:
+        """The record with translations in the place of its texts."""
+        return self.before + self.encode(*translations) + self.after
+
+
+def unchanged(data: bytes) -> Record:
+    """What passes as it is."""
+    return Record((), data, b"", bytes)
 
 
 class Decoder:
@@ -81,7 +92,7 @@ class Plain:
             DataError: See `Decoder`.
         """
         words, ending = _cut_ending(line)
-        return Record(self._decoder.decode(words), b"", ending, _one_line)
+        return Record((self._decoder.decode(words),), b"", ending, _one_line)
 
 
 class Tsv:
@@ -111,15 +122,16 @@ class Tsv:
         before, after = (
             b"".join(part) for part in (_with_tabs(columns[:place], 1), _with_tabs(columns[place + 1 :], 0))
         )
-        return Record(self._decoder.decode(columns[place]), before, after + ending, _one_cell)
+        return Record((self._decoder.decode(columns[place]),), before, after + ending, _one_cell)
 
 
 class Jsonl:
     """One field of the object in each line is translated.
 
     Args:
-        decoder: For that field only.
-        field: Its name.
+        decoder: For that field alone.
+        field: Its name; `translation.en` is the field `en` of the object in `translation`, unless a field has just
+            that name.
     """
 
     def __init__(self, decoder: Decoder, field: str) -> None:
@@ -133,33 +145,32 @@ class Jsonl:
         """
         line, ending = _cut_ending(line)
         if not line.strip():
-            return Record(line.decode("ascii"), b"", ending, str.encode)
-        text = line.decode("utf-8", "surrogateescape")  # the other fields may be any bytes
+            return Record((line.decode("ascii"),), b"", ending, str.encode)
+        text = line.decode("utf-8", "surrogateescape")  # the other fields may be anything
         start, end = self._find(text)
         before, literal, after = (
             part.encode("utf-8", "surrogateescape") for part in (text[:start], text[start:end], text[end:])
         )
         words = JSON.decode(literal.decode("utf-8", "surrogateescape"))
-        return Record(self._decoder.replace(words), before, after + ending, _json_text)
+        return Record((self._decoder.replace(words),), before, after + ending, _json_text)
 
     def _find(self, text: str) -> tuple[int, int]:
         """The position of the field's value."""
         try:
             record = JSON.decode(text)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"not JSON ({error}); correct the line") from None
-        if not isinstance(record, dict) or self._field not in record:
-            raise DataError(f"not an object with a field {self._field!r}; correct the line or choose another --field")
-        found = (0, 0)
-        for key, start, end in _members(text):
-            if key == self._field:
-                found = start, end  # the last of equal keys counts
-        if text[found[0]] != '"':
-            raise DataError(f"the field {self._field!r} is not text; correct the line or choose another --field")
-        return found
-
-
-Format = Plain | Tsv | Jsonl
+            raise DataError(f"no JSON ({error}); mend the line") from None
+        start, end = text.index("{") if isinstance(record, dict) else 0, 0
+        keys = [self._field] if isinstance(record, dict) and self._field in record else self._field.split(".")
+        for key in keys:
+            if not isinstance(record, dict) or key not in record:
+                raise DataError(f"no object with a field {self._field!r}; mend the line or choose another --field")
+            # Of a key that is there twice, the last counts.
+            start, end = [place for name, *place in _members(text, start) if name == key][-1]
+            record = record[key]
+        if text[start] != '"':
+            raise DataError(f"a field {self._field!r} that is no text; mend the line or choose another --field")
+        return start, end
 
 
 def join_paragraphs(windows: Iterable[list[Record]]) -> Iterator[list[Record]]:
@@ -186,7 +197,7 @@ def _join(lines: list[Record]) -> list[Record]:
     if not lines:
         return []
     first, *rest = (line.words.rstrip() for line in lines)
-    return [dataclasses.replace(lines[-1], words=" ".join([first, *(words.lstrip() for words in rest)]))]
+    return [dataclasses.replace(lines[-1], texts=(" ".join([first, *(words.lstrip() for words in rest)]),))]
 
 
 def _cut_ending(line: bytes) -> tuple[bytes, bytes]:
@@ -214,9 +225,9 @@ def _json_text(text: str) -> bytes:
     return json.dumps(text, ensure_ascii=False).encode()
 
 
-def _members(text: str) -> Iterator[tuple[str, int, int]]:
-    """The keys of a valid object, and the positions of their values."""
-    place = _after_space(text, text.index("{") + 1)
+def _members(text: str, place: int) -> Iterator[tuple[str, int, int]]:
+    """The keys of a sound object that begins at a place, and where their values stand."""
+    place = _after_space(text, place + 1)
     while text[place] != "}":
         key, place = JSON.raw_decode(text, place)
         start = _after_space(text, _after_space(text, place) + 1)

@@ -1,5 +1,6 @@
 """Importing a bundle: its weights under their names in PyTorch, for further training."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from heed.export.onnx.blockwise import BITS, unpack_blocks
 from heed.models.arrays import FloatArray
@@ -51,9 +52,22 @@ def read_arrays(path: Path, graphs: list[str]) -> Arrays:
     """The arrays of graphs in the file of weights, by name."""
     found: Arrays = {}
     for name in graphs:
-        graph = onnx.load(path / name).graph
-        found.update({each.name: numpy_helper.to_array(each) for each in graph.initializer})
+        # onnx itself reads no file of weights that has another name, too (a hard link, as uv and conda install files).
+        graph = onnx.load(path / name, load_external_data=False).graph
+        found.update({each.name: _array(each, path) for each in graph.initializer})
     return found
+
+
+def _array(tensor: onnx.TensorProto, directory: Path) -> npt.NDArray[Any]:
+    """A tensor in a graph or in a file beside it; `Bundle` has seen that the file is one of the bundle's."""
+    where = {entry.key: entry.value for entry in tensor.external_data}
+    if not where:
+        return numpy_helper.to_array(tensor)
+    kind, n_values = helper.tensor_dtype_to_np_dtype(tensor.data_type), math.prod(tensor.dims)
+    values = np.fromfile(directory / where["location"], kind, n_values, offset=int(where.get("offset", 0)))
+    if len(values) != n_values:
+        raise ModelError(f"{directory / where['location']}: damaged: it ends within {tensor.name}; get the model again")
+    return values.reshape(tensor.dims)
 
 
 def _shortlist(arrays: Arrays) -> Shortlist | None:

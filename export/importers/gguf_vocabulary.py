@@ -37,8 +37,8 @@ def gguf_vocabulary(file: GgufFile, n_rows: int) -> Vocabulary:
         raise ModelError(f"{file.path}: a tokenizer of the form {kind!r}, and heed knows {' and '.join(names)}")
     name, write = names[str(kind)]
     written = write(file, tokens, types)
-    ends = [data.get(f"tokenizer.ggml.{key}_token_id") for key in ("eos", "eot")]
-    ends = list(dict.fromkeys(int(end) for end in ends if isinstance(end, int)))
+    named = [data.get(f"tokenizer.ggml.{key}_token_id") for key in ("eos", "eot")]
+    ends = tuple(dict.fromkeys(int(end) for end in named if isinstance(end, int)))
     if not ends:
         raise ModelError(f"{file.path}: names no token that ends a text; get it again")
     usual = kind == "llama" or data.get("tokenizer.ggml.pre") == "llama-bpe"
@@ -46,7 +46,7 @@ def gguf_vocabulary(file: GgufFile, n_rows: int) -> Vocabulary:
         tokenizer="library" if name == FILE else "sentencepiece",
         start_id=int(data.get("tokenizer.ggml.bos_token_id", ends[0])),
         starts_texts=bool(data.get("tokenizer.ggml.add_bos_token", usual)),
-        ends=tuple(ends),
+        ends=ends,
         pad_id=int(data.get("tokenizer.ggml.padding_token_id", ends[0])),
         suppressed=tuple(range(len(tokens), n_rows)),
     )
@@ -106,7 +106,7 @@ def _sentencepiece(file: GgufFile, tokens: list[str], types: list[int]) -> bytes
     scores = _listed(file, "scores", float)
     if len(scores) != len(tokens):
         raise ModelError(f"{file.path}: tokenizer.ggml.scores is damaged; get it again")
-    model = protobuf.ModelProto()
+    model = protobuf.ModelProto()  # type: ignore[attr-defined]
     for token, score, kind in zip(tokens, scores, types, strict=True):
         model.pieces.add(piece=token, score=score, type=kind)
     model.trainer_spec.model_type, model.trainer_spec.byte_fallback = 2, True  # BPE

@@ -36,6 +36,7 @@ the stream:
     rounding: past_keys.L, past_values.L -> keys.L, values.L
 """
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -106,7 +107,8 @@ class NetworkWriter:
             name = f"encoder.layers.{number}"
 
             def attend(x: ir.Value, name: str = f"{name}.self_attention") -> ir.Value:
-                return stack.attend(name, *stack.self_heads(name, x, src, wide), mask, src)
+                q, k, v = stack.self_heads(name, x, src, wide)
+                return stack.attend(name, q, k, v, mask, src)
 
             x = stack.residual(f"{name}.self_residual", x, attend)
             x = self._fed_forward(stack, name, x)
@@ -197,9 +199,9 @@ class NetworkWriter:
         x = stack.embed(ids, positions)
         for number in range(self._decoder.n_layers):
             name = f"decoder.layers.{number}"
-            x = stack.residual(f"{name}.self_residual", x, lambda x, number=number: attend(number, x))
+            x = stack.residual(f"{name}.self_residual", x, functools.partial(attend, number))
             if see_memory:
-                x = stack.residual(f"{name}.cross_residual", x, lambda x, number=number: see_memory(number, x))
+                x = stack.residual(f"{name}.cross_residual", x, functools.partial(see_memory, number))
             x = self._fed_forward(stack, name, x)
         return x
 

@@ -1,8 +1,8 @@
 """A model on disk: a directory whose manifest lists every file."""
 
 import contextlib
+import shlex
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from heed.models.bundle.external_data import external_files
 from heed.models.bundle.manifest import FileRecord, Manifest
 from heed.models.errors import ModelError
 from heed.models.system.files import sha256
+from heed.models.system.threads import ThreadPool
 
 if TYPE_CHECKING:
     from heed.models.runtime.network import OnnxNetwork
@@ -35,6 +36,7 @@ class Bundle:
     def __init__(self, path: Path, *, weights: bool = True) -> None:
         self.path = path
         self.manifest = manifests.read(path)
+        self._refuse_links()
         self._refuse(self._wrong_files() or self._wrong_references())
         self._refuse(self._wrong_hashes(weights=False) + (self._wrong_hashes(weights=True) if weights else []))
 
@@ -47,7 +49,7 @@ class Bundle:
             ModelError: See the class; damaged weights are reported when the block ends, whatever else it raised.
         """
         bundle = cls(path, weights=False)
-        with ThreadPoolExecutor(1) as pool:
+        with ThreadPool(1) as pool:
             wrong = pool.submit(bundle._wrong_hashes, weights=True)
             try:
                 yield bundle
@@ -57,6 +59,16 @@ class Bundle:
     def _refuse(self, wrong: list[str]) -> None:
         if wrong:
             raise ModelError(f"{self.path}: damaged: {'; '.join(wrong)}; get or export the model again")
+
+    def _refuse_links(self) -> None:
+        """Refuse symbolic links: ONNX Runtime would follow them out of the directory that was checked."""
+        links = [name for name in self.manifest.files if (self.path / name).is_symlink()]
+        if links:
+            path = shlex.quote(str(self.path))
+            raise ModelError(
+                f"{self.path}: {', '.join(links)}: symbolic links, as in a cache of downloads, and a model is plain "
+                f"files; copy what they lead to: cp -rL {path} {path.rstrip('/')}-copy"
+            )
 
     def require(self, task: str) -> Manifest:
         """The manifest of a model for a task.
@@ -128,9 +140,9 @@ class Bundle:
         for name, record in self.manifest.files.items():
             file = self.path / name
             if Path(name).name != name or name in (".", "..") or "\\" in name:
-                wrong.append(f"{name!r} is not a plain file name")
-            elif file.is_symlink() or not file.is_file():
-                wrong.append(f"{name} is missing or not a plain file")
+                wrong.append(f"{name!r} is no plain file name")
+            elif not file.is_file():
+                wrong.append(f"{name} is missing or no plain file")
             elif file.stat().st_size != record.size:
                 wrong.append(f"{name} has {file.stat().st_size} bytes and should have {record.size}")
         required = (

@@ -1,5 +1,6 @@
 """Models by name: the default models, and those in the user's models directory."""
 
+import contextlib
 import difflib
 import json
 import os
@@ -27,12 +28,38 @@ def available() -> dict[str, Path]:
     # Reads no manifests, because a shell that completes names waits for this.
     brought = [path for path in DEFAULTS.values() if (path / MANIFEST).is_file()]
     found = {json.loads((path / MANIFEST).read_bytes())["name"]: path for path in brought}
-    directory = models_directory()
-    if directory.is_dir():
-        for path in sorted(directory.iterdir()):
-            if (path / MANIFEST).is_file():
-                found.setdefault(path.name, path)
+    with contextlib.suppress(PermissionError):  # another user's, as under sudo -E; see `unreadable`
+        for path in _own_models():
+            found.setdefault(path.name, path)
     return found
+
+
+def unreadable() -> str | None:
+    """What of the user's directory of models may not be read, and why."""
+    try:
+        _own_models()
+    except PermissionError as error:
+        return f"{error.filename}: {error.strerror}"
+    return None
+
+
+def _own_models() -> list[Path]:
+    """The models in the user's directory.
+
+    Raises:
+        PermissionError: It may not be read.
+    """
+    try:
+        paths = sorted(models_directory().iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [path for path in paths if _is_model(path)]
+
+
+def _is_model(path: Path) -> bool:
+    with contextlib.suppress(PermissionError):
+        return (path / MANIFEST).is_file()
+    return False
 
 
 def find(model: str | None, task: str = "translate") -> Path:
@@ -43,7 +70,7 @@ def find(model: str | None, task: str = "translate") -> Path:
     """
     if model is None:
         return DEFAULTS[task]
-    if (Path(model) / MANIFEST).is_file():
+    if _is_model(Path(model)):
         return Path(model)
     names = available()
     if model not in names and Path(model).is_dir():

@@ -11,7 +11,7 @@ from heed.models.decoding.config import ROOM, DecodeConfig, SpecialIds
 from heed.models.decoding.constraints import Constraints, Requirement
 from heed.models.decoding.repetition import without_repetition
 from heed.models.errors import ModelError
-from heed.models.runtime.protocol import State
+from heed.models.runtime.protocol import Steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,8 +96,8 @@ class Beams:
         nothing = np.full((B, W), -np.inf, dtype=np.float32)
         self._ended = Ended(nothing, nothing, np.zeros((B, W), dtype=np.int64), np.zeros((B, W), dtype=np.int64))
 
-    def step(self, state: State) -> None:
-        """Let a state predict, and extend the best hypotheses."""
+    def step(self, state: Steps) -> None:
+        """Let a state predict, and go on with the best."""
         slots, mask = place(self._seen)
         # One for each beam, the ends, what is never put out, and what repetition may cost its place.
         top = self._config.beam_size + len(self._ends) + len(self._special.suppressed) + self._outputs.shape[2]
@@ -234,7 +234,7 @@ def by_log_prob(totals: FloatArray) -> tuple[FloatArray, IntArray]:
 
 
 def search(
-    state: State,
+    state: Steps,
     sources: Sequence[list[int]] | None,
     config: DecodeConfig,
     special: SpecialIds,
@@ -264,8 +264,9 @@ def search(
     begun = prompts or [[special.bos_id, *special.forced]] * len(sources or ())
     state.prefill(*padded(begun))
     lengths = np.array([len(row) for row in sources or begun])
-    max_lengths = lengths - 1 + ROOM if config.max_length is None else np.full_like(lengths, config.max_length)
-    if context is not None:  # the network does not read the last token of an output
+    limit = config.max_length and max(1, config.max_length - len(special.forced))
+    max_lengths = lengths - 1 + ROOM if limit is None else np.full_like(lengths, limit)
+    if context is not None:  # the last token of an output is not read
         max_lengths = np.minimum(max_lengths, context + 1 - np.array([len(prompt) for prompt in begun]))
     first = np.array([prompt[-1] for prompt in begun])
     constraints = Constraints(requirements, max_lengths, special.eos_id) if requirements else None

@@ -59,4 +59,4 @@ def read_config(file: Path) -> RunConfig:
         raise ModelError(
             f"{file}: task {named!r}, but this heed trains only {' and '.join(TASKS)}; use the heed that made it"
         )
-    return RunConfig(task, config[network], config["train"], is_complete=found > 1)
+    return RunConfig(task, config[network], config["train"], is_complete=found == FORMAT)

@@ -1,7 +1,6 @@
 """A bundle's graphs, loaded in ONNX Runtime when they are needed."""
 
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from heed.models.spec.network import NetworkSpec
 from heed.models.spec.positions import RelativeBuckets
 from heed.models.spec.stack import StackSpec
 from heed.models.system.huge_pages import use_huge_pages
+from heed.models.system.threads import ThreadPool
 
 LARGE = 32 << 20  # bytes of weights that do not fit into a processor's cache
 # Types of the KV cache, by ONNX Runtime's names.
@@ -66,7 +66,7 @@ class Graphs:
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         self._inputs: dict[str, dict[str, list[int | str]]] = {}
         first = self._needed_first()
-        with ThreadPoolExecutor(len(first) if device == "cpu" else 1) as pool:  # loading these takes most of a start
+        with ThreadPool(len(first) if device == "cpu" else 1) as pool:  # most of a start is to load these
             self._sessions.update(zip(first, pool.map(self._open, first), strict=True))
         self._require_fit(first[-1])
 

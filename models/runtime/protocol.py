@@ -6,11 +6,11 @@ from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.spec.network import NetworkSpec
 
 
-class State(Protocol):
-    """The state of decoding a batch; each of its B rows has a source, a prompt or both.
+class Steps(Protocol):
+    """Room to search in a batch at a time, for one source, one prompt or both in each of B rows.
 
-    A batch starts with `encode`, if the network has an encoder, and `prefill`. Then `step` or `log_probs` reads one
-    more token for each of W outputs per row. `score` and `forced` need no `prefill`, and end a batch.
+    A batch begins with `encode`, where the network has an encoder, and `prefill`; then `step` reads one more token of
+    each of W outputs a row.
 
     The keys and values of a row are in C slots, in any order. A mask says which slots a token attends to, and a slot
     that no output needs is reused, so keys and values never move between steps. Slots and masks refer only to tokens
@@ -65,6 +65,17 @@ class State(Protocol):
         """
         ...
 
+    def keep(self, rows: IntArray) -> None:
+        """Continue with these rows alone, in this order."""
+        ...
+
+
+class State(Steps, Protocol):
+    """Room to decode by beam search or to draw samples, and to score.
+
+    `log_probs` is `step` among all tokens; `score` and `forced` need no `prefill`, and end what was begun.
+    """
+
     def log_probs(self, tokens: IntArray, position: int, slots: IntArray | None, mask: BoolArray) -> FloatArray:
         """Read one more token of each output and return the distribution of the next.
 
@@ -105,10 +116,6 @@ class State(Protocol):
         Returns:
             The log-probability of each target, (B, T).
         """
-        ...
-
-    def keep(self, rows: IntArray) -> None:
-        """Keep only these rows, in this order."""
         ...
 
 

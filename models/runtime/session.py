@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as native  # pyright: ignore[reportAttributeAccessIssue]
 
-from heed.models.errors import ModelError
+from heed.models.errors import HeedError, ModelError
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # CUDA's default, TF32, is no more precise than float16; who wants that can use float16.
@@ -72,10 +72,11 @@ def open_session(path: Path, device: str, threads: int, *, spinning: bool = Fals
             disabled_optimizers=["SkipLayerNormFusion"],  # on a CPU, seven times slower than its two parts
             enable_fallback=0,  # it prints a failure on stdout, and falls back to the CPU
         )
-    except REFUSALS as error:
-        raise ModelError(f"{path}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from None
-    except RuntimeError as error:  # raised by a provider that needs a driver
-        if device == "cpu":
+    except (RuntimeError, *REFUSALS) as error:
+        _refuse_shortage(error, str(path))
+        if isinstance(error, REFUSALS):
+            raise ModelError(f"{path}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from None
+        if device == "cpu":  # else of a provider that needs a driver
             raise
         raise _not_started(device, str(error)) from None
     if provider not in session.get_providers():  # a library is missing, which ONNX Runtime only logs
@@ -93,6 +94,7 @@ def run(session: onnxruntime.InferenceSession, binding: onnxruntime.IOBinding) -
     try:
         session.run_with_iobinding(binding)
     except (RuntimeError, *REFUSALS) as error:
+        _refuse_shortage(error, "ONNX Runtime")
         reason = str(error).splitlines()[0]
         raise ModelError(f"ONNX Runtime fails: {reason}; if memory is short, use a smaller --batch-size") from None
 
@@ -156,12 +158,27 @@ def _options(device: str, threads: int, spinning: bool) -> onnxruntime.SessionOp
     options.intra_op_num_threads = threads
     # Planning which values share memory takes half of loading a graph; the arena reuses freed memory as well.
     options.enable_mem_reuse = device != "cpu"
-    options.log_severity_level = 3  # only errors, which become exceptions
-    options.enable_mem_pattern = False  # keeps a plan for every input shape: memory that grows with a stream
+    options.log_severity_level = 4  # no errors, for they become exceptions
+    options.enable_mem_pattern = False  # a plan kept for every shape of input: memory that grows with the stream
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
     options.add_session_config_entry("session.intra_op.spin_duration_us", SPINNING)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")  # for `placement`
     return options
+
+
+def _refuse_shortage(error: Exception, where: str) -> None:
+    """Say of an error that the system has refused memory or threads, if it has.
+
+    Raises:
+        HeedError: It has.
+    """
+    words = str(error)
+    if re.search(r"bad_alloc|Failed to allocate|Cannot allocate", words):
+        ways_out = "free some, use a smaller --batch-size, or raise the limit (ulimit -v)"
+        raise HeedError(f"{where}: out of memory; {ways_out}") from None
+    if re.search(r"pthread_create|thread.*Resource temporarily unavailable", words, re.IGNORECASE):
+        ways_out = "use fewer --threads, or raise the limit (ulimit -u)"
+        raise HeedError(f"{where}: the system starts no more threads; {ways_out}") from None
 
 
 def _load_cuda() -> None:

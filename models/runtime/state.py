@@ -317,8 +317,8 @@ class OnnxState:
         for name, value in {**self._memory.values, **self._shortlist}.items():
             binding.bind_ortvalue_input(name, value)
         self._past.bind(binding)
-        (rows,) = [name for name in ("predicted", "tokens") if name in arrays] or [""]
-        before = (len(arrays[rows]),) if rows else arrays["slots"].shape
+        counted = next((arrays[name] for name in ("predicted", "tokens") if name in arrays), None)
+        before = arrays["slots"].shape if counted is None else counted.shape
         V = len(self.vocabulary)
         top = min(int(arrays["top"][0]), V)
         kinds = {"top_log_probs": (top, np.float32), "top_ids": (top, np.int64), "log_probs": (V, np.float32)}

@@ -8,9 +8,12 @@ from heed.models.spec.network import NetworkSpec
 from heed.models.spec.positions import Learned, RelativeBuckets, Rotary, Sinusoidal
 from heed.models.spec.tables import defaults, from_table, to_table
 
-TRANSLATION_PRESETS = ("tiny", "small", "base", "big", "fast")
-TEXT_PRESETS = ("gpt-tiny", "gpt2", "modern-small")
-PRESETS = {"translate": TRANSLATION_PRESETS, "generate": TEXT_PRESETS}  # by the task they are for
+FOLDER = Path(__file__).with_name("presets")
+# The names of presets by the task they are for: each task has a folder, and each preset a file.
+PRESETS = {
+    task: tuple(sorted(path.stem for path in (FOLDER / task).glob("*.toml"))) for task in ("translate", "generate")
+}
+TRANSLATION_PRESETS, TEXT_PRESETS = PRESETS["translate"], PRESETS["generate"]
 DEFAULTS = {"translate": "small", "generate": "gpt-tiny"}
 STACKS = ("encoder", "decoder")
 
@@ -24,7 +27,8 @@ def preset(name: str) -> dict[str, Table]:
     """
     import tomllib  # imported here, because translation does not need it
 
-    return tomllib.loads(Path(__file__).with_name("presets").joinpath(f"{name}.toml").read_text("utf-8"))
+    task = next(task for task, names in PRESETS.items() if name in names)
+    return tomllib.loads((FOLDER / task / f"{name}.toml").read_text("utf-8"))
 
 
 def overlaid(whole: Mapping[str, object], table: Mapping[str, object]) -> Table:

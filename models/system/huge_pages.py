@@ -4,7 +4,6 @@ Every generated token reads all weights of a language model. With pages of 4 KiB
 translations, with pages of 2 MiB some tens; int4 weights are then read a quarter faster.
 """
 
-import ctypes
 from pathlib import Path
 
 HUGE = 2 << 20  # bytes
@@ -13,12 +12,30 @@ COLLAPSE = 25  # Linux's MADV_COLLAPSE, since 6.1; Python's mmap has no name for
 MAPS = Path("/proc/self/maps")
 
 
+class _Policy:
+    """Whose process this is; there is one."""
+
+    is_ours = False
+
+
+def allow_huge_pages() -> None:
+    """Say that the process is heed's own: it is the command, and no other program that has loaded a model."""
+    _Policy.is_ours = True
+
+
 def use_huge_pages() -> None:
-    """Ask the system to move all large mappings into huge pages; if it cannot, nothing changes."""
+    """Have the system move all large stretches of memory into huge pages, in a process where that was allowed.
+
+    It concerns all of the process, what others keep in its memory too. Where the system cannot, nothing changes.
+    """
+    if not _Policy.is_ours:
+        return
     try:
         lines = MAPS.read_text().splitlines()
     except OSError:  # not Linux
         return
+    import ctypes  # not above, for most commands have no use for it
+
     advise = ctypes.CDLL(None).madvise
     advise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     for addresses, access, _, _, _, *name in map(str.split, lines):

@@ -3,7 +3,6 @@
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from heed.models.decoding.constraints import Requirement
 from heed.models.decoding.repetition import is_loop
 from heed.models.runtime.protocol import Network, State
 from heed.models.system.processor import available_cores
+from heed.models.system.threads import ThreadPool
 from heed.models.tasks.translation import Sentence, Translation, combine
 from heed.models.text.glossary import Glossary, Words, appears
 from heed.models.text.placeholders import has_letters
@@ -67,7 +67,7 @@ class Translator:
         self.config = config or DecodeConfig()
         self._split, self._language = split, language
         self._workers = workers
-        self._pool = ThreadPoolExecutor(workers)  # starts threads on demand
+        self._pool = ThreadPool(workers)  # starts no thread before one is needed
         self._states = _states(network, workers)
         self._whole_states = _states(whole, workers) if whole else self._states
         self._glossary = glossary

@@ -49,6 +49,8 @@ class Glossary:
     def read(cls, path: Path, tokenizer: LineTokenizer) -> "Glossary":
         """Read a file with a term, a tab and its translation on each line; empty lines and further columns are ignored.
 
+        A term alone in its line is not translated: it stays as it is.
+
         Raises:
             DataError: It cannot be read, or a line is bad; see the class.
         """
@@ -63,11 +65,9 @@ class Glossary:
             n_before = error.object.count(b"\n", 0, error.start)
             raise DataError(f"{path}: line {n_before + 1} is not UTF-8; convert the file") from None
         entries = []
-        for number, line in enumerate(lines, start=1):
+        for line in lines:
             columns = [column.strip() for column in line.split("\t")]
-            if len(columns) == 1 and columns[0]:
-                raise DataError(f"{path}: line {number} has no tab; write a term, a tab and its translation")
-            entries.append((columns[0], columns[1]) if len(columns) > 1 else ("", ""))
+            entries.append((columns[0], columns[1] if len(columns) > 1 else columns[0]))
         return cls(entries, tokenizer, str(path))
 
     def _add(self, translation: str, where: str) -> str:

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from heed.models.errors import DataError, ModelError
+from heed.models.errors import ModelError
 from heed.models.tokenizers.subwords import JOINT, Tokenizer
 
 SPACE = "\u2581"  # SentencePiece's space; the character itself in a text is encoded as bytes
@@ -63,21 +63,18 @@ class TextTokenizer:
         (ids,) = self.encode_all([text])
         return ids
 
-    def encode_all(self, texts: Sequence[str], threads: int = -1) -> list[list[int]]:
+    def encode_all(self, texts: Sequence[str], threads: int = 1) -> list[list[int]]:
         """The token ids of texts.
 
         Args:
-            texts: Any texts.
-            threads: CPU threads; -1: all cores.
+            texts: They.
+            threads: Of the processor.
 
         Raises:
             DataError: See `encode`.
         """
         parts = [text.split(SPACE) for text in texts]
-        try:
-            encoded = iter(self.pieces.encode([part for each in parts for part in each], threads))
-        except TypeError:  # SentencePiece's error for what UTF-8 cannot encode
-            raise DataError("the text has half of a character (a lone surrogate); correct it") from None
+        encoded = iter(self.pieces.encode([part for each in parts for part in each], threads))
         found = []
         for each in parts:
             ids = next(encoded)

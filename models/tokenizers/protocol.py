@@ -55,6 +55,11 @@ class LineTokenizer(Special, Protocol):
         ...
 
     @property
+    def has_letters(self) -> bool:
+        """Whether there is a token with a letter; some models read numbers alone."""
+        ...
+
+    @property
     def begins_word(self) -> npt.NDArray[np.bool_]:
         """Which tokens continue no word: those that begin with a space or a punctuation mark, (V,)."""
         ...

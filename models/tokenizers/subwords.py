@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import sentencepiece
 
-from heed.models.errors import ModelError
+from heed.models.errors import DataError, ModelError
+
+SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 LONGEST_PIECE = 16  # characters, SentencePiece's default
 
@@ -26,7 +28,7 @@ class Tokenizer:
     """
 
     def __init__(self, model: bytes, name: str) -> None:
-        self.model = model
+        self.model, self.name = model, name
         self._pieces = sentencepiece.SentencePieceProcessor()
         try:
             self._pieces.LoadFromSerializedProto(model)
@@ -96,14 +98,38 @@ class Tokenizer:
         """Pieces that cannot continue a word: those that begin with a space or a punctuation mark, (V,)."""
         return np.array([not re.match(r"\w", self.piece(token_id)) for token_id in range(len(self))])
 
-    def encode(self, lines: Sequence[str], threads: int = -1) -> list[list[int]]:
-        """The token ids of each line, without special pieces; none for white space.
+    def has_pieces_of(self, other: "Tokenizer") -> bool:
+        """Whether the same token ids stand for the same pieces; the two may normalize text in different ways."""
+        return self.model == other.model or self._all_pieces == other._all_pieces
+
+    @cached_property
+    def _all_pieces(self) -> list[str]:
+        return [self.piece(token_id) for token_id in range(len(self))]
+
+    @cached_property
+    def is_lacking(self) -> npt.NDArray[np.bool_]:
+        """Which pieces stand for what the vocabulary lacks: the unknown piece, and those of bytes, (V,)."""
+        return np.array([token_id == self.unk_id or self.is_byte(token_id) for token_id in range(len(self))])
+
+    def encode(self, lines: Sequence[str], threads: int = 1) -> list[list[int]]:
+        """The token ids of each line, without special pieces; none for a line of white space.
 
         Args:
             lines: The text.
-            threads: CPU threads; -1: all cores.
+            threads: Of the processor. SentencePiece ends the program where the system starts none for it, so what is
+                done soon needs one, which is this one.
+
+        Raises:
+            DataError: A line has half a surrogate pair, which is no character.
         """
-        ids: list[list[int]] = self._pieces.encode(list(lines), out_type=int, num_threads=threads)
+        try:
+            if threads == 1:
+                return [self._pieces.encode(line, out_type=int) for line in lines]
+            ids: list[list[int]] = self._pieces.encode(list(lines), out_type=int, num_threads=threads)
+        except (TypeError, RuntimeError):  # for what UTF-8 has no bytes for
+            if not any(SURROGATE.search(line) for line in lines):
+                raise
+            raise DataError("the text has half of a character (a lone surrogate); mend it") from None
         return ids
 
     def sample(self, lines: Sequence[str], share: float, seed: int) -> list[list[int]]:
@@ -133,7 +159,7 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """The text of each list of token ids."""
-        return [str(text) for text in self._pieces.decode([list(row) for row in ids])]
+        return [str(self._pieces.decode(list(row))) for row in ids]
 
 
 JOINT, SEPARATE = (

@@ -16,6 +16,7 @@ from click.testing import Result
 
 from heed.models.spec.preset import TEXT_PRESETS
 from heed.models.tokenizers.lossless import TextTokenizer
+from heed.transformer.data.parallel_text import read_validation
 from heed.transformer.training.engine import Engine
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.log import RunLog, StepReport
@@ -298,8 +299,9 @@ def test_a_translation_run_begins_with_what_was_learnt(
     heed: Heed, trained: Path, translation_text: list[str], tmp_path: Path
 ) -> None:
     path = tmp_path / "fine"
-    shutil.copy(trained / "valid.src", tmp_path / "held.src")
-    shutil.copy(trained / "valid.tgt", tmp_path / "held.tgt")
+    held = read_validation(trained)
+    (tmp_path / "held.src").write_text("".join(line + "\n" for line in held.src), "utf-8")
+    (tmp_path / "held.tgt").write_text("".join(line + "\n" for line in held.tgt), "utf-8")
     files = [*translation_text[:4], "--valid-src", tmp_path / "held.src", "--valid-tgt", tmp_path / "held.tgt"]
     result = heed("train", "--init-from", trained, *files, *STEPS, *MACHINE, "-o", path)
     assert result.exit_code == 0, result.stderr

@@ -11,7 +11,7 @@ from heed.models.tokenizers.lossless import TextTokenizer
 from heed.transformer.data.batching.pairs import Pairs
 from heed.transformer.data.jsonl import records, text_of
 from heed.transformer.data.lines import lines, plain_suffix
-from heed.transformer.data.reservoir import Lot, fingerprint
+from heed.transformer.data.reservoir import Lot, fingerprint, pair_fingerprint
 
 PART = 1 << 16  # characters; a longer text is split after the line that reaches them
 HELD_OUT = 1000  # held-out documents if no validation text is given, and
@@ -38,8 +38,8 @@ class Part:
 
     @property
     def fingerprint(self) -> int:
-        """A hash of a document's first part, equal for equal documents."""
-        return fingerprint(f"{self.prompt}\n{self.text}")
+        """Equal for equal documents, of their first parts."""
+        return pair_fingerprint(self.prompt, self.text)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,12 +30,12 @@ def records(path: str) -> Iterator[tuple[str, Record]]:
 
 
 def text_of(record: Record, field: str, where: str) -> str:
-    """The text of a field.
+    """The text in a field; `translation.en` is the field `en` of the object in `translation`.
 
     Raises:
         DataError: The field is missing or not text, or it has half of a character.
     """
-    value = record.get(field)
+    value = _value(record, field)
     if not isinstance(value, str):
         fields = ", ".join(record) or "none"
         raise DataError(f"{where} has no text in a field {field!r} (its fields: {fields}); correct it, or name another")
@@ -45,3 +45,13 @@ def text_of(record: Record, field: str, where: str) -> str:
         half = f"\\u{ord(value[error.start]):04x}"
         raise DataError(f"{where} has {half} in its field {field!r}, half of a character; correct it") from None
     return value
+
+
+def _value(record: Record, field: str) -> object:
+    """What is in a field; a field that has just that name goes before one within another."""
+    if field in record:
+        return record[field]
+    found: object = record
+    for name in field.split("."):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found

@@ -5,6 +5,8 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import torch
+
 from heed.models.spec.preset import sized
 from heed.models.system.files import sha256
 from heed.models.system.processor import available_cores
@@ -25,8 +27,9 @@ from heed.transformer.data.documents import (
     write_documents,
 )
 from heed.transformer.data.lines import plain_suffix
-from heed.transformer.data.vocabulary import train_tokenizer
+from heed.transformer.data.vocabulary import extended, train_tokenizer
 from heed.transformer.training.objectives import packing
+from heed.transformer.training.runs.checkpoint import grown
 from heed.transformer.training.runs.run import TextRun
 from heed.transformer.training.runs.settings import TextConfig
 from heed.transformer.training.runs.warm_start import Initial
@@ -71,6 +74,9 @@ def new_text_run(
         )
         _make_tokens(place / record.key, tokenizer, validation, config, threads)
         weights = initial.weights if initial else None
+        if weights and config.extend_vocabulary:
+            torch.manual_seed(config.seed)
+            weights = grown(weights, TextRun(path, spec, config, tokenizer).new_network())
         run = TextRun.create(
             path, spec, config, tokenizer, validation, weights, text=record, cache=None if cache else place
         )
@@ -118,12 +124,20 @@ def _tokenizer(parts: Iterator[Part], seen: TextSurvey, config: TextConfig) -> T
     """
     if config.tokenizer:
         (path,) = config.tokenizer
-        return TextTokenizer(Tokenizer.load(Path(path)), path)
+        given = Tokenizer.load(Path(path))
+        if config.extend_vocabulary:
+            given = extended(given, list(_some_lines(parts, seen)), config.extend_vocabulary, name=path)
+        return TextTokenizer(given, path)
     name = (config.text or config.pairs)[0]
+    lines = _some_lines(parts, seen)
+    return TextTokenizer(train_tokenizer(lines, vocab_size=config.vocab_size, name=name, verbatim=True), name)
+
+
+def _some_lines(parts: Iterator[Part], seen: TextSurvey) -> Iterator[str]:
+    """Lines that a vocabulary is learnt from."""
     step = max(1, -(-seen.n_lines // SAMPLE_LINES), -(-seen.n_characters // SAMPLE_CHARACTERS))
     lines = (line for part in parts for text in (part.prompt, part.text) for line in text.split("\n") if line)
-    some = itertools.islice(lines, 0, None, step)
-    return TextTokenizer(train_tokenizer(some, vocab_size=config.vocab_size, name=name, verbatim=True), name)
+    return itertools.islice(lines, 0, None, step)
 
 
 def _make_tokens(
@@ -157,7 +171,11 @@ def _look_key(files: Sequence[TextFile], config: TextConfig) -> str:
     """The cache key of everything that `_look` reads."""
     given = [sha256(Path(path)) for path in config.tokenizer]
     seed = None if _is_given(config) else config.seed
-    return key_of(text=_content(files, config), seed=seed, vocabulary=given or config.vocab_size)
+    return key_of(
+        text=_content(files, config),
+        seed=seed,
+        vocabulary=(given, config.extend_vocabulary) if given else config.vocab_size,
+    )
 
 
 def _tokens_key(

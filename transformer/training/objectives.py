@@ -13,6 +13,7 @@ from torch.optim import Adam, AdamW, Optimizer
 
 from heed.models.decoding.config import DecodeConfig
 from heed.models.tasks.translator import Translator
+from heed.models.text.scripts import bleu_tokenizer
 from heed.transformer.data.batching.batches import Batch, Batches
 from heed.transformer.data.batching.packing import Packing, TextBatch
 from heed.transformer.data.batching.pairs import AnyPairs
@@ -102,6 +103,7 @@ class TranslationObjective:
     def __init__(self, run: TranslationRun, computing: Computing) -> None:
         self._run, self._computing = run, computing
         self._text = run.validation
+        self._tokenize = bleu_tokenizer(self._text.tgt)
         tokenizers = run.src_tokenizer, run.tgt_tokenizer
         pairs = tokenize(self._text, *tokenizers, max_length=run.train.max_length)
         self._batches = Batches([pairs], *tokenizers, batch_tokens=run.train.batch_tokens)
@@ -128,7 +130,7 @@ class TranslationObjective:
         return step_flops(self._run.spec, batch.n_filled - batch.n_tokens, batch.n_tokens, len(batch.src))
 
     def judge(self, network: Transformer, number: int) -> Judgement:
-        """Loss on the held-out pairs, and BLEU of their greedy translations."""
+        """Loss over the held-out pairs, and BLEU and chrF of their greedy translations."""
         nll, n_tokens = 0.0, 0
         for batch in self._batches.in_order():
             nll += self.loss(network, batch)[1].item()
@@ -140,9 +142,16 @@ class TranslationObjective:
         i = number % len(translations)
         return Judgement(
             loss=nll / max(n_tokens, 1),
-            figures={"bleu": sacrebleu.corpus_bleu(translations, [self._text.tgt], force=True).score},
+            figures={"bleu": self._bleu(translations), "chrf": self._chrf(translations)},
             example={"source": self._text.src[i], "reference": self._text.tgt[i], "translation": translations[i]},
         )
+
+    def _bleu(self, translations: list[str]) -> float:
+        metric = sacrebleu.BLEU(tokenize=self._tokenize, force=True)
+        return float(metric.corpus_score(translations, [self._text.tgt]).score)
+
+    def _chrf(self, translations: list[str]) -> float:
+        return float(sacrebleu.CHRF().corpus_score(translations, [self._text.tgt]).score)
 
 
 class TextObjective:

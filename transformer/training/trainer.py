@@ -1,6 +1,5 @@
 """The training loop: steps, validations and checkpoints until a limit is reached (section 5)."""
 
-import contextlib
 import dataclasses
 import functools
 import itertools
@@ -301,12 +300,16 @@ class Trainer(Generic[AnyBatch]):
         judgement: Judgement | None = None
         if self.engine.processes.is_first:
             network = self.network if weights is None else self._with(weights)
-            with contextlib.suppress(Interrupted), torch.inference_mode():
-                self._judging = True
-                if not self._asked_to_stop:
-                    number = self.progress.step // self.run.train.valid_every
-                    judgement = self._objective.judge(network.eval(), number)
-                self._judging = False  # also here, because an interruption after the block would not be caught
+            try:
+                with torch.inference_mode():
+                    self._judging = True
+                    if not self._asked_to_stop:
+                        number = self.progress.step // self.run.train.valid_every
+                        judgement = self._objective.judge(network.eval(), number)
+                    self._judging = False  # here as well, for after the block an interruption would not be caught
+            except Exception:
+                if not self._asked_to_stop:  # else it is an interruption, or what a library has made of one
+                    raise
             self._judging = False
         judgement = self.engine.processes.told(judgement)
         if judgement is None:
@@ -418,11 +421,12 @@ def _judged(progress: Progress, judgement: Judgement) -> Progress:
 
 
 def _rated(progress: Progress, best_by: str) -> Progress:
-    """Progress updated with whether this validation is the best so far."""
-    by_bleu = best_by == "bleu" and progress.bleu is not None
-    rating = progress.bleu if by_bleu else -(progress.loss or math.inf)
-    if progress.best is None or (rating is not None and rating > progress.best):
-        return dataclasses.replace(progress, best=rating, n_stale=0)
+    """Progress that knows whether this validation was the best so far; of equal BLEU the smaller loss is better."""
+    loss = math.inf if progress.loss is None else progress.loss
+    best_loss = math.inf if progress.best_loss is None else progress.best_loss
+    rating = progress.bleu if best_by == "bleu" and progress.bleu is not None else -loss
+    if progress.best is None or (rating, -loss) > (progress.best, -best_loss):
+        return dataclasses.replace(progress, best=rating, best_loss=progress.loss, n_stale=0)
     return dataclasses.replace(progress, n_stale=progress.n_stale + 1)
 
 

@@ -18,7 +18,7 @@ from heed.transformer.training.runs.run import TranslationRun
 from heed.transformer.training.runs.settings import TranslationConfig
 
 TRAIN = TranslationConfig(src=("a.en", "b.en"), tgt=("a.de", "b.de"), steps=7, minutes=0.5, seed=3)
-VALIDATION = ParallelText(["1 2", "a\u2028b", ""], ["2 1", "c", "3"])
+VALIDATION = ParallelText(["1 2", "a\u2028b", "", "a\nb\r"], ["2 1", "c", "3", "\n"])
 
 
 @pytest.fixture
@@ -100,10 +100,10 @@ def test_a_missing_tokenizer_is_named(run: TranslationRun) -> None:
 
 
 def test_missing_validation_text_is_named(run: TranslationRun) -> None:
-    (run.path / "valid.tgt").unlink()
+    (run.path / "valid.jsonl").unlink()
     with pytest.raises(ModelError) as caught:
         _ = run.validation
-    assert str(caught.value).startswith(f"{run.path / 'valid.tgt'}: ")
+    assert str(caught.value).startswith(f"{run.path / 'valid.jsonl'}: ")
 
 
 def test_without_a_checkpoint_there_is_no_best(run: TranslationRun) -> None:

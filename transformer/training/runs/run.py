@@ -12,22 +12,23 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import tomli_w
-from heed.models.spec.tables import defaults, from_table, to_table
+
+from heed.models.errors import HeedError, ModelError
+from heed.models.runs.settings import FORMAT, LIMITS, config_file, read_config
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.preset import network_spec
-from heed.models.errors import HeedError, ModelError
+from heed.models.spec.tables import defaults, from_table, to_table
 from heed.models.system.files import directory_whole, write_whole
-from heed.models.runs.settings import FORMAT, LIMITS, config_file, read_config
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.models.tokenizers.subwords import Tokenizer, load_tokenizers, write_tokenizers
-from heed.transformer.training.runs import checkpoint
 from heed.transformer.data.batching.token_cache import OWN, TextRecord
+from heed.transformer.data.documents import Document, load_documents, write_documents
+from heed.transformer.data.parallel_text import ParallelText, read_validation, write_validation
+from heed.transformer.data.shortlist import Shortlist
+from heed.transformer.model import Transformer
+from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import Progress, Weights
 from heed.transformer.training.runs.settings import TextConfig, TrainConfig, TranslationConfig
-from heed.transformer.data.parallel_text import ParallelText, read_validation, write_validation
-from heed.transformer.data.documents import Document, load_documents, write_documents
-from heed.transformer.model import Transformer
-from heed.transformer.data.shortlist import Shortlist
 
 INITIAL = "initial"  # the initial weights of a warm start
 AVERAGE = "average"  # the average of the last checkpoints
@@ -148,8 +149,8 @@ class Run(ABC, Generic[Train]):
 class TranslationRun(Run[TranslationConfig]):
     """A translation run.
 
-    Files besides those of any run: tokenizer.model (or tokenizer.src.model and tokenizer.tgt.model), valid.src and
-    valid.tgt (validation pairs), shortlist.safetensors.
+    Its files beside those of any run: tokenizer.model (or tokenizer.src.model and tokenizer.tgt.model), valid.jsonl
+    (the pairs it is judged by), shortlist.safetensors (the words that each source word needs).
     """
 
     task = "translate"
@@ -336,8 +337,14 @@ def read_settings(file: Path) -> tuple[str, dict[str, object], dict[str, object]
         OSError: It cannot be read.
     """
     config = read_config(file)
-    new = {} if config.is_complete else defaults(RUNS[config.task].settings)
+    new = {} if config.is_complete else _earlier_settings(RUNS[config.task].settings)
     return config.task, config.network, new | config.train
+
+
+def _earlier_settings(settings: type[TranslationConfig] | type[TextConfig]) -> dict[str, object]:
+    """What runs of earlier formats do not say; both sides of their vocabularies were normalized in one way."""
+    found = defaults(settings)
+    return found | {name: "nfkc" for name in found if name.endswith("_normalization")}
 
 
 def _worth(progress: Progress, best_by: str) -> tuple[float, float]:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from heed.models.spec.tables import to_table
 from heed.models.tokenizers.subwords import tokenizer_files
+from heed.transformer.data.shortlist import Shortlist
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import Weights
 from heed.transformer.training.runs.run import open_run
-from heed.transformer.data.shortlist import Shortlist
 
 
 @dataclasses.dataclass(frozen=True)
