@@ -161,7 +161,7 @@ def run() -> None:
         status = _status()
     except (KeyboardInterrupt, Terminated):  # that came between two lines of this
         status = 128 + (came() or signal.SIGINT)
-    for number in ENDING:  # another one ends what may still wait, without a word
+    for number in ENDING:  # another signal ends what may still wait, silently
         signal.signal(number, signal.SIG_DFL)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

@@ -196,7 +196,7 @@ def _asked(training: Table, given: Table, settings: type[Any]) -> Table:
         raise click.UsageError(f"{_options(stray)}: not available for this kind of network.")
     training = training | {name: _absolute(name, value) for name, value in given.items()}
     if training.get("tokenizer") and (decided := set(LEARNT) & given.keys()):
-        raise click.UsageError(f"--tokenizer decides {_options(decided)}; leave that out.")
+        raise click.UsageError(f"--tokenizer determines {_options(decided)}; leave that out.")
     return training
 
 

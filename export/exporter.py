@@ -145,7 +145,7 @@ class _Proof:
         return SpecialIds(bos_id=tgt.bos_id, eos_id=tgt.eos_id, suppressed=tgt.suppressed)
 
     def measure(self, name: str, text: ParallelText, config: DecodeConfig) -> Quality:
-        """How well a test set is translated."""
+        """Measure the translation of a test set."""
         sides: dict[str, Network] = {"before": self._before, "after": self._narrowed or self._whole}
         if self._narrowed:
             sides["whole"] = self._whole

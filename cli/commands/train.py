@@ -39,11 +39,11 @@ NORM_ALIASES = {
     "rms": ("norm_kind", "rms"),
 }
 SECTIONS = {
-    "Text to translate": ("src", "tgt", "data", "src_field", "tgt_field", "valid_src", "valid_tgt"),
+    "Translation data": ("src", "tgt", "data", "src_field", "tgt_field", "valid_src", "valid_tgt"),
     "Its languages": ("src_language", "tgt_language"),
-    "Pairs to leave out": ("max_length", "max_ratio", "deduplicate"),
-    "Text to continue": ("text", "pairs", "valid_text", "valid_pairs", "text_field"),
-    "The run": ("output", "resume", "preset_name", "init_from", "config"),
+    "Filters": ("max_length", "max_ratio", "deduplicate"),
+    "Language-model data": ("text", "pairs", "valid_text", "valid_pairs", "text_field"),
+    "Run": ("output", "resume", "preset_name", "init_from", "config"),
     "Network": ("n_layers", "encoder_layers", "decoder_layers", "d_model", "d_ff", "dropout", "tied"),
     "Attention": ("n_heads", "n_kv_heads", "d_head", "positions", "context"),
     "Layers": ("activation", "gated", "norm_kind", "norm_placement", "biases"),
@@ -75,8 +75,10 @@ SECTIONS = {
 )
 @click.option("--src-field", help="Source in --data: a field (a.b is b within a), a column.  [default: src; 1]")
 @click.option("--tgt-field", help="Target in --data.  [default: tgt; 2]")
-@click.option("--valid-src", multiple=True, type=options.TEXT_FILE, help="Validation text.  [default: pairs held out]")
-@click.option("--valid-tgt", multiple=True, type=options.TEXT_FILE, help="Its translation.")
+@click.option(
+    "--valid-src", multiple=True, type=options.TEXT_FILE, help="Validation source.  [default: held-out pairs]"
+)
+@click.option("--valid-tgt", multiple=True, type=options.TEXT_FILE, help="Validation target.")
 @click.option(
     "--text",
     multiple=True,
@@ -155,8 +157,8 @@ SECTIONS = {
     type=options.TEXT_FILE,
     help="SentencePiece model to use; give it twice for source and target.",
 )
-@click.option("--joint/--separate", "joint", default=None, help="Learn one vocabulary, or one for each side.")
-@click.option("--vocab-size", type=int, help="Pieces to learn.")
+@click.option("--joint/--separate", "joint", default=None, help="Learn one joint vocabulary, or one for each side.")
+@click.option("--vocab-size", type=int, help="Vocabulary size.")
 @click.option(
     "--extend-vocabulary",
     type=click.IntRange(min=1),
@@ -172,10 +174,12 @@ SECTIONS = {
     type=click.Choice(["nfkc", "nfc"]),
     help="What is done to target text: nfc leaves it as it is.  [default: nfc]",
 )
-@click.option("--batch-tokens", type=int, help="Tokens a batch and side.")
-@click.option("--max-length", type=int, help="Leave out pairs with more tokens on a side.")
-@click.option("--max-ratio", type=float, help="Leave out pairs of which a side has so many times the other's tokens.")
-@click.option("--deduplicate/--keep-duplicates", default=None, help="Leave out pairs that have been before.")
+@click.option("--batch-tokens", type=int, help="Tokens per batch and side.")
+@click.option("--max-length", type=int, help="Drop pairs with more tokens on either side.")
+@click.option(
+    "--max-ratio", type=float, help="Drop pairs in which one side has more than X times the tokens of the other."
+)
+@click.option("--deduplicate/--keep-duplicates", default=None, help="Drop repeated pairs.")
 @click.option(
     "--max-ratio", type=float, help="Drop pairs in which one side has more than X times the tokens of the other."
 )

@@ -99,8 +99,8 @@ class Shard(click.ParamType[tuple[int, int]]):
 )
 @click.option("--all", "everything", is_flag=True, help="Translate also what a .po has translations of.")
 @click.option("--skip-bad", is_flag=True, help="Pass over bad lines of tsv and jsonl, and count them.")
-@click.option("--strict", is_flag=True, help="Stop at text that is no UTF-8, and do not replace it.")
-@click.option("--json", "as_json", is_flag=True, help="Write objects: source, translation, score, tokens.")
+@click.option("--strict", is_flag=True, help="Stop at bytes that are not UTF-8 instead of replacing them.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON objects: source, translation, score, tokens.")
 @click.option(
     "--n-best",
     type=click.IntRange(min=1),
@@ -241,7 +241,7 @@ def _is_complete(job: Job, *, resume: bool, force: bool) -> bool:
     if file is None or is_stream(file):
         return False
     if resume and file.exists() and not file.with_name(f"{file.name}.part").exists():
-        messages.note(f"{file} is complete already")
+        messages.note(f"{file} is already complete")
         return True
     refuse_existing(file, force=force)
     return False
@@ -255,7 +255,7 @@ def _language(model: Path) -> str:
 
 
 def _refuse(jobs: list[Job], shard: tuple[int, int] | None, *, resume: bool, asked: dict[str, Any]) -> None:
-    """Refuse options that do not go together."""
+    """Refuse options that exclude each other."""
     forms = {job.format for job in jobs}
     files = all(Path(name).is_file() for job in jobs for name in job.names)
     column = asked["column"]
@@ -269,13 +269,13 @@ def _refuse(jobs: list[Job], shard: tuple[int, int] | None, *, resume: bool, ask
         "--skip-bad needs --input-format jsonl or tsv.": asked["skip_bad"] and not forms & {"tsv", "jsonl"},
         "--document needs --input-format lines.": asked["document"] and forms != {"lines"},
         "--json and --n-best need --input-format lines.": (asked["as_json"] or asked["n_best"]) and forms != {"lines"},
-        "--shard counts lines, and would cut a paragraph of --document.": shard and asked["document"],
+        "--shard counts lines and would cut a paragraph of --document.": shard and asked["document"],
         f"--shard counts lines, and {', '.join(sorted(forms))} is not read by lines; part the files instead.": (
             shard and not forms <= set(choice.LINE_FORMATS)
         ),
-        "--shard needs files (-i), to count their lines first.": shard and not files,
-        "--resume needs a file (-o) to go on with.": resume and not all(job.file for job in jobs),
-        "--resume needs its input as it was; with -o name another file.": resume and any(map(_overwrites, jobs)),
+        "--shard needs files (-i), because it counts their lines first.": shard and not files,
+        "--resume needs an output file (-o) to continue.": resume and not all(job.file for job in jobs),
+        "--resume needs its input unchanged; name another file with -o.": resume and any(map(_overwrites, jobs)),
     }
     for message, is_wrong in wrong.items():
         if is_wrong:

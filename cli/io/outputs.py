@@ -178,7 +178,7 @@ def open_output(path: Path | None, job: Mapping[str, object], *, resume: bool, f
     if path is None:
         stdout = sys.stdout.buffer
         yield StreamOutput(cast("BinaryIO", getattr(stdout, "raw", stdout)))
-    elif is_stream(path):  # a pipe or a device is written to, not replaced
+    elif is_stream(path):  # pipes and devices are written to, not replaced
         with named_errors(path), open_stream(path) as stream:
             yield StreamOutput(stream)
     else:

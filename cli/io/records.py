@@ -18,8 +18,8 @@ class Record:
     """What is read, translated and written as one: a line, a paragraph, or a block of a document."""
 
     texts: tuple[str, ...]  # what is translated: one text of a line, none or several of a block
-    before: bytes  # what stands around it
-    after: bytes  # with the line's ending
+    before: bytes  # white space around it
+    after: bytes  # the rest, with the line's end
     encode: Callable[..., bytes]  # the translations, one for each text, as they stand there
     inside: str = ""  # what mark-up the line before has left open; see `heed.models.text.tags.scan`
 
@@ -129,7 +129,7 @@ class Jsonl:
     """One field of the object in each line is translated.
 
     Args:
-        decoder: For that field alone.
+        decoder: For that field only.
         field: Its name; `translation.en` is the field `en` of the object in `translation`, unless a field has just
             that name.
     """
@@ -146,7 +146,7 @@ class Jsonl:
         line, ending = _cut_ending(line)
         if not line.strip():
             return Record((line.decode("ascii"),), b"", ending, str.encode)
-        text = line.decode("utf-8", "surrogateescape")  # the other fields may be anything
+        text = line.decode("utf-8", "surrogateescape")  # the other fields may be any bytes
         start, end = self._find(text)
         before, literal, after = (
             part.encode("utf-8", "surrogateescape") for part in (text[:start], text[start:end], text[end:])
@@ -159,17 +159,19 @@ class Jsonl:
         try:
             record = JSON.decode(text)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"no JSON ({error}); mend the line") from None
+            raise DataError(f"not JSON ({error}); correct the line") from None
         start, end = text.index("{") if isinstance(record, dict) else 0, 0
         keys = [self._field] if isinstance(record, dict) and self._field in record else self._field.split(".")
         for key in keys:
             if not isinstance(record, dict) or key not in record:
-                raise DataError(f"no object with a field {self._field!r}; mend the line or choose another --field")
+                raise DataError(
+                    f"not an object with a field {self._field!r}; correct the line or choose another --field"
+                )
             # Of a key that is there twice, the last counts.
             start, end = [place for name, *place in _members(text, start) if name == key][-1]
             record = record[key]
         if text[start] != '"':
-            raise DataError(f"a field {self._field!r} that is no text; mend the line or choose another --field")
+            raise DataError(f"the field {self._field!r} is not text; correct the line or choose another --field")
         return start, end
 
 

@@ -17,7 +17,7 @@ def filled(_: int, record: Record, found: Best) -> bytes:
 
 
 def moses(number: int, _: Record, found: Best) -> bytes:
-    """Moses' list of the best: a line for each, with the number of its source, counted from 0."""
+    """Moses' n-best list: a line for each translation, with the number of its source, counted from 0."""
     (best,) = found
     return "".join(f"{number} ||| {_one_line(each.text)} ||| {each.score:.6f}\n" for each in best).encode()
 

@@ -140,9 +140,9 @@ class Bundle:
         for name, record in self.manifest.files.items():
             file = self.path / name
             if Path(name).name != name or name in (".", "..") or "\\" in name:
-                wrong.append(f"{name!r} is no plain file name")
+                wrong.append(f"{name!r} is not a plain file name")
             elif not file.is_file():
-                wrong.append(f"{name} is missing or no plain file")
+                wrong.append(f"{name} is missing or not a plain file")
             elif file.stat().st_size != record.size:
                 wrong.append(f"{name} has {file.stat().st_size} bytes and should have {record.size}")
         required = (

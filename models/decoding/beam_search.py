@@ -97,7 +97,7 @@ class Beams:
         self._ended = Ended(nothing, nothing, np.zeros((B, W), dtype=np.int64), np.zeros((B, W), dtype=np.int64))
 
     def step(self, state: Steps) -> None:
-        """Let a state predict, and go on with the best."""
+        """Let a state predict, and extend the best hypotheses."""
         slots, mask = place(self._seen)
         # One for each beam, the ends, what is never put out, and what repetition may cost its place.
         top = self._config.beam_size + len(self._ends) + len(self._special.suppressed) + self._outputs.shape[2]
@@ -266,7 +266,7 @@ def search(
     lengths = np.array([len(row) for row in sources or begun])
     limit = config.max_length and max(1, config.max_length - len(special.forced))
     max_lengths = lengths - 1 + ROOM if limit is None else np.full_like(lengths, limit)
-    if context is not None:  # the last token of an output is not read
+    if context is not None:  # the network does not read the last token of an output
         max_lengths = np.minimum(max_lengths, context + 1 - np.array([len(prompt) for prompt in begun]))
     first = np.array([prompt[-1] for prompt in begun])
     constraints = Constraints(requirements, max_lengths, special.eos_id) if requirements else None

@@ -66,7 +66,7 @@ class Graphs:
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         self._inputs: dict[str, dict[str, list[int | str]]] = {}
         first = self._needed_first()
-        with ThreadPool(len(first) if device == "cpu" else 1) as pool:  # most of a start is to load these
+        with ThreadPool(len(first) if device == "cpu" else 1) as pool:  # loading these takes most of a start
             self._sessions.update(zip(first, pool.map(self._open, first), strict=True))
         self._require_fit(first[-1])
 

@@ -66,7 +66,7 @@ class Steps(Protocol):
         ...
 
     def keep(self, rows: IntArray) -> None:
-        """Continue with these rows alone, in this order."""
+        """Keep only these rows, in this order."""
         ...
 
 

@@ -159,7 +159,7 @@ def _options(device: str, threads: int, spinning: bool) -> onnxruntime.SessionOp
     # Planning which values share memory takes half of loading a graph; the arena reuses freed memory as well.
     options.enable_mem_reuse = device != "cpu"
     options.log_severity_level = 4  # no errors, for they become exceptions
-    options.enable_mem_pattern = False  # a plan kept for every shape of input: memory that grows with the stream
+    options.enable_mem_pattern = False  # keeps a plan for every input shape: memory that grows with a stream
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
     options.add_session_config_entry("session.intra_op.spin_duration_us", SPINNING)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")  # for `placement`

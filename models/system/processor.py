@@ -13,9 +13,9 @@ INSTRUCTIONS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "avx51
 
 
 def available_cores(cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
-    """The cores this process may run on, within its container's share of processor time.
+    """The number of cores this process may use, within its container's CPU quota.
 
-    A container with 2 of a host's 64 cores still sees 64, and that many threads would wait for each other.
+    A container with a quota of 2 out of 64 cores still sees 64, and 64 threads would wait for each other.
 
     Args:
         cgroups: Where the control groups are mounted.

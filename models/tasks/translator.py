@@ -67,7 +67,7 @@ class Translator:
         self.config = config or DecodeConfig()
         self._split, self._language = split, language
         self._workers = workers
-        self._pool = ThreadPool(workers)  # starts no thread before one is needed
+        self._pool = ThreadPool(workers)  # starts threads on demand
         self._states = _states(network, workers)
         self._whole_states = _states(whole, workers) if whole else self._states
         self._glossary = glossary

@@ -112,7 +112,7 @@ class Tokenizer:
         return np.array([token_id == self.unk_id or self.is_byte(token_id) for token_id in range(len(self))])
 
     def encode(self, lines: Sequence[str], threads: int = 1) -> list[list[int]]:
-        """The token ids of each line, without special pieces; none for a line of white space.
+        """The token ids of each line, without special pieces; none for white space.
 
         Args:
             lines: The text.
@@ -129,7 +129,7 @@ class Tokenizer:
         except (TypeError, RuntimeError):  # for what UTF-8 has no bytes for
             if not any(SURROGATE.search(line) for line in lines):
                 raise
-            raise DataError("the text has half of a character (a lone surrogate); mend it") from None
+            raise DataError("the text has half of a character (a lone surrogate); correct it") from None
         return ids
 
     def sample(self, lines: Sequence[str], share: float, seed: int) -> list[list[int]]:

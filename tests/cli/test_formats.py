@@ -148,7 +148,7 @@ def test_a_line_that_has_no_such_part_stops_after_those_before(
         (["--skip-bad"], "--skip-bad needs --input-format jsonl or tsv."),
         (["--input-format", "srt", "--shard", "1/2"], "srt is not read by lines; part the files instead."),
         (["-o", "/"], "/ is a directory, and stdin has no name in it; give a file to -o."),
-        (["--shard", "1/2"], "--shard needs files (-i), to count their lines first."),
+        (["--shard", "1/2"], "--shard needs files (-i), because it counts their lines first."),
         (["--shard", "0/2"], "'0/2' is none of 1/2 to 2/2."),
         (["--shard", "3/2"], "'3/2' is none of 1/2 to 2/2."),
         (["--shard", "two"], "'two' is none of 1/n to n/n."),

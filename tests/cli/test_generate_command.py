@@ -272,9 +272,7 @@ def test_what_does_not_go_together_is_a_usage_error(heed: Heed, model: Path, arg
 def test_a_model_that_translates_is_refused(heed: Heed, bundle: Path) -> None:
     result = heed("generate", "-m", bundle, "a")
     assert result.exit_code == 4
-    assert result.stderr == (
-        f"Error: {bundle}: this model is for heed translate, not for heed generate\n"
-    )
+    assert result.stderr == (f"Error: {bundle}: this model is for heed translate, not for heed generate\n")
 
 
 # Conversations

@@ -698,7 +698,7 @@ def test_a_run_does_not_go_on_with_changed_text(heed: Heed, run: Path, pairs: li
     path = Path(pairs[1])
     path.write_text(path.read_text()[::-1])
     result = heed("train", "--resume", run, *MACHINE)
-    assert assert_one_line(result, 3).startswith(f"{path}: has changed since {run} was made; ")
+    assert assert_one_line(result, 3).startswith(f"{path}: changed since {run} was made; ")
 
 
 # Files

@@ -38,7 +38,7 @@ class Part:
 
     @property
     def fingerprint(self) -> int:
-        """Equal for equal documents, of their first parts."""
+        """A hash of a document's first part, equal for equal documents."""
         return pair_fingerprint(self.prompt, self.text)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from heed.transformer.data.reservoir import pair_fingerprint
 from heed.transformer.data.sources import Source, every_pair
 
-CHUNK = 1 << 20  # hashes looked at together
-BUCKET = 1 << 21  # hashes sorted together, about,
+CHUNK = 1 << 20  # hashes compared together
+BUCKET = 1 << 21  # approximate number of hashes sorted together,
 N_BUCKETS = 256  # in at most as many files, which are open at the same time; then the buckets grow
 HASH = np.dtype(np.uint64)
 PLACED = np.dtype([("hash", HASH), ("place", np.int64)])  # a hash, and where it stands

@@ -92,7 +92,7 @@ def tokenize(
 
 
 def write_validation(directory: Path, text: ParallelText) -> None:
-    """Write the text that a run is judged by."""
+    """Write the validation text of a run."""
     pairs = zip(text.src, text.tgt, strict=True)
     lines = [json.dumps({"src": src, "tgt": tgt}, ensure_ascii=False) + "\n" for src, tgt in pairs]
     (directory / VALIDATION).write_bytes("".join(lines).encode("utf-8"))

@@ -52,7 +52,7 @@ SIDES = ("source", "target")
 MOST_UNKNOWN = 0.01
 EXTENSION = 4000  # pieces that are suggested: some more than Japanese needs for its characters
 LACKING = ("unknown", "bytes")  # pieces that are told of, where there are any
-FLAWS = {"duplicate": "deduplicate", "unequal": "max_ratio"}  # why pairs are left out only if it was asked
+FLAWS = {"duplicate": "deduplicate", "unequal": "max_ratio"}  # reasons to drop pairs that exist only on request
 
 
 def new_run(
@@ -92,7 +92,7 @@ def new_run(
         _make_tokens(place / record.key, (src, tgt), validation, config, threads)
         learnt = _shortlist(place, record.key, src, tgt)
         if learnt and initial and initial.shortlist:
-            learnt = learnt.joined(initial.shortlist)  # the new text may lack most words that the old one had
+            learnt = learnt.joined(initial.shortlist)  # the new text may lack most words of the old one
         weights = _initial_weights(initial, spec, config, (src, tgt)) if initial else None
         run = TranslationRun.create(
             path, spec, config, (src, tgt), validation, learnt, weights, text=record, cache=None if cache else place
@@ -347,7 +347,7 @@ def _tokens_key(
 
 
 def _content(files: Sequence[TextFile], config: TranslationConfig) -> list[list[str | None]]:
-    """What stands in the files of each source, by their hashes, and how it is to be read."""
+    """The hashes of the files of each source, and their form."""
     hashes = {file.path: file.sha256 for file in files}
     return [
         [*(hashes[path] for path in source.paths), source.form, source.src_field, source.tgt_field]

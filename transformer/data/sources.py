@@ -20,8 +20,8 @@ BOTH_SIDES = {".tsv": ("1", "2"), ".csv": ("1", "2"), ".jsonl": ("src", "tgt")}
 class Source:
     """Pairs on disk, read as a stream."""
 
-    paths: tuple[str, ...]  # a file of both sides, or a source and a target file
-    weight: float = 1.0  # how often an epoch has each pair, on average
+    paths: tuple[str, ...]  # one file with both sides, or a source and a target file
+    weight: float = 1.0  # how often an epoch uses each pair, on average
     src_field: str | None = None  # the source's column or field in a file of both sides; None: see `BOTH_SIDES`
     tgt_field: str | None = None
 

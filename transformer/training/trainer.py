@@ -306,7 +306,7 @@ class Trainer(Generic[AnyBatch]):
                     if not self._asked_to_stop:
                         number = self.progress.step // self.run.train.valid_every
                         judgement = self._objective.judge(network.eval(), number)
-                    self._judging = False  # here as well, for after the block an interruption would not be caught
+                    self._judging = False  # also here, because an interruption after the block would not be caught
             except Exception:
                 if not self._asked_to_stop:  # else it is an interruption, or what a library has made of one
                     raise

@@ -12,8 +12,8 @@ from pathlib import Path
 from heed.models.errors import DataError, HeedError
 from heed.models.system.files import directory_whole, hidden_beside, refuse_existing, sha256, write_whole
 
-VERSION = 2  # of what is made of text: another one has other keys
-OWN = "cache"  # of a run, where no other was named
+VERSION = 2  # version of the processing; another version has other keys
+OWN = "cache"  # directory in a run, unless another was named
 RECORD = "text.json"
 
 

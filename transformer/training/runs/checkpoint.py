@@ -39,17 +39,17 @@ class Progress:
     seconds: float = 0.0  # time spent, over all sessions
     loss: float | None = None  # negative log-likelihood per token, in nats
     bleu: float | None = None  # validation, greedy
-    best: float | None = None  # the best validation so far, by what the run goes by; more is better
+    best: float | None = None  # the best validation so far by the run's measure; higher is better
     best_loss: float | None = None  # its loss, which decides where others are as good, as with BLEU 0 and 0
-    n_stale: int = 0  # validations since then
-    trend: float | None = None  # running mean of the training's negative log-likelihood of a token, in nats
-    lowest: float | None = None  # the lowest that it was
-    n_skipped: int = 0  # steps in a row whose gradient was no number
-    n_rollbacks: int = 0  # how often training went back to an earlier checkpoint
+    n_stale: int = 0  # validations since the best one
+    trend: float | None = None  # running mean of the training negative log-likelihood per token, in nats
+    lowest: float | None = None  # its minimum
+    n_skipped: int = 0  # consecutive steps with a gradient that was not finite
+    n_rollbacks: int = 0  # number of rollbacks to an earlier checkpoint
 
 
 def save_weights(directory: Path, weights: Weights, progress: Progress) -> None:
-    """Make a checkpoint for use alone: weights and their figures."""
+    """Save a checkpoint for inference only: weights and figures."""
     _save(directory, {WEIGHTS: weights}, progress, {})
 
 
@@ -268,7 +268,7 @@ def _load(directory: Path, name: str) -> Weights:
     try:
         expected = _read_progress(directory)["sha256"].get(name) if (directory / PROGRESS).exists() else None
         if expected is not None and sha256(path) != expected:
-            raise ModelError(f"{path}: the checkpoint is damaged (its SHA-256 is another one); {WAY_OUT}")
+            raise ModelError(f"{path}: the checkpoint is damaged (its SHA-256 differs); {WAY_OUT}")
         return {_present_name(name): tensor for name, tensor in load_file(path).items()}
     except PermissionError:
         raise

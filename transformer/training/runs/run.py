@@ -101,9 +101,7 @@ class Run(ABC, Generic[Train]):
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise HeedError(
-                    f"{self.path}: another heed train is using it; wait for it, or stop it"
-                ) from None
+                raise HeedError(f"{self.path}: another heed train is using it; wait for it, or stop it") from None
             for leftover in (self.path / "checkpoints").glob(".*"):
                 shutil.rmtree(leftover)
             yield
