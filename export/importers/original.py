@@ -76,7 +76,7 @@ def compare(
 
 
 def _length(passage: Passage) -> int:
-    """Tokens of the longer side."""
+    """Number of tokens of the longer side."""
     return max(len(passage.source or ()), len(passage.given) + len(passage.tokens))
 
 

@@ -17,7 +17,7 @@ TURNS = 3  # ways to name the placeholders of a text, before it is given up
 
 
 class Keeper:
-    """Translates lines by a translator, and what matches some patterns not at all.
+    """Translates lines but copies what matches some patterns.
 
     Args:
         translator: Translates what is left of a line.
@@ -25,7 +25,7 @@ class Keeper:
         tags: Keep mark-up, URLs, e-mail addresses, and what programs fill in.
 
     Raises:
-        re.error: A pattern is no regular expression.
+        re.error: A pattern is not a regular expression.
     """
 
     def __init__(self, translator: Translator, patterns: Sequence[str], *, tags: bool) -> None:
@@ -47,7 +47,7 @@ class Keeper:
 
         Args:
             lines: They.
-            config: How to search.
+            config: Search settings.
             n: Translations wanted of each.
             batch_size: Sentences decoded together.
             inside: What mark-up each line stands in from the line before; see `tags.scan`.
@@ -102,7 +102,7 @@ class Keeper:
         return [found[i] for i in range(len(units))]
 
     def _put_back(self, marked: Marked, best: Sequence[Translation]) -> list[Translation]:
-        """The translations that have the names, with what was taken out."""
+        """The translations that contain the names, with the protected text put back."""
         found = []
         for translation in best:
             if keeps_names(marked, translation.text):

@@ -129,7 +129,7 @@ def test_a_stopped_job_keeps_whole_lines_and_goes_on(
     process.send_signal(number)
     _, complaints = process.communicate(timeout=PATIENCE)
     assert process.returncode == status
-    assert complaints.decode() == f"{output} was not written; what is done stands in {aside}; go on with --resume\n"
+    assert complaints.decode() == f"{output} is not complete; {aside} has what is done; continue with --resume\n"
     done = aside.read_bytes()
     assert done.endswith(b"\n")
     assert expected.startswith(done)
@@ -158,7 +158,7 @@ def test_a_job_does_not_go_on_over_its_input(heed: Heed, bundle: Path, tmp_path:
     expected = heed(*command).stdout_bytes
     result = heed(*command, "-o", path, "--resume")
     assert result.exit_code == 2
-    assert "with -o name another file" in result.stderr
+    assert "name another file with -o" in result.stderr
     assert heed(*command, "-o", path, "--force").exit_code == 0
     assert path.read_bytes() == expected
 
@@ -175,8 +175,8 @@ def test_another_job_is_not_gone_on_with(heed: Heed, bundle: Path, tmp_path: Pat
         source.write_bytes(b"1 2\n" * 100 + b"1 3\n" * 100 * (change == "input"))
     result = heed(*command, "--resume", *(["--length-penalty", 1] if change == "option" else []))
     assert result.exit_code == 1
-    said = "of another job (length_penalty)" if change == "option" else "the input is not that of the job"
-    assert f"Error: {tmp_path / 'out.part'}: {said}; repeat the command as it was" in result.stderr
+    said = "from another job (length_penalty)" if change == "option" else "belongs to another input"
+    assert f"Error: {tmp_path / 'out.part'}: {said}; repeat the command unchanged" in result.stderr
     assert (tmp_path / "out.part").read_bytes() == done
     source.write_bytes(b"1 2\n" * 200 + b"1 3\n")  # mended where it was bad: the same job
     assert heed(*command, "--resume").exit_code == 0
