@@ -55,11 +55,6 @@ class LineTokenizer(Special, Protocol):
         ...
 
     @property
-    def has_letters(self) -> bool:
-        """Whether there is a token with a letter; some models read numbers alone."""
-        ...
-
-    @property
     def begins_word(self) -> npt.NDArray[np.bool_]:
         """Which tokens continue no word: those that begin with a space or a punctuation mark, (V,)."""
         ...

@@ -245,7 +245,7 @@ def test_mark_up_of_several_lines_is_kept(heed: Heed) -> None:
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_what_a_line_stands_in_is_known_however_lines_arrive(size: int) -> None:
     lines = ["Yes.", "a <!-- b", "c", "d --> e <p", "class='x'>f", "g"]
-    records = [Record(line, b"", b"\n", str.encode) for line in lines]
+    records = [Record((line,), b"", b"\n", str.encode) for line in lines]
     windows = [records[i : i + size] for i in range(0, len(records), size)]
     found = [record.inside for window in OpenMarkup().follow(windows) for record in window]
     assert found == ["", "", "comment", "comment", "tag", ""]
