@@ -120,8 +120,8 @@ class Report:
             found.append(f"{self._lines(self._missing, 'lack')} a term of the glossary: {self._some(self._missing)}")
         if self._apart:
             found.append(
-                f"{self._lines(self._apart, 'w', 'as', 'ere')} translated in pieces, around what is protected, because its "
-                f"place could not be determined: {self._some(self._apart)}"
+                f"{self._lines(self._apart, 'w', 'as', 'ere')} translated in pieces, around what is protected, because "
+                f"its place could not be determined: {self._some(self._apart)}"
             )
         if self._copied:
             found.append(

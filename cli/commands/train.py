@@ -181,10 +181,6 @@ SECTIONS = {
 )
 @click.option("--deduplicate/--keep-duplicates", default=None, help="Drop repeated pairs.")
 @click.option(
-    "--max-ratio", type=float, help="Drop pairs in which one side has more than X times the tokens of the other."
-)
-@click.option("--deduplicate/--keep-duplicates", default=None, help="Drop repeated pairs.")
-@click.option(
     "--subword-sampling",
     type=float,
     help="Subword regularization (BPE-dropout): skip this share of merges, such as 0.1.",
