@@ -67,6 +67,9 @@ Draw = Callable[..., Transformer]
 def write(network: Transformer, directory: Path, precision: str) -> Exported:
     with torch.no_grad():
         network.output_weight[SPECIAL.eos_id] *= 0.5  # outputs do not end at once
+        for name, parameter in network.named_parameters():  # nor repeat their last token: sources decide, and positions
+            if "embedding" in name:
+                parameter.mul_(0.3)
     return Exported(network, load(network, directory, precision), directory)
 
 
@@ -225,6 +228,8 @@ def round_network(network: Transformer) -> Transformer:
         for name, parameter in network.named_parameters():
             if name.endswith("embedding.weight") or name == "projection.weight":
                 parameter.copy_(rounded(parameter, 63))
+    whole = network.logits
+    network.logits = lambda states: whole(rounded(states, 127))  # type: ignore[method-assign]
     return network
 
 
