@@ -1,4 +1,4 @@
-"""What `heed translate` is to keep or to use: mark-up, placeholders and terms; and a word on what it could not."""
+"""Options of `heed translate` for mark-up, placeholders and glossaries, and a report of what could not be done."""
 
 import dataclasses
 import re
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from heed.cli.io.records import Record
     from heed.models.tasks.translation import Translation
 
-SHOWN = 5  # lines named in a warning
+SHOWN = 5  # line numbers listed in a warning
 
 Function = Callable[..., Any]
 
@@ -24,7 +24,7 @@ def _regular_expression(_: click.Context, __: click.Parameter, patterns: tuple[s
         try:
             re.compile(pattern)
         except re.error as error:
-            raise click.BadParameter(f"{pattern!r} is no regular expression: {error}.") from None
+            raise click.BadParameter(f"{pattern!r} is not a regular expression: {error}.") from None
     return patterns
 
 
@@ -43,17 +43,17 @@ def options(function: Function) -> Function:
             multiple=True,
             metavar="PATTERN",
             callback=_regular_expression,
-            help="Leave what matches a regular expression as it is, in its place. Repeat for more.",
+            help="Protect what matches a regular expression: copy it unchanged, in its place. Repeat for more.",
         ),
         click.option(
             "--keep-tags",
             is_flag=True,
-            help="Leave mark-up as it is (<b>…</b>), URLs, e-mail addresses, {name}, {0}, %s.",
+            help="Protect tags, URLs, e-mail addresses, placeholders ({name}, %s), options and paths.",
         ),
         click.option(
             "--glossary",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="File of terms that must appear: a term, a tab and its translation in each line.",
+            help="File of required terms: on each line a term, a tab and its translation.",
         ),
     ):
         function = option(function)
@@ -101,7 +101,7 @@ class Report:
         self._looped: list[tuple[int, str]] = []
 
     def add(self, first: int, found: Sequence[Sequence["Translation"]]) -> None:
-        """Look through the best translations of some more lines, of which the first has a number, counted from 0."""
+        """Check the best translations of the next lines; `first` is the number of the first one, counted from 0."""
         for number, best in enumerate(found, start=first + 1):
             missing = dict.fromkeys(" or ".join(term) for each in best for term in each.missing)
             if missing:
@@ -114,14 +114,14 @@ class Report:
                 self._looped.append((number, ""))
 
     def warnings(self) -> list[str]:
-        """What is to be told at the end; line numbers are counted from 1, over all inputs."""
+        """The warnings to print at the end; line numbers are counted from 1, over all inputs."""
         found = []
         if self._missing:
             found.append(f"{self._lines(self._missing, 'lack')} a term of the glossary: {self._some(self._missing)}")
         if self._apart:
             found.append(
-                f"{len(self._apart)} {self._noun}s were translated in the pieces between what they keep, for its place "
-                f"in them could not be told: {self._some(self._apart)}"
+                f"{self._lines(self._apart, 'w', 'as', 'ere')} translated in pieces, around what is protected, because "
+                f"its place could not be determined: {self._some(self._apart)}"
             )
         if self._copied:
             found.append(

@@ -1,4 +1,4 @@
-"""From a training run to a bundle that was compared with it."""
+"""Export of a training run to a bundle, with a comparison of both."""
 
 import dataclasses
 import importlib.metadata
@@ -50,16 +50,16 @@ def export(
     """Export the best checkpoint of a run.
 
     Args:
-        run: What to export.
-        output: The bundle's directory, made when everything has been compared.
-        precision: Of matrix products, "float32", "float16", "int8" or "int4".
+        run: The run to export.
+        output: The bundle's directory, created after the comparison.
+        precision: Precision of matrix products: "float32", "float16", "int8" or "int4".
         label: Names and credits.
-        test: A test set's name and pairs, to measure translations by.
-        chat_template: How a conversation is written for this model; None: it was not taught any.
-        force: Replace what stands at `output`.
+        test: Name and pairs of a test set, to measure translation quality.
+        chat_template: Format of conversations; None: the model was not taught any.
+        force: Replace an existing `output`.
 
     Raises:
-        ModelError: The exported network is not the trained one, or the run is damaged.
+        ModelError: The exported network differs from the trained one, or the run is damaged.
         HeedError: `output` exists, or the run has no checkpoint.
     """
     checkpoint, _ = run.best()
@@ -97,14 +97,14 @@ def export(
 
 
 class _Proof:
-    """A network, and what was written of it.
+    """The comparison of a network with its exported graphs.
 
     Args:
-        network: In PyTorch.
-        directory: Of the graphs.
-        files: Their names.
-        tokenizers: Source's and target's.
-        precision: Of matrix products.
+        network: The network in PyTorch.
+        directory: Directory of the graphs.
+        files: Names of the graphs' files.
+        tokenizers: Source and target tokenizers.
+        precision: Precision of matrix products.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class _Proof:
         self._tokenizers, self._precision = tokenizers, precision
 
     def compare(self, passages: list[Passage], n_bytes: int | None) -> manifests.Parity:
-        """How both do on some texts.
+        """Compare both on some texts.
 
         Raises:
             ModelError: They differ.
@@ -145,7 +145,7 @@ class _Proof:
         return SpecialIds(bos_id=tgt.bos_id, eos_id=tgt.eos_id, suppressed=tgt.suppressed)
 
     def measure(self, name: str, text: ParallelText, config: DecodeConfig) -> Quality:
-        """How well a test set is translated."""
+        """Measure the translation of a test set."""
         sides: dict[str, Network] = {"before": self._before, "after": self._narrowed or self._whole}
         if self._narrowed:
             sides["whole"] = self._whole
@@ -153,7 +153,7 @@ class _Proof:
 
 
 def _scales(network: Transformer, precision: str, passages: list[Passage], bos_id: int) -> Scales:
-    """Those of keys and values, where a stream keeps them in integers; none: they are kept as floats."""
+    """Scales of the integer KV cache; empty: the cache holds floats."""
     if precision not in BITS or not can_stream(network.spec):
         return {}
     return cache_scales(network, [[bos_id, *(each.given + each.tokens)[:-1]] for each in passages])
@@ -166,14 +166,14 @@ def write_graphs(
     shortlist: Shortlist | None = None,
     scales: Scales | None = None,
 ) -> list[str]:
-    """Write the graphs of a network and their file of weights.
+    """Write the graphs of a network and their shared file of weights.
 
     Args:
         network: The network.
         precision: See `export`.
-        directory: Where they are written.
-        shortlist: Which target tokens each source token is likely to need.
-        scales: Of keys and values, where they are kept in integers; see `heed.export.onnx.calibration`.
+        directory: The output directory.
+        shortlist: The shortlist, if any.
+        scales: Scales of an integer KV cache; see `heed.export.onnx.calibration`.
 
     Returns:
         The names of the graphs' files.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from heed.models.decoding.config import DecodeConfig
     from heed.models.tasks.translator import Translator
 
-INVITATION = "Translating what you type, a line at a time; Ctrl-D ends."
+INVITATION = "Type lines to translate; Ctrl-D ends."
 SEARCH = ("beam_size", "beam_threshold", "length_penalty", "max_length", "repetition_penalty", "no_repeat_ngram")
 
 
@@ -42,17 +42,17 @@ class Column(click.types.StringParamType):
 
 
 class Shard(click.ParamType[tuple[int, int]]):
-    """A part of several, as 2/8."""
+    """A shard, such as 2/8."""
 
     name = "i/n"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Its number, counted from 1, and how many there are."""
+        """The number of the shard, counted from 1, and the number of shards."""
         if isinstance(value, tuple):
             return value
         part, slash, n_parts = value.partition("/")
         if not (slash and part.isdecimal() and n_parts.isdecimal() and 1 <= int(part) <= int(n_parts)):
-            self.fail(f"{value!r} is none of 1/{n_parts or 'n'} to {n_parts or 'n'}/{n_parts or 'n'}.", param, ctx)
+            self.fail(f"{value!r} is not one of 1/{n_parts or 'n'} to {n_parts or 'n'}/{n_parts or 'n'}.", param, ctx)
         return int(part), int(n_parts)
 
 
@@ -95,16 +95,16 @@ class Shard(click.ParamType[tuple[int, int]]):
 @click.option(
     "--document",
     is_flag=True,
-    help="Lines without a blank one between are a paragraph, which becomes one line.",
+    help="Join hard-wrapped lines: lines up to a blank line are a paragraph, which becomes one line.",
 )
 @click.option("--all", "everything", is_flag=True, help="Translate also what a .po has translations of.")
 @click.option("--skip-bad", is_flag=True, help="Pass over bad lines of tsv and jsonl, and count them.")
-@click.option("--strict", is_flag=True, help="Stop at text that is no UTF-8, and do not replace it.")
-@click.option("--json", "as_json", is_flag=True, help="Write objects: source, translation, score, tokens.")
+@click.option("--strict", is_flag=True, help="Stop at bytes that are not UTF-8 instead of replacing them.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON objects: source, translation, score, tokens.")
 @click.option(
     "--n-best",
     type=click.IntRange(min=1),
-    help="Write so many translations of a line, at most the beam size, best first: number ||| text ||| score, with "
+    help="Write the N best translations of each line, at most the beam size: number ||| text ||| score, with "
     "lines counted from 0. With --json, as alternatives.",
 )
 @options.beam_size
@@ -116,8 +116,8 @@ class Shard(click.ParamType[tuple[int, int]]):
 @options.shortlist
 @options.split
 @kept.options
-@click.option("--shard", type=Shard(), help="Translate the i-th of n parts of the lines; cat joins their outputs.")
-@click.option("--resume", is_flag=True, help="Go on with the output of the same command, where it was stopped.")
+@click.option("--shard", type=Shard(), help="Translate the I-th of N parts of the lines; cat joins the outputs.")
+@click.option("--resume", is_flag=True, help="Continue the output of the same command where it stopped.")
 @options.batch_size
 @options.device
 @options.threads
@@ -241,7 +241,7 @@ def _is_complete(job: Job, *, resume: bool, force: bool) -> bool:
     if file is None or is_stream(file):
         return False
     if resume and file.exists() and not file.with_name(f"{file.name}.part").exists():
-        messages.note(f"{file} is complete already")
+        messages.note(f"{file} is already complete")
         return True
     refuse_existing(file, force=force)
     return False
@@ -255,7 +255,7 @@ def _language(model: Path) -> str:
 
 
 def _refuse(jobs: list[Job], shard: tuple[int, int] | None, *, resume: bool, asked: dict[str, Any]) -> None:
-    """Refuse options that do not go together."""
+    """Refuse options that exclude each other."""
     forms = {job.format for job in jobs}
     files = all(Path(name).is_file() for job in jobs for name in job.names)
     column = asked["column"]
@@ -269,13 +269,13 @@ def _refuse(jobs: list[Job], shard: tuple[int, int] | None, *, resume: bool, ask
         "--skip-bad needs --input-format jsonl or tsv.": asked["skip_bad"] and not forms & {"tsv", "jsonl"},
         "--document needs --input-format lines.": asked["document"] and forms != {"lines"},
         "--json and --n-best need --input-format lines.": (asked["as_json"] or asked["n_best"]) and forms != {"lines"},
-        "--shard counts lines, and would cut a paragraph of --document.": shard and asked["document"],
+        "--shard counts lines and would cut a paragraph of --document.": shard and asked["document"],
         f"--shard counts lines, and {', '.join(sorted(forms))} is not read by lines; part the files instead.": (
             shard and not forms <= set(choice.LINE_FORMATS)
         ),
-        "--shard needs files (-i), to count their lines first.": shard and not files,
-        "--resume needs a file (-o) to go on with.": resume and not all(job.file for job in jobs),
-        "--resume needs its input as it was; with -o name another file.": resume and any(map(_overwrites, jobs)),
+        "--shard needs files (-i), because it counts their lines first.": shard and not files,
+        "--resume needs an output file (-o) to continue.": resume and not all(job.file for job in jobs),
+        "--resume needs its input unchanged; name another file with -o.": resume and any(map(_overwrites, jobs)),
     }
     for message, is_wrong in wrong.items():
         if is_wrong:
@@ -289,22 +289,22 @@ def _overwrites(job: Job) -> bool:
 
 
 def _job(model: Path, asked: dict[str, Any]) -> dict[str, object]:
-    """What an output depends on, besides the input."""
-    import importlib.metadata  # not above, so that a start without -o goes without
+    """What the output depends on, besides the input."""
+    import importlib.metadata  # imported here, because a start without -o does not need it
 
     from heed.models.bundle import manifest
 
-    digest = sha256(model / manifest.FILE_NAME)  # which has those of all its files
+    digest = sha256(model / manifest.FILE_NAME)  # the manifest has the hashes of all files
     glossary = asked["glossary"] and sha256(asked["glossary"])
     return {"heed": importlib.metadata.version("heed"), "model": digest, **asked, "glossary": glossary}
 
 
 def _config(translator: "Translator", asked: dict[str, Any]) -> "DecodeConfig":
-    """How to search: the model's own way, but for what was asked."""
+    """The model's search settings, overridden by the options."""
     config = search_config(translator.config, {name: asked[name] for name in SEARCH})
     n_best = asked["n_best"] or 1
     if n_best > config.beam_size:
-        raise click.UsageError(f"--n-best {n_best} needs --beam-size {n_best} at least; it is {config.beam_size}.")
+        raise click.UsageError(f"--n-best {n_best} needs a --beam-size of at least {n_best}, not {config.beam_size}.")
     return config
 
 

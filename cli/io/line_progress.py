@@ -1,4 +1,4 @@
-"""How far a translation is: on a terminal, a live line on stderr."""
+"""Progress of a translation: a live line on stderr, if it is a terminal."""
 
 import sys
 from types import TracebackType
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class LineProgress:
-    """Shows lines done, lines a second and time left; nothing where stderr is no terminal.
+    """Shows lines done, lines per second and time left; nothing if stderr is not a terminal.
 
     Args:
-        total: Bytes of the inputs, where they are known.
-        hidden: Show nothing, for the terminal shows the lines themselves.
+        total: Bytes of the inputs, if known.
+        hidden: Show nothing, because the terminal shows the lines themselves.
     """
 
     def __init__(self, total: int | None, *, hidden: bool) -> None:
@@ -24,7 +24,7 @@ class LineProgress:
         self._bar: Progress | None = None
         if hidden or not (sys.stderr and sys.stderr.isatty()):
             return
-        # Here and not above: a pipe does not wait for Rich.
+        # Imported here, so that a pipe does not wait for Rich.
         from rich import progress
 
         words = (
@@ -51,7 +51,7 @@ class LineProgress:
             self._bar.stop()
 
     def add(self, n_lines: int, position: int) -> None:
-        """Count lines that were translated, of inputs read up to a byte."""
+        """Count translated lines; `position` is how many bytes of the inputs they took."""
         self._n_lines += n_lines
         if self._bar:
             task = self._bar.tasks[self._task]

@@ -1,4 +1,4 @@
-"""What is written of a record's translations."""
+"""Output formats for a record's translations."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -17,13 +17,13 @@ def filled(_: int, record: Record, found: Best) -> bytes:
 
 
 def moses(number: int, _: Record, found: Best) -> bytes:
-    """Moses' list of the best: a line for each, with the number of its source, counted from 0."""
+    """Moses' n-best list: a line for each translation, with the number of its source, counted from 0."""
     (best,) = found
     return "".join(f"{number} ||| {_one_line(each.text)} ||| {each.score:.6f}\n" for each in best).encode()
 
 
 def json_object(pieces: Pieces, n_best: int) -> Result:
-    """Makes an object of source, translation, score and tokens, and of the alternatives where they are wanted."""
+    """JSON: source, translation, score and tokens, and if requested alternatives."""
 
     def translation(found: Translation) -> dict[str, object]:
         return {

@@ -15,7 +15,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Terminated(BaseException):
-    """SIGTERM has come; as KeyboardInterrupt, it is no error."""
+    """SIGTERM has arrived; like KeyboardInterrupt, it is not an error."""
 
 
 class _Came:
@@ -71,7 +71,7 @@ def _end_again(_: int, __: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def signals_held() -> Iterator[None]:
-    """Let a signal that would end the program wait for the end of the block; a second one does not wait."""
+    """Delay a signal that ends the program until the end of the block; a second one does not wait."""
     before = {number: signal.getsignal(number) for number in ENDING}
     arrived: list[int] = []
 

@@ -69,7 +69,7 @@ def compare(path: Path, network: Network, draft: Draft) -> Comparison | None:
 
 
 def _length(passage: Passage) -> int:
-    """Tokens of the longer side."""
+    """Number of tokens of the longer side."""
     return max(len(passage.source or ()), len(passage.given) + len(passage.tokens))
 
 

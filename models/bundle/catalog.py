@@ -1,4 +1,4 @@
-"""Models by name: the default ones, and those in the user's directory of models."""
+"""Models by name: the default models, and those in the user's models directory."""
 
 import contextlib
 import difflib
@@ -11,21 +11,21 @@ from heed.models.errors import ModelError
 DEFAULT = Path(__file__).parents[1] / "default"
 DEFAULT_TEXT = DEFAULT.with_name("default_text")
 DEFAULTS = {"translate": DEFAULT, "generate": DEFAULT_TEXT}  # by task
-MANIFEST = "heed.json"  # what makes a directory a model
+MANIFEST = "heed.json"  # a directory with this file is a model
 
 
 def models_directory() -> Path:
-    """Where the user keeps models: $HEED_MODELS, or the place that the operating system has for it."""
+    """The user's models directory: $HEED_MODELS, or the one of the operating system."""
     if directory := os.environ.get("HEED_MODELS"):
         return Path(directory)
-    import platformdirs  # not above, so that a start with the default model goes without
+    import platformdirs  # imported here, so that a start with the default model does without
 
     return platformdirs.user_data_path("heed") / "models"
 
 
 def available() -> dict[str, Path]:
-    """The models that have a name, the default ones first."""
-    # Without a manifest's reader, because a shell that completes names waits for this.
+    """The models that have a name, the default models first."""
+    # Reads no manifests, because a shell that completes names waits for this.
     brought = [path for path in DEFAULTS.values() if (path / MANIFEST).is_file()]
     found = {json.loads((path / MANIFEST).read_bytes())["name"]: path for path in brought}
     with contextlib.suppress(PermissionError):  # another user's, as under sudo -E; see `unreadable`
@@ -63,7 +63,7 @@ def _is_model(path: Path) -> bool:
 
 
 def find(model: str | None, task: str = "translate") -> Path:
-    """The directory of a model, by its path or its name; for None the default one of a task.
+    """The directory of a model, by path or name; for None, the default model of a task.
 
     Raises:
         ModelError: There is no such model.
@@ -78,5 +78,7 @@ def find(model: str | None, task: str = "translate") -> Path:
     if model not in names:
         similar = difflib.get_close_matches(model, names)
         guess = f"did you mean {' or '.join(similar)}? " if similar else ""
-        raise ModelError(f"{model}: no directory and no name of a model; {guess}the names are: {', '.join(names)}")
+        raise ModelError(
+            f"{model}: neither a directory nor the name of a model; {guess}the names are: {', '.join(names)}"
+        )
     return names[model]

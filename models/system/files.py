@@ -1,4 +1,4 @@
-"""Files and directories that exist whole or not at all: written aside, synced, then renamed."""
+"""Atomic files and directories: written under a temporary name, synced, then renamed."""
 
 import contextlib
 import hashlib
@@ -16,24 +16,24 @@ OVERWRITE = "choose another name, or overwrite it with --force"
 
 
 def refuse_existing(path: Path, *, force: bool, way_out: str = OVERWRITE) -> None:
-    """Stop before work is done whose result could not be stored.
+    """Refuse a path that could not be written later, before any work is done.
 
     Raises:
-        HeedError: `path` exists and `force` is not set, or its parent does not exist.
+        HeedError: `path` exists and `force` is not set, or its parent directory does not exist.
     """
     if path.exists() and not force:
-        raise HeedError(f"{path}: exists already; {way_out}")
+        raise HeedError(f"{path}: already exists; {way_out}")
     if not path.absolute().parent.is_dir():
         raise HeedError(f"{path}: the directory {path.absolute().parent} does not exist; create it first")
 
 
 @contextlib.contextmanager
 def directory_whole(path: Path, *, force: bool = False) -> Iterator[Path]:
-    """Fill a new directory aside; it takes the name `path` when the block ends without an error.
+    """Create a directory under a temporary name, which becomes `path` when the block ends without an error.
 
     Args:
-        path: The directory to be made.
-        force: Replace what stands at `path`; it stays until the new directory is complete.
+        path: The new directory.
+        force: Replace an existing `path`; it stays until the new directory is complete.
 
     Raises:
         HeedError: `path` exists and `force` is not set.
@@ -81,7 +81,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def named_errors(path: Path) -> Iterator[None]:
-    """Give an error of the operating system that names no file, as that of a full disk, the name `path`."""
+    """Add the name `path` to an OSError without a file name, such as that of a full disk."""
     try:
         yield
     except OSError as error:
@@ -111,7 +111,7 @@ def share(file: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Make what was written survive a power cut; a directory's entry is synced like a file."""
+    """Flush a file or a directory's entries to disk, so that they survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,13 +1,13 @@
-"""What this process has in memory, in huge pages.
+"""Huge pages for the memory of this process.
 
-Every token that a language model makes reads all of its weights. In pages of 4 KiB the processor must look up tens of
-thousands of times where they are, in pages of 2 MiB some tens of times: four bits are read a quarter faster then.
+Every generated token reads all weights of a language model. With pages of 4 KiB this takes tens of thousands of address
+translations, with pages of 2 MiB some tens; int4 weights are then read a quarter faster.
 """
 
 from pathlib import Path
 
 HUGE = 2 << 20  # bytes
-LEAST = 2 * HUGE  # bytes of a stretch of memory that is worth it
+LEAST = 2 * HUGE  # bytes; smaller mappings are not worth it
 COLLAPSE = 25  # Linux's MADV_COLLAPSE, since 6.1; Python's mmap has no name for it
 MAPS = Path("/proc/self/maps")
 

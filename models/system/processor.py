@@ -1,4 +1,4 @@
-"""The processor: what it can, and how many of its cores this process may use."""
+"""The processor: its features, and the number of cores this process may use."""
 
 import os
 import platform
@@ -8,14 +8,14 @@ from pathlib import Path
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")
 CPU_INFO = Path("/proc/cpuinfo")
-# Those that make matrix products fast: of floats, of 8-bit integers, and bfloat16 in training.
+# Features that speed up matrix products of floats, 8-bit integers and bfloat16.
 INSTRUCTIONS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "avx512_bf16", "amx_bf16")
 
 
 def available_cores(cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
-    """The cores this process may run on, within its container's share of processor time.
+    """The number of cores this process may use, within its container's CPU quota.
 
-    A container with 2 of a host's 64 cores still sees 64, and that many threads would wait for each other.
+    A container with a quota of 2 out of 64 cores still sees 64, and 64 threads would wait for each other.
 
     Args:
         cgroups: Where the control groups are mounted.
@@ -64,7 +64,7 @@ def _quota(directory: Path) -> float | None:
 
 
 def processor(info_file: Path = CPU_INFO) -> tuple[str, list[str]]:
-    """The processor's name, and which instructions for matrix products it has, as far as the system tells."""
+    """The processor's name and its instructions for matrix products, as far as the system reports them."""
     try:
         lines = info_file.read_text().splitlines()
     except OSError:

@@ -10,8 +10,6 @@ class ConventionalTokenizer:
         conventions: Of the model, for the languages that are translated.
     """
 
-    has_letters = True  # no model of other people's reads numbers alone
-
     def __init__(self, conventions: Conventions) -> None:
         self.pad_id, self.bos_id, self.eos_id = conventions.pad_id, conventions.start_id, conventions.eos_id
         self.ends, self.forced, self.suppressed = conventions.ends, conventions.forced, conventions.suppressed

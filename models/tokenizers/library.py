@@ -137,5 +137,5 @@ class LibraryTexts(LibraryTokenizer):
         return self.encode_all([text])[0]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of token ids; bytes that are no whole character become U+FFFD."""
+        """The text of token ids; incomplete characters become U+FFFD."""
         return self.token_bytes(ids).decode("utf-8", "replace")

@@ -38,7 +38,7 @@ def line_tokenizers(
     """The source's and the target's tokenizer.
 
     Args:
-        directory: The bundle's.
+        directory: The bundle's directory.
         network: Which says how many tokens there are.
         conventions: Of an imported model.
         languages: Source and target, for a network that is told of them.

@@ -365,7 +365,7 @@ def test_an_output_that_exists_is_left_as_it_was(heed: Heed, pairs: list[str], t
     (output / "precious").write_text("mine")
     result = heed("train", *pairs, *SETTINGS, "-o", output)
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"Error: {output}: exists already; ")
+    assert result.stderr.startswith(f"Error: {output}: already exists; ")
     assert contents(output) == {"precious": b"mine"}
 
 
@@ -384,7 +384,7 @@ def test_what_is_no_run_cannot_go_on(heed: Heed, tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nowhere"):
         result = heed("train", "--resume", path)
         assert assert_one_line(result, 4) == (
-            f"{path}: no run of heed train (there is no config.toml); name the directory given to -o"
+            f"{path}: not a run of heed train (no config.toml); name the directory given to -o"
         )
 
 
@@ -397,7 +397,7 @@ def test_a_run_goes_on_as_it_was_asked(heed: Heed, run: Path, options: list[str]
     before = contents(run)
     result = heed("train", "--resume", run, *options)
     assert result.exit_code == 2
-    assert "--resume goes on with what the run was asked" in result.stderr
+    assert "--resume continues the run with its own options" in result.stderr
     assert contents(run) == before
 
 
@@ -405,7 +405,7 @@ def test_a_run_of_a_later_format(heed: Heed, run: Path) -> None:
     config = run / "config.toml"
     config.write_text(config.read_text("utf-8").replace("format = 3", "format = 4"), "utf-8")
     result = heed("train", "--resume", run, *MACHINE)
-    assert assert_one_line(result, 4) == f"{config}: format 4, and this heed reads 3; use the heed that made it"
+    assert assert_one_line(result, 4) == f"{config}: format 4, but this heed reads 3; use the heed that made it"
 
 
 def test_a_run_of_an_earlier_format_can_be_exported(heed: Heed, run: Path, tmp_path: Path) -> None:
@@ -585,7 +585,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(heed: Heed, program: Path, pairs: li
     assert process.returncode == 130
     assert data == b""
     assert b"Traceback" not in complaints
-    assert complaints.decode().endswith(f"Stopped. Go on with: heed train --resume {run}\n")
+    assert complaints.decode().endswith(f"Stopped. Continue with: heed train --resume {run}\n")
     (saved,) = (run / "checkpoints").iterdir()
     step = int(saved.name.removeprefix("step-"))
     assert 50 <= step < 400
@@ -613,7 +613,7 @@ def test_a_stop_and_going_on_is_no_stop(
         patched.setattr(RunLog, "on_step", interrupt)
         result = heed("train", *pairs, *SETTINGS, "-o", stopped, "--steps", 4, "--valid-every", 2)
     assert result.exit_code == 130
-    assert result.stderr.endswith(f"Stopped. Go on with: heed train --resume {stopped}\n")
+    assert result.stderr.endswith(f"Stopped. Continue with: heed train --resume {stopped}\n")
     assert (stopped / "checkpoints/step-00000003").is_dir()
     assert heed("train", "--resume", stopped, *MACHINE).exit_code == 0
     for file in ("model.safetensors", "optimizer.safetensors"):
@@ -698,7 +698,7 @@ def test_a_run_does_not_go_on_with_changed_text(heed: Heed, run: Path, pairs: li
     path = Path(pairs[1])
     path.write_text(path.read_text()[::-1])
     result = heed("train", "--resume", run, *MACHINE)
-    assert assert_one_line(result, 3).startswith(f"{path}: has changed since {run} was made; ")
+    assert assert_one_line(result, 3).startswith(f"{path}: changed since {run} was made; ")
 
 
 # Files

@@ -80,7 +80,8 @@ def test_a_column_with_a_name_and_a_field_within_a_field(run: Run, tmp_path: Pat
     line = '{"id": 1, "translation": {"de": null, "en": "Good morning!"}}\n'
     result = run("--input-format", "jsonl", "--field", "translation.en", stdin=line)
     assert result.stdout == line.replace("Good morning!", "Guten Morgen!")
-    assert run("a.csv").stderr == "a.csv is read as plain lines; --column N translates one column of it\n"
+    told = run("a.csv").stderr
+    assert told.startswith("a.csv is read as plain lines; --column N translates one column of it\n")
 
 
 def test_bad_lines_are_passed_over_and_counted(run: Run) -> None:

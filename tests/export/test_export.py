@@ -402,7 +402,7 @@ def test_rounding_that_predicts_worse_is_refused(precision: str, factor: float) 
     loss = 2.0 + LOSS_LIMITS[precision] * factor
     with pytest.raises(ModelError) as caught:
         require(dataclasses.replace(GOOD, loss_bundle=loss), precision)
-    assert f"in {precision} the loss is {loss:.4f} and in float32 2.0000" in str(caught.value)
+    assert f"loss {loss:.4f} in {precision} and 2.0000 in float32" in str(caught.value)
     assert str(caught.value).endswith("export with a higher precision")
 
 
@@ -553,12 +553,12 @@ def test_an_existing_directory_is_left_as_it_was(heed: Callable[..., Result], tr
     (output / "precious").write_text("mine")
     result = heed("export", trained, "-o", output)
     assert result.exit_code == 1
-    assert result.stderr == f"Error: {output}: exists already; choose another name, or overwrite it with --force\n"
+    assert result.stderr == f"Error: {output}: already exists; choose another name, or overwrite it with --force\n"
     assert [file.name for file in output.iterdir()] == ["precious"]
 
     refused = heed("export", trained, "-o", output, "--force")
     assert refused.exit_code == 1
-    assert "is no heed model, and --force replaces nothing else" in refused.stderr
+    assert "not a heed model, and --force replaces nothing else" in refused.stderr
     assert [file.name for file in output.iterdir()] == ["precious"]
 
     (output / "heed.json").write_text("{}")
@@ -604,7 +604,7 @@ def test_no_run_no_export(heed: Callable[..., Result], tmp_path: Path) -> None:
     result = heed("export", tmp_path, "-o", tmp_path / "model")
     assert result.exit_code == 4
     assert result.stderr == (
-        f"Error: {tmp_path}: no run of heed train (there is no config.toml); name the directory given to -o\n"
+        f"Error: {tmp_path}: not a run of heed train (no config.toml); name the directory given to -o\n"
     )
 
 

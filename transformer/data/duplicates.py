@@ -1,4 +1,4 @@
-"""Which of very many pairs are there twice, by their hashes on disk and in bounded memory."""
+"""Finding duplicates among very many pairs, with hashes on disk and bounded memory."""
 
 import contextlib
 import tempfile
@@ -10,15 +10,15 @@ import numpy as np
 from heed.transformer.data.reservoir import pair_fingerprint
 from heed.transformer.data.sources import Source, every_pair
 
-CHUNK = 1 << 20  # hashes looked at together
-BUCKET = 1 << 21  # hashes sorted together, about,
+CHUNK = 1 << 20  # hashes compared together
+BUCKET = 1 << 21  # approximate number of hashes sorted together,
 N_BUCKETS = 256  # in at most as many files, which are open at the same time; then the buckets grow
 HASH = np.dtype(np.uint64)
 PLACED = np.dtype([("hash", HASH), ("place", np.int64)])  # a hash, and where it stands
 
 
 def mark_duplicates(sources: Sequence[Source], directory: Path) -> Path:
-    """Write a file with a byte for each pair: 1 where an equal one stands before it, and 0 elsewhere.
+    """Write a file with a byte for each pair: 1 if an equal pair precedes it, else 0.
 
     Raises:
         DataError: A file of the text cannot be used.
@@ -33,7 +33,7 @@ def mark_duplicates(sources: Sequence[Source], directory: Path) -> Path:
 
 
 def mark_equal(hashes: Path, marks: Path) -> None:
-    """Write a byte for each hash of a file, as above; those with the same remainder are sorted together."""
+    """Write such a byte for each hash of a file; hashes with the same remainder are sorted together."""
     n_hashes = hashes.stat().st_size // HASH.itemsize
     marked = np.memmap(marks, np.uint8, "w+", shape=(n_hashes,))
     with tempfile.TemporaryDirectory(dir=marks.parent) as aside:

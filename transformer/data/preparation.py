@@ -1,4 +1,4 @@
-"""From what was asked to what a trainer needs: text read, tokenizers learnt, pairs in batches."""
+"""Preparing a translation run: read the text, learn tokenizers, make batches."""
 
 import dataclasses
 import hashlib
@@ -52,7 +52,7 @@ SIDES = ("source", "target")
 MOST_UNKNOWN = 0.01
 EXTENSION = 4000  # pieces that are suggested: some more than Japanese needs for its characters
 LACKING = ("unknown", "bytes")  # pieces that are told of, where there are any
-FLAWS = {"duplicate": "deduplicate", "unequal": "max_ratio"}  # why pairs are left out only if it was asked
+FLAWS = {"duplicate": "deduplicate", "unequal": "max_ratio"}  # reasons to drop pairs that exist only on request
 
 
 def new_run(
@@ -64,18 +64,18 @@ def new_run(
     cache: Path | None = None,
     threads: int | None = None,
 ) -> tuple[TranslationRun, Corpora]:
-    """Make a run: learn the vocabulary, settle the network's size, turn the text into tokens.
+    """Create a run: learn the vocabulary, fix the network's size, tokenize the text.
 
     Args:
         path: The run's directory.
-        network: The table of its description; the tokenizers decide the vocabularies.
-        config: What was asked.
-        initial: The network to begin with; None: a fresh one.
-        cache: Where to keep tokens and vocabularies, and to look for them; None: in the run.
-        threads: Of the processor; None: all.
+        network: The table of the network's specification; the tokenizers decide the vocabulary sizes.
+        config: The training settings.
+        initial: The initial network; None: fresh weights.
+        cache: Directory of the token cache; None: in the run.
+        threads: CPU threads; None: all cores.
 
     Raises:
-        HeedError: Something asked for cannot be; nothing has been written but to the cache.
+        HeedError: A setting is impossible; nothing was written except to the cache.
     """
     sources = sources_of(config)
     files = read_files(_paths(config))
@@ -92,7 +92,7 @@ def new_run(
         _make_tokens(place / record.key, (src, tgt), validation, config, threads)
         learnt = _shortlist(place, record.key, src, tgt)
         if learnt and initial and initial.shortlist:
-            learnt = learnt.joined(initial.shortlist)  # the new text may lack most words that the old one had
+            learnt = learnt.joined(initial.shortlist)  # the new text may lack most words of the old one
         weights = _initial_weights(initial, spec, config, (src, tgt)) if initial else None
         run = TranslationRun.create(
             path, spec, config, (src, tgt), validation, learnt, weights, text=record, cache=None if cache else place
@@ -111,10 +111,10 @@ def _initial_weights(
 
 
 def load_corpus(run: TranslationRun, threads: int | None = None) -> Corpora:
-    """The training pairs of a run that goes on; tokens that are gone are made again.
+    """The training pairs of a resumed run; missing tokens are made again.
 
     Raises:
-        DataError: The text has changed, or is gone as its tokens are.
+        DataError: The text has changed, or both the text and its tokens are missing.
     """
     tokenizers = run.src_tokenizer, run.tgt_tokenizer
     record = TextRecord.of_run(
@@ -142,7 +142,7 @@ def batches(run: TranslationRun, corpora: Corpora) -> Batches:
 
 
 def _shortlist(place: Path, key: str, src: Tokenizer, tgt: Tokenizer) -> Shortlist | None:
-    """Which target tokens a source needs, learnt from the pairs; None where the vocabulary is so small already."""
+    """The shortlist learnt from the pairs; None if the vocabulary is small."""
     if len(tgt) <= 2 * ALWAYS:
         return None
 
@@ -156,10 +156,10 @@ def _shortlist(place: Path, key: str, src: Tokenizer, tgt: Tokenizer) -> Shortli
 
 
 def sources_of(config: TranslationConfig) -> list[Source]:
-    """Where the pairs stand.
+    """The sources of the training pairs.
 
     Raises:
-        DataError: They cannot stand so.
+        DataError: They are inconsistent.
     """
     return match_files(config.src, config.tgt) + [
         parse_source(written, config.src_field, config.tgt_field) for written in config.data
@@ -167,16 +167,16 @@ def sources_of(config: TranslationConfig) -> list[Source]:
 
 
 def _paths(config: TranslationConfig) -> list[str]:
-    """The files of the text."""
+    """The files of the training text."""
     return [name for source in sources_of(config) for name in source.paths]
 
 
 def _look(directory: Path, sources: Sequence[Source], config: TranslationConfig) -> None:
-    """What a run needs to know of its text before there are tokens: vocabularies, and pairs to validate on."""
+    """The scan of the text before tokenization: vocabularies and validation pairs."""
     seen = survey(sources, config.seed, hold_out=not config.valid_src)
     if not seen.n_pairs:
         names = ", ".join(name for source in sources for name in source.paths)
-        raise DataError(f"{names}: no text in there; give files with a sentence a line")
+        raise DataError(f"{names}: no text; give files with one sentence per line")
     if not config.valid_src:
         if not seen.leaves_some:
             raise DataError(
@@ -190,10 +190,10 @@ def _look(directory: Path, sources: Sequence[Source], config: TranslationConfig)
 def _tokenizers(
     sources: Sequence[Source], n_pairs: int, validation: ParallelText, config: TranslationConfig
 ) -> tuple[Tokenizer, Tokenizer]:
-    """The source's and the target's tokenizer, given or learnt from the training text.
+    """The source and target tokenizers, given or learnt from the training text.
 
     Raises:
-        DataError: The text is too small for the vocabulary asked for.
+        DataError: The text is too small for the requested vocabulary.
         ModelError: A given tokenizer cannot be used.
     """
     text = _Sample(sources, n_pairs, _held(validation, config), config.seed)
@@ -266,7 +266,7 @@ def _make_tokens(
     config: TranslationConfig,
     threads: int | None,
 ) -> None:
-    """Turn the text into tokens, unless they are there."""
+    """Tokenize the text, unless the tokens exist."""
     sources = sources_of(config)
 
     def fill(directory: Path) -> None:
@@ -309,20 +309,20 @@ def _require_validation(
 def _require_pairs(name: str, counts: Mapping[str, int], config: TranslationConfig) -> None:
     if counts.get("pairs"):
         return
-    reasons = [f"{counts.get('empty', 0)} are empty on a side"]
+    reasons = [f"{counts.get('empty', 0)} with an empty side"]
     reasons.append(f"{counts.get('long', 0)} longer than --max-length {config.max_length} tokens")
     if config.max_ratio is not None:
-        reasons.append(f"{counts.get('unequal', 0)} of sides that differ more than --max-ratio {config.max_ratio}")
+        reasons.append(f"{counts.get('unequal', 0)} with sides beyond --max-ratio {config.max_ratio}")
     raise DataError(f"{name}: no pair is left: {', '.join(reasons)}")
 
 
 def _held(validation: ParallelText, config: TranslationConfig) -> set[int]:
-    """The fingerprints of the sources that are held out of the training text."""
+    """The fingerprints of the held-out sources."""
     return set() if config.valid_src else {fingerprint(src, config.seed) for src in validation.src}
 
 
 def _look_key(files: Sequence[TextFile], config: TranslationConfig) -> str:
-    """Of all that `_look` reads."""
+    """The cache key of everything that `_look` reads."""
     given = [sha256(Path(path)) for path in config.tokenizer]
     seed = None if config.valid_src else config.seed
     learnt = (config.vocab_size, config.joint, config.src_normalization, config.tgt_normalization)
@@ -336,7 +336,7 @@ def _tokens_key(
     validation: ParallelText,
     config: TranslationConfig,
 ) -> str:
-    """Of all that the tokens are made of."""
+    """The cache key of everything that the tokens depend on."""
     return key_of(
         text=_content(files, config),
         held=sorted(_held(validation, config)),
@@ -347,7 +347,7 @@ def _tokens_key(
 
 
 def _content(files: Sequence[TextFile], config: TranslationConfig) -> list[list[str | None]]:
-    """What stands in the files of each source, by their hashes, and how it is to be read."""
+    """The hashes of the files of each source, and their form."""
     hashes = {file.path: file.sha256 for file in files}
     return [
         [*(hashes[path] for path in source.paths), source.form, source.src_field, source.tgt_field]

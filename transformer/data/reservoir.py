@@ -1,4 +1,4 @@
-"""Drawing a few texts of very many by their hashes: bounded memory, and the same ones every time."""
+"""Reservoir: a reproducible sample of very many texts by their hashes, in bounded memory."""
 
 import hashlib
 import heapq
@@ -19,23 +19,23 @@ def pair_fingerprint(one: str, other: str) -> int:
 
 
 class Lot(Generic[Item]):
-    """Those of different hashes whose hashes are smallest; of an equal hash the first.
+    """Bottom-k sample by hash; of duplicates the first.
 
     Args:
-        limit: How many to keep.
+        limit: Size of the sample (k).
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._items: dict[int, Item] = {}
-        self._largest: list[int] = []  # a heap of their hashes, negated
+        self._largest: list[int] = []  # heap of negated hashes
 
     def __len__(self) -> int:
-        """How many are kept so far."""
+        """The present size of the sample."""
         return len(self._items)
 
     def add(self, number: int, item: Item) -> None:
-        """Take part, with a hash."""
+        """Add an item with its hash."""
         if number in self._items or (self._limit == len(self._items) and number > -self._largest[0]):
             return
         if self._limit == len(self._items):
@@ -44,6 +44,6 @@ class Lot(Generic[Item]):
         self._items[number] = item
 
     def drawn(self, most: int) -> dict[int, Item]:
-        """At most so many of them, in the order in which they were added."""
+        """At most `limit` items, in the order in which they were added."""
         chosen = set(sorted(self._items)[:most])
         return {number: item for number, item in self._items.items() if number in chosen}

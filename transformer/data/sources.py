@@ -1,4 +1,4 @@
-"""Where pairs come from: two files, or one with both sides, each with a weight."""
+"""Sources of pairs: two files, or one with both sides, with a weight."""
 
 import csv
 import dataclasses
@@ -18,28 +18,28 @@ BOTH_SIDES = {".tsv": ("1", "2"), ".csv": ("1", "2"), ".jsonl": ("src", "tgt")}
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Pairs on disk, which are read as a stream."""
+    """Pairs on disk, read as a stream."""
 
-    paths: tuple[str, ...]  # a file of both sides, or a source and a target file
-    weight: float = 1.0  # how often an epoch has each pair, on average
+    paths: tuple[str, ...]  # one file with both sides, or a source and a target file
+    weight: float = 1.0  # how often an epoch uses each pair, on average
     src_field: str | None = None  # the source's column or field in a file of both sides; None: see `BOTH_SIDES`
     tgt_field: str | None = None
 
     @property
     def name(self) -> str:
-        """What errors call it."""
+        """Its name in error messages."""
         return self.paths[0]
 
     @property
     def form(self) -> str:
-        """How the files are to be read: "lines", or one of `BOTH_SIDES`."""
+        """The format of the files: "lines", or one of `BOTH_SIDES`."""
         return "lines" if len(self.paths) == 2 else plain_suffix(self.name)
 
     def __iter__(self) -> Iterator[Pair]:
         """The pairs, one after another.
 
         Raises:
-            DataError: The files do not match, or have a line that cannot be used.
+            DataError: The files do not match, or a line is bad.
             OSError: A file cannot be read.
         """
         if self.form == "lines":
@@ -58,10 +58,10 @@ def parse_source(written: str, src_field: str | None = None, tgt_field: str | No
         tgt_field: Where the target stands.
 
     Raises:
-        DataError: It is none of these.
+        DataError: It has another form.
     """
     names, separator, weight = written.rpartition(":")
-    if not separator or Path(written).is_file() or not _is_number(weight):  # a colon may stand in a name
+    if not separator or Path(written).is_file() or not _is_number(weight):  # a name may contain a colon
         names, weight = written, "1"
     if not 0 < float(weight) < math.inf:
         raise DataError(f"{written}: the weight must be a number above 0, not {weight}; give another")
@@ -80,17 +80,17 @@ def parse_source(written: str, src_field: str | None = None, tgt_field: str | No
 
 
 def absolute_source(written: str) -> str:
-    """The same as `--data` was given, with full names of files, for a run that goes on from another directory."""
+    """The value of `--data` with absolute paths, so that a run can be resumed from another directory."""
     paths = ",".join(parse_source(written).paths)
     full = ",".join(str(Path(path).absolute()) for path in parse_source(written).paths)
     return full + written.removeprefix(paths)
 
 
 def match_files(src_paths: Sequence[str], tgt_paths: Sequence[str]) -> list[Source]:
-    """Files of sentences, each with that of their translations.
+    """Match source files with target files.
 
     Raises:
-        DataError: There are more of the one than of the other.
+        DataError: Their numbers differ.
     """
     if len(src_paths) != len(tgt_paths):
         raise DataError(
@@ -100,7 +100,7 @@ def match_files(src_paths: Sequence[str], tgt_paths: Sequence[str]) -> list[Sour
 
 
 def every_pair(sources: Sequence[Source]) -> Iterator[Pair]:
-    """The pairs of all sources, one after another."""
+    """The pairs of all sources, in order."""
     return (pair for source in sources for pair in source)
 
 
@@ -125,8 +125,7 @@ def _side_by_side(src_path: str, tgt_path: str) -> Iterator[Pair]:
             yield src, tgt
     if n_lines[0] != n_lines[1]:
         raise DataError(
-            f"{src_path} has {n_lines[0]} lines and {tgt_path} has {n_lines[1]}; "
-            f"line by line one must translate the other"
+            f"{src_path} has {n_lines[0]} lines and {tgt_path} has {n_lines[1]}; they must correspond line by line"
         )
 
 

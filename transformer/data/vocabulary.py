@@ -1,4 +1,4 @@
-"""Training a SentencePiece model (section 5.1: byte-pair encoding, shared by source and target)."""
+"""Learning a SentencePiece vocabulary (section 5.1: byte-pair encoding, shared by source and target)."""
 
 import dataclasses
 import io
@@ -18,7 +18,7 @@ from heed.transformer.data.normalization import normalizer
 # Classes that protobuf makes when it is imported, which type checkers do not see.
 ModelProto: Any = sentencepiece_model_pb2.__dict__["ModelProto"]
 NormalizerSpec: Any = sentencepiece_model_pb2.__dict__["NormalizerSpec"]
-# What gives every text back as it was: no normalization, bytes for characters that have no piece, newlines as pieces.
+# Options of a lossless vocabulary: no normalization, byte fallback for unknown characters, newlines as pieces.
 VERBATIM: dict[str, Any] = {
     "normalization_rule_name": "identity",
     "remove_extra_whitespaces": False,
@@ -27,10 +27,10 @@ VERBATIM: dict[str, Any] = {
     "split_digits": True,
     "allow_whitespace_only_pieces": True,  # for the indentation of programs
     "user_defined_symbols": ["\n"],
-    "required_chars": SPACE,  # also of a text without any; in bytes, it could not be told from the character itself
+    "required_chars": SPACE,  # even without any in the text; its bytes would mean the character itself
 }
 LONGEST_BYTES = 1 << 16  # of a line; longer ones are cut, for SentencePiece would leave them out
-LONGEST = LONGEST_BYTES // 4  # characters, which have 4 bytes at most
+LONGEST = LONGEST_BYTES // 4  # characters have at most 4 bytes
 N_SPECIAL, N_BYTES = 4, 256  # pieces
 LARGE = 2048  # pieces of a vocabulary that has some left for all bytes
 COVERED = 0.9999  # of a text's characters, those that get pieces; the others are names in other scripts and mistakes
@@ -198,7 +198,7 @@ def _cut(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _explain(error: str, vocab_size: int, name: str) -> str:
-    """SentencePiece's complaint in words that name the option."""
+    """SentencePiece's error as a message that names the option."""
     if limit := re.search(r"value <= (\d+)", error):
         return f"{name}: the text supports a vocabulary of at most {limit[1]}; give --vocab-size {limit[1]} or less"
     if limit := re.search(r"smaller than required_chars\. \d+ vs (\d+)", error):
@@ -206,4 +206,4 @@ def _explain(error: str, vocab_size: int, name: str) -> str:
             f"{name}: a vocabulary of {vocab_size} is smaller than the {limit[1]} pieces that all characters need; "
             f"give --vocab-size {limit[1]} or more"
         )
-    return f"{name}: no vocabulary of {vocab_size} could be learnt ({error.strip()}); try another --vocab-size"
+    return f"{name}: cannot learn a vocabulary of {vocab_size} pieces ({error.strip()}); try another --vocab-size"

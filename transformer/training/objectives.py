@@ -1,4 +1,4 @@
-"""What a network is trained for: its loss, how it is judged, and how it is optimized."""
+"""Training objectives: loss, validation and optimizer."""
 
 import contextlib
 import dataclasses
@@ -30,48 +30,48 @@ from heed.transformer.training.schedule import cosine, learning_rate
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """How good a network is."""
+    """The result of a validation."""
 
-    loss: float  # validation: negative log-likelihood of a token, in nats
-    figures: Mapping[str, float]  # others, by name
-    example: Mapping[str, str]  # what it made of some of the validation text
+    loss: float  # negative log-likelihood per token, in nats
+    figures: Mapping[str, float]  # other figures, by name
+    example: Mapping[str, str]  # an example of the network's output
 
 
 AnyBatch = TypeVar("AnyBatch", contravariant=True)
 
 
 class Objective(Protocol[AnyBatch]):
-    """What a network is trained for."""
+    """A training objective."""
 
-    clip: float  # the largest norm of the gradients; larger ones are scaled down to it
+    clip: float  # gradients are clipped to this norm
 
     def optimizer(self, network: Transformer) -> Optimizer:
-        """What updates the weights."""
+        """The optimizer."""
         ...
 
     def learning_rate(self, step: int, share_done: float) -> float:
-        """Of a step, counted from 1, when training has come some way from 0 to 1."""
+        """The learning rate of a step, counted from 1, when this share of training is done."""
         ...
 
     def loss(self, network: Transformer, batch: AnyBatch) -> tuple[Tensor, Tensor]:
-        """The loss to be minimized, and the negative log-likelihood in nats, summed over the batch's tokens."""
+        """The loss to minimize, and the negative log-likelihood in nats, summed over the batch's tokens."""
         ...
 
     def flops(self, batch: AnyBatch) -> float:
-        """Operations that a step needs for a batch, without those on padding."""
+        """Operations of a step for a batch, without padding."""
         ...
 
     def judge(self, network: Transformer, number: int) -> Judgement:
-        """How good a network is; the number of the validation chooses the example."""
+        """Validate a network; the number of the validation selects the example."""
         ...
 
 
 class Loss(nn.Module):
-    """The loss of a network as the one call that DDP and FSDP look out for.
+    """The loss of a network as a module, whose forward call DDP and FSDP wrap.
 
     Args:
-        network: To be trained.
-        objective: For what.
+        network: The network in training.
+        objective: The objective.
     """
 
     def __init__(self, network: Transformer, objective: Objective[Any]) -> None:
@@ -85,10 +85,10 @@ class Loss(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Computing:
-    """Where and in what precision a network computes."""
+    """The device and precision of a network."""
 
     device: torch.device
-    precision: torch.dtype  # of matrix products; weights, sums and the loss stay in float32
+    precision: torch.dtype  # precision of matrix products; weights, sums and the loss stay in float32
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """The context in which a network is called."""
@@ -96,7 +96,7 @@ class Computing:
 
 
 class TranslationObjective:
-    """To translate, by the paper's loss and optimizer (sections 5.3 and 5.4)."""
+    """Translation, with the paper's loss and optimizer (sections 5.3 and 5.4)."""
 
     clip = math.inf
 
@@ -166,7 +166,7 @@ class TextObjective:
         self._packing = packing(run, tokens_of(documents, run.tokenizer))
 
     def optimizer(self, network: Transformer) -> Optimizer:
-        """AdamW, which lets matrices decay, and neither biases nor norms."""
+        """AdamW with weight decay of matrices, but not of biases and norms."""
         parameters = list(network.parameters())
         groups = [
             {"params": [p for p in parameters if p.dim() > 1], "weight_decay": self._run.train.weight_decay},
@@ -191,7 +191,7 @@ class TextObjective:
         return step_flops(self._run.spec, 0, batch.n_filled, len(batch.ids))
 
     def judge(self, network: Transformer, number: int) -> Judgement:  # noqa: ARG002 - always the beginning
-        """Loss over the held-out documents, in nats a token and in bits a byte."""
+        """Loss on the held-out documents, in nats per token and bits per byte."""
         nll, n_tokens = 0.0, 0
         for batch in self._packing.in_order():
             nll += self.loss(network, batch)[1].item()
@@ -201,7 +201,7 @@ class TextObjective:
 
 
 def packing(run: TextRun, documents: AnyPairs, facts: Mapping[str, int] | None = None) -> Packing:
-    """The batches of documents, as a run asks for them."""
+    """The batches of documents with a run's settings."""
     batch_tokens = run.train.batch_tokens
     return Packing(documents, run.tokenizer, context=run.context, batch_tokens=batch_tokens, facts=facts)
 

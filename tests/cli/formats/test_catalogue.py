@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polib
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heed.cli.io.formats import directives, plurals
@@ -63,6 +63,7 @@ def catalogue(language: str = "de", *, everything: bool = False) -> Catalogue:
     return Catalogue(language, everything=everything)
 
 
+@settings(deadline=None)
 @given(TEXT, st.sampled_from(["\n", "\r\n"]))
 def test_a_string_is_read_back_as_it_was(text: str, newline: str) -> None:
     lines = written("msgstr", text, newline)
@@ -74,6 +75,7 @@ def test_a_string_is_read_back_as_it_was(text: str, newline: str) -> None:
     assert polib.pofile(f'msgid "a"\n{lines}\n'.replace(newline, "\n"), check_for_duplicates=False)[0].msgstr == text
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(TEXT.filter(bool), TEXT, st.booleans()), max_size=5, unique_by=lambda each: each[0]))
 def test_entries_are_those_that_polib_reads_and_pass_byte_for_byte(
     fill: Fill, messages: list[tuple[str, str, bool]]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -53,11 +53,13 @@ def structure(data: bytes) -> list[object]:
     ]
 
 
+@settings(deadline=None)
 @given(st.lists(PARTS, max_size=20).map("".join) | st.text(max_size=20))
 def test_what_is_not_translated_passes_byte_for_byte(fill: Fill, text: str) -> None:
     assert fill(Markdown(), text.encode("utf-8", "replace"), lambda words: words) == text.encode("utf-8", "replace")
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from(

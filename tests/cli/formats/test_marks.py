@@ -1,7 +1,7 @@
 """Marks for mark-up: whatever a text is made of, it comes back."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heed.cli.io.formats.marks import MARK, Kind, Marked, Piece
@@ -14,6 +14,7 @@ CODES = st.sampled_from([kind for kind in Kind if kind is not Kind.TEXT]).map(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(TEXTS | CODES, max_size=8))
 def test_a_text_with_all_its_marks_is_the_source(pieces: list[Piece]) -> None:
     marked = Marked(pieces)
@@ -21,6 +22,7 @@ def test_a_text_with_all_its_marks_is_the_source(pieces: list[Piece]) -> None:
     assert marked.restored(marked.text) == marked.source == "".join(piece.source for piece in pieces)
 
 
+@settings(deadline=None)
 @given(st.lists(TEXTS | CODES, max_size=8), st.data())
 def test_a_mark_that_is_missing_or_there_twice_is_noticed(pieces: list[Piece], data: st.DataObject) -> None:
     marked = Marked(pieces)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import html
 
@@ -29,6 +29,7 @@ PARTS = [
 SOUP = st.lists(st.sampled_from(PARTS)).map("".join)
 
 
+@settings(deadline=None)
 @given(SOUP | st.text("<>/ab&;\"'=!- ", max_size=30))
 def test_what_is_not_translated_passes_byte_for_byte(fill: Fill, text: str) -> None:
     assert "".join(text[part.start : part.end] for part in find_parts(text)) == text
@@ -44,6 +45,7 @@ NODES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(NODES, min_size=1).map("".join))
 def test_the_elements_are_the_same_in_any_translation(fill: Fill, text: str) -> None:
     page = f"<html><body>{text}</body></html>".encode()

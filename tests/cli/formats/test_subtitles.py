@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pysubs2
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heed.cli.io.formats.subtitles import LINE, Subtitles, find_cues
@@ -60,6 +60,7 @@ def srt(cues: list[list[str]], newline: str) -> bytes:
     return "\n".join(blocks).replace("\n", newline).encode()
 
 
+@settings(deadline=None)
 @given(
     st.binary()
     | st.text().map(str.encode)
@@ -69,6 +70,7 @@ def test_what_is_not_translated_passes_byte_for_byte(fill: Fill, data: bytes) ->
     assert fill(Subtitles(), data, lambda text: text) == data
 
 
+@settings(deadline=None)
 @given(CUES, st.sampled_from(["\n", "\r\n"]))
 def test_cues_keep_numbers_and_timings_whatever_is_said(fill: Fill, cues: list[list[str]], newline: str) -> None:
     data = srt(cues, newline)
@@ -81,6 +83,7 @@ def test_cues_keep_numbers_and_timings_whatever_is_said(fill: Fill, cues: list[l
     assert all(f"{n}{newline}{timing}" in found for n, timing in enumerate(timings, start=1))
 
 
+@settings(deadline=None)
 @given(CUES)
 def test_cues_are_those_that_pysubs2_reads(cues: list[list[str]]) -> None:
     text = srt(cues, "\n").decode()
@@ -118,6 +121,7 @@ def test_a_byte_order_mark_stays_and_what_is_no_utf_8_is_replaced_where_it_is_tr
     assert found == data.replace(b"caf\xe9", "caf\ufffd!".encode())
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.text("ab ., 你。", min_size=1), min_size=1).map(" ".join),
     st.lists(st.integers(1, 40), min_size=1, max_size=4),
@@ -129,6 +133,7 @@ def test_parts_of_a_text_joined_are_the_text(text: str, sizes: list[int]) -> Non
     assert "".join(parts).replace(" ", "") in (squeezed, squeezed * len(sizes))
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("abc", min_size=1, max_size=12), min_size=1, max_size=40))
 def test_lines_are_no_longer_than_they_may_be_and_no_more_than_they_must(words: list[str]) -> None:
     lines = wrap(" ".join(words), LINE)

@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heed.cli.io.formats.table import Table
@@ -24,6 +24,7 @@ def written(rows: list[list[str]], separator: str, quoting: int, end: str) -> by
     return file.getvalue().encode()
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 4).flatmap(lambda n: st.lists(st.lists(CELL, min_size=n, max_size=n), min_size=1, max_size=5)),
     st.sampled_from(",;\t|"),

@@ -115,5 +115,5 @@ def test_a_second_run_on_a_text_finds_its_tokens(
 def test_changed_text_is_refused_by_name(make: Make, files: list[str]) -> None:
     run = make(files)
     Path(files[1]).write_text('{"text": "x"}\n')
-    with pytest.raises(DataError, match=rf"^{files[1]}: has changed since {run.path} was made; "):
+    with pytest.raises(DataError, match=rf"^{files[1]}: changed since {run.path} was made; "):
         load_text(run)
