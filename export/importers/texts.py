@@ -2,11 +2,16 @@
 
 # ruff: noqa: RUF001 - these texts are odd on purpose
 
+import dataclasses
+from functools import cached_property
 from pathlib import Path
 
-from heed.models.bundle.manifest import Manifest
+from heed.models.decoding.config import SpecialIds
+from heed.models.spec.conventions import Conventions
+from heed.models.spec.network import NetworkSpec
 from heed.models.tasks.scorer import Passage
 from heed.models.tokenizers.loading import line_tokenizers, text_tokenizer
+from heed.models.tokenizers.protocol import LineTokenizer
 
 LONGEST = 40  # tokens of a text
 ORDINARY = """
@@ -72,28 +77,52 @@ NASTY = [
 TEXTS = ORDINARY + NASTY
 
 
-def passages(directory: Path, manifest: Manifest) -> tuple[list[Passage], tuple[int, ...]]:
-    """The texts as a bundle's network reads them, and what its outputs are forced to begin with.
+@dataclasses.dataclass(frozen=True)
+class Draft:
+    """A bundle that is being made: what its network reads."""
 
-    Args:
-        directory: Where the bundle's tokenizers are.
-        manifest: The bundle's.
+    directory: Path  # where its tokenizers are
+    spec: NetworkSpec
+    conventions: Conventions
+    languages: tuple[str, str]  # of source and target, where the network is told of them
 
-    Returns:
-        Of a model that translates, each source with another text as its translation; of one that continues texts,
-        the texts.
-    """
-    conventions, spec = manifest.conventions, manifest.network
-    fitting = [stack.n_positions for stack in spec.stacks.values() if stack.n_positions is not None]
-    longest = max(1, min([LONGEST, *(n - 4 for n in fitting)]))
-    if spec.encoder is None:
-        tokenizer = text_tokenizer(directory, spec, conventions)
-        encoded = [ids[:longest] for ids in tokenizer.encode_all(TEXTS)]
-        return [Passage([], [*ids, tokenizer.eos_id]) for ids in encoded], ()
-    languages = (manifest.src_language, manifest.tgt_language)
-    src, tgt = line_tokenizers(directory, spec, conventions, languages)
-    sources, others = src.encode(TEXTS), tgt.encode(TEXTS[1:] + TEXTS[:1])
-    return [
-        Passage(list(tgt.forced), [*other[:longest], tgt.eos_id], [*source[:longest], src.eos_id])
-        for source, other in zip(sources, others, strict=True)
-    ], tgt.forced
+    @cached_property
+    def lines(self) -> tuple[LineTokenizer, LineTokenizer]:
+        """The tokenizers of source and target, of a model that translates."""
+        return line_tokenizers(self.directory, self.spec, self.conventions, self.languages)
+
+    @property
+    def special(self) -> SpecialIds:
+        """Its special token ids."""
+        conventions = self.conventions.between(*self.languages) if self.spec.encoder else self.conventions
+        return SpecialIds(
+            bos_id=conventions.start_id,
+            eos_id=conventions.eos_id,
+            ends=conventions.ends[1:],
+            suppressed=conventions.suppressed,
+            forced=conventions.forced,
+        )
+
+    def read(self, texts: list[str]) -> list[list[int]]:
+        """The token ids of texts, with those around them: of sources, or of texts to be continued."""
+        if self.spec.encoder is None:
+            begin = [self.conventions.start_id] * self.conventions.starts_texts
+            tokenizer = text_tokenizer(self.directory, self.spec, self.conventions)
+            return [begin + ids for ids in tokenizer.encode_all(texts)]
+        src, _ = self.lines
+        return [[*ids, src.eos_id] for ids in src.encode(texts)]
+
+    def passages(self) -> list[Passage]:
+        """The texts of the proof: of a model that translates, each source with another text as its translation."""
+        fitting = [stack.n_positions for stack in self.spec.stacks.values() if stack.n_positions is not None]
+        longest = max(1, min([LONGEST, *(n - 4 for n in fitting)]))
+        if self.spec.encoder is None:
+            tokenizer = text_tokenizer(self.directory, self.spec, self.conventions)
+            encoded = [ids[:longest] for ids in tokenizer.encode_all(TEXTS)]
+            return [Passage([], [*ids, tokenizer.eos_id]) for ids in encoded]
+        src, tgt = self.lines
+        pairs = zip(src.encode(TEXTS), tgt.encode(TEXTS[1:] + TEXTS[:1]), strict=True)
+        return [
+            Passage(list(tgt.forced), [*other[:longest], tgt.eos_id], [*source[:longest], src.eos_id])
+            for source, other in pairs
+        ]

@@ -101,7 +101,9 @@ def test_an_unknown_language_is_named_with_those_like_it(
 
 
 def test_the_command_translates_by_an_imported_model(marian_bundle: Path, heed: Callable[..., Result]) -> None:
-    result = heed("translate", "-m", marian_bundle, "--threads", "1", input="\n".join(ORDINARY[:3]) + "\n")
+    result = heed(
+        "translate", "-m", marian_bundle, "--threads", "1", stdin="".join(f"{line}\n" for line in ORDINARY[:3]).encode()
+    )
     assert result.exit_code == 0, result.stderr
     assert result.stdout.count("\n") == 3
 
