@@ -22,7 +22,7 @@ COMMANDS = {
     "runs": "List training runs and plot them.",
     "export": "Turn a training run into a verified ONNX bundle.",
     "import": "Make a bundle of another toolkit's model.",
-    "translate": "Translate lines of text.",
+    "translate": "Translate lines of text, or files of other formats.",
     "generate": "Continue a text.",
     "score": "Compute the log-probability of texts or translations.",
     "evaluate": "Evaluate translations: BLEU, chrF and TER.",

@@ -4,24 +4,15 @@ Each source word is hidden from the decoder in turn. The loss of log-probability
 depends on the word. This takes one forced decoding per source word and works with any encoder-decoder.
 """
 
-import re
-
 import numpy as np
 
 from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.runtime.protocol import State
+from heed.models.text.words import word_spans
 from heed.models.tokenizers.protocol import LineTokenizer
 
-WORD = re.compile(r"\w+|[^\w\s]")
 ROWS = 16  # words hidden at a time, one per row
 FLOOR = 0.1  # nats; smaller losses count as no dependence
-
-Span = tuple[int, int]  # in characters
-
-
-def word_spans(text: str) -> list[Span]:
-    """The spans of the words and punctuation marks of a text."""
-    return [match.span() for match in WORD.finditer(text)]
 
 
 def align(state: State, tokenizers: tuple[LineTokenizer, LineTokenizer], src: str, tgt: str) -> FloatArray:

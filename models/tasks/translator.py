@@ -9,7 +9,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from heed.models.arrays import FloatArray
-from heed.models.decoding.alignment import Span, align
+from heed.models.decoding.alignment import align
 from heed.models.decoding.batching import plan_batches
 from heed.models.decoding.beam_search import Hypothesis, search
 from heed.models.decoding.config import ROOM, DecodeConfig, SpecialIds
@@ -22,6 +22,7 @@ from heed.models.tasks.translation import Sentence, Translation, combine
 from heed.models.text.glossary import Glossary, appears
 from heed.models.text.placeholders import has_letters
 from heed.models.text.sentences import cut, split_sentences
+from heed.models.text.words import Span
 from heed.models.tokenizers.protocol import LineTokenizer
 
 if TYPE_CHECKING:

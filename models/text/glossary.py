@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from heed.models.arrays import FloatArray
-from heed.models.decoding.alignment import word_spans
 from heed.models.decoding.constraints import Phrase, Requirement
 from heed.models.errors import DataError
 from heed.models.text.encoding import other_encoding
+from heed.models.text.words import word_spans
 from heed.models.tokenizers.protocol import LineTokenizer
 
 TOKEN = re.compile(r"\w+|[^\w\s]")

@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from heed.models.arrays import BoolArray, FloatArray
-from heed.models.decoding.alignment import Span, word_spans
 from heed.models.text.tags import is_tag
+from heed.models.text.words import Span, word_spans
 
 # Names, which translations keep, stand for placeholders: the first ones that are not in the line.
 NAMES = ("Tom", "Boston", "Maria", "Peter", "London", "David", "Berlin", "Anna", "Paris", "Martin", "Robert", "Chicago")

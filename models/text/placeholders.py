@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from itertools import pairwise
 from operator import itemgetter
 
-from heed.models.decoding.alignment import Span
+from heed.models.text.words import Span
 
 DEEPEST = 8  # braces within braces
 

@@ -2,7 +2,7 @@
 
 import re
 
-from heed.models.decoding.alignment import Span
+from heed.models.text.words import Span
 
 NAME = r"[A-Za-z][\w:.-]*+"
 VALUE = r"\"[^\"]*+\"|'[^']*+'"

@@ -5,9 +5,9 @@ import html
 import re
 from collections.abc import Callable, Sequence
 
-from heed.models.decoding.alignment import Span
 from heed.models.text.placeholders import tidied
 from heed.models.text.tags import is_inline
+from heed.models.text.words import Span
 
 ENTITY = re.compile(r"&(?:[A-Za-z]\w{1,30}|#\d{1,7}|#[xX][0-9A-Fa-f]{1,6});")
 AFTER = re.compile(r"\s*[:;.!?)\]>|=\u2013\u2014-]+\s+")  # what parts a placeholder from the sentence after it

@@ -36,7 +36,7 @@ def test_commands_are_completed(complete: Callable[..., list[str]]) -> None:
 
 
 def test_options_and_their_values_are_completed(complete: Callable[..., list[str]]) -> None:
-    assert complete("heed", "evaluate", "--be") == ["plain,--beam-size"]
+    assert complete("heed", "evaluate", "--beam-s") == ["plain,--beam-size"]
     assert complete("heed", "evaluate", "--device", "c") == ["plain,cpu", "plain,cuda"]
     assert complete("heed", "evaluate", "--hyp", "a") == ["file,a"]
     assert complete("heed", "completion", "") == ["plain,bash", "plain,zsh", "plain,fish"]
@@ -53,7 +53,7 @@ def test_a_wrong_environment_hinders_nothing(
     complete: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setenv(variable, "nonsense")
-    assert complete("heed", "evaluate", "--be") == ["plain,--beam-size"]
+    assert complete("heed", "evaluate", "--beam-s") == ["plain,--beam-size"]
 
 
 def test_completing_loads_nothing_heavy() -> None:

@@ -12,9 +12,10 @@ from heed.cli.io.records import Record
 from heed.cli.kept import OpenMarkup
 from heed.models.bundle.bundle import Bundle
 from heed.models.bundle.catalog import find
-from heed.models.decoding.alignment import align, word_spans
+from heed.models.decoding.alignment import align
 from heed.models.tasks.keeper import Keeper
 from heed.models.tasks.translator import Translator
+from heed.models.text.words import word_spans
 from heed.models.tokenizers.subwords import Tokenizer, load_tokenizers
 
 Heed = Callable[..., Result]

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heed.models.arrays import FloatArray
-from heed.models.decoding.alignment import Span, word_spans
 from heed.models.decoding.config import DecodeConfig
 from heed.models.tasks.keeper import Keeper
 from heed.models.tasks.translation import Translation
 from heed.models.text.placeholders import has_letters
+from heed.models.text.words import Span, word_spans
 
 if TYPE_CHECKING:
     from heed.models.tasks.translator import Translator

@@ -1,0 +1,12 @@
+"""Words and punctuation marks of a text, and where they are."""
+
+import re
+
+WORD = re.compile(r"\w+|[^\w\s]")
+
+Span = tuple[int, int]  # in characters
+
+
+def word_spans(text: str) -> list[Span]:
+    """The spans of the words and punctuation marks of a text."""
+    return [match.span() for match in WORD.finditer(text)]
