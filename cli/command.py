@@ -1,4 +1,4 @@
-"""The form that commands share: options in sections, -q, -v and --no-color, and a word on what is not installed."""
+"""The base class of commands: options in sections, -q, -v and --no-color, and an error for packages not installed."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,16 +8,16 @@ import click
 from heed.cli import messages
 from heed.models.errors import HeedError
 
-WIDEST = 22  # characters of an option's names that have its help beside them
-METAVARS = {"integer": "N", "integer range": "N", "float": "X", "float range": "X"}  # shorter than Click's own
+WIDEST = 22  # characters; an option with longer names has its help below them
+METAVARS = {"integer": "N", "integer range": "N", "float": "X", "float range": "X"}  # shorter than Click's
 
 
 class Command(click.Command):
     """A command of heed.
 
     Args:
-        sections: Names of parameters by the heading that help lists them under; the others come last.
-        extra: Of heed's extras the one whose packages the command needs.
+        sections: Parameter names by the heading that help lists them under; the others come last.
+        extra: The extra of heed whose packages the command needs.
     """
 
     def __init__(
@@ -30,8 +30,27 @@ class Command(click.Command):
         for parameter in self.params:
             parameter.metavar = parameter.metavar or METAVARS.get(parameter.type.name)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Let options that may be repeated take several values, as a shell makes them of `--text *.txt`."""
+        if not any(isinstance(parameter, click.Argument) for parameter in self.params):
+            args = self._repeated(args)
+        return super().parse_args(ctx, args)
+
+    def _repeated(self, args: Sequence[str]) -> list[str]:
+        """The arguments with the option before each of its values."""
+        names = {name for parameter in self.params if parameter.multiple for name in parameter.opts}
+        found, option, n_values = list[str](), "", 0
+        for arg in args:
+            if arg.startswith("-") and arg != "-":
+                option, n_values = (arg if arg in names else ""), 0
+            else:
+                found += [option] * bool(option and n_values)
+                n_values += 1
+            found.append(arg)
+        return found
+
     def option_sections(self, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
-        """What help says of each option, by heading."""
+        """The help records of the options, by heading."""
         headings = {name: heading for heading, names in self.sections.items() for name in names}
         other = "Other options" if self.sections else "Options"
         found: dict[str, list[tuple[str, str]]] = {heading: [] for heading in (*self.sections, other)}
@@ -42,7 +61,7 @@ class Command(click.Command):
         return {heading: records for heading, records in found.items() if records}
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the options by section, all in the same columns."""
+        """List the options by section, with the same column width in all."""
         sections = self.option_sections(ctx)
         names = [name for records in sections.values() for name, _ in records]
         width = min(WIDEST, max(len(name) for name in names))
@@ -51,10 +70,10 @@ class Command(click.Command):
                 formatter.write_dl([(name.ljust(width), words) for name, words in records], col_max=width)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a package that an extra would bring is named.
+        """Run the command; name the extra that installs a missing package.
 
         Raises:
-            HeedError: It is not installed.
+            HeedError: A package is not installed.
         """
         try:
             return super().invoke(ctx)
@@ -69,6 +88,6 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A command of commands, each of that form."""
+    """A group of such commands."""
 
     command_class = Command

@@ -1,4 +1,4 @@
-"""What `heed translate` is to keep or to use: mark-up, placeholders and terms; and a word on what it could not."""
+"""Options of `heed translate` for mark-up, placeholders and glossaries, and a report of what could not be done."""
 
 import dataclasses
 import re
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from heed.cli.io.records import Record
     from heed.models.tasks.translation import Translation
 
-SHOWN = 5  # lines named in a warning
+SHOWN = 5  # line numbers listed in a warning
 
 Function = Callable[..., Any]
 
@@ -24,7 +24,7 @@ def _regular_expression(_: click.Context, __: click.Parameter, patterns: tuple[s
         try:
             re.compile(pattern)
         except re.error as error:
-            raise click.BadParameter(f"{pattern!r} is no regular expression: {error}.") from None
+            raise click.BadParameter(f"{pattern!r} is not a regular expression: {error}.") from None
     return patterns
 
 
@@ -43,17 +43,17 @@ def options(function: Function) -> Function:
             multiple=True,
             metavar="PATTERN",
             callback=_regular_expression,
-            help="Leave what matches a regular expression as it is, in its place. Repeat for more.",
+            help="Protect what matches a regular expression: copy it unchanged, in its place. Repeat for more.",
         ),
         click.option(
             "--keep-tags",
             is_flag=True,
-            help="Leave mark-up as it is (<b>…</b>), URLs, e-mail addresses, {name}, {0}, %s.",
+            help="Protect tags, URLs, e-mail addresses, placeholders ({name}, %s), options and paths.",
         ),
         click.option(
             "--glossary",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="File of terms that must appear: a term, a tab and its translation in each line.",
+            help="File of required terms: on each line a term, a tab and its translation.",
         ),
     ):
         function = option(function)
@@ -87,16 +87,21 @@ class OpenMarkup:
 
 
 class Report:
-    """Counts the lines whose terms or placeholders made difficulties."""
+    """Counts the lines whose terms or placeholders made difficulties.
 
-    def __init__(self) -> None:
+    Args:
+        noun: What is counted: lines, or the texts of a document.
+    """
+
+    def __init__(self, noun: str = "line") -> None:
+        self._noun = noun
         self._missing: list[tuple[int, str]] = []
         self._apart: list[tuple[int, str]] = []
         self._copied: list[tuple[int, str]] = []
         self._looped: list[tuple[int, str]] = []
 
     def add(self, first: int, found: Sequence[Sequence["Translation"]]) -> None:
-        """Look through the best translations of some more lines, of which the first has a number, counted from 0."""
+        """Check the best translations of the next lines; `first` is the number of the first one, counted from 0."""
         for number, best in enumerate(found, start=first + 1):
             missing = dict.fromkeys(" or ".join(term) for each in best for term in each.missing)
             if missing:
@@ -109,34 +114,32 @@ class Report:
                 self._looped.append((number, ""))
 
     def warnings(self) -> list[str]:
-        """What is to be told at the end; line numbers are counted from 1, over all inputs."""
+        """The warnings to print at the end; line numbers are counted from 1, over all inputs."""
         found = []
         if self._missing:
-            found.append(f"{_lines(self._missing, 'lack')} a term of the glossary: {_some(self._missing)}")
+            found.append(f"{self._lines(self._missing, 'lack')} a term of the glossary: {self._some(self._missing)}")
         if self._apart:
             found.append(
-                f"{len(self._apart)} lines were translated in the pieces between what they keep, for its place in them "
-                f"could not be told: {_some(self._apart)}"
+                f"{self._lines(self._apart, 'w', 'as', 'ere')} translated in pieces, around what is protected, because "
+                f"its place could not be determined: {self._some(self._apart)}"
             )
         if self._copied:
             found.append(
-                f"{_lines(self._copied, 'ha', 's', 've')} characters that the model does not know, copied as they are: "
-                f"{_some(self._copied)}"
+                f"{self._lines(self._copied, 'ha', 's', 've')} characters that the model does not know, copied as they "
+                f"are: {self._some(self._copied)}"
             )
         if self._looped:
             end = "does not end" if len(self._looped) == 1 else "do not end"
             found.append(
-                f"{_lines(self._looped, 'repeat')} a phrase again and again, or {end}: {_some(self._looped)}; "
-                "try --no-repeat-ngram 3"
+                f"{self._lines(self._looped, 'repeat')} a phrase again and again, or {end}: "
+                f"{self._some(self._looped)}; try --no-repeat-ngram 3"
             )
         return found
 
+    def _lines(self, lines: list[tuple[int, str]], verb: str, one: str = "s", several: str = "") -> str:
+        """As "1 line lacks" and "2 lines lack"."""
+        return f"1 {self._noun} {verb}{one}" if len(lines) == 1 else f"{len(lines)} {self._noun}s {verb}{several}"
 
-def _lines(lines: list[tuple[int, str]], verb: str, one: str = "s", several: str = "") -> str:
-    """As "1 line lacks" and "2 lines lack"."""
-    return f"1 line {verb}{one}" if len(lines) == 1 else f"{len(lines)} lines {verb}{several}"
-
-
-def _some(lines: list[tuple[int, str]]) -> str:
-    named = [f"line {number}" + (f" ({what})" if what else "") for number, what in lines[:SHOWN]]
-    return ", ".join(named) + (", …" if len(lines) > SHOWN else "")
+    def _some(self, lines: list[tuple[int, str]]) -> str:
+        named = [f"{self._noun} {number}" + (f" ({what})" if what else "") for number, what in lines[:SHOWN]]
+        return ", ".join(named) + (", …" if len(lines) > SHOWN else "")

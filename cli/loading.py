@@ -1,4 +1,4 @@
-"""The model that a command was asked for, and the search."""
+"""Finding and loading the model of a command, and the settings of its search."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ def load_translator(
     glossary: Path | None = None,
     shares: bool = False,
 ) -> "Translator":
-    """Load it to translate; see Translator.load.
+    """Load a translation model; see Translator.load.
 
     Raises:
         ModelError: There is no such model, or it cannot be used here.
@@ -58,7 +58,7 @@ def load_translator(
 
 
 def load_generator(model: str | None, *, device: str, threads: int | None) -> "Generator":
-    """Load it to go on with text; see Generator.load.
+    """Load a language model; see Generator.load.
 
     Raises:
         ModelError: There is no such model, or it cannot be used here.
@@ -71,10 +71,10 @@ def load_generator(model: str | None, *, device: str, threads: int | None) -> "G
 
 
 def search_config(default: "DecodeConfig", options: Mapping[str, Any]) -> "DecodeConfig":
-    """How to search: as the model says, but for the options that were given.
+    """The model's search settings, overridden by the options that were given.
 
     Raises:
-        click.UsageError: One of them is none that Click could refuse, as nan.
+        click.UsageError: An option has a value that Click does not refuse, such as nan.
     """
     given = {name: value for name, value in options.items() if value is not None}
     try:

@@ -12,23 +12,24 @@ from typing import Any
 
 import click
 
-from heed.cli.io.signals import ENDING, Terminated, end_on_sigterm
+from heed.cli.io.signals import ENDING, Terminated, came, end_on_signals
 from heed.models.errors import HeedError
+from heed.models.system.huge_pages import allow_huge_pages
 
 # Help and completion name every command without importing what it needs.
 COMMANDS = {
-    "train": "Train a Transformer to translate, or to go on with text.",
-    "runs": "List training runs and draw how they went.",
+    "train": "Train a translation model or a language model.",
+    "runs": "List training runs and plot them.",
     "export": "Turn a training run into a verified ONNX bundle.",
     "import": "Make a bundle of another toolkit's model.",
     "translate": "Translate lines of text.",
-    "generate": "Go on with a text.",
-    "score": "Say how likely texts or translations are.",
-    "evaluate": "Score translations: BLEU, chrF and TER.",
-    "doctor": "Say what works here, and what does not and why.",
+    "generate": "Continue a text.",
+    "score": "Compute the log-probability of texts or translations.",
+    "evaluate": "Evaluate translations: BLEU, chrF and TER.",
+    "doctor": "Report what works on this machine, and why the rest does not.",
     "models": "List, describe and verify models.",
-    "completion": "Print a script by which a shell completes commands.",
-    "man": "Print the man page of heed or of a command, made from its help.",
+    "completion": "Print the shell script that completes commands.",
+    "man": "Print the man page of heed or of a command.",
 }
 
 
@@ -51,33 +52,33 @@ class Program(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command of a line; for a misspelt one, name those that look like it."""
+        """Find the command of a line; for a misspelt one, suggest similar names."""
         try:
             return super().resolve_command(ctx, args)
         except click.NoSuchCommand as error:
             raise click.NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """List the commands from the table, so that help imports none of them."""
+        """List the commands from the table, so that help does not import them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
     def make_context(self, *arguments: Any, **named: Any) -> click.Context:
-        """Read the command line; to print help or the version may fail, too."""
+        """Parse the command line; printing help or the version may fail, too."""
         with _errors_told():
             return super().make_context(*arguments, **named)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run a command; a known error becomes a line on stderr."""
+        """Run a command; a known error becomes one line on stderr."""
         with _errors_told():
             return super().invoke(ctx)
 
 
 @contextlib.contextmanager
 def _errors_told() -> Iterator[None]:
-    """Turn a known error into a line on stderr and an exit status."""
+    """Turn a known error into one line on stderr and an exit status."""
     try:
-        with _signals_unwrapped():
+        with _signals_win():
             yield
     except HeedError as error:
         click.echo(f"Error: {error}", err=True)
@@ -89,6 +90,9 @@ def _errors_told() -> Iterator[None]:
             sys.exit(141)
         click.echo(f"Error: {_describe(error)}", err=True)
         sys.exit(1)
+    except MemoryError:
+        click.echo("Error: out of memory; free some, or raise the limit (ulimit -v)", err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except Terminated:
@@ -96,24 +100,26 @@ def _errors_told() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _signals_unwrapped() -> Iterator[None]:
-    """Let a signal that came while ONNX Runtime was imported be a signal, which that takes for a failed import."""
+def _signals_win() -> Iterator[None]:
+    """Let a signal be a signal that a library has taken for its own failure: SentencePiece's callback, an import."""
     try:
         yield
-    except ImportError as error:
-        if isinstance(error.__cause__, (KeyboardInterrupt, Terminated)):
-            raise error.__cause__ from None
+    except (SystemExit, click.exceptions.Exit):
+        raise
+    except BaseException:
+        if number := came():
+            sys.exit(128 + number)
         raise
 
 
 def _abandon_output() -> None:
-    """Let Python's last flush of what stdout still holds succeed: its reader has left, or its disk is full."""
-    with contextlib.suppress(io.UnsupportedOperation):  # stdout is no file of the operating system
+    """Redirect stdout to the null device, so that Python's last flush succeeds without a reader or disk space."""
+    with contextlib.suppress(io.UnsupportedOperation):  # stdout has no file descriptor
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _describe(error: OSError) -> str:
-    """An error of the operating system, with the file and the way out."""
+    """An error of the operating system, with the file and what to do."""
     where = f"{error.filename}: " if error.filename else ""
     ways_out = {
         errno.ENOSPC: "free some space and run the command again; nothing was replaced",
@@ -130,11 +136,11 @@ def _describe(error: OSError) -> str:
 @click.group(
     cls=Program,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Each command explains itself: heed translate --help. heed doctor says what works here.",
+    epilog="Help for one command: heed translate --help. What works on this machine: heed doctor.",
 )
 @click.version_option(package_name="heed", message="heed %(version)s")
 def main() -> None:
-    """The Transformer as a shell tool: train it, export it, translate or write with it.
+    """The Transformer as a command-line tool: train, export, translate and generate text.
 
     \b
     echo "Good morning!" | heed translate
@@ -146,27 +152,40 @@ def main() -> None:
 
 
 def run() -> None:
-    """What the installed program calls: the commands, and an end without delay.
+    """Entry point of the installed program: run the commands and exit at once.
 
-    All output is out by then, and taking down Python and ONNX Runtime piece by piece takes longer than a sentence.
+    All output is flushed by then, and a normal shutdown of Python and ONNX Runtime takes longer than translating a
+    sentence.
     """
+    try:
+        status = _status()
+    except (KeyboardInterrupt, Terminated):  # that came between two lines of this
+        status = 128 + (came() or signal.SIGINT)
+    for number in ENDING:  # another signal ends what may still wait, silently
+        signal.signal(number, signal.SIG_DFL)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)
+
+
+def _status() -> int:
+    """Run the command line; returns its exit status."""
     try:
         with _errors_told():
             _open_closed_streams()
-            end_on_sigterm()
+            end_on_signals()
+            allow_huge_pages()
             main()
     except SystemExit as end:
-        for number in ENDING:  # another one ends what may still wait, without a word
-            signal.signal(number, signal.SIG_DFL)
-        if isinstance(end.code, str):  # something to say, which Python does
-            raise
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        os._exit(end.code or 0)
+        if isinstance(end.code, str):
+            click.echo(end.code, err=True)
+            return 1
+        return end.code or 0
+    return 0
 
 
 def _open_closed_streams() -> None:
-    """Let a stream that the caller has closed fail when it is used; else the next file to be opened would be it."""
+    """Make a stream that the caller closed fail when used; otherwise the next opened file would take its descriptor."""
     for number, (name, how) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
             unfit = os.O_WRONLY if name == "stdin" else os.O_RDONLY

@@ -1,4 +1,4 @@
-"""What `heed train` was asked, and the run that is made of it."""
+"""What the user asked of `heed train`, and the run made from it."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -20,28 +20,29 @@ if TYPE_CHECKING:
     from heed.transformer.training.runs.warm_start import Initial
     from heed.transformer.training.tasks import AnyBatches
 
+LEARNT = ("vocab_size", "joint", "src_normalization", "tgt_normalization")  # of a vocabulary that is not given
 OF_TEXT = {"text", "pairs"}  # options that name text to continue
 Table = dict[str, object]
 
 
 @dataclasses.dataclass(frozen=True)
 class Wish:
-    """What was asked."""
+    """What the user asked for."""
 
     preset_name: str | None
-    config: Path | None  # of an earlier run that is to be repeated
-    network: Table  # by options, see `heed.models.spec.options`
-    given: Table  # by options, of training
-    cache: Path | None  # of tokens; None: in the run
-    threads: int | None  # of the processor; None: all
+    config: Path | None  # of the run to repeat
+    network: Table  # options of the network; see `heed.models.spec.options`
+    given: Table  # options of training
+    cache: Path | None  # of the token cache; None: in the run
+    threads: int | None  # of the CPU; None: all
 
     @property
     def names_text(self) -> bool:
-        """Whether there is something to train on."""
+        """Whether training text is named."""
         return bool(self.config or {"src", "tgt"} <= self.given.keys() or (OF_TEXT | {"data"}) & self.given.keys())
 
     def tables(self) -> tuple[str, Table, Table]:
-        """The task, and what preset or configuration say of the network and of its training.
+        """The task, and the tables of the preset or configuration for network and training.
 
         Raises:
             ModelError: The configuration is damaged.
@@ -60,20 +61,20 @@ class Wish:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a new run is to be."""
+    """The plan of a new run."""
 
     task: str
-    network: Table  # the whole table, but for the sizes of vocabularies
+    network: Table  # the complete table, without vocabulary sizes
     train: "TrainConfig"
-    initial: "Initial | None"  # what it begins with
+    initial: "Initial | None"  # initial weights
 
 
 def create(path: Path, wish: Wish) -> "tuple[Run[Any], AnyBatches]":
-    """Make a run of what a preset or an earlier run's config.toml says, as changed by options.
+    """Create a run from a preset or an earlier run's config.toml, with options applied.
 
     Raises:
-        click.UsageError: What was asked does not go together.
-        HeedError: Something asked for cannot be; nothing has been written.
+        click.UsageError: Options exclude each other.
+        HeedError: Something is impossible; nothing was written.
     """
     plan = settled(wish)
     messages.note("Reading the text")
@@ -84,24 +85,26 @@ def create(path: Path, wish: Wish) -> "tuple[Run[Any], AnyBatches]":
 
 
 def settled(wish: Wish) -> Plan:
-    """What a new run is to be.
+    """The plan of a new run.
 
     Raises:
-        click.UsageError: What was asked does not go together.
-        HeedError: What it is to begin with cannot be used.
+        click.UsageError: Options exclude each other.
+        HeedError: The initial weights cannot be used.
     """
     from heed.transformer.training.runs.run import RUNS
 
     task, network, training = wish.tables()
     network, given = complete(network), wish.given
-    if set(LIMITS) & given.keys():  # the user's own limits are the only ones
+    if set(LIMITS) & given.keys():  # the user's limits replace the preset's
         training = {name: value for name, value in training.items() if name not in LIMITS}
     initial = _initial(given.get("init_from") or training.get("init_from"), task, wish)
     if initial:
-        dropout = {"dropout": network["dropout"]} if wish.config else {}  # all else of a network is in its weights
+        dropout = {"dropout": network["dropout"]} if wish.config else {}  # everything else follows from the weights
         network = initial.network | dropout
         training = initial.languages | training | {"tokenizer": initial.tokenizer}
-    if given.get("joint") and training.get("joint") is False:  # then it was that which kept matrices apart
+    if (
+        given.get("joint") and training.get("joint") is False
+    ):  # separate vocabularies were the reason for untied matrices
         network = changed(network, {"tied": True})
     training = _asked(training, given, RUNS[task].settings)
     separate = training.get("joint") is False or len(_names(training.get("tokenizer"))) == 2
@@ -111,10 +114,10 @@ def settled(wish: Wish) -> Plan:
 
 
 def refuse_changes(run: "Run[Any]", wish: Wish) -> None:
-    """See that nothing is asked of a run that it was not made for, but other limits where these may change.
+    """Refuse options that differ from the run's; limits may change if the learning rate does not depend on them.
 
     Raises:
-        click.UsageError: Something differs; all of it is listed.
+        click.UsageError: Lists everything that differs.
     """
     _, network, training = wish.tables() if wish.config or wish.preset_name else ("", {}, {})
     training = training | {name: _absolute(name, value) for name, value in wish.given.items()}
@@ -130,16 +133,16 @@ def refuse_changes(run: "Run[Any]", wish: Wish) -> None:
     differing += _network_differences(to_table(run.spec), network, wish.network)
     if differing:
         raise click.UsageError(
-            f"--resume goes on with what the run was asked, and that differs: {'; '.join(differing)}. "
-            "Leave that out, or begin another run, from its weights by --init-from."
+            f"--resume continues the run with its own options, and these differ: {'; '.join(differing)}. "
+            "Leave them out, or start another run from its weights with --init-from."
         )
 
 
 def _network_differences(own: Table, network: Table, given: Table) -> list[str]:
-    """How a run's network differs from that of a preset or configuration, and from options."""
+    """The differences of a run's network from a preset or configuration, and from options."""
     wanted = _network(overlaid(own, network), given)
     options = list(PATHS if network else given)
-    both = {"encoder_layers", "decoder_layers"} - given.keys()  # which --n-layers says
+    both = {"encoder_layers", "decoder_layers"} - given.keys()  # already covered by --n-layers
     found = {name: (lookup(own, name), lookup(wanted, name)) for name in options if name not in both}
     return [_difference(name, *values) for name, values in found.items() if values[0] != values[1]]
 
@@ -153,15 +156,17 @@ def _words(value: object) -> str:
 
 
 def _initial(source: object, task: str, wish: Wish) -> "Initial | None":
-    """The network to begin with."""
+    """The initial network."""
     if not source:
         return None
-    fixed = (PATHS.keys() | {"tokenizer", "vocab_size", "joint"}) - {"dropout"}
+    fixed = (PATHS.keys() | {"tokenizer", *LEARNT}) - {"dropout"}
     if wrong := fixed & (wish.given.keys() | wish.network.keys()):
-        raise click.UsageError(f"--init-from decides {_options(wrong)}; leave that out.")
+        raise click.UsageError(f"--init-from determines {_options(wrong)}; leave that out.")
     initial = _read_initial(Path(str(source)))
     if initial.task != task:
-        raise click.UsageError(f"--init-from: {source} was trained to {initial.task}, and this run learns to {task}.")
+        raise click.UsageError(
+            f"--init-from: {source} was trained for the task {initial.task}, but this run is for {task}."
+        )
     return initial
 
 
@@ -176,7 +181,7 @@ def _read_initial(path: Path) -> "Initial":
 
 
 def _network(table: Table, given: Mapping[str, object]) -> Table:
-    """A network's whole table as changed by options, and checked before hours of work."""
+    """A network's complete table with options applied, checked before hours of work."""
     try:
         found = changed(table, given)
         sized(found, 1, 1, joint=True)
@@ -186,12 +191,12 @@ def _network(table: Table, given: Mapping[str, object]) -> Table:
 
 
 def _asked(training: Table, given: Table, settings: type[Any]) -> Table:
-    """The table of training as changed by options, which must be of this task."""
+    """The training table with options applied; the options must belong to this task."""
     if stray := given.keys() - {field.name for field in dataclasses.fields(settings)}:
-        raise click.UsageError(f"{_options(stray)}: not for this kind of network.")
+        raise click.UsageError(f"{_options(stray)}: not available for this kind of network.")
     training = training | {name: _absolute(name, value) for name, value in given.items()}
-    if training.get("tokenizer") and (decided := {"vocab_size", "joint"} & given.keys()):
-        raise click.UsageError(f"--tokenizer decides {_options(decided)}; leave that out.")
+    if training.get("tokenizer") and (decided := set(LEARNT) & given.keys()):
+        raise click.UsageError(f"--tokenizer determines {_options(decided)}; leave that out.")
     return training
 
 
@@ -207,12 +212,12 @@ def _names(value: object) -> tuple[str, ...]:
 
 
 def _options(names: Iterable[str]) -> str:
-    """Names of settings, as options."""
+    """Settings by the names of their options."""
     return ", ".join(f"--{name.replace('_', '-')}" for name in sorted(names))
 
 
 def _absolute(name: str, value: object) -> object:
-    """Files by their full names, so that the run can go on from any directory."""
-    if not isinstance(value, tuple) or name == "data":  # whose names are full already
+    """Absolute paths, so that the run can be continued from any directory."""
+    if not isinstance(value, tuple) or name == "data":  # already absolute
         return value
     return tuple(str(Path(path).absolute()) for path in value)

@@ -1,4 +1,4 @@
-"""Options that several commands share, so that they have one name and one help text."""
+"""Options that several commands share, with one name and one help text."""
 
 import math
 from collections.abc import Iterable
@@ -8,13 +8,13 @@ from click.shell_completion import CompletionItem
 
 from heed.models.errors import DataError
 
-# What heed reads from the environment; options win over it.
+# Environment variables that heed reads; options override them.
 ENVIRONMENT = {
-    "HEED_MODEL": "The model to use, by its directory or name.",
-    "HEED_MODELS": "The directory of the models that have a name.",
-    "HEED_DEVICE": "Where models run, cpu or cuda; training has an option of its own.",
-    "HEED_THREADS": "Processor threads.",
-    "NO_COLOR": "No colours, whatever its value.",
+    "HEED_MODEL": "Directory or name of the model.",
+    "HEED_MODELS": "Directory of the models that have a name.",
+    "HEED_DEVICE": "Device that runs models, cpu or cuda; not for training.",
+    "HEED_THREADS": "Number of CPU threads.",
+    "NO_COLOR": "Print no colours, whatever the value.",
 }
 TEXT_FILE = click.Path(exists=True, dir_okay=False, readable=True)
 
@@ -36,12 +36,12 @@ class Threshold(click.ParamType[float]):
 
 
 class Model(click.types.StringParamType):
-    """A model by its directory or its name."""
+    """A model's directory or name."""
 
     name = "model"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
-        """Directories, which the shell knows, and names."""
+        """Complete directories, which the shell lists, and names."""
         from heed.models.bundle import catalog
 
         names = [name for name in catalog.available() if name.startswith(incomplete)]
@@ -49,12 +49,12 @@ class Model(click.types.StringParamType):
 
 
 class Pairs(click.types.StringParamType):
-    """Pairs of sentences in one file or two, with a weight; by the full names of the files."""
+    """Sentence pairs in one file or two, with a weight; converted to absolute paths."""
 
     name = "pairs"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Refuse what names no pairs, or a file that is not there."""
+        """Refuse a malformed value and a missing file."""
         from heed.transformer.data.sources import absolute_source, parse_source
 
         try:
@@ -73,7 +73,7 @@ model = click.option(
     type=Model(),
     envvar="HEED_MODEL",
     show_envvar=True,
-    help="A model's directory or name; without it the one that heed brings, en-de.",
+    help="Directory or name of the model.  [default: en-de, which comes with heed]",
 )
 text_model = click.option(
     "-m",
@@ -81,18 +81,18 @@ text_model = click.option(
     type=Model(),
     envvar="HEED_MODEL",
     show_envvar=True,
-    help="A model's directory or name; without it the one that heed brings for text.",
+    help="Directory or name of the model.  [default: shakespeare, which comes with heed]",
 )
 model_argument = click.argument("model", required=False, type=Model(), envvar="HEED_MODEL")
 beam_size = click.option(
     "--beam-size",
     type=click.IntRange(min=1),
-    help="Hypotheses kept; 1 is greedy.  [default: the model's, 4]",
+    help="Number of hypotheses in beam search; 1 is greedy search.  [default: the model's, usually 4]",
 )
 length_penalty = click.option(
     "--length-penalty",
     type=click.FloatRange(min=0, max=10),
-    help="α of the paper; more favours longer translations.  [default: the model's, 0.6]",
+    help="Length penalty, α in the paper; higher favours longer translations.  [default: the model's, usually 0.6]",
 )
 beam_threshold = click.option(
     "--beam-threshold",
@@ -102,7 +102,7 @@ beam_threshold = click.option(
 max_length = click.option(
     "--max-length",
     type=click.IntRange(min=1),
-    help="Tokens of a translation, at most.  [default: the source's and 50]",
+    help="Maximum number of tokens of a translation.  [default: 50 more than its source]",
 )
 repetition_penalty = click.option(
     "--repetition-penalty",
@@ -117,17 +117,17 @@ batch_size = click.option(
     type=click.IntRange(min=1),
     default=64,
     show_default=True,
-    help="Lines decoded together.",
+    help="Number of sentences decoded together.",
 )
 shortlist = click.option(
     "--shortlist/--no-shortlist",
     default=True,
-    help="Choose among the words that a line is likely to need, or among all: slower.  [default: shortlist]",
+    help="Search only the likely tokens of the vocabulary, or all of it, which is slower.  [default: shortlist]",
 )
 split = click.option(
     "--split/--no-split",
     default=True,
-    help="Translate each sentence of a line by itself, or the line as a whole.  [default: split]",
+    help="Translate each sentence of a line separately, or the line as a whole.  [default: split]",
 )
 device = click.option(
     "--device",
@@ -136,19 +136,19 @@ device = click.option(
     show_default=True,
     envvar="HEED_DEVICE",
     show_envvar=True,
-    help="Where to compute.",
+    help="Device that runs the model.",
 )
 threads = click.option(
     "--threads",
     type=click.IntRange(min=1),
     envvar="HEED_THREADS",
     show_envvar=True,
-    help="Processor threads; without it as many as the cores that this process may use.",
+    help="Number of CPU threads.  [default: the cores that this process may use]",
 )
-force = click.option("--force", is_flag=True, help="Overwrite what exists.")
+force = click.option("--force", is_flag=True, help="Overwrite an existing output.")
 
 
 def flags(ctx: click.Context, names: Iterable[str]) -> str:
-    """What the user writes for these parameters of a command."""
+    """The option names of these parameters of a command."""
     written = {parameter.name: parameter.opts[-1] for parameter in ctx.command.params}
     return ", ".join(written[name] for name in names)

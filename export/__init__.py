@@ -1,1 +1,1 @@
-"""From a trained network to a verified ONNX bundle."""
+"""Export: from a trained network to a verified ONNX bundle."""

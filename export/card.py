@@ -1,4 +1,4 @@
-"""The model card: a bundle's manifest in words."""
+"""The model card, written from a bundle's manifest."""
 
 import math
 
@@ -35,13 +35,13 @@ def write_card(manifest: Manifest) -> str:
 def _network(spec: NetworkSpec) -> str:
     stacks = "".join(f"- {name}: {_stack(stack)}\n" for name, stack in spec.stacks.items())
     matrices = ["one shared embedding matrix"] if spec.encoder and spec.shared_embedding else []
-    matrices += [f"{'the same' if spec.tied_output else 'another'} matrix for the output"]
+    matrices += [f"{'tied' if spec.tied_output else 'separate'} output matrix"]
     return f"Width (d_model) {spec.d_model}; {', '.join(matrices)}.\n\n{stacks}"
 
 
 def _stack(spec: StackSpec) -> str:
     attention, feed_forward, norm = spec.attention, spec.feed_forward, spec.norm
-    shared = f", {attention.n_kv_heads} of keys and values" if attention.n_kv_heads != attention.n_heads else ""
+    shared = f", {attention.n_kv_heads} key-value heads" if attention.n_kv_heads != attention.n_heads else ""
     limit = "" if spec.n_positions is None else f" (at most {spec.n_positions:,} tokens)"
     gated = "gated " if feed_forward.gated else ""
     return (
@@ -78,17 +78,17 @@ def _quality(quality: Quality) -> str:
 
 def _parity(parity: Parity) -> str:
     rows = {
-        "the same greedy outputs": f"{parity.greedy_identical} of {parity.texts}",
-        f"the same outputs by beam {parity.beam_size}": f"{parity.beam_identical} of {parity.texts}",
-        "of these, near-ties": parity.near_ties,
+        "identical greedy outputs": f"{parity.greedy_identical} of {parity.texts}",
+        f"identical outputs with beam {parity.beam_size}": f"{parity.beam_identical} of {parity.texts}",
+        "near-ties among these": parity.near_ties,
         "largest difference of a log-probability": f"{parity.log_prob_difference:.2g}",
-        "perplexity of a token, PyTorch": f"{math.exp(parity.loss_torch):.4f}",
-        "perplexity of a token, this bundle": f"{math.exp(parity.loss_bundle):.4f}",
+        "perplexity per token, PyTorch": f"{math.exp(parity.loss_torch):.4f}",
+        "perplexity per token, this bundle": f"{math.exp(parity.loss_bundle):.4f}",
     }
     if parity.bits_per_byte is not None:
-        rows["bits a byte, this bundle"] = f"{parity.bits_per_byte:.4f}"
+        rows["bits per byte, this bundle"] = f"{parity.bits_per_byte:.4f}"
     table = "".join(f"| {name} | {figure} |\n" for name, figure in rows.items())
     return (
-        f"The export compared {parity.texts:,} texts of {parity.tokens or 0:,} tokens, ONNX Runtime against PyTorch in "
-        f"float32:\n\n| | |\n|---|---|\n{table}"
+        f"The export compared ONNX Runtime with PyTorch in float32 on {parity.texts:,} texts of {parity.tokens or 0:,} "
+        f"tokens:\n\n| | |\n|---|---|\n{table}"
     )

@@ -1,8 +1,9 @@
-"""From a training run to a bundle that was compared with it."""
+"""Export of a training run to a bundle, with a comparison of both."""
 
 import dataclasses
 import importlib.metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx.checker
 import torch
@@ -32,6 +33,9 @@ from heed.transformer.decoding import TorchNetwork
 from heed.transformer.model import Transformer
 from heed.transformer.training.runs.run import TextRun, TranslationRun
 
+if TYPE_CHECKING:
+    from heed.models.runtime.protocol import Network
+
 
 def export(
     run: TranslationRun | TextRun,
@@ -46,16 +50,16 @@ def export(
     """Export the best checkpoint of a run.
 
     Args:
-        run: What to export.
-        output: The bundle's directory, made when everything has been compared.
-        precision: Of matrix products, "float32", "float16", "int8" or "int4".
+        run: The run to export.
+        output: The bundle's directory, created after the comparison.
+        precision: Precision of matrix products: "float32", "float16", "int8" or "int4".
         label: Names and credits.
-        test: A test set's name and pairs, to measure translations by.
-        chat_template: How a conversation is written for this model; None: it was not taught any.
-        force: Replace what stands at `output`.
+        test: Name and pairs of a test set, to measure translation quality.
+        chat_template: Format of conversations; None: the model was not taught any.
+        force: Replace an existing `output`.
 
     Raises:
-        ModelError: The exported network is not the trained one, or the run is damaged.
+        ModelError: The exported network differs from the trained one, or the run is damaged.
         HeedError: `output` exists, or the run has no checkpoint.
     """
     checkpoint, _ = run.best()
@@ -63,7 +67,6 @@ def export(
     tokenizers, found = task.tokenizers(run), task.passages(run, 2 * task.n_passages)
     passages, others = found[: task.n_passages], found[task.n_passages :] or found
     scales = _scales(network, precision, others, tokenizers[1].bos_id)
-    languages = {name: str(getattr(run.train, name, "")) for name in ("src_language", "tgt_language")}
     with directory_whole(output, force=force) as aside:
         files = write_graphs(network, precision, aside, Shortlist.load(run.path), scales)
         proof = _Proof(network, aside, files, tokenizers, precision)
@@ -84,7 +87,8 @@ def export(
             parity=compared,
             chat_template=chat_template,
             quality=proof.measure(*test, decode) if test else None,
-            **languages,
+            src_language=str(getattr(run.train, "src_language", "")),
+            tgt_language=str(getattr(run.train, "tgt_language", "")),
         )
         (aside / "README.md").write_text(write_card(manifest), "utf-8")
         manifest = dataclasses.replace(manifest, files=record_files(aside))
@@ -93,14 +97,14 @@ def export(
 
 
 class _Proof:
-    """A network, and what was written of it.
+    """The comparison of a network with its exported graphs.
 
     Args:
-        network: In PyTorch.
-        directory: Of the graphs.
-        files: Their names.
-        tokenizers: Source's and target's.
-        precision: Of matrix products.
+        network: The network in PyTorch.
+        directory: Directory of the graphs.
+        files: Names of the graphs' files.
+        tokenizers: Source and target tokenizers.
+        precision: Precision of matrix products.
     """
 
     def __init__(
@@ -120,7 +124,7 @@ class _Proof:
         self._tokenizers, self._precision = tokenizers, precision
 
     def compare(self, passages: list[Passage], n_bytes: int | None) -> manifests.Parity:
-        """How both do on some texts.
+        """Compare both on some texts.
 
         Raises:
             ModelError: They differ.
@@ -141,14 +145,15 @@ class _Proof:
         return SpecialIds(bos_id=tgt.bos_id, eos_id=tgt.eos_id, suppressed=tgt.suppressed)
 
     def measure(self, name: str, text: ParallelText, config: DecodeConfig) -> Quality:
-        """How well a test set is translated."""
-        after = self._narrowed or self._whole
-        sides = {"before": self._before, "after": after} | ({"whole": self._whole} if self._narrowed else {})
+        """Measure the translation of a test set."""
+        sides: dict[str, Network] = {"before": self._before, "after": self._narrowed or self._whole}
+        if self._narrowed:
+            sides["whole"] = self._whole
         return quality.measure(name, text, self._tokenizers, sides, config)
 
 
 def _scales(network: Transformer, precision: str, passages: list[Passage], bos_id: int) -> Scales:
-    """Those of keys and values, where a stream keeps them in integers; none: they are kept as floats."""
+    """Scales of the integer KV cache; empty: the cache holds floats."""
     if precision not in BITS or not can_stream(network.spec):
         return {}
     return cache_scales(network, [[bos_id, *(each.given + each.tokens)[:-1]] for each in passages])
@@ -161,14 +166,14 @@ def write_graphs(
     shortlist: Shortlist | None = None,
     scales: Scales | None = None,
 ) -> list[str]:
-    """Write the graphs of a network and their file of weights.
+    """Write the graphs of a network and their shared file of weights.
 
     Args:
         network: The network.
         precision: See `export`.
-        directory: Where they are written.
-        shortlist: Which target tokens each source token is likely to need.
-        scales: Of keys and values, where they are kept in integers; see `heed.export.onnx.calibration`.
+        directory: The output directory.
+        shortlist: The shortlist, if any.
+        scales: Scales of an integer KV cache; see `heed.export.onnx.calibration`.
 
     Returns:
         The names of the graphs' files.

@@ -1,11 +1,11 @@
-"""What a bundle says of itself that no file of the run does."""
+"""Facts about a bundle that the run does not contain: name, licence, credits."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Label:
-    """What a bundle says of itself that no file of the run does."""
+    """Facts about a bundle that the run does not contain: name, licence, credits."""
 
     name: str
     licence: str = ""

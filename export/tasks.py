@@ -1,4 +1,4 @@
-"""What an export needs to know of a task: a record for each."""
+"""Export tasks: a record for each."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -8,35 +8,35 @@ from heed.models.tasks.scorer import Passage
 from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.training.runs.run import TextRun, TranslationRun
 
-SENTENCES, LONGEST = 200, 512  # pairs of a proof, and tokens of a side
+SENTENCES, LONGEST = 200, 512  # pairs of a comparison, and maximum tokens per side
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportTask:
-    """What an export needs to know of a task."""
+    """What an export needs to know about a task."""
 
-    tokenizers: Callable[[Any], tuple[Tokenizer, Tokenizer]]  # of a run: the source's and the target's
-    passages: Callable[[Any, int], list[Passage]]  # of a run's validation text: those of the proof, and as many again
-    n_passages: int  # of the proof
-    n_bytes: Callable[[Any, list[Passage]], int | None]  # of what counts of them, where bits a byte are of interest
-    options: tuple[str, ...]  # of `heed export`, which other tasks have no use for
+    tokenizers: Callable[[Any], tuple[Tokenizer, Tokenizer]]  # source and target tokenizers of a run
+    passages: Callable[[Any, int], list[Passage]]  # first passages of a run's validation text
+    n_passages: int  # number of passages to compare
+    n_bytes: Callable[[Any, list[Passage]], int | None]  # bytes that count, for bits per byte; None: not computed
+    options: tuple[str, ...]  # options of `heed export` that only this task has
 
 
 def _pairs(run: TranslationRun, n: int) -> list[Passage]:
-    """The first pairs of the validation text, cut where they are too long."""
+    """The first pairs of the validation text, truncated if too long."""
     src, tgt, text, end = run.src_tokenizer, run.tgt_tokenizer, run.validation, _longest(run)
     encoded = zip(src.encode(text.src[:n]), tgt.encode(text.tgt[:n]), strict=True)
     return [Passage([], [*target[:end], tgt.eos_id], [*source[:end], src.eos_id]) for source, target in encoded]
 
 
 def _longest(run: TranslationRun) -> int:
-    """Tokens of a side, without its end."""
+    """Maximum tokens per side, without the end token."""
     fit = [stack.n_positions for stack in run.spec.stacks.values() if stack.n_positions is not None]
     return min([LONGEST, *(n - 1 for n in fit)])
 
 
 def _texts(run: TextRun, n: int) -> list[Passage]:
-    """The first texts of the validation documents, each as long as the context at most; prompts are given."""
+    """The first texts of the validation documents, at most as long as the context; prompts are given tokens."""
     tokenizer, context, found = run.tokenizer, run.context, list[Passage]()
     for document in run.validation:
         prompt = tokenizer.encode(document.prompt)

@@ -1,7 +1,7 @@
-"""A model as its user meets it, without torch: configuration, tokenizer, bundle, search, translator, generator."""
+"""Running a model without torch: specification, tokenizer, bundle, ONNX Runtime, search, translator, generator."""
 
 import os
 
-# ONNX Runtime would else keep a database of events in the user's cache, and send them to its maker. It looks at this
-# when it is imported, which modules of this package do.
+# Turns off ONNX Runtime's telemetry, which keeps a database of events in the user's cache and sends it to its maker.
+# ONNX Runtime reads this when modules of this package import it.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"

@@ -1,4 +1,4 @@
-"""The types of arrays."""
+"""Array types."""
 
 import numpy as np
 import numpy.typing as npt

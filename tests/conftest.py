@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import hypothesis
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -124,6 +125,11 @@ def network_specs(draw: st.DrawFn) -> NetworkSpec:
         output_soft_cap=draw(st.sampled_from([None, 3.0])),
         dropout=0.0,
     )
+
+
+# How long an example takes is the machine's affair: on a busy one any deadline fails.
+hypothesis.settings.register_profile("heed", deadline=None)
+hypothesis.settings.load_profile("heed")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -320,7 +326,7 @@ def trained(
     network = ["--preset", "tiny", "--d-model", "16", "--d-ff", "32", "--n-heads", "2", "--norm-placement", "before"]
     training = ["--vocab-size", "25", "--batch-tokens", "512", "--warmup", "30", "--dropout", "0", "--steps", "150"]
     rest = ["--valid-every", "50", "--precision", "float32", "--device", "cpu", "--threads", "1"]
-    languages = ["--src-language", "digits", "--tgt-language", "numbers"]
+    languages = ["--src-language", "digits", "--tgt-language", "numbers", "--src-normalization", "nfc"]
     run = directory / "run"
     result = heed("train", "--src", text, "--tgt", text, "-o", run, *network, *training, *rest, *languages)
     assert result.exit_code == 0, result.stderr

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import pytest
@@ -93,7 +93,7 @@ def desk(
     (folder / "crawl.en.gz").write_bytes(gzip.compress(text))
     (folder / "ende.tsv").write_text("".join(f"{line}\t{line}\n" for line in lines), "utf-8")
     (folder / "terms.tsv").write_text("1 2\t3 4\n", "utf-8")
-    records = {
+    records: dict[str, list[dict[str, Any]]] = {
         "web.jsonl.gz": [{"src": line, "tgt": line} for line in lines],
         "books.jsonl.gz": [{"body": line} for line in lines],
         "questions.jsonl": [{"prompt": line, "completion": f" {line}"} for line in lines],

@@ -108,7 +108,7 @@ def test_every_dependency_has_its_reason_beside_it() -> None:
 
 
 def test_no_dependency_is_idle_and_none_is_missing() -> None:
-    names = {"onnx-ir": "onnx_ir", "tomli-w": "tomli_w", "backports.zstd": "backports"}
+    names = {"onnx-ir": "onnx_ir", "tomli-w": "tomli_w", "backports.zstd": "backports", "markdown-it-py": "markdown_it"}
     required = {
         names.get(name, name)
         for line in dependency_lines()
@@ -120,7 +120,9 @@ def test_no_dependency_is_idle_and_none_is_missing() -> None:
         "hypothesis",
         "llama-cpp-python",
         "mypy",
+        "polib",
         "pyright",
+        "pysubs2",
         "pytest",
         "ruff",
         "transformers",
@@ -136,7 +138,7 @@ def test_no_dependency_is_idle_and_none_is_missing() -> None:
 def test_data_files_are_packaged() -> None:
     """Whatever in a package is no source is named in package-data."""
     data = PROJECT["tool"]["setuptools"]["package-data"]
-    presets = sorted(path.stem for path in (ROOT / "models/spec/presets").iterdir())
+    presets = sorted(path.stem for path in (ROOT / "models/spec/presets").rglob("*.toml"))
     assert presets == sorted((*TRANSLATION_PRESETS, *TEXT_PRESETS))
     patterns = [
         str(ROOT / name.removeprefix("heed.").replace(".", "/") / pattern)

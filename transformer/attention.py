@@ -12,7 +12,7 @@ from heed.transformer.kernels.linear import Linear
 from heed.transformer.masks import Causal, as_numbers
 from heed.transformer.positions import Rotation, rotate
 
-LONG = 64  # keys; on a CPU, for fewer, the equation written out is faster than the fused kernel
+LONG = 64  # keys; with fewer, plain operations are faster on a CPU than the fused kernel
 
 
 def attention(
@@ -24,13 +24,13 @@ def attention(
         q: Queries, (B, H, T, K).
         k: Keys, (B, H, S, K).
         v: Values, (B, H, S, K).
-        mask: True where a query may look, or what is added to scores, broadcastable from (T, S) at least to
-            (B, H, T, S); every query must see a key.
-        scale: What the products of queries and keys are times; None: 1/√d_k.
-        soft_cap: c of scores c · tanh(score / c); None: scores as they are.
+        mask: True where a query may attend, or an additive mask, broadcastable from at least (T, S) to (B, H, T, S);
+            every query must attend to a key.
+        scale: Factor of the scores; None: 1/√d_k.
+        soft_cap: c in c · tanh(score / c); None: no soft cap.
 
     Returns:
-        One weighted sum of values for each query, (B, H, T, K).
+        A weighted sum of values for each query, (B, H, T, K).
     """
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     if isinstance(mask, Causal):
@@ -42,7 +42,7 @@ def attention(
 
 
 def _in_float32(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float, soft_cap: float | None) -> Tensor:
-    """On a CPU also for bfloat16: there the fused kernel's backward pass takes two to five times as long."""
+    """Attention in float32; on a CPU also for bfloat16, whose fused backward pass takes two to five times as long."""
     if soft_cap is None and k.shape[2] > LONG:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
     bias = as_numbers(mask) if mask.dtype == torch.bool else mask
@@ -54,45 +54,45 @@ def _in_float32(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float, sof
 
 
 def _causal(q: Tensor, k: Tensor, v: Tensor, causal: Causal, scale: float) -> Tensor:
-    """Attention of texts to what came before, by kernels that make no mask."""
+    """Causal attention with kernels that need no mask."""
     if causal.bounds is None and causal.window is None:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
     B, _, T, _ = q.shape
     bounds, longest = causal.bounds, causal.longest
     if bounds is None:
         bounds, longest = torch.arange(0, B * T + 1, T, dtype=torch.int32, device=q.device), T
-    flat = (x.to(v.dtype).transpose(1, 2).flatten(0, 1) for x in (q, k, v))  # (B · T, H, K)
+    q, k, v = (x.to(v.dtype).transpose(1, 2).flatten(0, 1) for x in (q, k, v))  # (B · T, H, K)
     behind = -1 if causal.window is None else causal.window - 1
-    heads = varlen_attn(*flat, bounds, bounds, longest, longest, scale=scale, window_size=(behind, 0))
+    heads = varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=scale, window_size=(behind, 0))
     assert isinstance(heads, Tensor)
     return heads.unflatten(0, (B, T)).transpose(1, 2)
 
 
 @dataclasses.dataclass(frozen=True)
 class Sight:
-    """What tokens attend to, the same in all layers of a stack."""
+    """What tokens attend to, the same for all layers of a stack."""
 
-    mask: Tensor | Causal  # of self-attention or of attention to the memory; see `attention`
-    rotation: Rotation | None = None  # of the tokens' positions
-    memory: Tensor | None = None  # the encoder's output, (B, S, D); None: the tokens attend to themselves
-    slots: Tensor | None = None  # where a cache gets their keys and values, (B, T)
+    mask: Tensor | Causal  # mask of self-attention or of attention to the memory; see `attention`
+    rotation: Rotation | None = None  # rotation for the tokens' positions
+    memory: Tensor | None = None  # encoder output, (B, S, D); None: self-attention
+    slots: Tensor | None = None  # slots of the cache for their keys and values, (B, T)
 
 
 class KeyValueCache:
-    """The keys and values that a decoder layer has computed so far, each in one of C slots of its sequence."""
+    """The keys and values of a decoder layer, each in one of C slots."""
 
     def __init__(self) -> None:
         self.keys: Tensor | None = None  # (B, H, C, K)
         self.values: Tensor | None = None
 
     def write(self, keys: Tensor, values: Tensor, slots: Tensor, n_slots: int) -> tuple[Tensor, Tensor]:
-        """Put keys and values, (B, H, T, K), into slots, (B, T), of at least `n_slots`; returns all of both."""
+        """Write keys and values, (B, H, T, K), to slots, (B, T), of at least `n_slots`; return all keys and values."""
         self.keys = _put(self.keys, keys, slots, n_slots)
         self.values = _put(self.values, values, slots, n_slots)
         return self.keys, self.values
 
     def keep(self, rows: Tensor) -> None:
-        """Continue with these sequences of the batch alone."""
+        """Keep only these rows of the batch."""
         if self.keys is not None and self.values is not None:
             self.keys, self.values = self.keys[rows], self.values[rows]
 
@@ -107,14 +107,14 @@ def _put(cache: Tensor | None, new: Tensor, slots: Tensor, n_slots: int) -> Tens
 
 
 class MultiHeadAttention(nn.Module):
-    """Attention in several subspaces at once (section 3.2.2).
+    """Multi-head attention (section 3.2.2).
 
-    The paper's projections have no biases, and each head its own keys and values; others may differ.
+    In the paper, projections have no biases and each head has its own keys and values; other networks may differ.
 
     Args:
-        spec: Heads, and what differs from the paper.
+        spec: The specification.
         d_model: Width (D).
-        eps: Of the norm of queries and keys, where there is one.
+        eps: ε of the norm of queries and keys, if there is one.
     """
 
     def __init__(self, spec: AttentionSpec, d_model: int, eps: float = 1e-5) -> None:
@@ -128,12 +128,12 @@ class MultiHeadAttention(nn.Module):
         self.key_norm = nn.RMSNorm(spec.d_head, eps) if spec.qk_norm else None
 
     def forward(self, x: Tensor, sight: Sight, cache: KeyValueCache | None = None) -> Tensor:
-        """Let x, (B, T, D), attend to itself or to the memory; returns (B, T, D).
+        """Attention of x, (B, T, D), to itself or to the memory; returns (B, T, D).
 
         Args:
-            x: Positions that ask.
-            sight: What they see.
-            cache: Keys and values of earlier positions, which x's join; or those of the memory.
+            x: Queries.
+            sight: What they attend to.
+            cache: Keys and values of earlier positions, extended by those of x; or those of the memory.
         """
         spec = self.spec
         keys, values = self._keys_and_values(x, sight, cache)
@@ -144,7 +144,7 @@ class MultiHeadAttention(nn.Module):
         return self.output(heads.transpose(1, 2).flatten(2))  # (B, T, D)
 
     def project(self, x: Tensor, rotation: Rotation | None = None) -> tuple[Tensor, Tensor]:
-        """The keys, turned by their positions' rotation, and values of x, (B, S, D): two tensors (B, H, S, K)."""
+        """The keys, rotated by position, and values of x, (B, S, D): two tensors, (B, H, S, K)."""
         return rotate(self._heads(self.key(x), self.key_norm), rotation), self._heads(self.value(x))
 
     def _keys_and_values(self, x: Tensor, sight: Sight, cache: KeyValueCache | None) -> tuple[Tensor, Tensor]:

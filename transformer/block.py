@@ -1,4 +1,4 @@
-"""A layer of a stack: sub-layers, each with its residual connection (section 3.1)."""
+"""A block: the sub-layers of a layer, each with a residual connection (section 3.1)."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,10 +13,10 @@ from heed.transformer.norm import new_norm
 
 
 class Residual(nn.Module):
-    """A residual connection with dropout (section 5.4) and a norm about a sub-layer.
+    """A residual connection around a sub-layer, with dropout (section 5.4) and a norm.
 
-    "after" is the paper's LayerNorm(x + Sublayer(x)). "before" normalizes the sub-layer's input instead, which
-    keeps a clear path through all layers and so trains deep stacks (Xiong et al., 2020, arXiv 2002.04745).
+    "after" is the paper's LayerNorm(x + Sublayer(x)). "before" normalizes the input of the sub-layer instead, which
+    keeps the residual path clear and so trains deep stacks (Xiong et al., 2020, arXiv 2002.04745).
     """
 
     def __init__(self, spec: StackSpec, d_model: int, dropout: float) -> None:
@@ -26,21 +26,21 @@ class Residual(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, sublayer: Callable[..., Tensor], *others: object) -> Tensor:
-        """Apply a sub-layer to x, (B, T, D), and to what else it takes."""
+        """Apply a sub-layer to x, (B, T, D), and to further arguments."""
         if self.norm_first:
             return x + self.dropout(sublayer(self.norm(x), *others))
         return self.norm(x + self.dropout(sublayer(x, *others)))
 
 
 class BlockCache(NamedTuple):
-    """What a layer keeps while a text is decoded."""
+    """The KV caches of a layer during decoding."""
 
-    own: KeyValueCache  # of the tokens read so far
+    own: KeyValueCache  # of self-attention
     memory: KeyValueCache  # of the encoder's output
 
 
 class Block(nn.Module):
-    """Self-attention, attention to the encoder's output where there is one, feed-forward (Figure 1)."""
+    """Self-attention, attention to the encoder's output if there is one, and feed-forward network (Figure 1)."""
 
     def __init__(self, spec: StackSpec, d_model: int, dropout: float, *, crosses: bool) -> None:
         super().__init__()
@@ -56,10 +56,10 @@ class Block(nn.Module):
         """Transform x, (B, T, D).
 
         Args:
-            x: Positions to transform.
-            sight: What they see of themselves, and of what came before.
-            memory: What they see of the encoder's output.
-            cache: Keys and values to be used again.
+            x: Inputs.
+            sight: What self-attention attends to.
+            memory: What cross-attention attends to.
+            cache: The KV caches.
         """
         x = self.self_residual(x, self.self_attention, sight, cache and cache.own)
         if memory is not None:

@@ -1,4 +1,4 @@
-"""A PyTorch network as searches and samples see it: numpy in, candidates and log-probabilities out."""
+"""The decoding protocol for PyTorch networks: NumPy in, candidates and log-probabilities out."""
 
 import numpy as np
 import torch
@@ -11,14 +11,14 @@ from heed.transformer.block import BlockCache
 from heed.transformer.masks import as_numbers, causal_mask
 from heed.transformer.model import Stack, Transformer
 
-SCORED = 1 << 22  # logits that exist at a time while texts are scored
+SCORED = 1 << 22  # logits in memory at a time while scoring
 
 
 class TorchState:
-    """Sources and outputs being decoded by a PyTorch network; see `heed.models.runtime.protocol.State`."""
+    """The state of decoding with a PyTorch network; see `heed.models.runtime.protocol.State`."""
 
     def __init__(self, network: Transformer) -> None:
-        assert network.decoder is not None, "only a decoder writes"
+        assert network.decoder is not None, "decoding needs a decoder"
         self._network, self._decoder = network, network.decoder
         self._device = network.output_weight.device
         self._memory: Sight | None = None
@@ -91,13 +91,13 @@ class TorchState:
         self._prefilled.keep(chosen)
 
     def _log_probs(self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray) -> Tensor:
-        """The log-probabilities of all that may follow each token, (B, W, V)."""
+        """The log-probabilities of the next token, (B, W, V)."""
         positions, sight = self._prefilled.step_sight(position, self._array(slots), self._array(mask))
         states = self._network.decode(self._array(tokens), positions, sight, self._memory, self._prefilled.caches)
         return _normal(self._network.logits(states))
 
     def _states(self, tgt: IntArray, src_mask: BoolArray | None) -> Tensor:
-        """The states after each token of whole outputs, (B, T, D)."""
+        """The final states for each token of complete outputs, (B, T, D)."""
         memory, positions = self._memory, torch.arange(tgt.shape[1], device=self._device)
         if memory is not None and src_mask is not None:
             memory = Sight(as_numbers(self._array(src_mask)[:, None, None]), memory=memory.memory)
@@ -109,30 +109,32 @@ class TorchState:
 
 
 class _Prefilled:
-    """Prompts that were read, and the tokens of steps behind them: their keys and values, and where these stand.
+    """Prefilled prompts and the tokens of later steps: keys, values and positions.
 
     Args:
-        decoder: Whose they are.
-        mask: Which slots hold a token of a prompt, (B, P - 1): each that has another behind it.
+        decoder: The decoder stack.
+        mask: True at slots with a token of a prompt, (B, P - 1), without the last token of each.
     """
 
     def __init__(self, decoder: Stack, mask: Tensor) -> None:
         self._decoder, self._mask = decoder, mask
         self.caches = [BlockCache(KeyValueCache(), KeyValueCache()) for _ in decoder.layers]
-        self._positions = torch.arange(mask.shape[1], device=mask.device).expand(len(mask), -1)  # of slots, (B, C)
+        self._positions = torch.arange(mask.shape[1], device=mask.device).expand(
+            len(mask), -1
+        )  # positions of the tokens in slots, (B, C)
 
     @property
     def prompt_positions(self) -> Tensor:
         return torch.arange(self._mask.shape[1], device=self._mask.device)
 
     def whole_sight(self) -> Sight:
-        """What the tokens of prompts see."""
+        """What the tokens of prompts attend to."""
         positions = self.prompt_positions
         mask = causal_mask(len(positions), positions.device)
         return self._decoder.sight(mask, positions, slots=positions.expand(len(self._mask), -1))
 
     def step_sight(self, position: int, slots: Tensor, mask: Tensor) -> tuple[Tensor, Sight]:
-        """Where the tokens of a step stand, (B, 1), and what they see; see `State.step`."""
+        """The positions of a step's tokens, (B, 1), and what they attend to; see `State.step`."""
         n_prompt, n_slots = self._mask.shape[1], self._mask.shape[1] + mask.shape[2]
         positions = self._mask.sum(dim=1, keepdim=True) + position
         if (limit := self._decoder.spec.n_positions) is not None:
@@ -147,7 +149,7 @@ class _Prefilled:
         return positions, self._decoder.sight(seen, positions, keys, slots + n_prompt)
 
     def keep(self, rows: Tensor) -> None:
-        """Continue with these rows alone."""
+        """Keep only these rows."""
         self._mask, self._positions = self._mask[rows], self._positions[rows]
         for cache in self.caches:
             cache.own.keep(rows)
@@ -161,12 +163,12 @@ def _kept(sight: Sight, rows: Tensor) -> Sight:
 
 
 def _normal(logits: Tensor) -> Tensor:
-    """Log-probabilities of logits."""
+    """The log-softmax of logits."""
     return logits.float().log_softmax(-1)
 
 
 class TorchNetwork:
-    """A PyTorch network to decode with; see `heed.models.runtime.protocol.Network`."""
+    """A PyTorch network for decoding; see `heed.models.runtime.protocol.Network`."""
 
     def __init__(self, network: Transformer) -> None:
         self._network = network

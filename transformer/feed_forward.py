@@ -11,7 +11,7 @@ from heed.models.spec.stack import FeedForwardSpec
 from heed.transformer.kernels.linear import Linear
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu_,  # in place, for what it is given is needed no more
+    "relu": torch.relu_,  # in place, because the input is not needed afterwards
     "gelu": F.gelu,
     "gelu_tanh": functools.partial(F.gelu, approximate="tanh"),
     "silu": F.silu,
@@ -19,9 +19,9 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 class FeedForward(nn.Module):
-    """max(0, x W₁ + b₁) W₂ + b₂ (equation 2), or with another activation.
+    """max(0, x W₁ + b₁) W₂ + b₂ (equation 2), possibly with another activation.
 
-    A gated one is (activation(x W_g) · x W₁) W₂ (Shazeer, 2020, arXiv 2002.05202).
+    If gated, it is (activation(x W_g) · x W₁) W₂ (Shazeer, 2020, arXiv 2002.05202).
     """
 
     def __init__(self, spec: FeedForwardSpec, d_model: int) -> None:
@@ -32,7 +32,7 @@ class FeedForward(nn.Module):
         self.outer = Linear(spec.d_ff, d_model, bias=spec.biases)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Transform each position of x, (B, T, D), alone."""
+        """Transform each position of x, (B, T, D), separately."""
         if self.gate is None:
             return self.outer(self.activation(self.inner(x)))
         return self.outer(self.activation(self.gate(x)) * self.inner(x))

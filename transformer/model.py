@@ -1,4 +1,4 @@
-"""The Transformer: an encoder and a decoder (section 3, Figure 1), or one of them alone."""
+"""The Transformer: encoder and decoder (section 3, Figure 1), or one of them."""
 
 import dataclasses
 import math
@@ -17,28 +17,28 @@ from heed.transformer.masks import Causal, as_numbers, causal_mask, packed, text
 from heed.transformer.norm import new_norm
 from heed.transformer.positions import Rotation, buckets, rotation, sinusoids
 
-INITIAL_STD = 0.02  # of weights where embeddings are not scaled, as in GPT-2
-FLASH_D_HEAD = 256  # the widest head for which there are kernels of packed texts
+INITIAL_STD = 0.02  # of weights if embeddings are not scaled, as in GPT-2
+FLASH_D_HEAD = 256  # largest head width of the kernels for packed texts
 
 
 class Table(nn.Module):
-    """A vector for each of some numbers: tokens, positions, distances."""
+    """A table of vectors: of tokens, positions or distances."""
 
     def __init__(self, n: int, width: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(n, width))
 
     def forward(self, numbers: Tensor) -> Tensor:
-        """The vectors, (…, width), of numbers of any shape."""
+        """The vectors, (…, width), for indices of any shape."""
         return F.embedding(numbers, self.weight)
 
 
 class Stack(nn.Module):
-    """N layers on top of embeddings and positions (sections 3.1 and 3.5).
+    """Embeddings with positions, and N layers (sections 3.1 and 3.5).
 
     Args:
-        network: All of the network.
-        name: Which stack of it this is, "encoder" or "decoder".
+        network: The network's specification.
+        name: "encoder" or "decoder".
     """
 
     def __init__(self, network: NetworkSpec, name: str) -> None:
@@ -47,8 +47,8 @@ class Stack(nn.Module):
         self.spec, self.is_causal = spec, name == "decoder"
         place = spec.positions
         self.positions = Table(place.n_positions + place.offset, D) if isinstance(place, Learned) else None
-        relative = isinstance(place, RelativeBuckets)
-        self.relative_bias = Table(place.n_buckets, spec.attention.n_heads) if relative else None
+        n_buckets = place.n_buckets if isinstance(place, RelativeBuckets) else 0
+        self.relative_bias = Table(n_buckets, spec.attention.n_heads) if n_buckets else None
         self.embedding_norm = new_norm(spec.norm, D) if spec.norm.embedding else None
         self.dropout = Dropout(network.dropout)
         self.crosses = self.is_causal and network.encoder is not None
@@ -67,10 +67,10 @@ class Stack(nn.Module):
 
         Args:
             x: Embeddings, (B, T, D).
-            positions: Where they stand, from 0, (T,) or (B, T).
-            sight: What they see, by `sight` or `causal_sight`.
-            memory: What they see of the encoder's output.
-            caches: Keys and values to be used again, for each layer.
+            positions: Positions from 0, (T,) or (B, T).
+            sight: What self-attention attends to, from `sight` or `causal_sight`.
+            memory: What cross-attention attends to.
+            caches: KV caches of each layer.
         """
         x = self._placed(x, positions)
         x = x if self.embedding_norm is None else self.embedding_norm(x)
@@ -80,13 +80,13 @@ class Stack(nn.Module):
         return x if self.norm is None else self.norm(x)
 
     def sight(self, mask: Tensor, positions: Tensor, keys: Tensor | None = None, slots: Tensor | None = None) -> Sight:
-        """What tokens see under a mask.
+        """What tokens attend to under a mask.
 
         Args:
-            mask: True where they may look, broadcastable to (B, H, T, S).
-            positions: Theirs, (T,) or (B, T).
-            keys: Those of what they see, (S,) or (B, S); None: they see each other.
-            slots: Where in caches their keys and values are put, (B, T).
+            mask: True where they may attend, broadcastable to (B, H, T, S).
+            positions: Positions of the queries, (T,) or (B, T).
+            keys: Positions of the keys, (S,) or (B, S); None: those of the queries.
+            slots: Slots of the caches for their keys and values, (B, T).
         """
         window, bias = self.spec.attention.window, None
         if window or self.relative_bias:
@@ -95,18 +95,18 @@ class Stack(nn.Module):
             if window:
                 near = window_mask(distances, window)
                 mask = mask & (near[:, None] if near.dim() > 2 else near)
-                if not self.is_causal:  # padding sees itself at least: a query that sees nothing has no numbers
+                if not self.is_causal:  # padding attends to itself: a query without keys would give NaN
                     mask = mask | (distances == 0)
             bias = self._bias(distances)
         added = as_numbers(mask) if bias is None else bias.float().masked_fill(~mask, -math.inf)
         return Sight(added, self._rotation(positions), slots=slots)
 
     def causal_sight(self, positions: Tensor, device: torch.device) -> Sight:
-        """What whole texts see of themselves: each token what came before it (section 3.2.3).
+        """Causal attention within complete texts (section 3.2.3).
 
         Args:
-            positions: (T,), or of several texts in a row, each from 0, (B, T); best on the CPU.
-            device: Where attention is computed.
+            positions: (T,), or (B, T) for rows of several texts, each from 0; best on the CPU.
+            device: The device of attention.
         """
         several, there = positions.dim() > 1, positions.to(device, non_blocking=True)
         window = self.spec.attention.window
@@ -116,7 +116,7 @@ class Stack(nn.Module):
         return self.sight(text_mask(there) if several else causal_mask(len(there), device), there)
 
     def _needs_no_mask(self, device: torch.device, *, packs: bool) -> bool:
-        """Whether there are kernels for a causal mask that is not there: on a GPU."""
+        """Whether causal attention has kernels that need no mask, on a GPU."""
         attention = self.spec.attention
         if device.type != "cuda" or self.relative_bias or attention.soft_cap:
             return False
@@ -124,7 +124,7 @@ class Stack(nn.Module):
         return not packs or (narrow and attention.d_head % 8 == 0 and attention.d_head <= FLASH_D_HEAD)
 
     def _placed(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Embeddings and what says where they stand."""
+        """Embeddings with position encodings."""
         place = self.spec.positions
         if isinstance(place, Sinusoidal):
             return x + sinusoids(positions, x.shape[-1], place)
@@ -134,7 +134,7 @@ class Stack(nn.Module):
         return x
 
     def _bias(self, distances: Tensor) -> Tensor | None:
-        """What is added to the scores of keys at distances, (…, T, S), by relative positions: (…, H, T, S)."""
+        """The bias of relative positions for distances, (…, T, S): (…, H, T, S)."""
         if self.relative_bias is None:
             return None
         assert isinstance(self.spec.positions, RelativeBuckets)
@@ -147,7 +147,7 @@ class Stack(nn.Module):
 
 
 class Output(nn.Module):
-    """What makes logits: a matrix, where it is not an embedding, and a bias, where there is one (section 3.4)."""
+    """The output layer: a matrix, unless tied to an embedding, and an optional bias (section 3.4)."""
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
@@ -157,10 +157,10 @@ class Output(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A network of any form; its parameters have the names and shapes of `heed.models.spec.parameters`.
+    """A network of any specification; names and shapes of its parameters are those of `heed.models.spec.parameters`.
 
-    Training calls it on whole texts. Decoding calls `encode` once and `decode` for each step; a step is the same
-    computation, on fewer positions.
+    Training calls it on complete texts. Decoding calls `encode` once and `decode` for each step, which is the same
+    computation on fewer positions.
     """
 
     def __init__(self, spec: NetworkSpec) -> None:
@@ -176,7 +176,7 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def initialize(self) -> None:
-        """Draw fresh weights: the paper's, or GPT-2's where embeddings are not scaled; biases are 0 and norms 1."""
+        """Initialize weights as in the paper, or as in GPT-2 if embeddings are not scaled; biases are 0 and norms 1."""
         tables = {f"{name}.weight" for name, module in self.named_modules() if isinstance(module, Table)}
         for name, parameter in self.named_parameters():
             if parameter.dim() == 1:
@@ -184,12 +184,12 @@ class Transformer(nn.Module):
             elif not self.spec.scale_embedding:
                 parameter.normal_(std=INITIAL_STD * self._n_writers(name) ** -0.5)
             elif name in tables:
-                parameter.normal_(std=self.spec.d_model**-0.5)  # so that √D times it has variance 1
+                parameter.normal_(std=self.spec.d_model**-0.5)  # so that it has variance 1 after multiplication by √D
             else:
                 nn.init.xavier_uniform_(parameter)
 
     def _n_writers(self, name: str) -> int:
-        """How many matrices like this one add to the same states: the more, the smaller is each (GPT-2)."""
+        """The number of matrices that write to the same residual stream; the more, the smaller the weights (GPT-2)."""
         stack = getattr(self, name.partition(".")[0])
         writes = name.endswith((".output.weight", ".outer.weight"))
         return len(stack.layers) * (3 if stack.crosses else 2) if writes else 1
@@ -201,16 +201,16 @@ class Transformer(nn.Module):
         tgt: Tensor | None = None,
         positions: Tensor | None = None,
     ) -> Tensor:
-        """The logits of the token after each position of the target, given those before it.
+        """The logits of the next token at each position of the target.
 
         Args:
             src: Source token ids, (B, S), for a network with an encoder.
-            src_mask: True where a source token is no padding, (B, 1, 1, S).
-            tgt: Target token ids from the beginning token on, (B, T), for a network with a decoder.
-            positions: Where each of them stands in its text, (B, T), where rows hold several texts; best on the CPU.
+            src_mask: True at real source tokens, (B, 1, 1, S).
+            tgt: Target token ids, starting with the beginning token, (B, T), for a network with a decoder.
+            positions: Position of each within its text, (B, T), if rows hold several texts; best on the CPU.
 
         Returns:
-            Logits, (B, T, V); without a decoder those of the source's own positions, (B, S, V).
+            Logits, (B, T, V); without a decoder, logits at the source positions, (B, S, V).
         """
         return self.logits(self.states(src, src_mask, tgt, positions))
 
@@ -221,13 +221,15 @@ class Transformer(nn.Module):
         tgt: Tensor | None = None,
         positions: Tensor | None = None,
     ) -> Tensor:
-        """What `forward` makes its logits of, (B, T, D); the loss makes its own, a part at a time."""
+        """The final states, (B, T, D), from which logits are computed; the loss computes them in chunks."""
         memory = None
         if self.encoder is not None:
-            assert src is not None and src_mask is not None, "an encoder reads a source"
+            assert src is not None, "an encoder reads a source"
+            assert src_mask is not None, "and where it is no padding"
             memory = Sight(as_numbers(src_mask), memory=self.encode(src, src_mask))
         if self.decoder is None:
-            assert memory is not None and memory.memory is not None
+            assert memory is not None
+            assert memory.memory is not None
             return self._scaled(memory.memory)
         assert tgt is not None, "a decoder reads a target"
         positions = torch.arange(tgt.shape[1], device=tgt.device) if positions is None else positions
@@ -248,33 +250,34 @@ class Transformer(nn.Module):
         memory: Sight | None,
         caches: Sequence[BlockCache] | None = None,
     ) -> Tensor:
-        """The states after some target tokens, (B, T), of which logits are made: (B, T, D).
+        """The final states for target tokens, (B, T): (B, T, D).
 
         Args:
             tgt: Token ids, (B, T).
-            positions: Where they stand, (T,) or (B, T), or (B, 1) for all of a row: hypotheses share a position.
-            sight: What they see of the target, by `Stack.sight`.
-            memory: What they see of the encoder's output.
-            caches: Keys and values of earlier tokens, for each layer.
+            positions: Positions, (T,) or (B, T), or (B, 1) for all tokens of a row, because hypotheses share a
+                position.
+            sight: What self-attention attends to, from `Stack.sight`.
+            memory: What cross-attention attends to.
+            caches: KV caches of each layer.
         """
         assert self.decoder is not None
         return self._scaled(self.decoder(self._embedded("decoder", tgt), positions, sight, memory, caches))
 
     def logits(self, states: Tensor) -> Tensor:
-        """The logits, (…, V), that are made of states, (…, D)."""
+        """Logits, (…, V), from final states, (…, D)."""
         logits, cap = F.linear(states, self.output_weight, self.projection.bias), self.spec.output_soft_cap
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
     @property
     def output_weight(self) -> Tensor:
-        """The matrix that makes the logits, (V, D)."""
+        """The output matrix, (V, D)."""
         return self.get_parameter(f"{self.spec.output}.weight")
 
     def _scaled(self, states: Tensor) -> Tensor:
-        """What stacks put out, as the output matrix is to have it."""
+        """Final states multiplied by the output scale."""
         return states if self.spec.output_scale is None else states * self.spec.output_scale
 
     def _embedded(self, stack: str, ids: Tensor) -> Tensor:
-        """The embeddings of token ids, (B, T): (B, T, D), times √D where they are scaled (section 3.4)."""
+        """The embeddings of token ids, (B, T): (B, T, D), multiplied by √D if scaled (section 3.4)."""
         x = self.get_submodule(self.spec.embedding_of(stack))(ids)
         return x * math.sqrt(self.spec.d_model) if self.spec.scale_embedding else x

@@ -1,1 +1,1 @@
-"""Pictures of training runs, on a terminal, as SVG, PNG and HTML."""
+"""Plots of training runs on a terminal, as SVG, PNG and HTML."""

@@ -1,15 +1,15 @@
-"""Lines drawn in characters of Braille, each of which is two dots wide and four high."""
+"""Lines drawn with Braille characters, each two dots wide and four high."""
 
 from collections.abc import Sequence
 
 from rich.text import Text
 
 BLANK = 0x2800
-BITS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # of a dot, by its row and column in a character
+BITS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # bit of a dot, by row and column within a character
 
 
 class Canvas:
-    """A grid of characters; places are shares of its width and height, from 0 at the left and at the bottom to 1.
+    """A grid of characters. Coordinates run from 0 at the left and bottom to 1.
 
     Args:
         width, height: In characters.
@@ -22,7 +22,7 @@ class Canvas:
         self._styles: dict[tuple[int, int], str] = {}
 
     def line(self, places: Sequence[tuple[float, float]], style: str) -> None:
-        """Draw from each place to the next; one place alone is a dot."""
+        """Draw a line through the places; a single place is a dot."""
         dots = [self._place(x, y) for x, y in places]
         for (x, y), (to_x, to_y) in zip(dots, dots[1:] or dots, strict=False):
             n = max(abs(to_x - x), abs(to_y - y), 1)
@@ -30,13 +30,13 @@ class Canvas:
                 self._dot(x + round((to_x - x) * i / n), y + round((to_y - y) * i / n), style)
 
     def mark(self, x: float, y: float, character: str, style: str) -> None:
-        """Put a character, which hides the dots of its cell."""
+        """Put a character into a cell, which hides its dots."""
         column, row = self._place(x, y)
         cell = row // 4, column // 2
         self._marks[cell], self._styles[cell] = character, style
 
     def rows(self) -> list[Text]:
-        """The picture, from the top."""
+        """The rows of the picture, from the top."""
         rows = []
         for row in range(self.height):
             text = Text()
@@ -47,7 +47,7 @@ class Canvas:
         return rows
 
     def _place(self, x: float, y: float) -> tuple[int, int]:
-        """The column and the row of a dot, from the left and from the top."""
+        """Column and row of a dot, from the left and the top."""
         return round(x * (2 * self.width - 1)), round((1 - y) * (4 * self.height - 1))
 
     def _dot(self, x: int, y: int, style: str) -> None:

@@ -1,4 +1,4 @@
-"""Panels drawn on a terminal, in colours where it has them."""
+"""Panels drawn on a terminal, in colour if it has colours."""
 
 from rich.text import Text
 
@@ -8,12 +8,12 @@ from heed.cli.charts.headline import Headline
 from heed.cli.charts.scale import figure, tick
 
 HUES = ("cyan", "yellow", "green", "magenta", "blue", "red")
-LETTERS = "abcdefghijklmnopqrstuvwxyz"  # of runs, at the ends of their curves
-TWO_COLUMNS = 72  # characters of a terminal that has two panels side by side
+LETTERS = "abcdefghijklmnopqrstuvwxyz"  # letters of the runs, at the ends of their curves
+TWO_COLUMNS = 72  # characters: a terminal this wide shows two panels side by side
 GAP = 3  # between them
 NARROWEST = 24  # a panel
-BELOW = 2  # lines of the axis and its numbers
-FEW = 2  # characters for each validation: where there are more of them, they are a line without dots
+BELOW = 2  # lines for the axis and its numbers
+FEW = 2  # characters per validation; if they are denser, they are drawn as a line without dots
 BEST, VALIDATION, EVENT = "◆", "•", "×"
 
 
@@ -23,12 +23,12 @@ def style(hue: int) -> str:
 
 
 def letter(hue: int) -> str:
-    """How a run is called in its panels."""
+    """The letter of a run in the panels."""
     return LETTERS[hue % len(LETTERS)]
 
 
 def _heading(words: Headline) -> list[Text]:
-    """What is said of a run above its panels."""
+    """The headline of a run above the panels."""
     title = Text()
     if words.hue is not None:
         title.append(f"{letter(words.hue)}  ", f"bold {style(words.hue)}")
@@ -40,16 +40,16 @@ def _heading(words: Headline) -> list[Text]:
 
 
 class Chart:
-    """Draws on a terminal; the curves of several runs end in the letters of their runs."""
+    """Draws on a terminal; curves of several runs end with the letters of their runs."""
 
     def __init__(self, drawing: Drawing) -> None:
         self._drawing = drawing
         self._steps, self._lettered = drawing.steps, drawing.several
 
     def lines(self, width: int, height: int) -> list[Text]:
-        """The words, and below them the panels, in lines of a width and about as many as a height, in characters.
+        """Headlines and panels, in lines of the given width and about as many as the given height, in characters.
 
-        Two panels stand side by side where there is room, and none becomes lower than it can be read.
+        Two panels stand side by side if there is room, and no panel becomes too low to read.
         """
         words = [line for run in self._drawing.headlines for line in _heading(run)]
         return words + self._panels(width, height - len(words))
@@ -88,7 +88,7 @@ class Chart:
         return lines
 
     def _title(self, panel: Panel, width: int) -> Text:
-        """The figure, and the last value of each curve."""
+        """The name of the figure, and the last value of each curve."""
         title = Text(panel.title, "bold")
         for curve in panel.lines:
             name = letter(curve.hue) if self._lettered else curve.label
@@ -118,7 +118,7 @@ class Chart:
         return canvas
 
     def _axis(self, width: int, n_ticks: int) -> tuple[Text, Text]:
-        """The line with its events, and its numbers."""
+        """The axis with events, and its numbers."""
         line, numbers = ["─"] * width, [" "] * (width + 1)
         for step in self._steps.ticks(n_ticks):
             column, label = round(self._steps.share(step) * (width - 1)), tick(step)

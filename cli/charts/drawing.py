@@ -1,4 +1,4 @@
-"""What is drawn of runs, on a terminal as in a picture: words, and panels of curves over the same steps."""
+"""What a terminal and a picture show of runs: headlines, and panels of curves over the same steps."""
 
 import dataclasses
 import itertools
@@ -11,7 +11,7 @@ from heed.models.errors import ModelError
 from heed.models.runs.history import VARIANTS, History, Point, is_number, points, variant_of
 
 VALIDATION = "of the validation text"
-TITLES = {  # of the panels, in their order, and what they count in, by the figure in the records
+TITLES = {  # titles and units of the panels, in order, by the figure in the records
     "loss": ("Training loss", "nats a token"),
     "perplexity": ("Perplexity", "a token"),
     "bleu": ("BLEU", VALIDATION),
@@ -21,19 +21,19 @@ TITLES = {  # of the panels, in their order, and what they count in, by the figu
 TRAINED = ("loss", "perplexity", "learning_rate")
 VALIDATED = ("perplexity", "bleu", "bits_per_byte")
 ON_LOG = ("perplexity",)
-SMOOTHED_SHARE = 0.025  # of a curve's points, on either side
+SMOOTHED_SHARE = 0.025  # share of a curve's points that are averaged, on either side
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Curve:
     """A figure over the steps."""
 
-    label: str  # "" where it goes without saying
-    hue: int  # which colour: a run's where there are several, else 0 for training and 1 for validation
+    label: str  # "" if it is obvious
+    hue: int  # number of the colour: that of the run if there are several, else 0 for training and 1 for validation
     points: Sequence[Point]  # as recorded
-    smooth: Sequence[Point]  # what the eye is to follow
-    dots: bool = False  # whether each point counts, as validations do
-    joined: bool = True  # whether one point comes of the other; the mean of the last checkpoints is one alone
+    smooth: Sequence[Point]  # smoothed, for the eye
+    dots: bool = False  # whether each point is marked, as validations are
+    joined: bool = True  # whether the points are connected; the average of the last checkpoints is a single point
     best: Point | None = None  # the best checkpoint
 
 
@@ -48,18 +48,18 @@ class Panel:
 
     @property
     def lines(self) -> Sequence[Curve]:
-        """The curves that are lines and have a name; if there are none, all."""
+        """The connected curves with a name; if there are none, all curves."""
         return [curve for curve in self.curves if curve.label and curve.joined] or self.curves
 
     @property
     def scale(self) -> Scale:
-        """From the least to the greatest value of all curves."""
+        """The range of values of all curves."""
         return Scale.of([value for curve in self.curves for _, value in curve.points], log=self.log)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """All that is drawn of some runs."""
+    """Everything that is drawn for some runs."""
 
     headlines: Sequence[Headline]
     panels: Sequence[Panel]
@@ -67,14 +67,14 @@ class Drawing:
 
     @classmethod
     def of(cls, histories: Sequence[History]) -> "Drawing":
-        """What is drawn of runs.
+        """The drawing of some runs.
 
         Raises:
             ModelError: A run has no figures yet.
         """
         for history in histories:
             if not _panels([history], [""]):
-                raise ModelError(f"{history.path}: no figures yet; training records the first after some steps")
+                raise ModelError(f"{history.path}: no figures yet; training records the first ones after some steps")
         words = headlines(histories)
         return cls(
             headlines=words,
@@ -84,21 +84,21 @@ class Drawing:
 
     @property
     def several(self) -> bool:
-        """Whether curves are told apart by their runs."""
+        """Whether curves are named after their runs."""
         return len(self.headlines) > 1
 
     @property
     def steps(self) -> Scale:
-        """The axis that all panels share: from 0 to the last step."""
+        """The axis of all panels, from 0 to the last step."""
         return Scale(
             low=0, high=max(step for panel in self.panels for curve in panel.curves for step, _ in curve.points)
         )
 
 
 def _panels(histories: Sequence[History], names: Sequence[str]) -> list[Panel]:
-    """Those that some run has figures for; their curves are called what they show, or by the runs if there are several.
+    """The panels with figures; curves are named after what they show or, for several runs, after the runs.
 
-    Of several runs the perplexity in training is left out, for twice as many curves could not be told apart.
+    For several runs training perplexity is omitted, because twice as many curves would be unreadable.
     """
     alone = len(histories) == 1
     curves: dict[str, list[Curve]] = {figure: [] for figure in TITLES}
@@ -131,7 +131,7 @@ def _training(history: History, figure: str, label: str, hue: int) -> Curve:
 
 
 def _validation(history: History, figure: str, labels: Mapping[str, str], hue: int) -> Iterator[Curve]:
-    """That of the present weights, and those of others that were validated."""
+    """The validation curve of the current weights, and those of averaged weights."""
     best = history.best
     for variant, label in labels.items():
         found = points(history.validated(variant), figure)
@@ -148,10 +148,10 @@ def _validation(history: History, figure: str, labels: Mapping[str, str], hue: i
 
 
 def smoothed(found: Sequence[Point], *, log: bool = False) -> list[Point]:
-    """Each point's mean with its neighbours, on a log axis the geometric one.
+    """A moving average of a curve; on a log axis the geometric mean.
 
-    There are as many on either side, but for the end: a curve that falls steeply begins where it does, and where
-    training stands now is told by more than the last record.
+    The window is symmetric except at the end: a steep start keeps its first value, and the present value rests on
+    more than the last record.
     """
     log = log and all(value > 0 for _, value in found)
     into, back = (math.log, math.exp) if log else (float, float)

@@ -1,4 +1,4 @@
-"""What is said of a run in words, above what is drawn of it."""
+"""The headline of a run above its plot."""
 
 import dataclasses
 from collections import defaultdict
@@ -10,23 +10,23 @@ from heed.models.runs.history import VARIANTS, History, Record, is_number, varia
 
 TASKS = {"translate": "translation", "generate": "text"}
 FIGURES = {"bleu": "BLEU", "bits_per_byte": "bits a byte", "perplexity": "perplexity"}
-LONG = 120.0  # minutes that are told in hours
-MOST_STEPS = 5  # of an event, that are named
+LONG = 120.0  # minutes; longer times are given in hours
+MOST_STEPS = 5  # steps of an event that are listed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Headline:
-    """The words about one run."""
+    """The headline of one run."""
 
     name: str
-    hue: int | None  # the colour of its curves, where there are several runs
+    hue: int | None  # number of its colour, if there are several runs
     best: str  # the best checkpoint and its figures
-    facts: str  # what it is and how far it came
-    events: str  # what else happened, and when; "" if nothing did
+    facts: str  # what it is and how far it got
+    events: str  # other events and their steps; "" for none
 
 
 def headlines(histories: Sequence[History]) -> list[Headline]:
-    """Of runs that are drawn together."""
+    """The headlines of runs that are drawn together."""
     names = _names([history.path for history in histories])
     return [
         Headline(
@@ -41,12 +41,12 @@ def headlines(histories: Sequence[History]) -> list[Headline]:
 
 
 def figures(record: Record) -> list[str]:
-    """Those of a validation, the one that counts most first."""
+    """The figures of a validation, the most important one first."""
     return [f"{word} {figure(record[name])}" for name, word in FIGURES.items() if is_number(record.get(name))]
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """Runs by the names of their directories, or by their paths where those are not enough."""
+    """Names of runs: their directories' names or, if ambiguous, their paths."""
     short = [path.resolve().name for path in paths]
     return short if len(set(short)) == len(short) else [str(path) for path in paths]
 

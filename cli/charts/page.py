@@ -1,4 +1,4 @@
-"""A page of HTML that needs nothing else: the picture, the figures under the pointer, and a table of validations."""
+"""A self-contained page of HTML: the picture, the figures under the pointer, and a table of validations."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -12,23 +12,23 @@ from heed.cli.charts.picture import N_HUES, Frame, Picture, thinned
 from heed.cli.charts.scale import figure
 from heed.models.runs.history import VARIANTS, History, is_number, variant_of
 
-COLUMNS = {"minutes": "minutes", "loss": "loss"} | FIGURES  # of the table, by the figure in the records
+COLUMNS = {"minutes": "minutes", "loss": "loss"} | FIGURES  # headings of the table, by the figure in the records
 
 
 def page(picture: Picture, histories: Sequence[History]) -> str:
-    """The page of the runs that a picture is of."""
+    """The page for the runs of a picture."""
     template = Template(resources.files("heed.cli.charts").joinpath("page.html").read_text("utf-8"))
     frames = json.dumps([_frame(frame, several=picture.drawing.several) for frame in picture.frames])
     return template.substitute(
         title=escape(picture.title),
         picture=picture.svg(),
         rows="\n".join(_rows(histories, picture.drawing)),
-        frames=frames.replace("<", "\\u003c"),  # a name may not end the script that holds it
+        frames=frames.replace("<", "\\u003c"),  # a name must not end the surrounding script
     )
 
 
 def _frame(frame: Frame, *, several: bool) -> dict[str, object]:
-    """What finds the figures under the pointer: where a panel is, and its curves."""
+    """Data for finding the figures under the pointer: the position of a panel and its curves."""
     scale = frame.panel.scale
     return {
         "left": frame.left,
@@ -43,7 +43,7 @@ def _frame(frame: Frame, *, several: bool) -> dict[str, object]:
             {
                 "label": ""
                 if several or len(frame.panel.lines) == 1
-                else f"{curve.label} ",  # runs are told by their colours
+                else f"{curve.label} ",  # runs are distinguished by their colours
                 "hue": curve.hue % N_HUES,
                 "points": thinned(curve.smooth),
             }
@@ -53,7 +53,7 @@ def _frame(frame: Frame, *, several: bool) -> dict[str, object]:
 
 
 def _rows(histories: Sequence[History], drawing: Drawing) -> Iterator[str]:
-    """The table of validations, with its head."""
+    """The rows of the table of validations, with the header."""
     several = drawing.several
     validations = [
         (run.name, record)

@@ -1,4 +1,4 @@
-"""Panels drawn as SVG, which is itself a picture, becomes a PNG, and stands in a page of HTML."""
+"""Panels drawn as SVG, which is written as it is, converted to PNG, or embedded in a page of HTML."""
 
 import dataclasses
 import itertools
@@ -11,15 +11,15 @@ from heed.cli.charts.scale import Scale, figure, tick
 from heed.models.errors import HeedError
 from heed.models.runs.history import Point
 
-WIDTH, MARGIN, COLUMNS = 1080, 28, 2  # of the picture, in pixels; panels side by side
+WIDTH, MARGIN, COLUMNS = 1080, 28, 2  # width of the picture, in pixels; panels side by side
 GAP = 30  # between panels
-HEIGHT = 190  # of what curves are drawn on
-TITLE, NUMBERS, LABELS, BELOW = 30, 46, 116, 26  # room above it, left, right and below, for words and numbers
-LINE, BETWEEN = 21, 9  # of a heading; below it
-NEAR = 30  # to the end of a panel, where labels stand beside it
+HEIGHT = 190  # height of a panel's plot
+TITLE, NUMBERS, LABELS, BELOW = 30, 46, 116, 26  # room above, left, right and below it, for words and numbers
+LINE, BETWEEN = 21, 9  # height of a heading; space below it
+NEAR = 30  # to the end of a panel with labels beside it
 LABEL_HEIGHT = 14  # between two labels of curves
-LONGEST_NAME = 12  # characters of a label, its figure aside
-MOST_POINTS = 1000  # of a curve in training; more than the eye or a screen can tell
+LONGEST_NAME = 12  # characters of a label without its figure
+MOST_POINTS = 1000  # points of a training curve, more than a screen can show
 
 THEMES = {
     "light": ("#ffffff", "#1f2328", "#59636e", "#e4e7eb", "#c93c37"),
@@ -28,10 +28,13 @@ THEMES = {
 HUES = {
     "light": ("#0969da", "#bc4c00", "#1a7f37", "#8250df", "#b83280", "#0f766e"),
     "dark": ("#6cb6ff", "#f0883e", "#57d364", "#c297ff", "#f778ba", "#39c5bb"),
-}  # each readable on its page, neighbours apart also for those who see red and green alike
+}  # readable on both backgrounds, and neighbours distinguishable with red-green blindness
 N_HUES = len(HUES["light"])
+# What makes a PNG knows no "sans-serif" of the system's: one of these must be there by its name.
+FAMILIES = """system-ui, "Segoe UI", "Helvetica Neue", Arial, "DejaVu Sans", "Liberation Sans", "Noto Sans", FreeSans,
+  Ubuntu, Cantarell, sans-serif"""
 SHAPES = """
-text { font-size: 12px; font-family: system-ui, "Segoe UI", "Helvetica Neue", Arial, "DejaVu Sans", sans-serif }
+text { font-size: 12px; font-family: %s }
 .name { font-size: 17px; font-weight: 600 } .title { font-size: 13px; font-weight: 600 } .heading { font-size: 13px }
 .unit { font-size: 12px; font-weight: 400 }
 .end { text-anchor: end } .middle { text-anchor: middle }
@@ -39,11 +42,11 @@ text { font-size: 12px; font-family: system-ui, "Segoe UI", "Helvetica Neue", Ar
 .raw { fill: none; stroke-width: 1; opacity: 0.35 } .best { stroke-width: 2 }
 .label { stroke-width: 4; paint-order: stroke; stroke-linejoin: round }
 .event { stroke-dasharray: 3 3 }
-"""
+""".replace("%s", FAMILIES)
 
 
 def style() -> str:
-    """The rules of CSS, for a light and for a dark screen; what knows no screens, as a PNG, is light."""
+    """CSS for light and dark screens; a PNG is light."""
     return f"{SHAPES}{_colors('light')}@media (prefers-color-scheme: dark) {{\n{_colors('dark')}}}\n"
 
 
@@ -59,7 +62,7 @@ def _colors(theme: str) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Frame:
-    """Where the curves of a panel are drawn, in pixels from the left and from the top."""
+    """The plotting area of a panel, in pixels from the left and the top."""
 
     panel: Panel
     steps: Scale
@@ -70,12 +73,12 @@ class Frame:
 
     @property
     def right(self) -> float:
-        """Where its last step is."""
+        """x of the last step."""
         return self.left + self.width
 
     @property
     def bottom(self) -> float:
-        """Where its least value is."""
+        """y of the lowest value."""
         return self.top + self.height
 
     def place(self, step: float, value: float) -> tuple[float, float]:
@@ -87,7 +90,7 @@ class Frame:
 
 
 class Picture:
-    """Draws in pixels, and knows where what is."""
+    """Draws in pixels and records where everything is."""
 
     def __init__(self, drawing: Drawing) -> None:
         self.drawing = drawing
@@ -107,7 +110,7 @@ class Picture:
         self.height = top + row * math.ceil(len(drawing.panels) / COLUMNS)
 
     def svg(self) -> str:
-        """The picture, for a light and for a dark screen."""
+        """The picture as SVG, for light and dark screens."""
         shapes = [*self._headings(), *(shape for frame in self.frames for shape in self._panel(frame))]
         size = f'width="{WIDTH}" height="{self.height:.0f}"'
         lines = (
@@ -138,7 +141,7 @@ class Picture:
             y += LINE + BETWEEN
 
     def _panel(self, frame: Frame) -> Iterator[str]:
-        """The title, the axes, what happened, the curves and their names."""
+        """Title, axes, events, curves and their labels."""
         unit = f'<tspan class="unit lesser" dx="8">{frame.panel.unit}</tspan>'
         x, y = frame.left - NUMBERS, frame.top - TITLE / 2
         yield f'<text x="{x:.1f}" y="{y:.1f}" class="title ink">{frame.panel.title}{unit}</text>'
@@ -160,19 +163,17 @@ class Picture:
 
 
 def png(svg: str) -> bytes:
-    """A picture of an SVG, in two dots a pixel.
+    """Convert an SVG to PNG, at two dots per pixel.
 
     Raises:
-        HeedError: Words cannot be drawn, for there is no font.
+        HeedError: There is no font to draw text with.
     """
     import resvg_py
 
-    words = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9">{}</svg>'
-    with_text, without = (resvg_py.svg_to_bytes(svg_string=words.format(x)) for x in ('<text y="9">x</text>', ""))
+    probe = f'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><style>{SHAPES}</style>%s</svg>'
+    with_text, without = (resvg_py.svg_to_bytes(svg_string=probe % x) for x in ('<text y="9">x</text>', ""))
     if with_text == without:
-        raise HeedError(
-            "a PNG needs a font, and there is none on this machine; install one (fonts-dejavu-core), or write .html"
-        )
+        raise HeedError("a PNG needs a font and this machine has none; install one (fonts-dejavu-core), or write .html")
     return resvg_py.svg_to_bytes(svg_string=svg, zoom=2)
 
 
@@ -191,22 +192,22 @@ def _curve(frame: Frame, curve: Curve) -> Iterator[str]:
 
 
 def _labels(frame: Frame) -> Iterator[str]:
-    """The names of the curves and their last figures, at their ends."""
+    """The labels at the ends of the curves: names and last figures."""
     named = [curve for curve in frame.panel.curves if curve.label]
     ends = [frame.place(*curve.smooth[-1]) for curve in named]
     apart = spread([y for _, y in ends], LABEL_HEIGHT)
     for curve, (x, _), y in zip(named, ends, apart, strict=True):
         name = curve.label
-        if len(name) > LONGEST_NAME:  # names of runs often differ at their ends
+        if len(name) > LONGEST_NAME:  # keep both ends: names of runs often differ at the end
             name = f"{name[: LONGEST_NAME // 2]}…{name[-LONGEST_NAME // 2 + 1 :]}"
         words = f"{name} {figure(curve.smooth[-1][1])}" if len(named) > 1 else figure(curve.smooth[-1][1])
-        left = frame.right if x > frame.right - NEAR else x  # those at the end stand in a column
+        left = frame.right if x > frame.right - NEAR else x  # labels at the end form a column
         yield _text(left + 10, y + 4, words, f"label fill{curve.hue % N_HUES}")
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:
-    """Moves places apart that are nearer to each other than a gap, each cluster about its middle."""
-    clusters: list[list[int]] = []  # of neighbours, by their numbers, that touch when they are moved apart
+    """Move places apart that are closer than a gap, keeping the centre of each cluster."""
+    clusters: list[list[int]] = []  # clusters of neighbours, by number, that touch after the move
 
     def first(cluster: list[int]) -> float:
         return sum(places[i] for i in cluster) / len(cluster) - gap * (len(cluster) - 1) / 2
@@ -221,7 +222,7 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
 
 
 def thinned(found: Sequence[Point], at_most: int = MOST_POINTS) -> list[Point]:
-    """So many points of a curve, the ends among them, and of each stretch the least and the greatest."""
+    """At most `limit` points of a curve: its ends, and the minimum and maximum of each stretch."""
     if len(found) <= at_most:
         return list(found)
     size = math.ceil((len(found) - 2) / ((at_most - 2) // 2))

@@ -10,14 +10,14 @@ from heed.cli.command import Command
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, /, shell: str) -> None:
-    """Print a script by which a shell completes commands.
+    """Print the shell script that completes commands.
 
     \b
     heed completion bash > ~/.local/share/bash-completion/completions/heed
     heed completion fish > ~/.config/fish/completions/heed.fish
     source <(heed completion zsh)        # a line of ~/.zshrc, after compinit
 
-    Commands, options, files and the names of models are completed then, in shells that are opened from now on.
+    New shells then complete commands, options, files and model names.
     """
     completion = get_completion_class(shell)
     assert completion is not None

@@ -26,15 +26,15 @@ WAY_OUT = "not installed; pip install '.[{}]' where heed's source is"
 @options.model
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(model: str | None, as_json: bool) -> None:
-    """Say what works here, and what does not and why.
+    """Report what works on this machine, and why the rest does not.
 
     \b
     heed doctor
     heed doctor -m ende --json
 
-    Shows versions, the processor, the models that have a name, what is read from the environment, and what would make
-    translating faster. Checks the files of a model and takes a step with it on each device. Exits with 0 when the
-    model works on the CPU.
+    Shows versions, the processor, the models that have a name, environment variables, and what would make translation
+    faster. Checks the files of a model and runs one step with it on each device. Exits with 0 if the model works on
+    the CPU.
     """
     from heed.models.bundle import catalog
     from heed.models.bundle.bundle import Bundle
@@ -45,7 +45,11 @@ def command(model: str | None, as_json: bool) -> None:
         "processor": _processor(),
         "providers": _providers(),
         "environment": {name: value for name, value in os.environ.items() if name.startswith("HEED_")},
-        "models": {"directory": str(catalog.models_directory()), "names": list(catalog.available())},
+        "models": {
+            "directory": str(catalog.models_directory()),
+            "names": list(catalog.available()),
+            "unreadable": catalog.unreadable(),
+        },
     }
     try:
         bundle = Bundle(path)
@@ -61,13 +65,13 @@ def command(model: str | None, as_json: bool) -> None:
 
 
 def _versions() -> dict[str, str | None]:
-    """Of what runs models; of torch, which only training needs, and of sacreBLEU, which scores."""
+    """Versions of what runs models, of torch (for training) and of sacreBLEU (for evaluation)."""
     import onnxruntime
 
     return {
         "heed": importlib.metadata.version("heed"),
         "python": platform.python_version(),
-        "onnxruntime": onnxruntime.__version__,  # a distribution of several names
+        "onnxruntime": onnxruntime.__version__,  # a distribution with several names
         "numpy": importlib.metadata.version("numpy"),
         "sentencepiece": importlib.metadata.version("sentencepiece"),
         "torch": _installed("torch"),
@@ -76,7 +80,7 @@ def _versions() -> dict[str, str | None]:
 
 
 def _installed(name: str) -> str | None:
-    """The version of what need not be there."""
+    """The version of an optional package."""
     return next((found.version for found in importlib.metadata.distributions(name=name)), None)
 
 
@@ -86,21 +90,21 @@ def _processor() -> dict[str, Any]:
 
 
 def _providers() -> list[str]:
-    """What this onnxruntime was built with; whether they start is another question."""
+    """The execution providers that this onnxruntime was built with; they may fail to start."""
     import onnxruntime
 
     return onnxruntime.get_available_providers()
 
 
 def _model(bundle: "Bundle") -> dict[str, Any]:
-    """What a model is."""
+    """The facts about a model."""
     manifest = bundle.manifest
     size = sum(record.size for record in manifest.files.values())
     return {"name": manifest.name, "path": str(bundle.path), "precision": manifest.precision, "size": size}
 
 
 def _device(bundle: "Bundle", device: str) -> dict[str, Any]:
-    """How many nodes of each graph each execution provider runs when a device takes a step; or why it does not."""
+    """How many nodes of each graph each execution provider runs in one step on a device; or why the step failed."""
     from heed.models.runtime.session import placement
     from heed.models.tasks.task import TASKS
 
@@ -117,17 +121,19 @@ def _device(bundle: "Bundle", device: str) -> dict[str, Any]:
 
 
 def _hints(report: dict[str, Any]) -> list[str]:
-    """What may be other than the user means it, and what would make translating faster."""
+    """Settings that may be mistakes, and what would make translation faster."""
     hints = []
     for name in report["environment"]:
         if name not in options.ENVIRONMENT:
             similar = difflib.get_close_matches(name, options.ENVIRONMENT, n=1)
             hints.append(f"{name} is not read" + "".join(f"; did you mean {guess}?" for guess in similar))
+    if problem := report["models"]["unreadable"]:
+        hints.append(f"{problem}; set HEED_MODELS to a directory of models that you may read")
     cores, of, threads = report["processor"]["cores"], report["processor"]["of"], os.environ.get("HEED_THREADS", "")
     if cores < of:
         hints.append(f"this process may use {cores} of the {of} cores")
     if threads.isdecimal() and int(threads) != cores:
-        hints.append(f"HEED_THREADS={threads} is {'less' if int(threads) < cores else 'more'} than these {cores} cores")
+        hints.append(f"HEED_THREADS={threads} is {'less' if int(threads) < cores else 'more'} than the {cores} cores")
     if report["model"]["precision"] not in ("int8", "int4"):
         hints.append("on a CPU int8 is faster: heed export --precision int8")
     return hints
@@ -155,7 +161,7 @@ def _text(report: dict[str, Any]) -> str:
 
 
 def _nodes(graphs: dict[str, dict[str, int]]) -> str:
-    """Which provider runs how many nodes of which graph."""
+    """The number of nodes for each graph and provider."""
     parts = (
         f"{graph}: " + " and ".join(f"{n} nodes on {provider}" for provider, n in providers.items())
         for graph, providers in graphs.items()

@@ -14,11 +14,13 @@ from heed.cli.command import Command
 from heed.cli.io.inputs import Inputs
 from heed.cli.loading import load_translator, search_config
 from heed.models.errors import DataError
+from heed.models.text.scripts import bleu_tokenizer
 
 WINDOW = 1 << 16  # lines read at a time
 INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True)
-# sacreBLEU's own for languages without spaces, and others that need no download.
+# sacreBLEU's tokenizers that need no download.
 TOKENIZERS = ("13a", "intl", "char", "zh", "none")
+SPACED = ("13a", "intl", "none")  # those that tell words by spaces
 TRANSLATING = (
     "model", "beam_size", "beam_threshold", "length_penalty", "max_length", "shortlist", "split", "batch_size",
     "device", "threads",
@@ -27,12 +29,12 @@ TRANSLATING = (
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """How good all translations together are, by one metric, in percent."""
+    """The score of all translations together by one metric, in percent."""
 
     score: float
     mean: float | None  # over the resamples
-    margin: float | None  # half the width of the interval that holds 95% of the resamples
-    signature: str  # sacreBLEU's: what was computed, for others to compare
+    margin: float | None  # half the width of the 95% confidence interval
+    signature: str  # sacreBLEU's, which states how the score was computed
 
 
 @click.command(
@@ -44,29 +46,29 @@ class Score:
         "Translating --src": TRANSLATING,
     },
 )
-@click.option("--src", type=INPUT, help="Text to translate and score; - is stdin.")
-@click.option("--hyp", type=INPUT, help="Translations made before; - is stdin.")
+@click.option("--src", type=INPUT, help="Source text to translate; - is stdin.")
+@click.option("--hyp", type=INPUT, help="Finished translations (hypotheses); - is stdin.")
 @click.option(
     "--ref",
     "refs",
     required=True,
     multiple=True,
     type=INPUT,
-    help="Right translations. Repeat for more of each line.",
+    help="Reference translations. Repeat for several references.",
 )
 @click.option(
     "--bootstrap",
     type=click.IntRange(min=0),
     default=1000,
     show_default=True,
-    help="Resamples of the lines, to tell how far chance moves a score; 0 for none.",
+    help="Number of bootstrap resamples for confidence intervals; 0 for none.",
 )
 @click.option(
     "--tokenize",
     type=click.Choice(TOKENIZERS),
     default="13a",
     show_default=True,
-    help="How BLEU finds words: zh for Chinese, char for Japanese and others without spaces.",
+    help="Tokenizer for BLEU: zh for Chinese, char for Japanese and other languages without spaces.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @options.model
@@ -91,27 +93,32 @@ def command(
     as_json: bool,
     **translating: Any,
 ) -> None:
-    """Score translations: BLEU, chrF and TER.
+    """Evaluate translations: BLEU, chrF and TER.
 
     \b
     heed evaluate -m ende --src test.en --ref test.de
     heed translate -i test.en | heed evaluate --hyp - --ref test.de
 
-    Translates --src with a model, or takes the translations in --hyp, and compares them line by line with --ref.
-    sacreBLEU computes the scores, and their signatures for others to compare.
+    Translates --src with a model, or reads translations from --hyp, and compares them line by line with --ref.
+    sacreBLEU computes the scores and their signatures.
     """
     if (src is None) == (hyp is None):
-        raise click.UsageError("Give --src, which is translated, or --hyp, translations made before.")
+        raise click.UsageError("Give --src to translate, or --hyp with finished translations.")
     given = [name for name in TRANSLATING if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if hyp and given:
-        raise click.UsageError(f"--hyp is scored as it is; leave out {options.flags(ctx, given)}, or give --src.")
+        raise click.UsageError(f"--hyp is not translated; leave out {options.flags(ctx, given)}, or give --src.")
     if [src, hyp, *refs].count("-") > 1:
         raise click.UsageError("Only one of the files can be stdin.")
-    metrics = _metrics(tokenize)  # first of all, for sacreBLEU may be missing
+    metrics = _metrics(tokenize)  # first, because sacreBLEU may be missing
     name = str(hyp or src)
     lines = _read(name)
     references = [_read(ref) for ref in refs]
     _require_pairs(name, lines, dict(zip(refs, references, strict=True)))
+    suited = bleu_tokenizer(line for each in references for line in each)
+    if tokenize in SPACED and suited not in SPACED:
+        messages.note(
+            f"{refs[0]}: the script has no spaces, so the tokenizer {tokenize} finds no words; use --tokenize {suited}"
+        )
     translations = lines if hyp else _translate(lines, **translating)
     scores = _scores(metrics, translations, references, bootstrap)
     report = {key: dataclasses.asdict(score) for key, score in scores.items()}
@@ -119,13 +126,13 @@ def command(
 
 
 def _read(name: str) -> list[str]:
-    r"""The lines of a file, cut at \n alone.
+    r"""The lines of a file, which end only at \n.
 
     Raises:
-        DataError: Of a line that is not UTF-8, or of a compressed file that is damaged.
+        DataError: A line is not UTF-8, or a compressed file is damaged.
     """
     found = []
-    with contextlib.closing(Inputs((name,), invitation="Scoring the lines that you type; Ctrl-D ends.")) as source:
+    with contextlib.closing(Inputs((name,), invitation="Type lines to score; Ctrl-D ends.")) as source:
         for window in source.windows(WINDOW):
             for number, line in enumerate(window.lines, start=window.number):
                 try:
@@ -138,10 +145,10 @@ def _read(name: str) -> list[str]:
 
 
 def _require_pairs(name: str, lines: list[str], references: dict[str, list[str]]) -> None:
-    """Refuse files of which one line is not the other's translation.
+    """Refuse files that do not correspond line by line.
 
     Raises:
-        DataError: Their numbers of lines differ, or are 0.
+        DataError: They have different numbers of lines, or none.
     """
     for ref, right in references.items():
         if len(right) != len(lines):
@@ -149,7 +156,7 @@ def _require_pairs(name: str, lines: list[str], references: dict[str, list[str]]
                 f"{name}: {len(lines):,} lines, {ref}: {len(right):,} lines; give files that correspond line by line"
             )
     if not lines:
-        raise DataError(f"{name}: there are no lines; give text to score")
+        raise DataError(f"{name}: no lines; give text to score")
 
 
 def _translate(
@@ -172,13 +179,13 @@ def _metrics(tokenize: str) -> dict[str, Any]:
 def _scores(
     metrics: dict[str, Any], translations: Sequence[str], references: list[list[str]], bootstrap: int
 ) -> dict[str, Score]:
-    """The score by each metric of sacreBLEU."""
+    """The scores by all metrics of sacreBLEU."""
     from sacrebleu.significance import PairedTest
 
     if not bootstrap:
         whole = {name: metric.corpus_score(translations, references).score for name, metric in metrics.items()}
         return {name: Score(round(whole[name], 2), None, None, str(metrics[name].get_signature())) for name in metrics}
-    # A paired test of one system alone, because the metrics' own bootstrap fails where a resample scores 0.
+    # A paired test with a single system, because the metrics' own bootstrap fails if a resample scores 0.
     test = PairedTest([("", translations)], metrics, references, test_type="bs", n_samples=bootstrap)
     signatures, results = test()
     found = zip(metrics, signatures.items(), strict=True)
@@ -186,7 +193,7 @@ def _scores(
 
 
 def _score(result: Any, signature: str) -> Score:
-    """A result of sacreBLEU's, whose numbers are NumPy's."""
+    """A result of sacreBLEU, converted from NumPy's numbers."""
     score, mean, margin = (round(float(number), 2) for number in (result.score, result.mean, result.ci))
     return Score(score, mean, margin, signature)
 
@@ -197,6 +204,6 @@ def _text(scores: dict[str, Score], n_lines: int, bootstrap: int) -> str:
     for key, score in scores.items():
         interval = "" if score.mean is None else f"  ({score.mean:.2f} ± {score.margin:.2f})"
         lines.append(f"{names[key]:<5}{score.score:>6.2f}{interval}{'  lower is better' * (key == 'ter')}")
-    resamples = f"; in brackets the mean and 95% interval of {bootstrap:,} resamples" * bool(bootstrap)
+    resamples = f"; in brackets the mean and 95% confidence interval of {bootstrap:,} resamples" * bool(bootstrap)
     signatures = [f"{names[key]:<5}{score.signature}" for key, score in scores.items()]
     return "\n".join([*lines, "", f"{n_lines:,} lines{resamples}", *signatures])

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     extra="train",
     sections={
         "The bundle": ("output", "precision", "force"),
-        "Its quality": ("test_src", "test_tgt"),
-        "Its card": ("name", "licence", "trained_on"),
-        "A model of text": ("chat_template",),
+        "Quality": ("test_src", "test_tgt"),
+        "Model card": ("name", "licence", "trained_on"),
+        "Language models": ("chat_template",),
     },
 )
 @click.argument("run", type=click.Path(path_type=Path))
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     "--output",
     required=True,
     type=click.Path(path_type=Path),
-    help="Directory of the bundle, to be made.",
+    help="Directory of the bundle; must not exist.",
 )
 @click.option(
     "--precision",
@@ -43,12 +43,16 @@ if TYPE_CHECKING:
     show_default=True,
     help="Of matrix products. int8 is smaller and faster on a CPU, int4 for text still smaller, float16 for a GPU.",
 )
-@click.option("--test-src", multiple=True, type=options.TEXT_FILE, help="Test set to measure BLEU and chrF on.")
-@click.option("--test-tgt", multiple=True, type=options.TEXT_FILE, help="Its translation.")
-@click.option("--name", help="Of the model.  [default: the name of the directory]")
-@click.option("--licence", default="", help="Of the model, for its card.")
-@click.option("--trained-on", default="", help="The training text and whom to credit for it, for the card.")
-@click.option("--chat-template", type=options.TEXT_FILE, help="A .toml that says how it was taught conversations.")
+@click.option("--test-src", multiple=True, type=options.TEXT_FILE, help="Source side of a test set for BLEU and chrF.")
+@click.option("--test-tgt", multiple=True, type=options.TEXT_FILE, help="Target side of the test set.")
+@click.option("--name", help="Name of the model.  [default: the name of the directory]")
+@click.option("--licence", default="", help="Licence of the model.")
+@click.option("--trained-on", default="", help="Training text and its credits.")
+@click.option(
+    "--chat-template",
+    type=options.TEXT_FILE,
+    help="Chat template, a .toml that describes how the model was taught conversations.",
+)
 @options.force
 def command(
     run: Path,
@@ -70,15 +74,14 @@ def command(
         --test-src test.en --test-tgt test.de
     heed export runs/novel -o novel --precision int4
 
-    Takes the checkpoint with the best validation BLEU, of a language model the one with the least loss, writes its
-    graphs, and compares their results in ONNX Runtime with PyTorch's on the run's validation text. A bundle that
-    differs is not written.
+    Takes the checkpoint with the best validation BLEU (language models: the lowest loss), writes its graphs, and
+    compares ONNX Runtime with PyTorch on the run's validation text. If they differ, no bundle is written.
     """
     if len(test_src) != len(test_tgt):
-        raise click.UsageError("--test-src and --test-tgt go together, file by file.")
+        raise click.UsageError("--test-src and --test-tgt must be given together, with the same number of files.")
     refuse_existing(output, force=force)
     if output.exists() and not (output / "heed.json").is_file():
-        raise HeedError(f"{output}: is no heed model, and --force replaces nothing else; choose another name")
+        raise HeedError(f"{output}: not a heed model, and --force replaces nothing else; choose another name")
     from heed.export.exporter import export
     from heed.export.label import Label
     from heed.export.tasks import TASKS
@@ -129,5 +132,5 @@ def _read_template(path: str) -> "ChatTemplate":
     try:
         table = tomllib.loads(Path(path).read_text("utf-8"))
     except ValueError as error:
-        raise DataError(f"{path}: no TOML ({error}); mend it") from None
+        raise DataError(f"{path}: not TOML ({error}); correct it") from None
     return from_table(ChatTemplate, defaults(ChatTemplate) | table, path)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from heed.models.decoding.sampling import SampleConfig
     from heed.models.tasks.generator import Generation, Generator
 
-WINDOW = 256  # lines of a batch that are read before the first is gone on with, where so many have arrived
-# What says how to draw, and so means nothing to a search.
+WINDOW = 256  # lines of a batch that are read ahead, if they have arrived
+# Options of sampling, which have no meaning for beam search.
 DRAWING = ("stop", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "no_repeat_ngram", "seed")
 
 
@@ -42,25 +42,43 @@ DRAWING = ("stop", "temperature", "top_k", "top_p", "min_p", "repetition_penalty
     type=click.Path(exists=True, dir_okay=False, allow_dash=True),
     help="File with the prompt; - is stdin.  [default: -]",
 )
-@click.option("--batch", is_flag=True, help="Read a prompt a line, and write JSON objects, in order.")
-@click.option("--chat", is_flag=True, help="Have a conversation.")
-@click.option("--json", "as_json", is_flag=True, help="Write a JSON object for each text, when it is complete.")
-@click.option("--echo/--no-echo", default=True, help="Write the prompt before its text, or not.  [default: echo]")
-@click.option("-n", "n", type=click.IntRange(min=1), default=1, help="Texts for each prompt.  [default: 1]")
-@click.option("--truncate", is_flag=True, help="Cut a prompt that leaves too little room, from the left.")
-@click.option("--max-tokens", type=click.IntRange(min=1), help="Tokens of text.  [default: what the context holds]")
-@click.option("--stop", multiple=True, help="Text that ends the generated one, and is left out. Repeat for more.")
+@click.option("--batch", is_flag=True, help="Read one prompt per line and write JSON objects, in order.")
+@click.option("--chat", is_flag=True, help="Hold a conversation.")
+@click.option("--json", "as_json", is_flag=True, help="Write a JSON object for each complete text.")
 @click.option(
-    "--temperature", type=click.FloatRange(min=0), help="Below 1 likelier text, above 1 wilder.  [default: 1]"
+    "--echo/--no-echo", default=True, help="Write the prompt before its continuation, or not.  [default: echo]"
 )
-@click.option("--top-k", type=click.IntRange(min=1), help="Draw among so many of the likeliest tokens.")
-@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), help="Among the fewest with this probability.")
-@click.option("--min-p", type=click.FloatRange(0, 1), help="Among those with this share of the likeliest's.")
+@click.option("-n", "n", type=click.IntRange(min=1), default=1, help="Number of texts for each prompt.  [default: 1]")
+@click.option("--truncate", is_flag=True, help="Drop the beginning of a prompt that is too long for the context.")
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    help="Maximum number of tokens to generate.  [default: the rest of the context]",
+)
+@click.option("--stop", multiple=True, help="Stop before this text. Repeat for more.")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(min=0),
+    help="Divide logits by X before sampling: lower is more conservative.  [default: 1]",
+)
+@click.option("--top-k", type=click.IntRange(min=1), help="Sample from the N most probable tokens.")
+@click.option(
+    "--top-p",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Sample from the smallest set of tokens whose probability reaches X (nucleus sampling).",
+)
+@click.option("--min-p", type=click.FloatRange(0, 1), help="Drop tokens below X times the top token's probability.")
 @options.repetition_penalty
 @options.no_repeat_ngram
-@click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same text.")
-@click.option("--greedy", is_flag=True, help="Always the likeliest token, as --temperature 0.")
-@click.option("--beam-size", type=click.IntRange(min=1), help="Search the likeliest text with so many hypotheses.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), help="Seed of the random numbers; the same seed gives the same text."
+)
+@click.option("--greedy", is_flag=True, help="Always take the most probable token, as with --temperature 0.")
+@click.option(
+    "--beam-size",
+    type=click.IntRange(min=1),
+    help="Search for the most probable text with N hypotheses instead of sampling.",
+)
 @options.text_model
 @options.device
 @options.threads
@@ -81,15 +99,15 @@ def command(
     threads: int | None,
     **drawing: Any,
 ) -> None:
-    """Go on with a text.
+    """Continue a text.
 
     \b
     heed generate "ROMEO:" --max-tokens 100 --seed 1
     heed generate --batch -n 4 < prompts.txt > samples.jsonl
     heed generate --chat
 
-    Writes the prompt, which is the argument, a file or stdin less a newline at its end, and what follows it, as it is
-    made. A newline is added where the text ends without one; several texts are parted by lines of "---".
+    The prompt is the argument, a file or stdin, without a newline at its end. Writes it and its continuation as they
+    are generated, and a newline if the text ends without one. Lines of "---" separate several texts.
     """
     _require_one_task(
         prompt=prompt is not None,
@@ -123,10 +141,10 @@ def command(
 
 
 def _require_one_task(**given: bool) -> None:
-    """Refuse what does not go together, given what was asked for, by its name in the options.
+    """Refuse options that exclude each other.
 
     Raises:
-        UsageError: Naming two of them.
+        UsageError: Two of them were given.
     """
     apart = [("prompt", "input"), ("prompt", "batch")]
     apart += [("chat", other) for other in given if other != "chat"]
@@ -134,14 +152,14 @@ def _require_one_task(**given: bool) -> None:
     for pair in apart:
         if all(given[name] for name in pair):
             one, other = (names.get(name, f"--{name.replace('_', '-')}") for name in pair)
-            raise click.UsageError(f"{one} and {other} do not go together; choose one.")
+            raise click.UsageError(f"{one} and {other} exclude each other; choose one.")
 
 
 def _config(beam_size: int | None, *, greedy: bool, **drawing: Any) -> "SampleConfig":
-    """How to draw, from the options that were given.
+    """The settings of sampling, from the options that were given.
 
     Raises:
-        UsageError: They do not go together, or cannot be.
+        UsageError: They exclude each other, or a value is impossible.
     """
     from heed.models.decoding.sampling import SampleConfig, seeded
 
@@ -150,10 +168,10 @@ def _config(beam_size: int | None, *, greedy: bool, **drawing: Any) -> "SampleCo
     if beam_size is not None and given["n"] > beam_size:
         raise click.UsageError(f"-n {given['n']} needs a --beam-size of at least {given['n']}.")
     if greedy and "temperature" in given:
-        raise click.UsageError("--greedy and --temperature do not go together; choose one.")
+        raise click.UsageError("--greedy and --temperature exclude each other; choose one.")
     if beam_size is not None and (needless or greedy):
         raise click.UsageError(
-            f"--beam-size searches and draws nothing; leave out {' '.join(needless or ['--greedy'])}"
+            f"--beam-size searches and does not sample; leave out {' '.join(needless or ['--greedy'])}"
         )
     try:
         return seeded(SampleConfig(**({**given, "temperature": 0.0} if greedy else given)))
@@ -162,7 +180,7 @@ def _config(beam_size: int | None, *, greedy: bool, **drawing: Any) -> "SampleCo
 
 
 def _prompt(prompt: str | None, name: str | None) -> str:
-    """The prompt of the argument, or of a file or stdin, less one newline at its end."""
+    """The prompt from the argument, a file or stdin, without one newline at its end."""
     decoder = Decoder()
     if prompt is not None:
         text = decoder.decode(os.fsencode(prompt))
@@ -175,11 +193,11 @@ def _prompt(prompt: str | None, name: str | None) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class _Task:
-    """How prompts are gone on with, and how the texts are written."""
+    """How prompts are continued, and how the texts are written."""
 
     generator: "Generator"
     config: "SampleConfig"
-    beam_size: int | None  # None: samples are drawn
+    beam_size: int | None  # None: sampling
     _: dataclasses.KW_ONLY
     truncate: bool
     echo: bool
@@ -194,8 +212,10 @@ class _Task:
         return self.generator.search(prompts, config, n_best=self.config.n, truncate=self.truncate)
 
     def stream(self, prompt: str) -> None:
-        """Write a text as it is made."""
-        self.generator.encode(prompt, max_tokens=self.config.max_tokens, truncate=self.truncate)  # refuses a long one
+        """Write a text as it is generated."""
+        self.generator.encode(
+            prompt, max_tokens=self.config.max_tokens, truncate=self.truncate
+        )  # refuses a long prompt
         last = prompt if self.echo else ""
         write(last)
         pieces = self.generator.stream(prompt, self.config, truncate=self.truncate)
@@ -209,14 +229,14 @@ class _Task:
         self._note([found])
 
     def write_texts(self, prompt: str) -> None:
-        """Write several texts, or what a search finds, when all are complete."""
+        """Write several texts, or those of a beam search, when all are complete."""
         (found,) = self.complete([prompt], [0])
         texts = [prompt * self.echo + generation.text for generation in found]
         write("---\n".join(text if text.endswith("\n") else text + "\n" for text in texts))
         self._note(found)
 
     def write_records(self, where: dict[str, object], prompt: str, found: "list[Generation]") -> None:
-        """Write texts as JSON objects, a line each."""
+        """Write texts as JSON lines."""
         drawn = {} if self.beam_size is not None or self.config.temperature == 0 else {"seed": self.config.seed}
         for number, generation in enumerate(found):
             parts = dataclasses.asdict(generation)
@@ -229,9 +249,9 @@ class _Task:
 
 
 def _write_batch(task: _Task, name: str) -> None:
-    """Go on with each line of a file; a line that cannot be, is told in its place and at the end."""
+    """Continue each line of a file; a refused line is reported in its place and at the end."""
     n_lines, n_refused, decoder = 0, 0, Decoder()
-    invitation = "Going on with each line that you type; Ctrl-D ends."
+    invitation = "Type prompts, one per line; Ctrl-D ends."
     for prompts in read_lines((name,), decoder, WINDOW, invitation=invitation):
         errors = [_refusal(task, prompt) for prompt in prompts]
         good = [i for i, error in enumerate(errors) if error is None]
@@ -245,11 +265,11 @@ def _write_batch(task: _Task, name: str) -> None:
         n_lines, n_refused = n_lines + len(prompts), n_refused + len(prompts) - len(good)
     warn_replaced(decoder)
     if n_refused:
-        raise DataError(f"{n_refused} of {n_lines} prompts have no text; where a line has an error, it says why")
+        raise DataError(f"{n_refused} of {n_lines} prompts were refused; the error in each line says why")
 
 
 def _refusal(task: _Task, prompt: str) -> str | None:
-    """Why a prompt cannot be gone on with."""
+    """Why a prompt is refused."""
     try:
         task.generator.encode(prompt, max_tokens=task.config.max_tokens, truncate=task.truncate)
     except DataError as error:

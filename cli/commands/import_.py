@@ -18,7 +18,7 @@ from heed.models.system.files import refuse_existing
     sections={
         "The bundle": ("output", "precision", "force"),
         "A model that translates": ("src_language", "tgt_language", "prefix"),
-        "Its card": ("name", "licence", "trained_on"),
+        "Model card": ("name", "licence", "trained_on"),
     },
 )
 @click.argument("path", type=click.Path(path_type=Path))
@@ -33,9 +33,9 @@ from heed.models.system.files import refuse_existing
 @click.option("--from", "src_language", default="", help="Source language, where the model knows several: de, deu.")
 @click.option("--to", "tgt_language", default="", help="Target language, where the model knows several.")
 @click.option("--prefix", help="Text that each source begins with, or a task that the model names: summarization.")
-@click.option("--name", help="Of the model.  [default: the name of the directory]")
-@click.option("--licence", default="", help="Of the model, for its card.")
-@click.option("--trained-on", default="", help="The training text and whom to credit for it, for the card.")
+@click.option("--name", help="Name of the model.  [default: the name of the directory]")
+@click.option("--licence", default="", help="Licence of the model.")
+@click.option("--trained-on", default="", help="Training text and its credits.")
 @options.force
 def command(
     path: Path,
@@ -63,7 +63,7 @@ def command(
     """
     refuse_existing(output, force=force)
     if output.exists() and not (output / "heed.json").is_file():
-        raise HeedError(f"{output}: is no heed model, and --force replaces nothing else; choose another name")
+        raise HeedError(f"{output}: not a heed model, and --force replaces nothing else; choose another name")
     from heed.export.importers.importer import import_model
     from heed.export.label import Label
 

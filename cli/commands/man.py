@@ -1,4 +1,4 @@
-"""`heed man`: the help of commands in the language of man pages (man(7))."""
+"""`heed man`: the help of commands as man pages (man(7))."""
 
 import inspect
 from collections.abc import Iterable, Iterator
@@ -14,11 +14,11 @@ from heed.models.system.files import write_whole
 EXIT_STATUS = {
     "0": "Done.",
     "1": "Failure: the output exists, the disk is full, a package is not installed.",
-    "2": "A command or an option that there is not, or that lacks something.",
-    "3": "Text or data that cannot be used.",
-    "4": "A model that cannot be used.",
+    "2": "Wrong usage: an unknown command or option, or a missing one.",
+    "3": "Bad data.",
+    "4": "Bad model.",
     "130": "Interrupted (Ctrl-C).",
-    "141": "The reader of the output has left.",
+    "141": "The reader of the output has gone.",
     "143": "Terminated (SIGTERM).",
 }
 
@@ -29,11 +29,11 @@ EXIT_STATUS = {
     "-o",
     "--output",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Directory to write the pages of all commands to, in place of those that it has.",
+    help="Directory to write the pages of all commands to; existing pages are replaced.",
 )
 @click.pass_context
 def command(ctx: click.Context, /, words: tuple[str, ...], output: Path | None) -> None:
-    """Print the man page of heed or of a command, made from its help.
+    """Print the man page of heed or of a command.
 
     \b
     heed man translate | man -l -
@@ -55,7 +55,7 @@ def command(ctx: click.Context, /, words: tuple[str, ...], output: Path | None) 
 
 
 def _contexts(ctx: click.Context) -> Iterator[click.Context]:
-    """Of a command, and of all that it holds."""
+    """The contexts of a command and of all its subcommands."""
     yield ctx
     if isinstance(ctx.command, click.Group):
         for name in ctx.command.list_commands(ctx):
@@ -92,12 +92,12 @@ def _page(ctx: click.Context) -> str:
 
 
 def _example(text: str) -> str:
-    """Lines of help that begin with a mark of Click's and stay as they are: commands to type."""
+    """The example commands of a help text, which begin with Click's mark for lines that are not joined."""
     return "\n".join([".PP", ".RS 4", ".nf", *map(_escaped, text.split("\n")[1:]), ".fi", ".RE"])
 
 
 def _options(ctx: click.Context) -> list[str]:
-    """The options, by the headings of help."""
+    """The options, under the headings of the help."""
     if isinstance(ctx.command, Command):
         sections = ctx.command.option_sections(ctx)
         return [".SH OPTIONS", *(line for name, rows in sections.items() for line in _list(f".SS {name}", rows))]
@@ -106,7 +106,7 @@ def _options(ctx: click.Context) -> list[str]:
 
 
 def _list(heading: str, rows: Iterable[tuple[str, str]]) -> list[str]:
-    """Words with what they mean."""
+    """A list of terms with their meanings."""
     lines = [heading]
     for term, meaning in rows:
         lines += [".TP", f".B {_escaped(term)}", _escaped(meaning)]
@@ -114,6 +114,6 @@ def _list(heading: str, rows: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _escaped(text: str) -> str:
-    """Text in which nothing is a command to troff, and hyphens are those that a shell understands."""
+    """Text without troff commands, in which hyphens can be pasted into a shell."""
     text = text.replace("\\", "\\e").replace("-", "\\-")
     return f"\\&{text}" if text.startswith((".", "'")) else text

@@ -24,8 +24,8 @@ def command() -> None:
     heed models info en-de
     heed models verify ende
 
-    A model is a directory made by heed export. Those in $HEED_MODELS, or where the system keeps a user's data,
-    have a name, and so has the model that heed brings.
+    A model is a directory made by heed export. Models in $HEED_MODELS, or in the system's directory for user data, have
+    a name, and so have those that come with heed.
     """
 
 
@@ -37,7 +37,7 @@ def list_models() -> None:
     heed models list
     heed models list | cut -f1
 
-    A line each: name, languages or "text", precision and directory, with tabs between.
+    One line each: name, languages or "text", precision and directory, separated by tabs.
     """
     from heed.models.bundle import catalog, manifest
 
@@ -48,10 +48,12 @@ def list_models() -> None:
             messages.warning(str(error))
             continue
         click.echo("\t".join([name, _languages(found), found.precision, str(path)]))
+    if problem := catalog.unreadable():
+        messages.warning(f"{problem}; the models in there are not listed: set HEED_MODELS to a directory of yours")
 
 
 def _languages(found: "Manifest") -> str:
-    """From which to which a model translates; "text" where there is no source."""
+    """The languages of a translation model; "text" for a language model."""
     if found.network.encoder is None:
         return "text"
     return f"{found.src_language or '?'}-{found.tgt_language or '?'}"
@@ -67,7 +69,7 @@ def info(model: str | None, as_json: bool) -> None:
     heed models info
     heed models info ende --json
 
-    MODEL is a directory or a name; without it HEED_MODEL counts, or else the model that heed brings.
+    MODEL is a directory or a name; the default is $HEED_MODEL, or else the model that comes with heed.
     """
     from heed.models.bundle import manifest
     from heed.models.spec.tables import to_table
@@ -89,13 +91,13 @@ def info(model: str | None, as_json: bool) -> None:
 @command.command()
 @options.model_argument
 def verify(model: str | None) -> None:
-    """Check the files of a model again.
+    """Check the files of a model.
 
     \b
     heed models verify ende
 
-    Their names, sizes and hashes, and which files the graphs would read. MODEL is a directory or a name; without it
-    HEED_MODEL counts, or else the model that heed brings.
+    Checks names, sizes and hashes, and which files the graphs read. MODEL is a directory or a name; the default is
+    $HEED_MODEL, or else the model that comes with heed.
     """
     from heed.models.bundle.bundle import Bundle
 

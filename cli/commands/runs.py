@@ -16,6 +16,7 @@ from heed.cli.command import Command, Group
 from heed.models.errors import HeedError, ModelError
 from heed.models.runs.history import History, is_run
 from heed.models.system.files import refuse_existing, write_whole
+from heed.models.system.streams import is_stream
 
 PICTURES = (".html", ".svg", ".png")
 COLUMNS = ("run", "kind", "steps", "best", "last wrote", "done")
@@ -23,7 +24,7 @@ COLUMNS = ("run", "kind", "steps", "best", "last wrote", "done")
 
 @click.group(cls=Group)
 def command() -> None:
-    """List training runs and draw how they went.
+    """List training runs and plot them.
 
     \b
     heed runs list
@@ -37,14 +38,14 @@ def command() -> None:
     "directory", metavar="[DIR]", default=".", type=click.Path(exists=True, file_okay=False, path_type=Path)
 )
 def list_runs(directory: Path) -> None:
-    """List the runs in a directory, and in its directories.
+    """List the runs in a directory and its subdirectories.
 
     \b
     heed runs list
     heed runs list runs | cut -f1
 
-    A line each, the run that wrote last first, with tabs between: directory, kind, steps, best figure, when it last
-    wrote, and whether it has finished.
+    One line each, the most recent first, separated by tabs: directory, kind, steps, best figure, when it last wrote,
+    and whether it has finished.
     """
     histories = []
     for path in _find(directory):
@@ -70,13 +71,13 @@ def list_runs(directory: Path) -> None:
 
 
 def _find(directory: Path) -> Iterator[Path]:
-    """The runs at most two directories down: those of DIR, of DIR/runs, and of a group of runs."""
+    """The runs at most two directories down."""
     for pattern in ("config.toml", "*/config.toml", "*/*/config.toml"):
         yield from (file.parent for file in sorted(directory.glob(pattern)) if is_run(file.parent))
 
 
 def _row(history: History) -> tuple[str, ...]:
-    """What the list says of a run."""
+    """A row of the list."""
     return (
         str(history.path),
         TASKS[history.task],
@@ -95,28 +96,29 @@ def _row(history: History) -> tuple[str, ...]:
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Picture to write: .html, which tells values under the pointer, .svg or .png.",
+    help="Picture to write: .html (which shows values under the pointer), .svg or .png.",
 )
 @options.force
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON lines.")
 def show(runs: tuple[Path, ...], output: Path | None, force: bool, as_json: bool) -> None:
-    """Draw how runs went: loss, perplexity, BLEU or bits a byte, learning rate.
+    """Plot runs: loss, perplexity, BLEU or bits per byte, learning rate.
 
     \b
     heed runs show runs/ende
     heed runs show runs/ende runs/ende-2 -o compared.html
     heed runs show runs/ende --json | jq 'select(.event == "validation") | .bleu'
 
-    Several runs are drawn in the same panels, and a run that is going on as far as it came. ◆ is the best checkpoint,
-    × another event, as a skipped step. A line of --json is a record of the run's log.jsonl with the name of the run;
-    first of a run comes its summary.
+    Several runs share the same panels; a run in progress is drawn up to now. ◆ marks the best checkpoint, × another
+    event, such as a skipped step. With --json, each run's summary comes first, and then the records of its log.jsonl
+    with the name of the run.
     """
     if output and as_json:
         raise click.UsageError("--json and -o exclude each other.")
     if output:
         if output.suffix not in PICTURES:
             raise click.UsageError(f"-o {output}: end the name in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}.")
-        refuse_existing(output, force=force)
+        if not is_stream(output):
+            refuse_existing(output, force=force)
     histories = [History.read(path) for path in dict.fromkeys(runs)]
     if as_json:
         _print_records(histories)
@@ -136,24 +138,24 @@ def _print_records(histories: Sequence[History]) -> None:
 
 
 def _draw(drawing: Drawing) -> None:
-    """Draw on stdout, as large as the terminal.
+    """Plot on stdout, as large as the terminal.
 
     Raises:
-        HeedError: The terminal does not know the characters of which curves are made.
+        HeedError: The terminal's encoding lacks the characters of the curves.
     """
     from heed.cli.charts.chart import Chart
 
     console = messages.console(stderr=False)
     if not console.encoding.startswith("utf"):
         raise HeedError(
-            f"curves cannot be drawn in {console.encoding}; set PYTHONIOENCODING=utf-8, or write a page: -o FILE.html"
+            f"{console.encoding} lacks the characters of curves; set PYTHONIOENCODING=utf-8, or give -o FILE.html"
         )
-    for line in Chart(drawing).lines(console.width, console.height - 1):  # the last is the prompt's
+    for line in Chart(drawing).lines(console.width, console.height - 1):  # the last line is for the prompt
         console.print(line, highlight=False)
 
 
 def _picture(histories: Sequence[History], suffix: str) -> bytes:
-    """The picture as a file holds it."""
+    """The bytes of a picture file."""
     from heed.cli.charts.page import page
     from heed.cli.charts.picture import Picture, png
 

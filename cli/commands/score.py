@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from heed.models.tasks.scorer import Passage, Score, Scorer
 
-WINDOW = 256  # texts read before the first is scored, where so many have arrived
+WINDOW = 256  # texts that are read ahead, if they have arrived
 FILE = click.Path(exists=True, dir_okay=False, allow_dash=True)
-INVITATION = "Scoring what you type, a line at a time; Ctrl-D ends."
+INVITATION = "Type lines to score; Ctrl-D ends."
 
 
 @click.command(
@@ -41,23 +41,25 @@ INVITATION = "Scoring what you type, a line at a time; Ctrl-D ends."
     "inputs",
     multiple=True,
     type=FILE,
-    help="File to score, line by line; - is stdin. Repeat for more.  [default: -]",
+    help="File to score line by line; - is stdin. Repeat for more files.  [default: -]",
 )
-@click.option("--document", is_flag=True, help="A file is one text, and not each line of it.")
-@click.option("--pairs", type=FILE, help="JSON lines: how likely is a completion after its prompt?")
-@click.option("--end", is_flag=True, help="Score also that a text ends where it does.")
-@click.option("--src", type=options.TEXT_FILE, help="Text whose translation is scored.")
+@click.option("--document", is_flag=True, help="Score each file as one text instead of line by line.")
+@click.option(
+    "--pairs", type=FILE, help="JSON lines with prompts and completions; score each completion after its prompt."
+)
+@click.option("--end", is_flag=True, help="Include the end-of-text token in the score.")
+@click.option("--src", type=options.TEXT_FILE, help="Source text of translations to score.")
 @click.option("--tgt", type=options.TEXT_FILE, help="Its translation, line by line.")
 @options.length_penalty
-@click.option("--json", "as_json", is_flag=True, help="Write JSON objects, a line each.")
-@click.option("--total", "only_total", is_flag=True, help="Write what all have together, and their number first.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON lines.")
+@click.option("--total", "only_total", is_flag=True, help="Write only the totals, preceded by the number of texts.")
 @click.option(
     "-m",
     "--model",
     type=options.Model(),
     envvar="HEED_MODEL",
     show_envvar=True,
-    help="A model's directory or name; without it the one that heed brings for text or, with --src, en-de.",
+    help="Directory or name of the model.  [default: shakespeare or, with --src, en-de; both come with heed]",
 )
 @options.device
 @options.threads
@@ -73,7 +75,7 @@ def command(
     length_penalty: float | None,
     **running: Any,
 ) -> None:
-    """Say how likely texts or translations are.
+    """Compute the log-probability of texts or translations.
 
     \b
     heed score -m novel < lines.txt
@@ -81,8 +83,8 @@ def command(
     heed generate --batch < prompts.txt | heed score --pairs -
     heed score -m ende --src test.en --tgt test.de
 
-    Writes a line for each line: log-probability in nats, number of tokens, perplexity and, of a translation, the score
-    that it is ranked by, with tabs between. What all have together is said on stderr.
+    Writes for each line, separated by tabs: log-probability in nats, number of tokens, perplexity and, for a
+    translation, the score that ranks it. Totals go to stderr.
     """
     of_text = {"--input": inputs, "--document": document, "--pairs": pairs, "--end": end}
     _require_one_task(of_text, src=src, tgt=tgt, length_penalty=length_penalty)
@@ -106,17 +108,17 @@ def _load(task: str, *, model: str | None, **running: Any) -> "Scorer":
 
 
 def _require_one_task(of_text: dict[str, Any], **of_translations: Any) -> None:
-    """Refuse what does not go together.
+    """Refuse options that exclude each other.
 
     Raises:
-        UsageError: Naming it.
+        UsageError: Names them.
     """
     text = [name for name, given in of_text.items() if given]
     translations = [f"--{name.replace('_', '-')}" for name, given in of_translations.items() if given is not None]
     if text and translations:
         raise click.UsageError(f"{text[0]} is for texts and {translations[0]} for translations; leave one out.")
     if translations and not {"--src", "--tgt"} <= set(translations):
-        raise click.UsageError("A translation is scored with both --src and --tgt.")
+        raise click.UsageError("Scoring translations needs both --src and --tgt.")
     if of_text["--pairs"] and (of_text["--input"] or of_text["--document"]):
         raise click.UsageError("--pairs names its own file; leave out --input and --document.")
 
@@ -124,7 +126,7 @@ def _require_one_task(of_text: dict[str, Any], **of_translations: Any) -> None:
 def _texts(
     scorer: "Scorer", inputs: tuple[str, ...], end: bool, *, document: bool
 ) -> "Iterator[list[tuple[Passage, int]]]":
-    """The lines of files, or all of each; and how many bytes they have."""
+    """The lines of files, or each whole file, with their numbers of bytes."""
     decoder = Decoder()
     texts = _documents(inputs) if document else read_lines(inputs, decoder, WINDOW, invitation=INVITATION)
     for window in texts:
@@ -133,7 +135,7 @@ def _texts(
 
 
 def _documents(inputs: tuple[str, ...]) -> "Iterator[list[str]]":
-    """The whole text of each file."""
+    """Each file's text."""
     for name in inputs:
         decoder = Decoder()
         yield [read_whole(name, decoder, invitation="Type a text; Ctrl-D ends it.")]
@@ -141,7 +143,7 @@ def _documents(inputs: tuple[str, ...]) -> "Iterator[list[str]]":
 
 
 def _pairs(scorer: "Scorer", name: str, end: bool) -> "Iterator[list[tuple[Passage, int]]]":
-    """The completions of a file's records, after their prompts."""
+    """The completions of a file's records, with their prompts."""
     plain = Plain(decoder := Decoder())
     with contextlib.closing(Inputs((name,), invitation=INVITATION)) as source:
         for window in source.windows(WINDOW):
@@ -150,16 +152,16 @@ def _pairs(scorer: "Scorer", name: str, end: bool) -> "Iterator[list[tuple[Passa
 
 
 def _pair(scorer: "Scorer", line: str, end: bool) -> "tuple[Passage, int]":
-    """A record's completion; of one that heed generate wrote, the very tokens, and the end where it came to one."""
+    """A record's completion; from heed generate, its exact tokens, and the end-of-text token if it was generated."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"no JSON ({error}); mend or delete the line") from None
+        raise DataError(f"not JSON ({error}); correct or delete the line") from None
     fields = ("prompt", "completion")
     texts = [str(record[field]) for field in fields if isinstance(record, dict) and isinstance(record.get(field), str)]
     if len(texts) < len(fields):
-        raise DataError("no texts in the fields 'prompt' and 'completion'; mend or delete the line")
-    prompt, completion = (text.encode("utf-8", "replace").decode() for text in texts)  # JSON may hold half characters
+        raise DataError("no text in the fields 'prompt' and 'completion'; correct or delete the line")
+    prompt, completion = (text.encode("utf-8", "replace").decode() for text in texts)  # JSON may hold lone surrogates
     passage = scorer.passage(completion, prompt=prompt, end=end or record.get("ended") == "end")
     if isinstance(record.get("tokens"), list):
         try:
@@ -192,7 +194,7 @@ def _lines(name: str) -> list[str]:
 
 
 class _Output:
-    """Writes scores, and adds them up."""
+    """Writes scores and sums them."""
 
     def __init__(self, *, as_json: bool, only_total: bool) -> None:
         self._as_json, self._only_total = as_json, only_total
@@ -200,7 +202,7 @@ class _Output:
         self._n, self._n_bytes, self._ranked = 0, 0, False
 
     def add(self, scores: "Sequence[Score]", n_bytes: int = 0, alpha: float | None = None) -> None:
-        """Write scores: of texts that have so many bytes together, or of translations, with a length penalty."""
+        """Write scores of texts with this many bytes together, or of translations with a length penalty."""
         self._ranked = alpha is not None
         for score in scores:
             figures = _figures(score)
@@ -213,7 +215,7 @@ class _Output:
         self._n, self._n_bytes = self._n + len(scores), self._n_bytes + n_bytes
 
     def close(self) -> None:
-        """Write what all have together; of the scores of translations their mean."""
+        """Write the totals; for the scores of translations, their mean."""
         from heed.models.tasks.scorer import Score
 
         total = Score(self._scores["log_prob"], int(self._scores["n_tokens"]))

@@ -39,19 +39,20 @@ NORM_ALIASES = {
     "rms": ("norm_kind", "rms"),
 }
 SECTIONS = {
-    "Text to translate": ("src", "tgt", "data", "valid_src", "valid_tgt", "src_language", "tgt_language"),
-    "Pairs to leave out": ("max_length", "max_ratio", "deduplicate"),
-    "Text to continue": ("text", "pairs", "valid_text", "valid_pairs", "text_field"),
-    "The run": ("output", "resume", "preset_name", "init_from", "config"),
+    "Translation data": ("src", "tgt", "data", "src_field", "tgt_field", "valid_src", "valid_tgt"),
+    "Its languages": ("src_language", "tgt_language"),
+    "Filters": ("max_length", "max_ratio", "deduplicate"),
+    "Language-model data": ("text", "pairs", "valid_text", "valid_pairs", "text_field"),
+    "Run": ("output", "resume", "preset_name", "init_from", "config"),
     "Network": ("n_layers", "encoder_layers", "decoder_layers", "d_model", "d_ff", "dropout", "tied"),
     "Attention": ("n_heads", "n_kv_heads", "d_head", "positions", "context"),
     "Layers": ("activation", "gated", "norm_kind", "norm_placement", "biases"),
-    "Vocabulary": ("tokenizer", "joint", "vocab_size"),
+    "Vocabulary": ("tokenizer", "extend_vocabulary", "joint", "vocab_size", "src_normalization", "tgt_normalization"),
     "Batches and optimizer": ("batch_tokens", "warmup", "precision", "seed"),
-    "To translate": ("subword_sampling", "learning_rate_scale", "label_smoothing"),
-    "To continue text": ("learning_rate", "weight_decay"),
-    "When to stop and to validate": ("steps", "epochs", "minutes", "patience", "valid_every"),
-    "What to keep": ("average", "ema", "keep", "keep_best", "best_by"),
+    "Translation training": ("subword_sampling", "learning_rate_scale", "label_smoothing"),
+    "Language-model training": ("learning_rate", "weight_decay"),
+    "Stopping and validation":  ("steps", "epochs", "minutes", "patience", "valid_every"),
+    "Checkpoints": ("average", "ema", "keep", "keep_best", "best_by"),
     "Running": ("device", "threads", "cache", "accumulate", "sharded", "dry_run"),
 }  # fmt: skip
 
@@ -61,37 +62,44 @@ SECTIONS = {
     "--src",
     multiple=True,
     type=options.TEXT_FILE,
-    help="Source text, a sentence a line (.gz, .zst too). Repeat for more files.",
+    help="Source text, one sentence per line, may be .gz or .zst. Repeat for more files.",
 )
-@click.option("--tgt", multiple=True, type=options.TEXT_FILE, help="Its translation, line by line.")
+@click.option(
+    "--tgt", multiple=True, type=options.TEXT_FILE, help="Target text, the translation of --src line by line."
+)
 @click.option(
     "--data",
     multiple=True,
     type=options.PAIRS,
-    help="Pairs with a weight: FILE.tsv, FILE.jsonl or SOURCE,TARGET, then :2 for twice an epoch. Repeat for more.",
+    help="Pairs with a weight: FILE.tsv, .csv, .jsonl or SOURCE,TARGET, then :2 for twice an epoch. Repeat for more.",
 )
-@click.option("--valid-src", multiple=True, type=options.TEXT_FILE, help="Validation text.  [default: pairs held out]")
-@click.option("--valid-tgt", multiple=True, type=options.TEXT_FILE, help="Its translation.")
+@click.option("--src-field", help="Source in --data: a field (a.b is b within a), a column.  [default: src; 1]")
+@click.option("--tgt-field", help="Target in --data.  [default: tgt; 2]")
+@click.option(
+    "--valid-src", multiple=True, type=options.TEXT_FILE, help="Validation source.  [default: held-out pairs]"
+)
+@click.option("--valid-tgt", multiple=True, type=options.TEXT_FILE, help="Validation target.")
 @click.option(
     "--text",
     multiple=True,
     type=options.TEXT_FILE,
-    help="Text to continue: a file is one text, a line of a .jsonl another (.gz, .zst too). Repeat for more.",
+    help="Training text of a language model: a file is one text, or a .jsonl with a text per line; may be .gz or .zst. "
+    "Repeat for more.",
 )
 @click.option(
     "--pairs",
     multiple=True,
     type=options.TEXT_FILE,
-    help="A .jsonl of prompts and completions, of which the completions are learnt.",
+    help="A .jsonl of prompts and completions; only the completions are learnt.",
 )
-@click.option("--valid-text", multiple=True, type=options.TEXT_FILE, help="Validation text.  [default: 5% held out]")
+@click.option("--valid-text", multiple=True, type=options.TEXT_FILE, help="Validation text.  [default: held-out 5%]")
 @click.option("--valid-pairs", multiple=True, type=options.TEXT_FILE, help="Validation prompts and completions.")
-@click.option("--text-field", help="Field of a .jsonl that holds the text.  [default: text]")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory of the run, to be made.")
+@click.option("--text-field", help="Field of a .jsonl with the text.  [default: text]")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory of the new run.")
 @click.option(
     "--resume",
     type=click.Path(path_type=Path),
-    help="Go on with this run, from its last checkpoint; with the options of a new run, begin it if there is none.",
+    help="Continue this run from its last checkpoint; with the options of a new run, start it if it does not exist.",
 )
 @click.option(
     "--preset",
@@ -102,94 +110,129 @@ SECTIONS = {
 @click.option(
     "--init-from",
     type=click.Path(exists=True, file_okay=False, resolve_path=True),
-    help="Begin with the weights and the vocabulary of a run or a bundle.",
+    help="Warm start: begin with the weights and the vocabulary of a run or a bundle.",
 )
-@click.option("--config", type=click.Path(path_type=Path), help="Repeat an earlier run by its config.toml.")
-@click.option("--src-language", default="", help="What the model card calls the source: en.")
-@click.option("--tgt-language", default="", help="And the target: de.")
-@click.option("--n-layers", type=int, help="Layers of each stack.")
-@click.option("--encoder-layers", type=int, help="Layers of the encoder alone.")
-@click.option("--decoder-layers", type=int, help="Layers of the decoder alone; few of them decode fast.")
-@click.option("--d-model", type=int, help="Width.")
-@click.option("--d-ff", type=int, help="Inner width of the feed-forward sub-layers.")
-@click.option("--n-heads", type=int, help="Attention heads.")
-@click.option("--dropout", type=float, help="Share of activations dropped.")
-@click.option("--n-kv-heads", type=int, help="Heads of keys and values, each for a group of attention heads.")
-@click.option("--d-head", type=int, help="Width of a head.  [default: --d-model over --n-heads]")
+@click.option("--config", type=click.Path(path_type=Path), help="Repeat the run with this config.toml.")
+@click.option("--src-language", default="", help="Source language for the model card, such as en.")
+@click.option("--tgt-language", default="", help="Target language for the model card, such as de.")
+@click.option("--n-layers", type=int, help="Number of layers of each stack.")
+@click.option("--encoder-layers", type=int, help="Number of encoder layers.")
+@click.option("--decoder-layers", type=int, help="Number of decoder layers; few of them decode faster.")
+@click.option("--d-model", type=int, help="Width of the network.")
+@click.option("--d-ff", type=int, help="Inner width of the feed-forward layers.")
+@click.option("--n-heads", type=int, help="Number of attention heads.")
+@click.option("--dropout", type=float, help="Dropout rate.")
+@click.option(
+    "--n-kv-heads", type=int, help="Number of key and value heads, each shared by a group of attention heads."
+)
+@click.option("--d-head", type=int, help="Width of a head.  [default: --d-model / --n-heads]")
 @click.option(
     "--positions",
     type=click.Choice([kind.kind for kind in typing.get_args(PositionSpec)]),
-    help="How a token's position is known.",
+    help="Position encoding.",
 )
-@click.option("--context", type=int, help="Tokens that fit, for learned and rotary positions.")
+@click.option("--context", type=int, help="Maximum number of tokens, for learned and rotary positions.")
 @click.option(
     "--activation",
     type=click.Choice([*(name.replace("_", "-") for name in ACTIVATIONS), "swiglu"]),
-    help="Of the feed-forward sub-layers; swiglu is silu with --gated.",
+    help="Activation of the feed-forward layers; swiglu is silu with --gated.",
 )
-@click.option("--gated/--ungated", default=None, help="Multiply the activation by a second projection, or not.")
+@click.option("--gated/--ungated", default=None, help="Gate the feed-forward layers with a second projection, or not.")
 @click.option("--norm-kind", type=click.Choice(NORMS), help="Layer norm or RMS norm.")
-@click.option("--norm-placement", type=click.Choice(PLACEMENTS), help="After each residual connection, or before.")
+@click.option(
+    "--norm-placement",
+    type=click.Choice(PLACEMENTS),
+    help="Norm after each residual connection, or before each sub-layer.",
+)
 @click.option("--norm", type=click.Choice(list(NORM_ALIASES)), hidden=True)
 @click.option("--biases/--no-biases", default=None, help="Biases of all projections and norms, or none.")
 @click.option(
     "--tied/--untied",
     default=None,
-    help="Share one matrix among source, target and output.",
+    help="Tie source, target and output embeddings.",
 )
 @click.option(
     "--tokenizer",
     multiple=True,
     type=options.TEXT_FILE,
-    help="SentencePiece model to use. Twice: source, target.",
+    help="SentencePiece model to use; give it twice for source and target.",
 )
-@click.option("--joint/--separate", "joint", default=None, help="Learn one vocabulary, or one for each side.")
-@click.option("--vocab-size", type=int, help="Pieces to learn.")
-@click.option("--batch-tokens", type=int, help="Tokens a batch and side.")
-@click.option("--max-length", type=int, help="Leave out pairs with more tokens on a side.")
-@click.option("--max-ratio", type=float, help="Leave out pairs of which a side has so many times the other's tokens.")
-@click.option("--deduplicate/--keep-duplicates", default=None, help="Leave out pairs that have been before.")
+@click.option("--joint/--separate", "joint", default=None, help="Learn one joint vocabulary, or one for each side.")
+@click.option("--vocab-size", type=int, help="Vocabulary size.")
 @click.option(
-    "--subword-sampling", type=float, help="Share of merges of subwords left out, drawn anew in each epoch: 0.1."
+    "--extend-vocabulary",
+    type=click.IntRange(min=1),
+    help="Learn so many pieces of this text and add them to the vocabulary of --init-from or --tokenizer.",
 )
-@click.option("--warmup", type=int, help="Steps of rising learning rate.")
-@click.option("--learning-rate-scale", type=float, help="Times the paper's schedule.")
-@click.option("--learning-rate", type=float, help="At the end of the warm-up; it falls to a tenth.")
-@click.option("--weight-decay", type=float, help="Of matrices, by AdamW.")
-@click.option("--label-smoothing", type=float, help="Share of the loss spread over all tokens.")
+@click.option(
+    "--src-normalization",
+    type=click.Choice(["nfkc", "nfc"]),
+    help="What is done to source text: nfkc unites full-width and other forms, … and ...  [default: nfkc]",
+)
+@click.option(
+    "--tgt-normalization",
+    type=click.Choice(["nfkc", "nfc"]),
+    help="What is done to target text: nfc leaves it as it is.  [default: nfc]",
+)
+@click.option("--batch-tokens", type=int, help="Tokens per batch and side.")
+@click.option("--max-length", type=int, help="Drop pairs with more tokens on either side.")
+@click.option(
+    "--max-ratio", type=float, help="Drop pairs in which one side has more than X times the tokens of the other."
+)
+@click.option("--deduplicate/--keep-duplicates", default=None, help="Drop repeated pairs.")
+@click.option(
+    "--subword-sampling",
+    type=float,
+    help="Subword regularization (BPE-dropout): skip this share of merges, such as 0.1.",
+)
+@click.option("--warmup", type=int, help="Warmup steps of the learning rate.")
+@click.option("--learning-rate-scale", type=float, help="Factor of the paper's learning-rate schedule.")
+@click.option("--learning-rate", type=float, help="Peak learning rate, after warmup; it decays to a tenth.")
+@click.option("--weight-decay", type=float, help="AdamW's weight decay of matrices.")
+@click.option("--label-smoothing", type=float, help="Label smoothing, ε_ls in the paper.")
 @click.option("--precision", type=click.Choice(["auto", "bfloat16", "float32"]), help="Of matrix products.")
 @click.option("--steps", type=int, help="Stop after this many steps.")
-@click.option("--epochs", type=int, help="Stop after this many passes over the text.")
-@click.option("--minutes", type=float, help="Stop after this long.")
-@click.option("--valid-every", type=int, help="Steps between validations; each makes a checkpoint.")
-@click.option("--patience", type=int, help="Stop after so many validations in a row that bring nothing better.")
-@click.option("--average", type=int, help="Last checkpoints to average at the end.")
-@click.option("--ema", type=float, help="Judge and export a moving average of the weights, of this decay: 0.999.")
-@click.option("--keep", type=int, help="Last checkpoints to keep.  [default: those to average]")
-@click.option("--keep-best", type=int, help="Best checkpoints to keep beside them.  [default: 1]")
-@click.option("--best-by", type=click.Choice(["bleu", "loss"]), help="What is best.  [default: bleu; for text loss]")
-@click.option("--seed", type=int, help="Of weights, dropout and order.")
+@click.option("--epochs", type=int, help="Stop after this many epochs.")
+@click.option("--minutes", type=float, help="Stop after this many minutes.")
+@click.option("--valid-every", type=int, help="Steps between validations, each with a checkpoint.")
+@click.option("--patience", type=int, help="Early stopping: stop after N validations without improvement.")
+@click.option("--average", type=int, help="Number of last checkpoints to average at the end.")
+@click.option(
+    "--ema",
+    type=float,
+    help="Validate and export an exponential moving average of the weights with this decay, such as 0.999.",
+)
+@click.option("--keep", type=int, help="Number of last checkpoints to keep.  [default: as many as are averaged]")
+@click.option("--keep-best", type=int, help="Number of best checkpoints to keep as well.  [default: 1]")
+@click.option(
+    "--best-by",
+    type=click.Choice(["bleu", "loss"]),
+    help="Measure that decides which checkpoint is best.  [default: bleu; language models: loss]",
+)
+@click.option("--seed", type=int, help="Seed of the weights, dropout and order of the data.")
 @click.option(
     "--device",
     default="auto",
     show_default=True,
-    help="cpu, cuda, or auto: cuda where there is one.",
+    help="cpu, cuda, or auto, which is cuda if available.",
 )
 @options.threads
 @click.option(
     "--cache",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Directory of tokens and vocabularies, for several runs on one text.  [default: in the run]",
+    help="Directory of the token cache, shared by runs on the same text.  [default: in the run]",
 )
 @click.option(
     "--accumulate",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Parts of a batch to compute one after another: less memory, the same result.",
+    help="Gradient accumulation: compute each batch in N parts, with less memory and the same result.",
 )
-@click.option("--sharded", is_flag=True, help="Part weights and moments among the processes of torchrun (FSDP).")
-@click.option("--dry-run", is_flag=True, help="Say what training would take, and do nothing.")
+@click.option(
+    "--sharded", is_flag=True, help="Shard weights and optimizer state among the processes of torchrun (FSDP)."
+)
+@click.option("--dry-run", is_flag=True, help="Print what training would take, and do nothing.")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -206,7 +249,7 @@ def command(
     dry_run: bool,
     **asked: object,
 ) -> None:
-    """Train a Transformer to translate, or to continue text.
+    """Train a translation model or a language model.
 
     \b
     heed train --src train.en --tgt train.de --minutes 60 -o runs/ende
@@ -214,26 +257,24 @@ def command(
     heed train --init-from runs/novel --pairs answers.jsonl -o runs/answers
     heed train --resume runs/ende
 
-    Learns a vocabulary, trains, validates, and keeps the last checkpoints and the best in the run's directory.
-    Ctrl-C, SIGTERM and a closed terminal save a checkpoint first. --config RUN/config.toml repeats a run.
+    Learns a vocabulary, trains, validates, and keeps the last and the best checkpoints in the run's directory. Ctrl-C,
+    SIGTERM and a closed terminal save a checkpoint first. --config RUN/config.toml repeats a run.
     """
     given = {name: value for name, value in asked.items() if value not in (None, (), "")}
     network = _network_options(given)
     given = {name: value for name, value in given.items() if name not in network and name != "norm"}
     wish = Wish(preset_name, config, network, given, cache, threads)
     if output and resume:
-        raise click.UsageError("--resume goes on with what the run was asked, and where it is; leave out -o.")
+        raise click.UsageError("--resume continues a run in its own directory; leave out -o.")
     if config and preset_name:
         raise click.UsageError("--preset and --config exclude each other.")
     path, begins = output or resume, resume is None or not resume.exists()
     if path is None or (begins and not wish.names_text):
         if resume:
-            raise ModelError(
-                f"{resume}: no run of heed train (there is no config.toml); name the directory given to -o"
-            )
+            raise ModelError(f"{resume}: not a run of heed train (no config.toml); name the directory given to -o")
         raise click.UsageError("Give -o with --src and --tgt, --data, --text or --pairs; or --resume RUN.")
     if begins:
-        way_out = f"choose another name, or go on: heed train --resume {shlex.quote(str(path))}"
+        way_out = f"choose another name, or continue: heed train --resume {shlex.quote(str(path))}"
         refuse_existing(path, force=False, way_out=way_out)
     from heed.transformer.training.distributed import joined
 
@@ -251,7 +292,7 @@ def command(
     if ended_by is None:
         messages.note(f"Done. Export it with: heed export {quoted} -o MODEL")
     else:
-        messages.note(f"Stopped. Go on with: heed train --resume {quoted}")
+        messages.note(f"Stopped. Continue with: heed train --resume {quoted}")
         ctx.exit(128 + ended_by)
 
 
@@ -272,7 +313,7 @@ def _network_options(given: Mapping[str, object]) -> dict[str, object]:
 def _engine(
     processes: "Processes", device_name: str, threads: int | None, accumulate: int, *, sharded: bool
 ) -> "Engine":
-    """What to compute with; a device that is not there is refused before anything is written."""
+    """The engine; a missing device is refused before anything is written."""
     import torch
 
     from heed.models.system.processor import available_cores
@@ -280,7 +321,7 @@ def _engine(
     from heed.transformer.training.engine import Engine, choose_device
 
     if sharded and processes.size == 1:
-        raise click.UsageError("--sharded parts a network among processes; start several of them with torchrun.")
+        raise click.UsageError("--sharded shards a network among processes; start several with torchrun.")
     torch.set_num_threads(threads or max(1, available_cores() // n_local()))
     device = choose_device(local_device(device_name))
     if device.type == "cuda":
@@ -289,7 +330,7 @@ def _engine(
 
 
 def _estimate(path: Path, wish: Wish, engine: "Engine", *, begins: bool) -> None:
-    """Say on stdout what training would take."""
+    """Print on stdout what training would take."""
     from heed.transformer.training.estimate import estimate
     from heed.transformer.training.runs.run import open_run
 
@@ -306,7 +347,7 @@ def _estimate(path: Path, wish: Wish, engine: "Engine", *, begins: bool) -> None
 
 
 def _prepare(path: Path, wish: Wish, processes: "Processes", *, begins: bool) -> "tuple[Run[Any], AnyBatches]":
-    """The run and its text; what is to be made, the first process makes for all."""
+    """The run and its data; the first process creates them for all."""
     made = None
     failed = True
     try:
@@ -315,7 +356,7 @@ def _prepare(path: Path, wish: Wish, processes: "Processes", *, begins: bool) ->
         failed = False
     finally:
         failed = processes.told(failed)
-    if failed:  # the first one has said why
+    if failed:  # the first process has reported why
         raise SystemExit(1)
     return made or _open(path, wish)
 
@@ -337,7 +378,7 @@ def _claimed(run: "Run[Any]", processes: "Processes") -> contextlib.AbstractCont
 
 
 def _train(run: "Run[Any]", batches: "AnyBatches", engine: "Engine") -> int | None:
-    """Train; returns the number of the signal that ended it, if one did."""
+    """Train; return the number of the signal that ended it, if any."""
     import torch
 
     from heed.cli.io.progress import TrainProgress
@@ -378,12 +419,12 @@ def _train(run: "Run[Any]", batches: "AnyBatches", engine: "Engine") -> int | No
 
 @contextlib.contextmanager
 def _stopped_by_signal(trainer: "Trainer[Any]") -> Iterator[list[int]]:
-    """The first signal that would end training lets it end after the present step; a second one ends it at once.
+    """Let the first signal end training after the current step, and a second one at once.
 
     Yields:
-        The signals that came.
+        The signals that have arrived.
     """
-    before = {number: signal.getsignal(number) for number in (*ENDING, signal.SIGHUP)}  # a terminal that is closed
+    before = {number: signal.getsignal(number) for number in (*ENDING, signal.SIGHUP)}  # the terminal was closed
     came: list[int] = []
 
     def stop(number: int, _: FrameType | None) -> None:

@@ -1,1 +1,1 @@
-"""Lines, records and streams: how text comes in and goes out."""
+"""Lines, records and streams: input and output of text."""

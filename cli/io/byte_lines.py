@@ -1,18 +1,18 @@
-"""Lines as bytes: how they come in."""
+"""Reading lines as bytes."""
 
 from collections.abc import Iterator
 from io import BufferedIOBase
 
-CHUNK = 1 << 20  # bytes asked for at a time; a pipe or a terminal gives what it has
+CHUNK = 1 << 20  # bytes requested at a time; a pipe or a terminal returns what it has
 
 
 def read_windows(stream: BufferedIOBase, limit: int) -> Iterator[list[bytes]]:
-    r"""The lines of a stream, cut after \n alone, in lists of those that have arrived; joined they are the stream.
+    r"""The lines of a stream, ended only by \n, in lists of those that have arrived; joined they equal the stream.
 
-    Waits for one line, never for more: what a person types is answered at once, and what a program writes faster
-    than it is read comes in lists of up to `limit` lines.
+    Waits for one line and never for more, so a person gets an answer at once. A program that writes faster than its
+    output is read gets lists of up to `limit` lines.
     """
-    unfinished: list[bytes] = []  # of a line that is longer than a chunk, joined once
+    unfinished: list[bytes] = []  # parts of a line longer than a chunk, joined once
     while chunk := stream.read1(CHUNK):
         end = chunk.rfind(b"\n") + 1
         if not end:

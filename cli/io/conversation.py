@@ -1,4 +1,4 @@
-"""A conversation in the terminal."""
+"""A conversation on the terminal."""
 
 import dataclasses
 import itertools
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 def converse(generator: "Generator", config: "SampleConfig") -> None:
-    """Answer what a person says, line by line, until there is no more.
+    """Answer a person line by line until the input ends.
 
     Args:
-        generator: What answers.
-        config: How it draws; its stop strings end an answer too.
+        generator: Generates the answers.
+        config: Sampling settings; stop strings end an answer, too.
     """
     from heed.models.decoding.sampling import seeded
     from heed.models.text.chat import ChatTemplate, Conversation
 
     if generator.chat_template is None:
-        messages.note("This model was taught no conversation; it goes on with one in plain text.")
+        messages.note("This model was not taught conversations; it continues one as plain text.")
     template = generator.chat_template or ChatTemplate()
     conversation = Conversation(
         template, lambda text: len(generator.tokenizer.encode(text)), generator.prompt_room(config.max_tokens)
@@ -45,16 +45,16 @@ def converse(generator: "Generator", config: "SampleConfig") -> None:
             continue
         if conversation.n_forgotten > n_forgotten:
             n_forgotten = conversation.n_forgotten
-            messages.note(f"The context is full; it begins after turn {n_forgotten} of the conversation.")
+            messages.note(f"The context is full; it now starts after turn {n_forgotten} of the conversation.")
         conversation.add(message, _answer(generator.stream(prompt, config, number=number)))
 
 
 def _answer(pieces: Iterable[str]) -> str:
-    """Write an answer as it is made; Ctrl-C stops it. Returns it as the model wrote it."""
+    """Write an answer as it is generated; Ctrl-C stops it. Return it as the model wrote it."""
     answer = ""
     try:
         for text in pieces:
-            # What parts the answer from its name in the template is not to be seen.
+            # The space between the speaker's name and the answer in the template is not shown.
             shown = text if answer.strip() else text.lstrip()
             answer += text
             write(shown)
@@ -65,7 +65,7 @@ def _answer(pieces: Iterable[str]) -> str:
 
 
 def _messages() -> Iterator[str]:
-    """What a person types, or the lines of a pipe, without blank ones."""
+    """Lines typed by a person or read from a pipe, without blank ones."""
     if sys.stdin.isatty() and sys.stdout.isatty():
         messages.note("Ctrl-C stops an answer, Ctrl-D ends.")
         lines = _typed()
@@ -75,7 +75,7 @@ def _messages() -> Iterator[str]:
 
 
 def _typed() -> Iterator[str]:
-    """The lines that a person types, with the keys and the history of a shell."""
+    """Lines typed by a person, with line editing and history as in a shell."""
     import readline  # noqa: F401 - it changes what `input` does
 
     while True:
@@ -84,5 +84,5 @@ def _typed() -> Iterator[str]:
         except EOFError:
             click.echo(err=True)
             return
-        except KeyboardInterrupt:  # leaves the line, as in a shell
+        except KeyboardInterrupt:  # abandons the line, as in a shell
             click.echo(err=True)

@@ -1,4 +1,4 @@
-"""The inputs of a command, one after another, as lines in lists of those that have arrived."""
+"""The inputs of a command, one after another, as lists of lines that have arrived."""
 
 import codecs
 import contextlib
@@ -32,10 +32,10 @@ class Window:
     lines: list[bytes]  # with their endings
 
     def records(self, parse: Callable[[bytes], Parsed]) -> Iterator[list[Parsed]]:
-        """What the lines hold; those before it, where one cannot be used.
+        """The records of the lines; if one is bad, those before it come first.
 
         Raises:
-            DataError: What is wrong with a line, after the lines before it were given.
+            DataError: A line is bad; raised after the lines before it.
         """
         records: list[Parsed] = []
         for number, line in enumerate(self.lines, start=self.number):
@@ -53,32 +53,39 @@ class Inputs:
     Args:
         names: Of the files, "-" for stdin.
         shard: Which part of the lines, and of how many.
+        keeps_mark: A byte-order mark is part of the first line, and not left out.
         invitation: What a person is told who is to type.
     """
 
     def __init__(
-        self, names: tuple[str, ...], shard: tuple[int, int] | None = None, *, invitation: str = "Ctrl-D ends."
+        self,
+        names: tuple[str, ...],
+        shard: tuple[int, int] | None = None,
+        *,
+        keeps_mark: bool = False,
+        invitation: str = "Ctrl-D ends.",
     ) -> None:
         self._names, self._invitation = names, invitation
+        self._keeps_mark = keeps_mark
         self._shard = shard
-        self._marked: set[str] = set()  # begin with a byte-order mark
-        self._done = 0  # bytes of the files before the present one
-        self._given = 0  # bytes of this one's lines
-        self._file: BinaryIO | None = None  # this one, on disk
+        self._marked: set[str] = set()  # those that begin with a byte-order mark
+        self._done = 0  # bytes of the files before this one
+        self._given = 0  # bytes of this file's lines
+        self._file: BinaryIO | None = None  # this file's size on disk
         paths = [Path(name) for name in names if name != "-"]
         regular = len(paths) == len(names) and all(path.is_file() for path in paths)
         self.size = sum(path.stat().st_size for path in paths) if regular else None  # bytes on disk, where known
-        self.first = 0  # the first line's number among all, counted from 0
+        self.first = 0  # number of the first line among all, counted from 0
 
     @property
     def position(self) -> int:
-        """How many bytes on disk the lines that were given took; about, for what is compressed is read ahead."""
+        """Bytes on disk of the lines returned so far; approximate, because compressed files are read ahead."""
         if self.size is None:
             return 0
         return self._done + (min(self._given, self._file.tell()) if self._file else 0)
 
     def close(self) -> None:
-        """Close what an error has left open."""
+        """Close what an error left open."""
         if self._file:
             self._file.close()
 
@@ -129,17 +136,17 @@ class Inputs:
             self._done += os.fstat(file.fileno()).st_size
 
     def _drop_mark(self, name: str, lines: list[bytes]) -> None:
-        if lines[0].startswith(codecs.BOM_UTF8):
+        if not self._keeps_mark and lines[0].startswith(codecs.BOM_UTF8):
             lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
             if name not in self._marked:
                 self._marked.add(name)
-                messages.note(f"{name} begins with a byte-order mark, which was left out")
+                messages.note(f"{name} begins with a byte-order mark, which was removed")
 
 
 def read_lines(
     names: tuple[str, ...], decoder: Decoder, limit: int, *, invitation: str = "Ctrl-D ends."
 ) -> Iterator[list[str]]:
-    """The texts of the lines of inputs, in lists of those that have arrived."""
+    """The text of the lines of inputs, in lists of those that have arrived."""
     with contextlib.closing(Inputs(names, invitation=invitation)) as source:
         for window in source.windows(limit):
             for records in window.records(Plain(decoder).parse):
@@ -147,21 +154,21 @@ def read_lines(
 
 
 def read_whole(name: str, decoder: Decoder, *, invitation: str = "Ctrl-D ends.") -> str:
-    """All the text of an input."""
+    """The whole text of an input."""
     with contextlib.closing(Inputs((name,), invitation=invitation)) as source:
         return decoder.decode(b"".join(line for window in source.windows(COUNTED) for line in window.lines))
 
 
 def warn_replaced(decoder: Decoder, what: str | None = None) -> None:
-    """Say that there was something that is no UTF-8, in lines or in what is named."""
+    """Warn about bytes that were not UTF-8."""
     if decoder.n_replaced:
         what = what or f"{decoder.n_replaced} lines were"
-        messages.warning(f"{what} not UTF-8; what could not be read became \ufffd")
+        messages.warning(f"{what} not UTF-8; invalid bytes became \ufffd")
 
 
 @contextlib.contextmanager
 def _damage_told(name: str) -> Iterator[None]:
-    """Give an error in reading a file its name."""
+    """Add the file's name to an error in reading it."""
     try:
         with named_errors(Path(name)):
             yield
@@ -172,7 +179,7 @@ def _damage_told(name: str) -> Iterator[None]:
 
 
 def _between(windows: Iterable[Window], start: int, end: int) -> Iterator[Window]:
-    """The lines from `start` up to `end`, counted from 0 over all windows."""
+    """The lines from `start` to `end` (exclusive), counted from 0 over all windows."""
     place = 0
     for window in windows:
         if place >= end:

@@ -1,21 +1,22 @@
-"""How far a translation is: on a terminal, a live line on stderr."""
+"""Progress of a translation: a live line on stderr, if it is a terminal."""
 
 import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from heed.cli import messages
+from heed.models.system.threads import is_refused
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
 
 class LineProgress:
-    """Shows lines done, lines a second and time left; nothing where stderr is no terminal.
+    """Shows lines done, lines per second and time left; nothing if stderr is not a terminal.
 
     Args:
-        total: Bytes of the inputs, where they are known.
-        hidden: Show nothing, for the terminal shows the lines themselves.
+        total: Bytes of the inputs, if known.
+        hidden: Show nothing, because the terminal shows the lines themselves.
     """
 
     def __init__(self, total: int | None, *, hidden: bool) -> None:
@@ -23,7 +24,7 @@ class LineProgress:
         self._bar: Progress | None = None
         if hidden or not (sys.stderr and sys.stderr.isatty()):
             return
-        # Here and not above: a pipe does not wait for Rich.
+        # Imported here, so that a pipe does not wait for Rich.
         from rich import progress
 
         words = (
@@ -37,7 +38,12 @@ class LineProgress:
 
     def __enter__(self) -> "LineProgress":
         if self._bar:
-            self._bar.start()
+            try:
+                self._bar.start()
+            except RuntimeError as error:
+                if not is_refused(error):
+                    raise
+                self._bar = None
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -45,7 +51,7 @@ class LineProgress:
             self._bar.stop()
 
     def add(self, n_lines: int, position: int) -> None:
-        """Count lines that were translated, of inputs read up to a byte."""
+        """Count translated lines; `position` is how many bytes of the inputs they took."""
         self._n_lines += n_lines
         if self._bar:
             task = self._bar.tasks[self._task]

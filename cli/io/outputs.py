@@ -1,4 +1,4 @@
-"""Where translations go: to a stream, or into a file that appears when it is complete."""
+"""Output of translations: to a stream, or to a file that appears when it is complete."""
 
 import contextlib
 import hashlib
@@ -17,19 +17,22 @@ from heed.models.errors import HeedError
 from heed.models.system.compression import compress
 from heed.models.system.files import named_errors
 from heed.models.system.resumable_output import GrownFile
+from heed.models.system.streams import is_stream, open_stream
+
+FIRST_STEP = 64  # records that are translated together first
 
 
 class Output(Protocol):
-    """Takes what records have become."""
+    """Writes the results of records."""
 
-    n_records: int  # those written, by an earlier run of the job too
+    n_records: int  # records written, including those of an earlier run of the job
 
     def unwritten(self, windows: Iterable[list[Record]]) -> Iterator[list[Record]]:
-        """The records that are still to be translated."""
+        """The records that still need to be translated."""
         ...
 
     def write(self, data: bytes, records: list[Record]) -> None:
-        """Write whole lines, those of the records.
+        """Write the whole lines of some records.
 
         Raises:
             OSError: They cannot be written.
@@ -38,7 +41,7 @@ class Output(Protocol):
 
 
 class StreamOutput:
-    """Stdout, a pipe or a device: lines are written as they are made, and each whole.
+    """Stdout, a pipe or a device: lines are written as they are made, each one whole.
 
     Args:
         file: Unbuffered.
@@ -56,7 +59,7 @@ class StreamOutput:
         """See `Output`."""
         start = 0
         while start < len(data):
-            # So much goes into a pipe at once or not at all, whatever signal comes while its reader is slow.
+            # A pipe takes this many bytes at once or none, whatever signal arrives while its reader is slow.
             end = data.rfind(b"\n", start, start + select.PIPE_BUF) + 1
             if end or len(data) - start <= select.PIPE_BUF:
                 end = end or len(data)
@@ -72,17 +75,17 @@ class StreamOutput:
         rest = memoryview(data)
         while rest:
             written = self._file.write(rest)
-            if written is None:  # another program has made the pipe one that does not wait
+            if written is None:  # another program made the pipe non-blocking
                 select.select([], [self._file], [])
             else:
                 rest = rest[written:]
 
 
 class FileOutput:
-    """A file that grows aside, and that a later run of the same job goes on with.
+    """A file that grows under a temporary name; a later run of the same job can continue it.
 
     Args:
-        path: The file; after the end of its name it is compressed.
+        path: The file; its suffix decides about compression.
         job: What its content depends on, besides the input.
         resume: See `GrownFile`.
         force: See `GrownFile`.
@@ -90,9 +93,9 @@ class FileOutput:
 
     def __init__(self, path: Path, job: Mapping[str, object], *, resume: bool, force: bool) -> None:
         self.n_records = 0
-        self._digest = hashlib.blake2b(digest_size=16)  # of the records, for the job is another if they are others
+        self._digest = hashlib.blake2b(digest_size=16)  # hash of the records: other records make another job
         self._path = path
-        self._nothing = compress(b"", path)  # what an empty file is; and can it be written at all?
+        self._nothing = compress(b"", path)  # an empty file is complete, and this shows that it can be written
         self._file = GrownFile(path, job, resume=resume, force=force)
 
     def __enter__(self) -> "FileOutput":
@@ -106,19 +109,19 @@ class FileOutput:
         self._file.__exit__(kind, error, trace)
         if kind is not None and self._file.aside.exists():
             click.echo(
-                f"{self._path} was not written; what is done stands in {self._file.aside}; go on with --resume",
+                f"{self._path} is not complete; {self._file.aside} has what is done; continue with --resume",
                 err=True,
             )
 
     def unwritten(self, windows: Iterable[list[Record]]) -> Iterator[list[Record]]:
-        """The records that no earlier run has written.
+        """The records that no earlier run has written, the first ones in small steps: each is kept when it is done.
 
         Raises:
-            HeedError: Those that one has written are not in the input.
+            HeedError: The input lacks records that an earlier run wrote.
         """
         earlier = self._file.progress
         n_left = earlier["records"] if earlier else 0
-        for window in windows:
+        for window in _in_growing_steps(windows):
             skipped, rest = window[:n_left], window[n_left:]
             if skipped:
                 self._count(skipped)
@@ -138,7 +141,7 @@ class FileOutput:
     def _count(self, records: list[Record]) -> None:
         self.n_records += len(records)
         for record in records:
-            for part in (record.before, record.words.encode(), record.after):
+            for part in (record.before, *map(str.encode, record.texts), record.after):
                 self._digest.update(b"%d:" % len(part))
                 self._digest.update(part)
 
@@ -147,9 +150,21 @@ class FileOutput:
 
     def _other_input(self) -> HeedError:
         return HeedError(
-            f"{self._file.aside}: the input is not that of the job; repeat the command as it was, or begin anew with "
-            "--force"
+            f"{self._file.aside}: belongs to another input; repeat the command unchanged, or start over with --force"
         )
+
+
+def _in_growing_steps(windows: Iterable[list[Record]]) -> Iterator[list[Record]]:
+    """Windows, cut so that each is at most twice as long as the one before it.
+
+    Long ones are translated faster, for their lines are sorted by length; of short jobs some is kept all the same.
+    """
+    size = FIRST_STEP
+    for window in windows:
+        start = 0
+        while start < len(window):
+            yield window[start : start + size]
+            start, size = start + size, 2 * size
 
 
 @contextlib.contextmanager
@@ -163,9 +178,9 @@ def open_output(path: Path | None, job: Mapping[str, object], *, resume: bool, f
     if path is None:
         stdout = sys.stdout.buffer
         yield StreamOutput(cast("BinaryIO", getattr(stdout, "raw", stdout)))
-    elif path.exists() and not path.is_file():  # a pipe or a device is written to, not replaced
-        with named_errors(path), path.open("wb", buffering=0) as stream:
-            yield StreamOutput(cast("BinaryIO", stream))
+    elif is_stream(path):  # pipes and devices are written to, not replaced
+        with named_errors(path), open_stream(path) as stream:
+            yield StreamOutput(stream)
     else:
         with FileOutput(path.resolve(), job, resume=resume, force=force) as output:
             yield output

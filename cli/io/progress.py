@@ -1,4 +1,4 @@
-"""How training looks on stderr: a live line on a terminal, plain lines elsewhere."""
+"""Progress of training on stderr: a live line on a terminal, plain lines elsewhere."""
 
 import time
 
@@ -8,8 +8,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from heed.transformer.training.runs.log import Incident, Meter, StepReport, Validation, perplexity
 
-LINE_EVERY = 30.0  # seconds between two lines where there is no terminal
-REFRESH_EVERY = 0.5  # seconds between two changes of the live line
+LINE_EVERY = 30.0  # seconds between two lines without a terminal
+REFRESH_EVERY = 0.5  # seconds between two updates of the live line
 
 
 class TrainProgress:
@@ -37,11 +37,11 @@ class TrainProgress:
         self._bar.stop()
 
     def on_start(self, **facts: object) -> None:
-        """Show what training works with."""
+        """Show the facts about data, network and machine."""
         self._say("  ".join(f"{_words(name)} {_plain(value)}" for name, value in facts.items()))
 
     def on_step(self, report: StepReport) -> None:
-        """Show a step, if it is time to."""
+        """Show a step, if it is time for an update."""
         self._meter.add(report)
         now = time.monotonic()
         if now - self._shown < (REFRESH_EVERY if self._console.is_terminal else LINE_EVERY):
@@ -59,7 +59,7 @@ class TrainProgress:
             self._say(f"{line}  {report.share_done:.1%}")
 
     def on_validation(self, validation: Validation) -> None:
-        """Show how good the network is, with an example."""
+        """Show the figures of a validation, with an example."""
         name = "average of the last checkpoints" if validation.averaged else f"step {validation.step:,}"
         judgement = validation.judgement
         figures = "  ".join(f"{_words(figure)} {value:.4g}" for figure, value in judgement.figures.items())
@@ -71,7 +71,7 @@ class TrainProgress:
             self._say(f"  [dim]{label:>11}[/dim]  {escape(text)}")
 
     def on_incident(self, incident: Incident) -> None:
-        """Say what went wrong, and what was done."""
+        """Report what went wrong and what was done."""
         facts = "  ".join(f"{_words(name)} {value:.4g}" for name, value in incident.facts.items())
         self._say(f"[bold red]step {incident.step:,} {_words(incident.event)}[/bold red]  {facts}")
 
@@ -80,7 +80,7 @@ class TrainProgress:
 
 
 def _words(name: str) -> str:
-    return "BLEU" if name == "bleu" else name.replace("_", " ")
+    return {"bleu": "BLEU", "chrf": "chrF"}.get(name) or name.replace("_", " ")
 
 
 def _plain(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Records: what of a line is translated, and what passes as it is."""
+"""Records: which part of a line is translated and which is copied."""
 
 import dataclasses
 import json
@@ -9,41 +9,52 @@ from heed.models.errors import DataError
 
 JSON_SPACE = re.compile(r"[ \t\n\r]*")
 SURROGATE = re.compile(r"[\ud800-\udfff]")
-# Numbers stay text, for of the other fields nothing is needed: there are no limits to them then.
+# Numbers stay text, because other fields are not used; so they have no limits.
 JSON = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """A line, or a paragraph."""
+    """What is read, translated and written as one: a line, a paragraph, or a block of a document."""
 
-    words: str  # what is translated
-    before: bytes  # what stands around it
-    after: bytes  # with the line's ending
-    encode: Callable[[str], bytes]  # a translation as it stands there
+    texts: tuple[str, ...]  # what is translated: one text of a line, none or several of a block
+    before: bytes  # white space around it
+    after: bytes  # the rest, with the line's end
+    encode: Callable[..., bytes]  # the translations, one for each text, as they stand there
     inside: str = ""  # what mark-up the line before has left open; see `heed.models.text.tags.scan`
 
-    def filled(self, text: str) -> bytes:
-        """The line with a translation in the place of the words."""
-        return self.before + self.encode(text) + self.after
+    @property
+    def words(self) -> str:
+        """The text of a line or a paragraph."""
+        (words,) = self.texts
+        return words
+
+    def filled(self, *translations: str) -> bytes:
+        """The record with translations in the place of its texts."""
+        return self.before + self.encode(*translations) + self.after
+
+
+def unchanged(data: bytes) -> Record:
+    """What passes as it is."""
+    return Record((), data, b"", bytes)
 
 
 class Decoder:
-    """Turns bytes into text and counts what was no UTF-8.
+    """Decodes bytes and counts what was not UTF-8.
 
     Args:
-        strict: Refuse it.
+        strict: Refuse such bytes.
     """
 
     def __init__(self, *, strict: bool = False) -> None:
-        self.n_replaced = 0  # texts with something that had to be replaced
+        self.n_replaced = 0  # texts with replaced bytes
         self._strict = strict
 
     def decode(self, data: bytes) -> str:
         """The text.
 
         Raises:
-            DataError: It is no UTF-8, and `strict` is set.
+            DataError: It is not UTF-8, and `strict` is set.
         """
         try:
             return data.decode("utf-8")
@@ -52,7 +63,7 @@ class Decoder:
             return data.decode("utf-8", "replace")
 
     def replace(self, text: str) -> str:
-        """A text without lone surrogates, that stand for bytes or were written in JSON.
+        """A text without lone surrogates, which stand for bytes or come from JSON.
 
         Raises:
             DataError: As `decode`.
@@ -64,12 +75,12 @@ class Decoder:
 
     def _replaced(self) -> None:
         if self._strict:
-            raise DataError("no UTF-8; convert it, as with iconv, or leave out --strict")
+            raise DataError("not UTF-8; convert it (iconv), or leave out --strict")
         self.n_replaced += 1
 
 
 class Plain:
-    """All of a line is translated."""
+    """The whole line is translated."""
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
@@ -81,14 +92,14 @@ class Plain:
             DataError: See `Decoder`.
         """
         words, ending = _cut_ending(line)
-        return Record(self._decoder.decode(words), b"", ending, _one_line)
+        return Record((self._decoder.decode(words),), b"", ending, _one_line)
 
 
 class Tsv:
-    """A column is translated, of those between tabs.
+    """One of the columns, separated by tabs, is translated.
 
     Args:
-        decoder: For that column alone; the others may be anything.
+        decoder: For that column only; the others may be any bytes.
         column: Counted from 1.
     """
 
@@ -99,25 +110,28 @@ class Tsv:
         """The record of a line.
 
         Raises:
-            DataError: There is no such column, or see `Decoder`.
+            DataError: The column is missing, or see `Decoder`.
         """
         line, ending = _cut_ending(line)
         columns = line.split(b"\t")
         if len(columns) < self._column and line.strip():
-            raise DataError(f"no column {self._column}, only {len(columns)}; mend the line or choose another --column")
-        place = min(self._column, len(columns)) - 1  # a blank line passes
+            raise DataError(
+                f"no column {self._column}, only {len(columns)}; correct the line or choose another --column"
+            )
+        place = min(self._column, len(columns)) - 1  # a blank line is copied
         before, after = (
             b"".join(part) for part in (_with_tabs(columns[:place], 1), _with_tabs(columns[place + 1 :], 0))
         )
-        return Record(self._decoder.decode(columns[place]), before, after + ending, _one_cell)
+        return Record((self._decoder.decode(columns[place]),), before, after + ending, _one_cell)
 
 
 class Jsonl:
-    """A field is translated, of an object a line.
+    """One field of the object in each line is translated.
 
     Args:
-        decoder: For that field alone.
-        field: Its name.
+        decoder: For that field only.
+        field: Its name; `translation.en` is the field `en` of the object in `translation`, unless a field has just
+            that name.
     """
 
     def __init__(self, decoder: Decoder, field: str) -> None:
@@ -127,43 +141,44 @@ class Jsonl:
         """The record of a line.
 
         Raises:
-            DataError: It is no object with that field, or the field is no text, or see `Decoder`.
+            DataError: Not an object with that field, or the field is not text, or see `Decoder`.
         """
         line, ending = _cut_ending(line)
         if not line.strip():
-            return Record(line.decode("ascii"), b"", ending, str.encode)
-        text = line.decode("utf-8", "surrogateescape")  # the other fields may be anything
+            return Record((line.decode("ascii"),), b"", ending, str.encode)
+        text = line.decode("utf-8", "surrogateescape")  # the other fields may be any bytes
         start, end = self._find(text)
         before, literal, after = (
             part.encode("utf-8", "surrogateescape") for part in (text[:start], text[start:end], text[end:])
         )
         words = JSON.decode(literal.decode("utf-8", "surrogateescape"))
-        return Record(self._decoder.replace(words), before, after + ending, _json_text)
+        return Record((self._decoder.replace(words),), before, after + ending, _json_text)
 
     def _find(self, text: str) -> tuple[int, int]:
-        """Where the field's value stands."""
+        """The position of the field's value."""
         try:
             record = JSON.decode(text)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"no JSON ({error}); mend the line") from None
-        if not isinstance(record, dict) or self._field not in record:
-            raise DataError(f"no object with a field {self._field!r}; mend the line or choose another --field")
-        found = (0, 0)
-        for key, start, end in _members(text):
-            if key == self._field:
-                found = start, end  # of a key that is there twice, the last counts
-        if text[found[0]] != '"':
-            raise DataError(f"a field {self._field!r} that is no text; mend the line or choose another --field")
-        return found
-
-
-Format = Plain | Tsv | Jsonl
+            raise DataError(f"not JSON ({error}); correct the line") from None
+        start, end = text.index("{") if isinstance(record, dict) else 0, 0
+        keys = [self._field] if isinstance(record, dict) and self._field in record else self._field.split(".")
+        for key in keys:
+            if not isinstance(record, dict) or key not in record:
+                raise DataError(
+                    f"not an object with a field {self._field!r}; correct the line or choose another --field"
+                )
+            # Of a key that is there twice, the last counts.
+            start, end = [place for name, *place in _members(text, start) if name == key][-1]
+            record = record[key]
+        if text[start] != '"':
+            raise DataError(f"the field {self._field!r} is not text; correct the line or choose another --field")
+        return start, end
 
 
 def join_paragraphs(windows: Iterable[list[Record]]) -> Iterator[list[Record]]:
-    """Records of lines to records of paragraphs: lines without a blank one between are one, a space at each break.
+    """Join lines up to a blank one into a paragraph, with a space at each line break.
 
-    Blank lines stay what they are. A paragraph is given when it has ended.
+    Blank lines are copied. A paragraph is returned when it has ended.
     """
     begun: list[Record] = []
     for window in windows:
@@ -184,7 +199,7 @@ def _join(lines: list[Record]) -> list[Record]:
     if not lines:
         return []
     first, *rest = (line.words.rstrip() for line in lines)
-    return [dataclasses.replace(lines[-1], words=" ".join([first, *(words.lstrip() for words in rest)]))]
+    return [dataclasses.replace(lines[-1], texts=(" ".join([first, *(words.lstrip() for words in rest)]),))]
 
 
 def _cut_ending(line: bytes) -> tuple[bytes, bytes]:
@@ -200,7 +215,7 @@ def _with_tabs(columns: list[bytes], place: int) -> list[bytes]:
 
 
 def _one_line(text: str) -> bytes:
-    """A vocabulary may have a piece for the newline; a line stays a line."""
+    """Text without line ends, which a vocabulary may contain: a line stays one line."""
     return text.replace("\n", " ").encode()
 
 
@@ -212,9 +227,9 @@ def _json_text(text: str) -> bytes:
     return json.dumps(text, ensure_ascii=False).encode()
 
 
-def _members(text: str) -> Iterator[tuple[str, int, int]]:
-    """The keys of an object that is sound, and where their values stand."""
-    place = _after_space(text, text.index("{") + 1)
+def _members(text: str, place: int) -> Iterator[tuple[str, int, int]]:
+    """The keys of a sound object that begins at a place, and where their values stand."""
+    place = _after_space(text, place + 1)
     while text[place] != "}":
         key, place = JSON.raw_decode(text, place)
         start = _after_space(text, _after_space(text, place) + 1)

@@ -1,4 +1,4 @@
-"""What is written of a record's translations."""
+"""Output formats for a record's translations."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -7,21 +7,23 @@ from heed.cli.io.records import Record
 from heed.models.tasks.translation import Translation
 
 Pieces = Callable[[list[int]], list[str]]
-Result = Callable[[int, Record, Sequence[Translation]], bytes]
+Best = Sequence[Sequence[Translation]]  # of each text of a record, best first
+Result = Callable[[int, Record, Best], bytes]
 
 
-def line(_: int, record: Record, found: Sequence[Translation]) -> bytes:
-    """The record's line with its translation."""
-    return record.filled(found[0].text)
+def filled(_: int, record: Record, found: Best) -> bytes:
+    """The record with its translations."""
+    return record.filled(*(best[0].text for best in found))
 
 
-def moses(number: int, _: Record, found: Sequence[Translation]) -> bytes:
-    """Moses' list of the best: a line for each, with the number of its source, counted from 0."""
-    return "".join(f"{number} ||| {_one_line(each.text)} ||| {each.score:.6f}\n" for each in found).encode()
+def moses(number: int, _: Record, found: Best) -> bytes:
+    """Moses' n-best list: a line for each translation, with the number of its source, counted from 0."""
+    (best,) = found
+    return "".join(f"{number} ||| {_one_line(each.text)} ||| {each.score:.6f}\n" for each in best).encode()
 
 
 def json_object(pieces: Pieces, n_best: int) -> Result:
-    """Makes an object of source, translation, score and tokens, and of the alternatives where they are wanted."""
+    """JSON: source, translation, score and tokens, and if requested alternatives."""
 
     def translation(found: Translation) -> dict[str, object]:
         return {
@@ -30,10 +32,11 @@ def json_object(pieces: Pieces, n_best: int) -> Result:
             "tokens": _tokens(pieces(found.tokens), found),
         }
 
-    def write(_: int, record: Record, found: Sequence[Translation]) -> bytes:
-        result = {"source": record.words} | translation(found[0])
+    def write(_: int, record: Record, found: Best) -> bytes:
+        ((best, *others),) = found
+        result = {"source": record.words} | translation(best)
         if n_best > 1:
-            result["alternatives"] = [translation(each) for each in found[1:]]
+            result["alternatives"] = [translation(each) for each in others]
         return json.dumps(result, ensure_ascii=False).encode() + b"\n"
 
     return write

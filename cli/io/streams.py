@@ -1,9 +1,9 @@
-"""Text to stdout at once."""
+"""Unbuffered text output."""
 
 import sys
 
 
 def write(text: str) -> None:
-    """Write to stdout, at once."""
+    """Write to stdout and flush."""
     sys.stdout.buffer.write(text.encode())
     sys.stdout.buffer.flush()

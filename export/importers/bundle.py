@@ -1,5 +1,6 @@
-"""From a bundle back to a network that can be trained: its weights, by their names in PyTorch."""
+"""Importing a bundle: its weights under their names in PyTorch, for further training."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from heed.export.onnx.blockwise import BITS, unpack_blocks
 from heed.models.arrays import FloatArray
@@ -24,11 +25,11 @@ from heed.transformer.training.runs.checkpoint import Weights
 from heed.transformer.training.runs.warm_start import Initial
 
 Arrays = dict[str, npt.NDArray[Any]]
-PACKED = ("query", "key", "value")  # in the order in which one product makes them
+PACKED = ("query", "key", "value")  # in the order of the packed projection
 
 
 def from_bundle(path: Path) -> Initial:
-    """The network of a bundle, with the weights that its precision has left.
+    """The network of a bundle, with weights as exact as its precision allows.
 
     Raises:
         ModelError: The bundle is damaged.
@@ -37,7 +38,7 @@ def from_bundle(path: Path) -> Initial:
     arrays = read_arrays(path, [name for name in manifest.files if name.endswith(".onnx")])
     files = tuple(str((path / name).absolute()) for name in tokenizer_files(path))
     languages: dict[str, object] = {"src_language": manifest.src_language, "tgt_language": manifest.tgt_language}
-    # In format 2, a decoder alone scaled the scores themselves.
+    # In format 2, a decoder-only network scaled the scores instead of the queries.
     scaled = manifest.format > old_bundles.FORMAT or manifest.network.encoder is not None
     stored = _Stored(arrays, manifest.network, manifest.precision, scaled=scaled)
     weights = find_weights(stored, path)
@@ -48,12 +49,25 @@ def from_bundle(path: Path) -> Initial:
 
 
 def read_arrays(path: Path, graphs: list[str]) -> Arrays:
-    """What the graphs keep in the file of weights, by name."""
+    """The arrays of graphs in the file of weights, by name."""
     found: Arrays = {}
     for name in graphs:
-        graph = onnx.load(path / name).graph
-        found.update({each.name: numpy_helper.to_array(each) for each in graph.initializer})
+        # onnx itself reads no file of weights that has another name, too (a hard link, as uv and conda install files).
+        graph = onnx.load(path / name, load_external_data=False).graph
+        found.update({each.name: _array(each, path) for each in graph.initializer})
     return found
+
+
+def _array(tensor: onnx.TensorProto, directory: Path) -> npt.NDArray[Any]:
+    """A tensor in a graph or in a file beside it; `Bundle` has seen that the file is one of the bundle's."""
+    where = {entry.key: entry.value for entry in tensor.external_data}
+    if not where:
+        return numpy_helper.to_array(tensor)
+    kind, n_values = helper.tensor_dtype_to_np_dtype(tensor.data_type), math.prod(tensor.dims)
+    values = np.fromfile(directory / where["location"], kind, n_values, offset=int(where.get("offset", 0)))
+    if len(values) != n_values:
+        raise ModelError(f"{directory / where['location']}: damaged: it ends within {tensor.name}; get the model again")
+    return values.reshape(tensor.dims)
 
 
 def _shortlist(arrays: Arrays) -> Shortlist | None:
@@ -64,20 +78,20 @@ def _shortlist(arrays: Arrays) -> Shortlist | None:
 
 
 class _Stored:
-    """Weights as the graphs have them: some under other names, and rounded.
+    """Weights as stored by the graphs: some under other names, packed and quantized.
 
     Args:
-        arrays: What the graphs keep.
-        spec: Of the network.
-        precision: Of the bundle.
-        scaled: Whether queries are times the scale of scores.
+        arrays: The stored arrays.
+        spec: The network's specification.
+        precision: The bundle's precision.
+        scaled: Whether queries include the scale of scores.
     """
 
     def __init__(self, arrays: Arrays, spec: NetworkSpec, precision: str, *, scaled: bool) -> None:
         self._arrays, self.spec, self._precision, self._scaled = arrays, spec, precision, scaled
 
     def find(self, name: str, shape: tuple[int, ...]) -> FloatArray | None:
-        """A parameter by its name in PyTorch, of a shape; None where there is none."""
+        """A parameter by its name in PyTorch and its shape; None if missing."""
         array = self._array(name, shape[-1])
         if array is None:
             array = self._unpacked(name, shape)
@@ -88,7 +102,7 @@ class _Stored:
         return array / np.float32(stack.attention.score_scale) if scaled in name else array
 
     def _unpacked(self, name: str, shape: tuple[int, ...]) -> FloatArray | None:
-        """A part of queries, keys and values in one: "….key.weight" of "….qkv.weight"."""
+        """A part of a packed projection: "….key.weight" of "….qkv.weight"."""
         layer, _, part = name.rpartition(".self_attention.")
         which, _, kind = part.partition(".")
         if not layer or which not in PACKED:
@@ -117,10 +131,10 @@ class _Stored:
 
 
 def find_weights(stored: _Stored, path: Path) -> Weights:
-    """A network's weights in what its graphs keep; see `from_bundle`."""
+    """A network's weights from the arrays of its graphs; see `from_bundle`."""
     shapes = parameters(stored.spec)
     found = {name: stored.find(name, shape) for name, shape in shapes.items()}
     wrong = [name for name, array in found.items() if array is None or array.shape != shapes[name]]
     if wrong:
-        raise ModelError(f"{path}: its graphs have no {wrong[0]}; get the model again")
+        raise ModelError(f"{path}: its graphs lack {wrong[0]}; get the model again")
     return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in found.items()}

@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from heed.export.importers.chat import chat_of
 from heed.export.importers.families import bart, gpt2, llama, m2m100, marian, mbart, t5
 from heed.export.importers.families.family import Family
-from heed.export.importers.chat import chat_of
 from heed.export.importers.formats.checkpoint import Checkpoint, read_table
 from heed.export.importers.formats.gguf_file import GgufFile
 from heed.export.importers.gguf_vocabulary import gguf_vocabulary

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-import sentencepiece.sentencepiece_model_pb2 as protobuf
+import sentencepiece.sentencepiece_model_pb2
 
 from heed.export.importers.formats.gguf_file import GgufFile
 from heed.export.importers.vocabulary import Vocabulary, byte_level
@@ -37,17 +37,18 @@ def gguf_vocabulary(file: GgufFile, n_rows: int) -> Vocabulary:
         raise ModelError(f"{file.path}: a tokenizer of the form {kind!r}, and heed knows {' and '.join(names)}")
     name, write = names[str(kind)]
     written = write(file, tokens, types)
-    ends = [data.get(f"tokenizer.ggml.{key}_token_id") for key in ("eos", "eot")]
-    ends = list(dict.fromkeys(int(end) for end in ends if isinstance(end, int)))
+    ids = {key: data.get(f"tokenizer.ggml.{key}_token_id") for key in ("bos", "eos", "eot", "padding")}
+    known = {key: number for key, number in ids.items() if isinstance(number, int) and 0 <= number < len(tokens)}
+    ends = list(dict.fromkeys(known[key] for key in ("eos", "eot") if key in known))
     if not ends:
         raise ModelError(f"{file.path}: names no token that ends a text; get it again")
     usual = kind == "llama" or data.get("tokenizer.ggml.pre") == "llama-bpe"
     conventions = Conventions(
         tokenizer="library" if name == FILE else "sentencepiece",
-        start_id=int(data.get("tokenizer.ggml.bos_token_id", ends[0])),
+        start_id=known.get("bos", ends[0]),
         starts_texts=bool(data.get("tokenizer.ggml.add_bos_token", usual)),
         ends=tuple(ends),
-        pad_id=int(data.get("tokenizer.ggml.padding_token_id", ends[0])),
+        pad_id=known.get("padding", ends[0]),
         suppressed=tuple(range(len(tokens), n_rows)),
     )
     return Vocabulary(conventions, {name: written})
@@ -106,10 +107,12 @@ def _sentencepiece(file: GgufFile, tokens: list[str], types: list[int]) -> bytes
     scores = _listed(file, "scores", float)
     if len(scores) != len(tokens):
         raise ModelError(f"{file.path}: tokenizer.ggml.scores is damaged; get it again")
+    protobuf: Any = sentencepiece.sentencepiece_model_pb2  # whose classes are made when it is imported
     model = protobuf.ModelProto()
     for token, score, kind in zip(tokens, scores, types, strict=True):
         model.pieces.add(piece=token, score=score, type=kind)
     model.trainer_spec.model_type, model.trainer_spec.byte_fallback = 2, True  # BPE
     model.normalizer_spec.name, model.normalizer_spec.remove_extra_whitespaces = "identity", False
     model.normalizer_spec.add_dummy_prefix = bool(file.metadata.get("tokenizer.ggml.add_space_prefix", True))
-    return model.SerializeToString()
+    written: bytes = model.SerializeToString()
+    return written

@@ -1,5 +1,6 @@
 """An imported network against the original, where transformers is installed."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,13 @@ def compare(
         import transformers
     except ImportError:
         return None
-    transformers.logging.disable_progress_bar()
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     translates = manifest.network.encoder is not None
     kind = transformers.AutoModelForSeq2SeqLM if translates else transformers.AutoModelForCausalLM
     original = kind.from_pretrained(path, dtype=torch.float32, local_files_only=True).eval()
     state, difference, n_tokens, n_same = network.state(), 0.0, 0, 0
+    longest = getattr(original.config, "max_position_embeddings", None) or max(map(_length, passages))
+    passages = [passage for passage in passages if _length(passage) <= longest]
     for passage in passages:
         outputs = passage.given + passage.tokens
         read = np.array([[special.bos_id, *outputs[:-1]]])
@@ -72,6 +75,11 @@ def compare(
     )
 
 
+def _length(passage: Passage) -> int:
+    """Number of tokens of the longer side."""
+    return max(len(passage.source or ()), len(passage.given) + len(passage.tokens))
+
+
 @torch.inference_mode()
 def _log_probs(original: Any, source: list[int] | None, read: Any) -> Any:
     tokens = torch.from_numpy(read)
@@ -87,7 +95,9 @@ def _same_ids(path: Path, directory: Path, manifest: Manifest) -> int | None:
     import transformers
 
     try:
-        theirs = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+        with warnings.catch_warnings():  # of packages that would normalize punctuation, which transformers never does
+            warnings.simplefilter("ignore")
+            theirs = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError, ImportError, KeyError, TypeError, AttributeError):
         return None
     conventions, spec = manifest.conventions, manifest.network

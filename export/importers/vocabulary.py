@@ -34,7 +34,7 @@ def read_file(checkpoint: Checkpoint, *names: str) -> bytes:
     """The first of some files that there is.
 
     Raises:
-        ModelError: There is none.
+        ModelError: It does not exist.
     """
     for name in names:
         if (checkpoint.path / name).is_file():

@@ -1,1 +1,1 @@
-"""Networks written as ONNX graphs, in several precisions."""
+"""Writing networks as ONNX graphs, in several precisions."""

@@ -1,8 +1,8 @@
-"""Attention in graphs: heads, what may be seen, and its variants.
+"""Attention in graphs: heads, masks and variants.
 
-Keys and values are (B, G, C, K) with G heads of them. `write` puts those of new tokens into slots by ScatterND, which
-works in place where an output is bound to its input's memory. `attend` sees what an additive mask says. `stream` is one
-operator for all of attention, of tokens that see all that came before.
+Keys and values are (B, G, C, K) with G key-value heads. `write` puts those of new tokens into slots with ScatterND,
+which works in place if an output is bound to its input's memory. `attend` uses an additive mask. `stream` computes
+causal attention to all earlier tokens in one operator.
 """
 
 import math
@@ -18,8 +18,8 @@ from heed.models.arrays import FloatArray
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.positions import RelativeBuckets, Rotary
 
-PER_CHANNEL = "PER_CHANNEL"  # GroupQueryAttention's word for a scale of each dimension of each head
-Scales = Mapping[str, FloatArray]  # of keys and values in integers, (G, 1, K), by the names of their caches
+PER_CHANNEL = "PER_CHANNEL"  # GroupQueryAttention's name for a scale per channel
+Scales = Mapping[str, FloatArray]  # scales of an integer KV cache, (G, 1, K), by the names of the caches
 
 
 def can_stream(spec: NetworkSpec) -> bool:
@@ -35,8 +35,8 @@ def can_stream(spec: NetworkSpec) -> bool:
 class AttentionWriter(StackWriter):
     """Writes the attention of a stack.
 
-    Queries come times the scale of scores already: scores are a plain product then, for which ONNX Runtime has a
-    kernel for a single query that is twice as fast.
+    Queries include the scale of scores, so that scores are a plain product, for which ONNX Runtime has a kernel for
+    single queries that is twice as fast.
 
     Args:
         graph: Where it is put.
@@ -62,13 +62,13 @@ class AttentionWriter(StackWriter):
     # Heads
 
     def self_heads(self, name: str, x: ir.Value, ids: ir.Value, positions: ir.Value) -> list[ir.Value]:
-        """Queries, (B, H, T, K), keys and values, (B, G, T, K), of x, turned by their positions."""
+        """Queries, (B, H, T, K), keys and values, (B, G, T, K), of x, rotated by position."""
         q, k, v = (self._split_heads(part, ids) for part in self._query_key_value(name, x))
         q, k = self._normed(name, "query", q), self._normed(name, "key", k)
         return [self._rotated(q, positions), self._rotated(k, positions), v]
 
     def heads(self, name: str, part: str, x: ir.Value, ids: ir.Value) -> ir.Value:
-        """The "query", "key" or "value" of x, of attention that knows no positions, head by head: (B, H, T, K)."""
+        """The "query", "key" or "value" heads of x, without rotation: (B, H, T, K)."""
         return self._normed(name, part, self._split_heads(self._projected(name, part, x), ids))
 
     def _query_key_value(self, name: str, x: ir.Value) -> list[ir.Value]:
@@ -80,7 +80,7 @@ class AttentionWriter(StackWriter):
 
     @property
     def _packed(self) -> bool:
-        """Whether queries, keys and values are made by one product: of few rows, each product reads weights anew."""
+        """Whether one product computes queries, keys and values: with few rows, reading weights dominates."""
         return not self.graph.many_rows and not self.attention.qk_norm
 
     def _packed_projection(self, name: str, x: ir.Value) -> ir.Value:
@@ -94,7 +94,7 @@ class AttentionWriter(StackWriter):
         return self.graph.linear(x, f"{name}.{part}", weight, bias)
 
     def _weights(self, name: str, part: str) -> tuple[FloatArray, FloatArray | None]:
-        """The matrix and bias of a projection; those of queries times the scale of scores, where no norm undoes it."""
+        """The matrix and bias of a projection; those of queries include the scale of scores, unless a norm follows."""
         scaled = part == "query" and not self.attention.qk_norm
         factor = np.float32(self.attention.score_scale if scaled else 1)
         bias = self.state.get(f"{name}.{part}.bias")
@@ -104,14 +104,14 @@ class AttentionWriter(StackWriter):
         return self.attention.d_heads if part == "query" else self.attention.d_kv_heads
 
     def _normed(self, name: str, part: str, x: ir.Value) -> ir.Value:
-        """Queries or keys normalized, where they are; x is (…, K)."""
+        """Queries or keys after their norm, if there is one; x is (…, K)."""
         if not self.attention.qk_norm or part == "value":
             return x
         factor = self.attention.score_scale if part == "query" else 1.0
         return self.graph.narrow(self.rms_norm(f"{name}.{part}_norm", self.graph.wide(x), factor))
 
     def _split_heads(self, x: ir.Value, ids: ir.Value) -> ir.Value:
-        """x, (…, H K), with a row of numbers for each of some ids, (B, T), head by head: (B, H, T, K)."""
+        """Split x, (…, H K), of ids, (B, T), into heads: (B, H, T, K)."""
         graph = self.graph
         if self.live is None:
             shape = graph.op("Concat", graph.op("Shape", ids), graph.integers(-1, self.attention.d_head), axis=0)
@@ -120,7 +120,7 @@ class AttentionWriter(StackWriter):
         return graph.op("Transpose", graph.op("Reshape", x, shape), perm=[0, 2, 1, 3])
 
     def _rotated(self, x: ir.Value, positions: ir.Value) -> ir.Value:
-        """x, (B, H, T, K), turned by positions, (B, T)."""
+        """x, (B, H, T, K), rotated by positions, (B, T)."""
         spec = self.stack.positions
         if not isinstance(spec, Rotary):
             return x
@@ -139,30 +139,32 @@ class AttentionWriter(StackWriter):
         )
         return self.graph.weight(f"{self.name}.cos", cos), self.graph.weight(f"{self.name}.sin", sin)
 
-    # What may be seen
+    # Masks
 
     def additive(self, mask: ir.Value, *axes: int) -> ir.Value:
-        """A mask as what is added to scores: 0 where True and -inf where False; with new dimensions."""
+        """An additive mask: 0 where True and -inf where False; with new axes."""
         graph = self.graph
         scores = graph.op("Where", mask, graph.floats(0.0), graph.floats(-math.inf))
         return graph.op("Unsqueeze", scores, graph.integers(*axes)) if axes else scores
 
     def near(self, distances: ir.Value) -> ir.Value | None:
-        """Whether distances of queries from keys are within the window, where there is one."""
+        """True where distances are within the window; None if there is no window."""
         if self.attention.window is None:
             return None
         graph = self.graph
         return graph.op("Less", graph.op("Abs", distances), graph.constant(self.attention.window, np.int64))
 
     def bias(self, distances: ir.Value, *, causal: bool) -> ir.Value | None:
-        """What distances of queries from keys, (B, T, C), add to the scores of each head, (B, H, T, C), if anything."""
+        """The bias of relative positions for distances, (B, T, C): (B, H, T, C); None if there is none."""
         spec = self.stack.positions
         if not isinstance(spec, RelativeBuckets):
             return None
         graph, name = self.graph, f"{self.name}.relative_bias"
         least = 0 if causal else -spec.max_distance
         each = graph.constant(position_writer.distance_buckets(spec, causal=causal), np.int64)
-        table = graph.op("Gather", graph.weight(name, self.state[f"{name}.weight"]), each)  # folded away when loaded
+        table = graph.op(
+            "Gather", graph.weight(name, self.state[f"{name}.weight"]), each
+        )  # folded when the graph is loaded
         bounds = [graph.constant(bound, np.int64) for bound in (least, spec.max_distance)]
         place = graph.op("Sub", graph.op("Clip", distances, *bounds), bounds[0])
         return graph.op("Transpose", graph.op("Gather", table, place), perm=[0, 3, 1, 2])
@@ -170,15 +172,15 @@ class AttentionWriter(StackWriter):
     # Keys and values
 
     def cache(self, name: str, n_slots: str, dtype: ir.DataType | None = None) -> ir.Value:
-        """An input of keys or values; of the graph's own type, where none is given."""
+        """An input of keys or values, by default in the graph's type."""
         return self.graph.input(name, dtype or self.graph.dtype, self.cache_shape(n_slots))
 
     def cache_shape(self, n_slots: str) -> list[int | str]:
-        """Of an input or output of keys or values."""
+        """The shape of an input or output of keys or values."""
         return ["B", self.attention.n_kv_heads, n_slots, self.attention.d_head]
 
     def places(self, rows: ir.Value, slots: ir.Value) -> ir.Value:
-        """Where ScatterND puts the keys of tokens, given their rows, (N,), and slots, (N, T): (N, G, T, 3)."""
+        """ScatterND's indices for keys of tokens in rows, (N,), and slots, (N, T): (N, G, T, 3)."""
         graph, G = self.graph, self.attention.n_kv_heads
         length = graph.op("Shape", slots, start=1)
         shape = graph.op("Concat", graph.op("Shape", slots, end=1), graph.integers(G), length, axis=0)
@@ -191,9 +193,9 @@ class AttentionWriter(StackWriter):
         return graph.op("Concat", *wide, axis=3)
 
     def write(self, name: str, new: ir.Value, places: ir.Value, n_slots: str) -> ir.Value:
-        """The keys or values of an input with new ones, (N, G, T, K), in their places; an output of the graph.
+        """Write new keys or values, (N, G, T, K), into those of an input; an output of the graph.
 
-        New ones are what the stream would keep of them, where that keeps integers.
+        If the stream's cache is in integers, new ones are rounded accordingly.
         """
         if name in self.scales:
             new = self.graph.op("Mul", self.graph.op("Cast", self.rounded(name, new), to=FLOAT), self.scale(name))
@@ -202,7 +204,7 @@ class AttentionWriter(StackWriter):
         return written
 
     def rounded(self, name: str, x: ir.Value) -> ir.Value:
-        """Keys or values, (B, G, T, K), in integers."""
+        """Keys or values, (B, G, T, K), rounded to integers."""
         steps = self.graph.op("Div", x, self.scale(name))
         return self.graph.op("QuantizeLinear", steps, self.graph.floats(1.0), self.graph.constant(0, np.int8))
 
@@ -223,15 +225,17 @@ class AttentionWriter(StackWriter):
         *,
         by_head: bool | None = None,
     ) -> ir.Value:
-        """Let queries, (B, H, T, K), see keys and values, (B, G, C, K), under an additive mask, (B, 1 or H, 1 or T, C).
+        """Attention of queries, (B, H, T, K), to keys and values, (B, G, C, K).
 
-        Whether the mask differs by head is decided by the positions, unless it is said.
+        The mask is additive, (B, 1 or H, 1 or T, C).
+
+        By default, the positions decide whether the mask differs by head.
 
         Returns:
-            Heads side by side and projected, (…, D), for ids, (B, T).
+            The projected heads, (…, D), for ids, (B, T).
         """
         graph, group = self.graph, self.attention.n_heads // self.attention.n_kv_heads
-        if group > 1:  # queries of a group side by side, (B, G, H/G, T, K)
+        if group > 1:  # queries by group, (B, G, H/G, T, K)
             relative = isinstance(self.stack.positions, RelativeBuckets) if by_head is None else by_head
             q = self._grouped(q, group)
             mask = self._grouped(mask, group) if relative else graph.op("Unsqueeze", mask, graph.integers(1))
@@ -245,26 +249,26 @@ class AttentionWriter(StackWriter):
         return self._joined(name, graph.op("Transpose", heads, perm=[0, 2, 1, 3]))
 
     def _grouped(self, x: ir.Value, group: int) -> ir.Value:
-        """(B, H, T, K), or a mask of each head, as (B, G, H/G, T, K)."""
+        """Group heads, (B, H, T, K), or their masks: (B, G, H/G, T, K)."""
         graph = self.graph
         shape = graph.op("Concat", graph.integers(0, -1, group), graph.op("Shape", x, start=2), axis=0)
         return graph.op("Reshape", x, shape)
 
     def _joined(self, name: str, heads: ir.Value) -> ir.Value:
-        """Heads, (B, T, H, K) or side by side, through the projection of all of them: (…, D)."""
+        """The output projection of heads, (B, T, H, K) or joined: (…, D)."""
         graph, width = self.graph, self.attention.d_heads
         shape = graph.integers(-1, width) if graph.many_rows else graph.integers(0, 0, width)
         return self.linear(f"{name}.output", self._gathered(graph.op("Reshape", heads, shape)))
 
     def stream(self, number: int, x: ir.Value, ids: ir.Value, last: ir.Value, total: ir.Value) -> ir.Value:
-        """Self-attention of a layer to all that came before; keys and values are inputs and outputs of the graph.
+        """Causal self-attention of a layer; keys and values are inputs and outputs of the graph.
 
         Args:
-            number: Of the layer.
-            x: What it reads, (…, D).
+            number: Number of the layer.
+            x: Its input, (…, D).
             ids: Token ids, (B, T).
-            last: The slot of the last token of each row, (B,).
-            total: Slots in use, (1,).
+            last: Slot of the last token of each row, (B,).
+            total: Number of slots in use, (1,).
         """
         graph, spec, name = self.graph, self.stack.positions, f"{self.name}.layers.{number}.self_attention"
         names = [f"{part}.{number}" for part in ("keys", "values")]
@@ -284,7 +288,7 @@ class AttentionWriter(StackWriter):
         return self._joined(name, heads)
 
     def _stream_inputs(self, name: str, x: ir.Value, ids: ir.Value) -> list[ir.Value | None]:
-        """Queries, keys and values, (B, T, H K) each, or all in the first."""
+        """Queries, keys and values, (B, T, H K) each, or packed in the first."""
         if self._packed:
             return [self._packed_projection(name, x), None, None]
         graph, found = self.graph, list[ir.Value | None]()
@@ -300,7 +304,7 @@ class AttentionWriter(StackWriter):
             "num_heads": attention.n_heads,
             "kv_num_heads": attention.n_kv_heads,
             "do_rotary": int(isinstance(positions, Rotary)),
-            "scale": 1.0,  # queries are times it already
+            "scale": 1.0,  # queries include it
         }
         if isinstance(positions, Rotary):
             found["rotary_interleaved"] = int(positions.interleaved)

@@ -1,4 +1,4 @@
-"""The parts of a stack of layers, in the order and with the names of `heed.transformer.block`."""
+"""The parts of a stack's layers, in the order and with the names of `heed.transformer.block`."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -26,13 +26,13 @@ class Live(NamedTuple):
 
 
 class StackWriter:
-    """Writes the parts of an encoder or a decoder but for its attention.
+    """Writes the parts of an encoder or a decoder except attention.
 
     What goes from layer to layer is (R, D) with a row for each of B · T tokens, or for those that are live, where a
     graph's products are made for many rows, and (B, T, D) where they are made for few: "(…, D)".
 
     Args:
-        graph: Where they are put.
+        graph: The graph to extend.
         state: The network's weights, by the names of `heed.models.spec.parameters`.
         spec: The network's description.
         name: "encoder" or "decoder".
@@ -78,7 +78,7 @@ class StackWriter:
         return graph.op("LayerNormalization", x, *weights, axis=-1, epsilon=spec.eps)
 
     def rms_norm(self, name: str, x: ir.Value, factor: float = 1.0) -> ir.Value:
-        """x over the root of its mean square, in the operators that ONNX Runtime makes one of when it loads them."""
+        """RMS norm, in operators that ONNX Runtime fuses when it loads the graph."""
         graph = self.graph
         scale = graph.weight(f"{name}.weight", self.state[f"{name}.weight"] * np.float32(factor))
         mean = graph.op("ReduceMean", graph.op("Pow", x, graph.floats(2.0)), graph.integers(-1), keepdims=1)
@@ -86,23 +86,23 @@ class StackWriter:
         return graph.op("Mul", graph.op("Div", x, root), scale)
 
     def residual(self, name: str, x: ir.Value, sublayer: Sublayer) -> ir.Value:
-        """x plus what a sub-layer makes of it, normalized before or after."""
+        """A residual connection around a sub-layer, with the norm before or after."""
         graph = self.graph
         if self.stack.norm.placement == "before":
             return graph.op("Add", x, graph.wide(sublayer(graph.narrow(self.norm(f"{name}.norm", x)))))
         return self.norm(f"{name}.norm", graph.op("Add", x, graph.wide(sublayer(graph.narrow(x)))))
 
     def last(self, x: ir.Value) -> ir.Value:
-        """What the stack makes of its last layer's output."""
+        """The last norm of the stack, if there is one."""
         return self.graph.narrow(self.norm(f"{self.name}.norm", x) if self.stack.norm.last else x)
 
     def feed_forward(self, name: str, x: ir.Value) -> ir.Value:
-        """x, (…, D), through a position-wise network."""
+        """x, (…, D), through a feed-forward network."""
         spec, inner = self.stack.feed_forward, self.linear(f"{name}.inner", x)
         if spec.gated:
             active = self._activated(self.linear(f"{name}.gate", x))
             return self.linear(f"{name}.outer", self.graph.op("Mul", active, inner))
-        if spec.activation == "relu":  # which a product of integers has for nothing
+        if spec.activation == "relu":  # a product of integers includes the ReLU at no cost
             return self.linear(f"{name}.outer", inner, rectified=True)
         return self.linear(f"{name}.outer", self._activated(inner))
 
@@ -119,7 +119,7 @@ class StackWriter:
                 return graph.op("QuickGelu", x, domain=CONTRIB, alpha=1.0)  # SiLU
 
     def soft_cap(self, x: ir.Value, cap: float | None, *, wide: bool = False) -> ir.Value:
-        """c · tanh(x / c), where there is a c; x is in float32 where `wide`, else as products are."""
+        """c · tanh(x / c), if there is a c; x is in float32 if `wide`, else in the precision of products."""
         if cap is None:
             return x
         graph = self.graph

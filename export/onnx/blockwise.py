@@ -1,7 +1,7 @@
-"""Weights as small integers in blocks that have a scale each: for a few rows at a time, which read all weights anew.
+"""Blockwise quantization: weights as small integers with a scale per block, for products of few rows.
 
-Where one token is made after the other, time goes into reading weights and not into multiplying: the fewer bytes, the
-faster. ONNX Runtime's MatMulNBits reads them in blocks.
+One token at a time is bound by reading weights, not by multiplying, so fewer bytes are faster. ONNX Runtime's
+MatMulNBits reads such blocks.
 """
 
 import numpy as np
@@ -13,26 +13,26 @@ from heed.export.onnx.weights import Weights
 from heed.models.arrays import FloatArray
 
 BITS = {"int8": 8, "int4": 4}
-# Weights of a row that share a scale, of which the largest that divides the row is taken, or else the smallest. Scales
-# are bytes to be read too: in blocks of 256, four bits are read a fifth faster than in blocks of 128.
+# Weights per scale: the largest size that divides a row, or else the smallest. Scales are bytes to read, too: with
+# blocks of 256, int4 weights are read a fifth faster than with blocks of 128.
 BLOCK_SIZES = (256, 128)
-# Steps from 0 to the largest weight of a block, of which the best are taken. Four bits reach from -8 to 7: where the
-# largest weight is cut off, the others are rounded more finely.
+# Candidates for the number of steps from 0 to the largest weight of a block; the best one is used. Four bits reach from
+# -8 to 7: if the largest weight is clipped, the others are rounded more finely.
 REACHES = {8: (127.0,), 4: (-8.0, -8.5, -9.0)}
-INTEGER_PRODUCTS = 4  # of the operator's accuracy levels the one that rounds rows to 8 bits, block by block
+INTEGER_PRODUCTS = 4  # the operator's accuracy level that quantizes rows to 8 bits, block by block
 
 
 def block_size(columns: int) -> int:
-    """How many weights of a row share a scale."""
+    """The number of weights per scale in a row."""
     return next((size for size in BLOCK_SIZES if columns % size == 0), BLOCK_SIZES[-1])
 
 
 def pack_blocks(matrix: FloatArray, bits: int) -> tuple[npt.NDArray[np.uint8], FloatArray]:
-    """Round the rows of a matrix, (V, D), block by block.
+    """Quantize the rows of a matrix, (V, D), block by block.
 
     Returns:
-        Integers about 2^(bits - 1), (V, blocks, bytes of a block), two to a byte where they have four bits, the lower
-        half first; and scales, (V, blocks). What lacks in the last block is 0.
+        Integers with zero point 2^(bits - 1), (V, blocks, bytes of a block), with four bits two per byte, the lower
+        half first; and scales, (V, blocks). The last block is padded with 0.
     """
     (V, D), size = matrix.shape, block_size(matrix.shape[1])
     n_blocks = -(-D // size)
@@ -45,7 +45,7 @@ def pack_blocks(matrix: FloatArray, bits: int) -> tuple[npt.NDArray[np.uint8], F
 
 
 def _scales(blocks: FloatArray, bits: int) -> FloatArray:
-    """The scale of each block that rounds it with the least squared error, of those that are tried."""
+    """The scale of each block with the least squared error among the candidates."""
     largest = np.take_along_axis(blocks, np.abs(blocks).argmax(axis=2)[..., None], axis=2)[..., 0]
     largest[largest == 0] = 1
     tried = np.stack([largest / np.float32(reach) for reach in REACHES[bits]])
@@ -60,7 +60,7 @@ def _rounded(blocks: FloatArray, scales: FloatArray, bits: int) -> FloatArray:
 
 
 def unpack_blocks(integers: npt.NDArray[np.uint8], scales: FloatArray, bits: int) -> FloatArray:
-    """The rows that blocks stand for, (V, D and what fills the last block), but for their rounding."""
+    """The dequantized rows, (V, D with padding)."""
     halves = np.stack([integers & 15, integers >> 4], axis=-1).reshape(*integers.shape[:2], -1)
     numbers = integers.astype(np.float32) if bits == 8 else halves.astype(np.float32)
     rows = (numbers - (1 << (bits - 1))) * scales[..., None]
@@ -68,11 +68,11 @@ def unpack_blocks(integers: npt.NDArray[np.uint8], scales: FloatArray, bits: int
 
 
 class BlockGraphBuilder(GraphBuilder):
-    """A graph whose matrices are in blocks.
+    """A graph with blockwise quantized matrices.
 
     Args:
-        name: Of the graph.
-        weights: Where its matrices are stored.
+        name: Name of the graph.
+        weights: The file of weights.
         precision: "int8" or "int4".
     """
 
@@ -85,7 +85,7 @@ class BlockGraphBuilder(GraphBuilder):
     def linear(
         self, x: ir.Value, name: str, matrix: Array, bias: Array | None = None, *, rectified: bool = False
     ) -> ir.Value:
-        """x, (…, D), times a matrix, (V, D) as PyTorch stores it, plus a bias, (V,)."""
+        """x, (…, D), times a matrix, (V, D) in PyTorch's layout, plus a bias, (V,)."""
         x = self.op("Relu", x) if rectified else x
         integers, scales = self._blocks(name, matrix)
         added = None if bias is None else self.weight(f"{name}.bias", self._stored(bias))
@@ -102,16 +102,16 @@ class BlockGraphBuilder(GraphBuilder):
         )
 
     def project(self, x: ir.Value, name: str, matrix: Array) -> ir.Value:
-        """As `linear`."""
+        """Like `linear`."""
         return self.linear(x, name, matrix)
 
     def lookup(self, ids: ir.Value, name: str, matrix: Array) -> ir.Value:
-        """The rows of a matrix, (V, D), at token ids of any shape, in float32."""
+        """The rows of a matrix, (V, D), for token ids of any shape, in float32."""
         V, D = matrix.shape
         integers, scales = self._blocks(name, matrix)
         rows = self.op(
             "GatherBlockQuantized",
-            self.op("Reshape", integers, self.integers(V, -1)),  # folded away when the graph is loaded
+            self.op("Reshape", integers, self.integers(V, -1)),  # folded when the graph is loaded
             ids,
             scales,
             domain=CONTRIB,

@@ -18,46 +18,46 @@ IR_VERSION = 10
 CONTRIB = "com.microsoft"  # ONNX Runtime's own operators
 
 Array = npt.NDArray[np.generic]
-Dim = int | str  # a number, or the name of a size that differs from run to run
+Dim = int | str  # a number, or the name of a dynamic size
 
 
 class Columns(NamedTuple):
-    """What rows are multiplied by."""
+    """The matrix of a product, by columns."""
 
-    matrix: ir.Value  # int8: (D, V); else, as PyTorch stores it, (V, D)
+    matrix: ir.Value  # int8: (D, V); else PyTorch's layout, (V, D)
     scales: ir.Value | None  # int8: (V,)
 
 
 class _Rows(NamedTuple):
-    """Rows in integers."""
+    """Quantized rows."""
 
     integers: ir.Value  # (R, D)
     scales: ir.Value  # (R, 1)
-    zero: ir.Value | None  # the integer that stands for 0; None: 0
+    zero: ir.Value | None  # zero point; None: 0
 
 
 class GraphBuilder:
-    """A graph in the making.
+    """Builds a graph.
 
     Args:
-        name: Of the graph.
-        weights: Where its matrices are stored.
-        precision: Of its matrix products: "float32", "float16" or "int8".
+        name: Name of the graph.
+        weights: The file of weights.
+        precision: Precision of its matrix products: "float32", "float16" or "int8".
     """
 
-    many_rows = True  # whether products are made for many rows at a time, (R, D)
+    many_rows = True  # whether products are for many rows at a time, (R, D)
 
     def __init__(self, name: str, weights: Weights, precision: str) -> None:
         self.name, self.precision = name, precision
-        # Of what products take and make, keys and values among it.
+        # Type of the inputs and outputs of products, and of keys and values.
         self.dtype = ir.DataType.FLOAT16 if precision == "float16" else ir.DataType.FLOAT
         self._weights = weights
         self._tape = Tape()
         self._inputs: list[ir.Value] = []
         self._outputs: list[ir.Value] = []
         self._constants: dict[str, ir.Value] = {}
-        self._rows: dict[tuple[ir.Value, bool], _Rows] = {}  # products of the same x share them
-        self._zeros: ir.Value | None = None  # 128 for each row
+        self._rows: dict[tuple[ir.Value, bool], _Rows] = {}  # quantized rows, shared by products of the same x
+        self._zeros: ir.Value | None = None  # zero point 128 for each row
 
     def input(self, name: str, dtype: ir.DataType, shape: Sequence[Dim]) -> ir.Value:
         """Declare an input."""
@@ -66,7 +66,7 @@ class GraphBuilder:
         return value
 
     def output(self, name: str, value: ir.Value, dtype: ir.DataType, shape: Sequence[Dim]) -> None:
-        """Declare a value an output."""
+        """Declare a value as an output."""
         value.name, value.type, value.shape = name, ir.TensorType(dtype), ir.Shape(shape)
         self._outputs.append(value)
 
@@ -77,18 +77,18 @@ class GraphBuilder:
         domain: str = "",
         **attributes: float | list[int],
     ) -> ir.Value:
-        """Apply an operator that has one output."""
+        """Apply an operator with one output."""
         return self._tape.op(kind, inputs, attributes, domain=domain)
 
     def range(self, x: ir.Value, axis: int) -> ir.Value:
-        """0, 1, 2, … as far as x goes on an axis."""
+        """0, 1, 2, … up to the size of x on an axis."""
         size = self.op("Squeeze", self.op("Shape", x, start=axis, end=axis + 1))
         return self.op("Range", self.constant(0, np.int64), size, self.constant(1, np.int64))
 
     def several(
         self, kind: str, *inputs: ir.Value | None, n: int, domain: str = "", **attributes: int | float | str
     ) -> Sequence[ir.Value]:
-        """Apply an operator that has several outputs."""
+        """Apply an operator with several outputs."""
         return self._tape.op_multi_out(kind, inputs, attributes, num_outputs=n, domain=domain)
 
     def top(self, x: ir.Value, n_best: ir.Value) -> Sequence[ir.Value]:
@@ -96,7 +96,7 @@ class GraphBuilder:
         return self.several("TopK", x, n_best, n=2, axis=-1)
 
     def constant(self, value: float | list[int] | Array, dtype: npt.DTypeLike) -> ir.Value:
-        """A small constant, kept in the graph itself."""
+        """A small constant, stored in the graph."""
         array = np.asarray(value, dtype=dtype)
         name = f"{array.dtype}{array.tolist()}"
         if name not in self._constants:
@@ -112,45 +112,45 @@ class GraphBuilder:
         return self.constant(list(values), np.int64)
 
     def weight(self, name: str, array: Array) -> ir.Value:
-        """An array kept in the file of weights."""
+        """An array in the file of weights."""
         if name not in self._constants:
             tensor = self._weights.tensor(name, array)
             self._constants[name] = self._tape.initializer(tensor, name=name)
         return self._constants[name]
 
     def narrow(self, x: ir.Value) -> ir.Value:
-        """Floats as products take them: in float16, where that is the precision."""
+        """Floats in the type of products: float16 if that is the precision."""
         return x if self.dtype == ir.DataType.FLOAT else self.op("Cast", x, to=self.dtype)
 
     def wide(self, x: ir.Value) -> ir.Value:
-        """What products made in float32, in which layer after layer can be added to it."""
+        """The result of a product in float32, the type of the residual stream."""
         return x if self.dtype == ir.DataType.FLOAT else self.op("Cast", x, to=ir.DataType.FLOAT)
 
     def linear(
         self, x: ir.Value, name: str, matrix: Array, bias: Array | None = None, *, rectified: bool = False
     ) -> ir.Value:
-        """x, (R, D), times a matrix, (V, D) as PyTorch stores it, in the graph's precision, plus a bias, (V,).
+        """x, (R, D), times a matrix, (V, D) in PyTorch's layout, in the graph's precision, plus a bias, (V,).
 
-        Where `rectified`, the negative entries of x count as 0.
+        With `rectified`, negative entries of x count as 0.
         """
         y = self._product(x, self._own_columns(name, matrix), rectified)
         return y if bias is None else self.op("Add", y, self.weight(f"{name}.bias", self._stored(bias)))
 
     def project(self, x: ir.Value, name: str, matrix: Array) -> ir.Value:
-        """As `linear`, by a matrix whose rows can be looked up in the same copy, and in float32."""
+        """Like `linear`, in float32, with a matrix that `lookup` shares."""
         return self.product(x, self.columns(name, matrix))
 
     def product(self, x: ir.Value, columns: Columns) -> ir.Value:
-        """x, (R, D), times the matrix of some columns, (D, V), in float32: log-probabilities are made of it."""
+        """x, (R, D), times columns, (D, V), in float32, for log-probabilities."""
         return self.wide(self._product(x, columns, rectified=False))
 
     def _product(self, x: ir.Value, columns: Columns, rectified: bool) -> ir.Value:
         if columns.scales is None:
             x = self.op("Relu", x) if rectified else x
-            # Fused with a transposition, so that the embedding can be looked up in the same copy.
+            # Fused with a transposition, so that lookup can share the matrix.
             return self.op("FusedMatMul", x, columns.matrix, domain=CONTRIB, transB=1)
         rows = self._quantized(x, rectified)
-        # The operator's own bias would be multiplied by the rows' scales.
+        # The operator's bias would be multiplied by the rows' scales.
         return self.op(
             "MatMulIntegerToFloat",
             *(rows.integers, columns.matrix, rows.scales, columns.scales, rows.zero),
@@ -158,10 +158,10 @@ class GraphBuilder:
         )
 
     def _quantized(self, x: ir.Value, rectified: bool) -> _Rows:
-        """x in integers of 8 bits, with a scale for each row: a sentence's result does not depend on its neighbours.
+        """x quantized to 8 bits with a scale per row, so that a sentence's result does not depend on its batch.
 
-        Unsigned, for the processor's own instruction takes unsigned rows and signed columns. Of a rectified x only what
-        is positive has to fit: it gets all 255 levels, and what is negative saturates at 0.
+        Unsigned, because the processor's instruction takes unsigned rows and signed columns. A rectified x uses all 255
+        levels for positive values, and negative ones saturate at 0.
         """
         if (x, rectified) not in self._rows:
             size, levels = (x, 255) if rectified else (self.op("Abs", x), 127)
@@ -175,20 +175,20 @@ class GraphBuilder:
         return self._rows[x, rectified]
 
     def columns(self, name: str, matrix: Array) -> Columns:
-        """The columns of a matrix, (V, D) as PyTorch stores it, whose rows can be looked up in the same copy."""
+        """The columns of a matrix, (V, D) in PyTorch's layout, which `lookup` shares."""
         if self.precision != "int8":
             return Columns(self.weight(name, self._stored(matrix)), None)
         stored, scales = self._int8_weight(name, matrix)
-        return Columns(self.op("Transpose", stored, perm=[1, 0]), scales)  # folded away when the graph is loaded
+        return Columns(self.op("Transpose", stored, perm=[1, 0]), scales)  # folded when the graph is loaded
 
     def _own_columns(self, name: str, matrix: Array) -> Columns:
-        """The columns of a matrix that only multiplies; int8 is stored so, and need not be turned at every start."""
+        """The columns of a matrix only for products; int8 is stored transposed, which saves time at every start."""
         if self.precision != "int8":
             return self.columns(name, matrix)
         return Columns(*self._int8_weight(name, matrix, turned=True))
 
     def some_columns(self, ids: ir.Value, name: str, matrix: Array) -> Columns:
-        """The columns that belong to some outputs, (N,), of what `linear` multiplies by."""
+        """The columns of some outputs, (N,), of a matrix of `linear`."""
         if self.precision != "int8":
             return Columns(self.op("Gather", self.weight(name, self._stored(matrix)), ids), None)
         stored, scales = self._int8_weight(name, matrix)
@@ -196,7 +196,7 @@ class GraphBuilder:
         return Columns(columns, self.op("Gather", scales, ids))
 
     def output_columns(self, name: str, columns: Columns, n: Dim, d: int) -> None:
-        """Declare columns outputs."""
+        """Declare columns as outputs."""
         shape = [n, d] if columns.scales is None else [d, n]
         dtype = self.dtype if columns.scales is None else ir.DataType.INT8
         self.output(f"{name}_columns", columns.matrix, dtype, shape)
@@ -204,14 +204,14 @@ class GraphBuilder:
             self.output(f"{name}_scales", columns.scales, ir.DataType.FLOAT, [n])
 
     def input_columns(self, name: str, n: Dim, d: int) -> Columns:
-        """Declare columns inputs."""
+        """Declare columns as inputs."""
         if self.precision != "int8":
             return Columns(self.input(f"{name}_columns", self.dtype, [n, d]), None)
         matrix = self.input(f"{name}_columns", ir.DataType.INT8, [d, n])
         return Columns(matrix, self.input(f"{name}_scales", ir.DataType.FLOAT, [n]))
 
     def lookup(self, ids: ir.Value, name: str, matrix: Array) -> ir.Value:
-        """The rows of a matrix, (V, D), at token ids of any shape, in float32."""
+        """The rows of a matrix, (V, D), for token ids of any shape, in float32."""
         if self.precision != "int8":
             return self.wide(self.op("Gather", self.weight(name, self._stored(matrix)), ids))
         stored, scales = self._int8_weight(name, matrix)
@@ -222,7 +222,7 @@ class GraphBuilder:
         return array.astype(self.dtype.numpy())
 
     def _int8_weight(self, name: str, matrix: Array, *, turned: bool = False) -> tuple[ir.Value, ir.Value]:
-        """A matrix, (V, D), in integers, or `turned`, (D, V), and the scales of its rows, (V,)."""
+        """A quantized matrix, (V, D), or if `turned`, (D, V), and the scales of its rows, (V,)."""
         quantized, scales = quantize_rows(matrix.astype(np.float32))
         stored = self.weight(f"{name}.int8_columns", quantized.T) if turned else self.weight(f"{name}.int8", quantized)
         return stored, self.weight(f"{name}.scale", scales)
@@ -233,7 +233,7 @@ class GraphBuilder:
         return self._tape.nodes
 
     def save(self, path: Path) -> None:
-        """Write the graph; its weights are a file of their own."""
+        """Write the graph without its weights, which are in a shared file."""
         graph = ir.Graph(
             self._inputs,
             self._outputs,

@@ -1,4 +1,4 @@
-"""How large keys and values get, and so what the integers stand for that they are kept in."""
+"""Calibration of the int8 KV cache."""
 
 from collections.abc import Iterable, Sequence
 
@@ -12,17 +12,17 @@ from heed.transformer.masks import causal_mask
 from heed.transformer.model import Transformer
 
 LARGEST = 127
-MARGIN = 1.25  # other texts have larger ones than those that were seen; what is larger still is cut off
+MARGIN = 1.25  # headroom for values larger than those seen in calibration; larger ones are clipped
 
 
 def cache_scales(network: Transformer, texts: Iterable[Sequence[int]]) -> dict[str, FloatArray]:
-    """The steps of the integers of 8 bits that keys and values are kept in, by the names of their caches.
+    """The scales of an int8 KV cache with a scale for each channel, by the names of the caches.
 
-    Each dimension of each head has a step of its own, (G, 1, K): some are many times as large as others.
+    Each dimension of each head has its own scale, (G, 1, K), because their ranges differ widely.
 
     Args:
-        network: A decoder alone, which makes the keys and values.
-        texts: Token ids of texts as it will see them, from the beginning token on, each as long as its context at most.
+        network: A decoder-only network.
+        texts: Token ids of representative texts, starting with the beginning token, at most as long as the context.
     """
     largest: dict[str, FloatArray] = {}
     for text in texts:
@@ -35,9 +35,9 @@ def cache_scales(network: Transformer, texts: Iterable[Sequence[int]]) -> dict[s
 
 @torch.inference_mode()
 def _largest(network: Transformer, text: Sequence[int]) -> dict[str, FloatArray]:
-    """The largest key and value of each dimension that a text makes, (G, 1, K), by the names of their caches."""
+    """The largest absolute key and value of each dimension for a text, (G, 1, K), by the names of the caches."""
     decoder, device = network.decoder, network.output_weight.device
-    assert decoder is not None, "only a decoder keeps keys and values"
+    assert decoder is not None, "only a decoder has a KV cache"
     ids = torch.tensor([list(text)], device=device)
     positions = torch.arange(ids.shape[1], device=device)
     caches = [BlockCache(KeyValueCache(), KeyValueCache()) for _ in decoder.layers]

@@ -1,41 +1,42 @@
 """The Transformer as ONNX graphs, in the order and with the names of `heed.transformer.model`.
 
-Graphs of a network share their weights. Keys and values are (B, G, C, K) with G heads of them, those of a token in the
-slot that it has. Of a network with an encoder, `encoder` computes the memory, head by head for each layer L:
+Graphs of a network share their weights. Keys and values are (B, G, C, K) with G key-value heads and C slots. In a
+network with an encoder, `encoder` computes the keys and values of the memory for each decoder layer L:
 
     encoder: src, src_mask (N, S), rows (N), past_memory_keys.L, past_memory_values.L (B, G, M, K)
           -> memory_keys.L, memory_values.L: the same with these sources in their rows
 
-`decoder` reads tokens that see what a mask says, so that hypotheses or samples stand side by side:
+`decoder` reads tokens with an explicit mask, so that hypotheses or samples can stand side by side:
 
     decoder: ids, slots (B, T), positions (1 or B, 1 or T), or (B, T) where they are rotary, mask (B, T, C), top (1),
              past_keys.L, past_values.L (B, G, C, K);
-             key_positions (B, C), the positions of what is in the slots, where distances matter;
-             src_mask (B, M), memory_keys.L, memory_values.L (B, G, M, K), where there is an encoder;
-             predicted (N), the tokens, row by row, after which to predict, where there is none
+             key_positions (B, C), the positions of the tokens in slots, if distances matter;
+             src_mask (B, M), memory_keys.L, memory_values.L (B, G, M, K), if there is an encoder;
+             predicted (N), the tokens, row by row, after which to predict, if there is no encoder
              tokens (R), rows (B, T): those that are computed, and the row of each, where products are of many rows
           -> top_log_probs, top_ids, log_probs: (B, T, top) and (B, T, V); (N, top) and (N, V); (R, top) and (R, V)
              keys.L, values.L: the same with those of the tokens in their slots
 
-With a shortlist there are two graphs more, one that finds the vocabulary of a batch, and a decoder that predicts over
-it alone:
+With a shortlist there are two more graphs, one that computes the vocabulary of a batch, and a decoder that predicts
+only over it:
 
     shortlist: src, src_mask (B, S)
           -> shortlist_ids (V'), shortlist_mask (B, 1, V'), shortlist_columns, shortlist_scales, shortlist_bias (V')
 
-A decoder alone has a faster graph for tokens that see all that came before, where an operator does all of attention at
-once; `last` is the slot of the last token of each row, and `total` the number of slots in use:
+A decoder-only network has a faster graph for causal attention to all earlier tokens in one operator; `last` is the slot
+of the last token of each row, and `total` the number of slots in use:
 
     stream: ids, positions (B, T), last (B), total (1), predicted (N), top (1), past_keys.L, past_values.L
           -> the same as decoder
 
-Where keys and values are kept in integers, the stream reads a quarter of the bytes, and the decoder has the same
-numbers in float32: many tokens at a time would turn integers into floats again and again. Another graph rounds what the
-decoder has read to what the stream continues with:
+With an integer KV cache, the stream reads a quarter of the bytes. The decoder has the same values in float32, because
+many tokens at a time would convert integers to floats repeatedly. Another graph rounds what the decoder has read for
+the stream:
 
     rounding: past_keys.L, past_values.L -> keys.L, values.L
 """
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -50,11 +51,11 @@ from heed.models.spec.network import NetworkSpec
 from heed.models.spec.positions import RelativeBuckets, Rotary
 from heed.transformer.data.shortlist import Shortlist
 
-Attend = Callable[[int, ir.Value], ir.Value]  # what a layer's number and its normalized input become
+Attend = Callable[[int, ir.Value], ir.Value]  # attention of a layer, given its number and normalized input
 
 
 def is_blockwise(spec: NetworkSpec, precision: str) -> bool:
-    """Whether matrices are in blocks: where products are of few rows, or weights have four bits."""
+    """Whether matrices are quantized blockwise: if products have few rows, or weights have four bits."""
     return precision == "int4" or (precision == "int8" and spec.encoder is None)
 
 
@@ -62,20 +63,20 @@ class NetworkWriter:
     """Writes the graphs of a network.
 
     Args:
-        spec: The network's description.
+        spec: The network's specification.
         state: Its weights, by the names of `heed.models.spec.parameters`.
-        precision: Of matrix products: "float32", "float16", "int8" or "int4".
-        scales: Of keys and values, (G, 1, K), by the names of their caches; none: they are kept as floats.
+        precision: Precision of matrix products: "float32", "float16", "int8" or "int4".
+        scales: Scales of an integer KV cache, (G, 1, K), by the names of the caches; None: floats.
     """
 
     def __init__(self, spec: NetworkSpec, state: State, precision: str, scales: Scales | None = None) -> None:
-        assert spec.decoder is not None, "nothing is decoded with an encoder alone"
+        assert spec.decoder is not None, "an encoder alone cannot decode"
         self.weights = Weights()
         self._spec, self._decoder, self._state, self._precision = spec, spec.decoder, state, precision
         self._scales = scales or {}
 
     def graphs(self, shortlist: Shortlist | None = None) -> list[GraphBuilder]:
-        """All graphs that the network has; those of a shortlist where products are no blocks."""
+        """All graphs of the network; those of a shortlist only if matrices are not blockwise."""
         if self._spec.encoder is not None:
             narrowed = shortlist is not None and not is_blockwise(self._spec, self._precision)
             more = [self.shortlist(shortlist), self.decoder(shortlist=True)] if shortlist and narrowed else []
@@ -92,7 +93,7 @@ class NetworkWriter:
         return AttentionWriter(graph, self._state, self._spec, name, live, scales)
 
     def encoder(self) -> GraphBuilder:
-        """The graph of the encoder and the decoder's projections of its output."""
+        """The graph of the encoder, with the decoder's projections of its output."""
         graph = self._begin("encoder")
         stack, decoder = self._stack(graph, "encoder"), self._stack(graph, "decoder")
         src = graph.input("src", INT64, ["N", "S"])
@@ -106,7 +107,8 @@ class NetworkWriter:
             name = f"encoder.layers.{number}"
 
             def attend(x: ir.Value, name: str = f"{name}.self_attention") -> ir.Value:
-                return stack.attend(name, *stack.self_heads(name, x, src, wide), mask, src)
+                q, k, v = stack.self_heads(name, x, src, wide)
+                return stack.attend(name, q, k, v, mask, src)
 
             x = stack.residual(f"{name}.self_residual", x, attend)
             x = self._fed_forward(stack, name, x)
@@ -120,21 +122,21 @@ class NetworkWriter:
 
     @staticmethod
     def _encoder_mask(stack: AttentionWriter, src_mask: ir.Value, positions: ir.Value) -> ir.Value:
-        """What is added to the encoder's scores, (N, 1 or H, 1 or S, S)."""
+        """The additive mask of the encoder, (N, 1 or H, 1 or S, S)."""
         graph = stack.graph
         rows, columns = (graph.op("Unsqueeze", positions, graph.integers(0, axis)) for axis in (2, 1))
         distances = graph.op("Sub", rows, columns)  # (1, S, S)
         near, bias = stack.near(distances), stack.bias(distances, causal=False)
         if near is None:
             mask = stack.additive(src_mask, 1, 2)
-        else:  # padding sees itself at least: a query that sees nothing has no numbers
+        else:  # padding attends to itself: a query without keys would give NaN
             seen = graph.op("And", graph.op("Unsqueeze", src_mask, graph.integers(1)), near)
             itself = graph.op("Equal", distances, graph.constant(0, np.int64))
             mask = stack.additive(graph.op("Or", seen, itself), 1)
         return graph.narrow(mask if bias is None else graph.op("Add", mask, bias))
 
     def decoder(self, *, shortlist: bool = False) -> GraphBuilder:
-        """The graph of tokens that see what a mask says; over the whole vocabulary, or over a batch's shortlist."""
+        """The graph of tokens with an explicit mask, over the whole vocabulary or a batch's shortlist."""
         graph = self._begin("shortlist_decoder" if shortlist else "decoder")
         ids = graph.input("ids", INT64, ["B", "T"])
         stack = self._stack(graph, "decoder", self._live(graph))
@@ -161,7 +163,7 @@ class NetworkWriter:
         return Live(graph.input("tokens", INT64, ["R"]), graph.input("rows", INT64, ["B", "T"]))
 
     def _decoder_mask(self, stack: AttentionWriter, mask: ir.Value, positions: ir.Value) -> ir.Value:
-        """What is added to the decoder's scores, (B, 1 or H, T, C)."""
+        """The additive mask of the decoder, (B, 1 or H, T, C)."""
         graph, bias = stack.graph, None
         if self._decoder.attention.window is not None or isinstance(self._decoder.positions, RelativeBuckets):
             keys = graph.op("Unsqueeze", graph.input("key_positions", INT64, ["B", "C"]), graph.integers(1))
@@ -172,7 +174,7 @@ class NetworkWriter:
         return graph.narrow(additive if bias is None else graph.op("Add", additive, bias))
 
     def stream(self) -> GraphBuilder:
-        """The graph of tokens that see all that came before."""
+        """The graph of causal attention to all earlier tokens."""
         graph = self._begin("stream")
         stack = self._stack(graph, "decoder")
         ids = graph.input("ids", INT64, ["B", "T"])
@@ -183,7 +185,7 @@ class NetworkWriter:
         return graph
 
     def rounding(self) -> GraphBuilder:
-        """The graph that makes of the decoder's keys and values the stream's."""
+        """The graph that rounds the decoder's keys and values for the stream."""
         graph = self._begin("rounding")
         stack = self._stack(graph, "decoder")
         for name in self._scales:
@@ -192,14 +194,14 @@ class NetworkWriter:
         return graph
 
     def _layers(self, stack: AttentionWriter, ids: ir.Value, positions: ir.Value, attend: Attend) -> ir.Value:
-        """What the decoder makes of token ids, (B, T): (…, D), before its last norm."""
+        """The decoder's states for token ids, (B, T): (…, D), before its last norm."""
         see_memory = self._memory(stack, ids)
         x = stack.embed(ids, positions)
         for number in range(self._decoder.n_layers):
             name = f"decoder.layers.{number}"
-            x = stack.residual(f"{name}.self_residual", x, lambda x, number=number: attend(number, x))
+            x = stack.residual(f"{name}.self_residual", x, functools.partial(attend, number))
             if see_memory:
-                x = stack.residual(f"{name}.cross_residual", x, lambda x, number=number: see_memory(number, x))
+                x = stack.residual(f"{name}.cross_residual", x, functools.partial(see_memory, number))
             x = self._fed_forward(stack, name, x)
         return x
 
@@ -208,7 +210,7 @@ class NetworkWriter:
         return stack.residual(f"{name}.feed_residual", x, lambda x: stack.feed_forward(f"{name}.feed_forward", x))
 
     def _memory(self, stack: AttentionWriter, ids: ir.Value) -> Attend | None:
-        """How a layer attends to the encoder's output; None: there is no encoder."""
+        """The cross-attention of layers; None: there is no encoder."""
         if self._spec.encoder is None:
             return None
         graph = stack.graph
@@ -223,7 +225,7 @@ class NetworkWriter:
         return attend
 
     def _predict(self, stack: AttentionWriter, x: ir.Value, ids: ir.Value, *, shortlist: bool = False) -> None:
-        """The outputs that are predictions, given what the layers have made of token ids."""
+        """The prediction outputs, from the states of the layers."""
         graph, shape = stack.graph, ["B", "T"] if stack.live is None else ["R"]
         top = graph.input("top", INT64, [1])
         if self._spec.encoder is None:
@@ -249,14 +251,14 @@ class NetworkWriter:
         graph.output("log_probs", log_probs, FLOAT, [*shape, "V'" if shortlist else self._decoder.vocab_size])
 
     def _logits(self, graph: GraphBuilder, x: ir.Value) -> ir.Value:
-        """x, (…, D), times the output matrix, plus the biases of the logits, in float32."""
+        """The logits of x, (…, D), in float32."""
         name = self._spec.output
         logits = graph.project(x, name, self._state[f"{name}.weight"])
         bias = self._state.get("projection.bias")
         return logits if bias is None else graph.op("Add", logits, graph.weight("projection.bias", bias))
 
     def _shortlist_logits(self, stack: AttentionWriter, x: ir.Value, ids: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """The logits over a batch's shortlist, -inf where a sentence does not have a token; and the token ids."""
+        """The logits over a batch's shortlist, -inf for tokens not in a sentence's own; and the token ids."""
         graph = stack.graph
         assert stack.live is not None, "a shortlist is for many rows"
         chosen = graph.input("shortlist_ids", INT64, ["V'"])
@@ -270,7 +272,7 @@ class NetworkWriter:
         return graph.op("Add", logits, mask), chosen
 
     def shortlist(self, shortlist: Shortlist) -> GraphBuilder:
-        """The graph of the vocabulary that a batch is decoded over: the shortlists of its sentences, together."""
+        """The graph of a batch's vocabulary: the union of its sentences' shortlists."""
         graph, V, name = self._begin("shortlist"), self._decoder.vocab_size, self._spec.output
         src, src_mask = graph.input("src", INT64, ["B", "S"]), graph.input("src_mask", BOOL, ["B", "S"])
         common = np.zeros(V, dtype=np.int32)
@@ -279,14 +281,14 @@ class NetworkWriter:
         small = np.uint16 if V <= 2**16 else np.int32
         likely = graph.op("Gather", graph.weight("shortlist.likely", shortlist.likely.astype(small)), src)  # (B, S, L)
         likely = graph.op("Cast", likely, to=INT32)
-        # Padding asks for nothing, that is for a token which is there anyway.
+        # Padding requests a token that is always included.
         nothing = graph.constant(int(shortlist.always[0]), np.int32)
         likely = graph.op("Where", graph.op("Unsqueeze", src_mask, graph.integers(2)), likely, nothing)
-        own = graph.op("Reshape", likely, graph.integers(0, -1))  # what each sentence asks for, (B, S · L)
+        own = graph.op("Reshape", likely, graph.integers(0, -1))  # tokens requested by each sentence, (B, S · L)
 
         asked = graph.op("Reshape", own, graph.integers(-1))
         ones = graph.op("Expand", graph.constant(1, np.int32), graph.op("Shape", asked))
-        wanted = graph.op("ScatterElements", always, asked, ones, axis=0)  # (V,), 1 where any sentence asks for it
+        wanted = graph.op("ScatterElements", always, asked, ones, axis=0)  # (V,), 1 if any sentence requests the token
         ids = graph.op("Reshape", graph.op("NonZero", wanted), graph.integers(-1))  # (V',)
         place = graph.op("Sub", graph.op("CumSum", wanted, graph.constant(0, np.int64)), graph.constant(1, np.int32))
 

@@ -1,4 +1,4 @@
-"""Positions as the graphs have them: by the numbers of `heed.transformer.positions`."""
+"""Position encodings in graphs, with the values of `heed.transformer.positions`."""
 
 import math
 
@@ -17,14 +17,14 @@ FLOAT = ir.DataType.FLOAT
 def added(
     graph: GraphBuilder, spec: PositionSpec, positions: ir.Value, table: FloatArray | None, name: str, d_model: int
 ) -> ir.Value | None:
-    """What is added to embeddings at positions, (…, T): vectors, (…, T, D); None: nothing.
+    """The encodings added to embeddings at positions, (…, T): (…, T, D); None: nothing is added.
 
     Args:
-        graph: Where it is put.
-        spec: The form of positions.
-        positions: From 0.
-        table: The vectors, where they are learned.
-        name: Of the table.
+        graph: The graph to extend.
+        spec: The position encoding.
+        positions: Positions from 0.
+        table: The vectors, if learned.
+        name: Name of the table.
         d_model: Width (D).
     """
     if isinstance(spec, Sinusoidal):
@@ -40,7 +40,7 @@ def _shifted(graph: GraphBuilder, positions: ir.Value, offset: int) -> ir.Value:
 
 
 def _sinusoids(graph: GraphBuilder, spec: Sinusoidal, positions: ir.Value, d_model: int) -> ir.Value:
-    """Computed anew each time: there is no longest text."""
+    """Sinusoids, computed in the graph, because there is no longest text."""
     half, positions = d_model // 2, _shifted(graph, positions, spec.offset)
     steps = half if spec.spacing == "paper" else max(half - 1, 1)
     rates = np.exp(np.arange(half, dtype=np.float32) * np.float32(-math.log(10000.0) / steps))
@@ -55,13 +55,13 @@ def _sinusoids(graph: GraphBuilder, spec: Sinusoidal, positions: ir.Value, d_mod
 
 
 def rotations(spec: Rotary, d_head: int) -> tuple[FloatArray, FloatArray]:
-    """Cosines and sines by which pairs of a head turn at each position, (positions, pairs)."""
+    """Cosines and sines of the rotation at each position, (positions, pairs)."""
     turn = rotation(torch.arange(spec.n_positions), d_head, spec)
     return turn.cos.numpy(), turn.sin.numpy()
 
 
 def distance_buckets(spec: RelativeBuckets, *, causal: bool) -> IntArray:
-    """The bucket of each distance of a query from a key, from -max_distance (0 where `causal`) to max_distance."""
+    """The bucket of each distance from -max_distance (0 if `causal`) to max_distance."""
     behind = torch.arange(0 if causal else -spec.max_distance, spec.max_distance + 1)
     found: IntArray = buckets(-behind, spec, two_sided=not causal).numpy()
     return found

@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-ALIGNMENT = 64  # bytes; a cache line, and the widest vector load
+ALIGNMENT = 64  # bytes; a cache line and the widest vector load
 FILE_NAME = "weights.bin"
 
 
 class Weights:
-    """Arrays to be stored one after another in a file; graphs that name the same array share it."""
+    """Arrays stored one after another in a file; graphs that name the same array share it."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -19,7 +19,7 @@ class Weights:
         self._stored: dict[str, ir.ExternalTensor] = {}
 
     def tensor(self, name: str, array: npt.NDArray[np.generic]) -> ir.ExternalTensor:
-        """The reference by which a graph finds an array in the file; the array is added if it is new."""
+        """A graph's reference to an array in the file; a new array is added."""
         if name not in self._stored:
             data = np.ascontiguousarray(array).tobytes()
             self._parts += [bytes(-self._size % ALIGNMENT), data]

@@ -1,1 +1,1 @@
-"""The proof of an export: ONNX Runtime against PyTorch, and quality."""
+"""The proof of an export: comparison of ONNX Runtime with PyTorch, and translation quality."""

@@ -1,4 +1,4 @@
-"""The proof of an export: ONNX Runtime against PyTorch, on real text."""
+"""Parity: comparison of ONNX Runtime with PyTorch on real text."""
 
 import dataclasses
 import math
@@ -18,31 +18,31 @@ from heed.models.tasks.scorer import LOGITS, Passage
 
 BATCH_SIZE = 16
 BEAM_SIZE = 4
-PROMPT, CONTINUATION = 16, 32  # tokens that a text begins with, and that both sides continue it for
-# Both sides compute the same products in float32 and only add in another order; over some layers that leaves
-# differences of about 1e-5 in a log-probability.
+PROMPT, CONTINUATION = 16, 32  # tokens at the start of a text, and tokens of its continuation
+# In float32 both compute the same products and add in different orders; over some layers, log-probabilities differ by
+# about 1e-5.
 LOG_PROB_LIMIT = 1e-3
-# Two tokens, or two outputs a token, between which the network itself sees no more of a difference than the sum of what
-# both log-probabilities may be off by. Which of them is chosen is decided by the order of additions.
+# Near-tie: two tokens (or outputs, per token) whose log-probabilities differ by less than the sum of both errors. The
+# order of additions decides which one is chosen.
 TIE = 2 * LOG_PROB_LIMIT
-# A near-tie within the beam decides which hypothesis is dropped, and so may change an output that is no near-tie.
+# A near-tie within the beam decides which hypothesis is dropped, so it may change an output that is not a near-tie.
 BEAM_SHARE = 0.05
-# Other precisions round every product. The loss of a text's token may grow by so many nats: 0.02 is 2 % of perplexity;
-# four bits round a weight to one of sixteen values.
+# Other precisions round every product. The loss per token may grow by this many nats: 0.02 is 2 % of perplexity; four
+# bits round a weight to one of sixteen values.
 LOSS_LIMITS = {"float16": 0.02, "int8": 0.02, "int4": 0.2}
 
 
 def compare(
     before: Network, after: Network, passages: Sequence[Passage], special: SpecialIds, *, n_bytes: int | None = None
 ) -> Parity:
-    """Compare an exported network with the one it came from.
+    """Compare an exported network with its original.
 
     Args:
         before: The network in PyTorch, in float32.
-        after: What was exported.
-        passages: Texts, no longer than the context; what is given of them counts in no loss.
+        after: The exported network.
+        passages: Texts, no longer than the context; given tokens do not count in the loss.
         special: The special token ids.
-        n_bytes: Of the texts that count, where bits a byte are wanted.
+        n_bytes: Bytes of the texts that count, for bits per byte; None: not computed.
     """
     difference, losses, n_tokens = _forced(before, after, passages, special)
     greedy, beam = (_Agreement(before, special) for _ in range(2))
@@ -66,17 +66,17 @@ def compare(
 
 
 def require(parity: Parity, precision: str) -> None:
-    """Refuse an export that is not the network it came from.
+    """Refuse an export that differs from its original.
 
     Raises:
-        ModelError: With the figure that is off.
+        ModelError: States the figure that is out of bounds.
     """
     if precision != "float32":
         limit = LOSS_LIMITS[precision]
         if not parity.loss_bundle - parity.loss_torch <= limit:
             raise ModelError(
-                f"the export is refused: in {precision} the loss is {parity.loss_bundle:.4f} and in float32 "
-                f"{parity.loss_torch:.4f}, more than {limit:g} apart; export with a higher precision"
+                f"the export is refused: loss {parity.loss_bundle:.4f} in {precision} and {parity.loss_torch:.4f} "
+                f"in float32, more than {limit:g} apart; export with a higher precision"
             )
         return
     if not parity.log_prob_difference <= LOG_PROB_LIMIT:
@@ -93,10 +93,10 @@ def require(parity: Parity, precision: str) -> None:
 
 
 def require_shortlist(whole: Network, narrowed: Network, passages: Sequence[Passage], special: SpecialIds) -> None:
-    """Refuse a shortlist's graphs unless they predict what the whole vocabulary's do, among fewer tokens.
+    """Refuse a shortlist's graphs that differ from those of the whole vocabulary on the same tokens.
 
     Raises:
-        ModelError: With the figure that is off.
+        ModelError: States the figure that is out of bounds.
     """
     states, difference = (whole.state(), narrowed.state()), 0.0
     for batch in _batches(passages, whole):
@@ -115,8 +115,8 @@ def require_shortlist(whole: Network, narrowed: Network, passages: Sequence[Pass
 
 
 def _batches(passages: Sequence[Passage], network: Network) -> Iterator[list[Passage]]:
-    """Passages of about equal length, so few that all their log-probabilities fit in memory."""
-    assert network.spec.decoder is not None, "an encoder alone predicts no next token"
+    """Batches of passages of similar length, so small that all their log-probabilities fit into memory."""
+    assert network.spec.decoder is not None, "an encoder alone cannot predict the next token"
     lengths = [max(len(each.given) + len(each.tokens), len(each.source or ())) for each in passages]
     size = LOGITS // (network.spec.decoder.vocab_size * max(lengths, default=1))
     for batch in plan_batches(lengths, min(BATCH_SIZE, max(1, size))):
@@ -139,7 +139,7 @@ def _log_probs(state: State, batch: list[Passage], special: SpecialIds) -> Float
 
 
 def _counted(batch: list[Passage]) -> BoolArray:
-    """Which positions predict a token that counts, (B, T)."""
+    """True at positions that predict a token that counts, (B, T)."""
     _, mask = padded([each.given + each.tokens for each in batch])
     n_given = np.array([len(each.given) for each in batch])
     counted: BoolArray = mask & (np.arange(mask.shape[1]) >= n_given[:, None])
@@ -149,7 +149,7 @@ def _counted(batch: list[Passage]) -> BoolArray:
 def _forced(
     before: Network, after: Network, passages: Sequence[Passage], special: SpecialIds
 ) -> tuple[float, list[float], int]:
-    """The largest difference of a log-probability, both losses of all tokens, and how many these are."""
+    """The largest difference of a log-probability, both summed losses, and the number of tokens."""
     states, difference, losses, n_tokens = (before.state(), after.state()), 0.0, [0.0, 0.0], 0
     for batch in _batches(passages, before):
         counted, (targets, _) = _counted(batch), padded([each.given + each.tokens for each in batch])
@@ -162,19 +162,19 @@ def _forced(
 
 
 def _prompt(passage: Passage, special: SpecialIds) -> list[int]:
-    """What an output begins with: of a translation nothing, of a text its beginning."""
+    """The start of an output: nothing for a translation, the first tokens for a text."""
     text = [] if passage.source else (passage.given + passage.tokens)[: PROMPT - 1]
     return [special.bos_id, *text]
 
 
 def _limit(prompts: list[list[int]], context: int | None, batch: list[Passage]) -> int:
-    """How many tokens outputs may have."""
+    """The maximum length of outputs."""
     longest = max((len(source) + 49 for source in _sources(batch)), default=CONTINUATION)
     return longest if context is None else max(1, min(longest, context + 1 - max(map(len, prompts))))
 
 
 def _greedy(state: State, batch: list[Passage], special: SpecialIds, context: int | None) -> list[list[int]]:
-    """What the likeliest token after another makes of each passage, its end token included: one output a row."""
+    """Greedy outputs, including the end token, one per row."""
     prompts = [_prompt(each, special) for each in batch]
     _encode(state, batch)
     state.prefill(*padded(prompts), alone=True)
@@ -200,7 +200,7 @@ def _searched(state: State, batch: list[Passage], special: SpecialIds, context: 
 
 @dataclasses.dataclass
 class _Agreement:
-    """How many outputs of two sides are the same, or differ by a near-tie of the network in PyTorch."""
+    """Counts outputs that are identical, or differ by a near-tie of the network in PyTorch."""
 
     network: Network
     special: SpecialIds
@@ -208,7 +208,7 @@ class _Agreement:
     n_ties: int = 0
 
     def add(self, batch: list[Passage], theirs: list[list[int]], ours: list[list[int]]) -> None:
-        """Count greedy outputs; where they part, the network says how much less likely the other token is."""
+        """Count greedy outputs; where they diverge, PyTorch's log-probabilities give the margin."""
         for passage, one, other in zip(batch, theirs, ours, strict=True):
             place = next((i for i, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), None)
             if place is None:
@@ -218,7 +218,7 @@ class _Agreement:
             self._count(float(after[one[place]] - after[other[place]]))
 
     def add_hypotheses(self, batch: list[Passage], theirs: list[Hypothesis], ours: list[Hypothesis]) -> None:
-        """Count outputs by beam search; of two that differ, scores tell whether they are worth the same."""
+        """Count outputs of beam search; if two differ, their scores give the margin."""
         for _, one, other in zip(batch, theirs, ours, strict=True):
             if one.tokens == other.tokens:
                 self.n_identical += 1
@@ -231,7 +231,7 @@ class _Agreement:
             self.n_identical += 1
 
     def _after(self, passage: Passage, output: list[int]) -> FloatArray:
-        """The log-probabilities of all tokens after a part of an output, (V,)."""
+        """The log-probabilities of the next token after a part of an output, (V,)."""
         state = self.network.state()
         _encode(state, [passage])
         found: FloatArray = state.forced(np.array([[*_prompt(passage, self.special), *output]]))[0, -1]

@@ -1,4 +1,4 @@
-"""How well a bundle translates a test set, before and after its export."""
+"""Translation quality on a test set, before and after export."""
 
 import sacrebleu
 
@@ -6,6 +6,7 @@ from heed.models.bundle.manifest import Quality
 from heed.models.decoding.config import DecodeConfig
 from heed.models.runtime.protocol import Network
 from heed.models.tasks.translator import Translator
+from heed.models.text.scripts import bleu_tokenizer
 from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data.parallel_text import ParallelText
 
@@ -17,16 +18,16 @@ def measure(
     sides: dict[str, Network],
     config: DecodeConfig,
 ) -> Quality:
-    """BLEU and chrF of the translations "after" the export, BLEU of those "before" it, and of those without shortlist.
+    """BLEU and chrF "after" the export, and BLEU "before" it and with the whole vocabulary.
 
     Args:
-        name: Of the test set.
-        text: Its pairs.
+        name: Name of the test set.
+        text: Pairs of the test set.
         tokenizers: Source and target.
         sides: Networks: "before", "after", and "whole", where that is another one than "after".
-        config: How to search.
+        config: Search settings.
     """
-    bleu, chrf = sacrebleu.BLEU(), sacrebleu.CHRF()
+    bleu, chrf = sacrebleu.BLEU(tokenize=bleu_tokenizer(text.tgt)), sacrebleu.CHRF()
     texts = {
         side: [found.text for found in Translator(network, *tokenizers).translate(text.src, config)]
         for side, network in sides.items()

@@ -1,1 +1,1 @@
-"""A model on disk: its manifest, its integrity, and the names of models."""
+"""A model on disk: manifest, integrity check, and model names."""

@@ -1,8 +1,8 @@
 """A model on disk: a directory whose manifest lists every file."""
 
 import contextlib
+import shlex
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,43 +11,45 @@ from heed.models.bundle.external_data import external_files
 from heed.models.bundle.manifest import FileRecord, Manifest
 from heed.models.errors import ModelError
 from heed.models.system.files import sha256
+from heed.models.system.threads import ThreadPool
 
 if TYPE_CHECKING:
     from heed.models.runtime.network import OnnxNetwork
     from heed.models.tokenizers.protocol import LineTokenizer, PlainTokenizer
 
-INTEGER_CACHE = b"keys.0.scale"  # stands in a graph whose keys and values are integers
-SHORTLIST = ("shortlist.onnx", "shortlist_decoder.onnx")  # a bundle has both of these, or neither
-WEIGHTS = ".bin"  # the suffix of files of nothing but numbers, which ONNX Runtime maps and does not interpret
+INTEGER_CACHE = b"keys.0.scale"  # operator of graphs with an integer KV cache
+SHORTLIST = ("shortlist.onnx", "shortlist_decoder.onnx")  # a bundle has both of these files or neither
+WEIGHTS = ".bin"  # suffix of files with numbers only, which ONNX Runtime maps and does not interpret
 
 
 class Bundle:
-    """A bundle that was checked: its files are those of the manifest, and its graphs read no others.
+    """A verified bundle: its files are those of the manifest, and its graphs read no others.
 
     Args:
         path: The directory.
-        weights: Whether the hashes of the weights are checked, too; see `loading`.
+        weights: Whether to check the hashes of the weights as well; see `loading`.
 
     Raises:
-        ModelError: It is no bundle, is damaged, or was made by a later heed.
+        ModelError: Not a bundle, damaged, or made by a later heed.
     """
 
     def __init__(self, path: Path, *, weights: bool = True) -> None:
         self.path = path
         self.manifest = manifests.read(path)
+        self._refuse_links()
         self._refuse(self._wrong_files() or self._wrong_references())
         self._refuse(self._wrong_hashes(weights=False) + (self._wrong_hashes(weights=True) if weights else []))
 
     @classmethod
     @contextlib.contextmanager
     def loading(cls, path: Path) -> Iterator["Bundle"]:
-        """The bundle, for a block that loads it while the hashes of its weights are computed beside.
+        """Check a bundle; the block loads it while the hashes of its weights are computed in parallel.
 
         Raises:
-            ModelError: See the class; for weights that are damaged when the block ends, whatever else it raised.
+            ModelError: See the class; damaged weights are reported when the block ends, whatever else it raised.
         """
         bundle = cls(path, weights=False)
-        with ThreadPoolExecutor(1) as pool:
+        with ThreadPool(1) as pool:
             wrong = pool.submit(bundle._wrong_hashes, weights=True)
             try:
                 yield bundle
@@ -58,19 +60,29 @@ class Bundle:
         if wrong:
             raise ModelError(f"{self.path}: damaged: {'; '.join(wrong)}; get or export the model again")
 
+    def _refuse_links(self) -> None:
+        """Refuse symbolic links: ONNX Runtime would follow them out of the directory that was checked."""
+        links = [name for name in self.manifest.files if (self.path / name).is_symlink()]
+        if links:
+            path = shlex.quote(str(self.path))
+            raise ModelError(
+                f"{self.path}: {', '.join(links)}: symbolic links, as in a cache of downloads, and a model is plain "
+                f"files; copy what they lead to: cp -rL {path} {path.rstrip('/')}-copy"
+            )
+
     def require(self, task: str) -> Manifest:
-        """The manifest, of a model for a task.
+        """The manifest of a model for a task.
 
         Raises:
-            ModelError: It is for another task.
+            ModelError: The model is for another task.
         """
         if self.manifest.task != task:
             other = self.manifest.task
-            raise ModelError(f"{self.path}: the task of this model is to {other}, not to {task}: use heed {other}")
+            raise ModelError(f"{self.path}: this model is for heed {other}, not for heed {task}")
         return self.manifest
 
     def tokenizers(self, languages: tuple[str, str] | None = None) -> "tuple[LineTokenizer, LineTokenizer]":
-        """Those of source and target, of a model that translates.
+        """The source and target tokenizers of a translation model.
 
         Args:
             languages: Of source and target, for a network that is told of them; None: those that the manifest names.
@@ -78,7 +90,7 @@ class Bundle:
         Raises:
             ModelError: They are of another network, or it does not know one of the languages.
         """
-        from heed.models.tokenizers.loading import line_tokenizers  # not above, so that help needs no SentencePiece
+        from heed.models.tokenizers.loading import line_tokenizers  # imported here, so that help needs no SentencePiece
 
         manifest = self.manifest
         languages = languages or (manifest.src_language, manifest.tgt_language)
@@ -91,9 +103,7 @@ class Bundle:
             if stack and stack.vocab_size != len(tokenizer)
         ]
         if wrong:
-            raise ModelError(
-                f"{self.path}: damaged: its tokenizer is of another network than its manifest; get it again"
-            )
+            raise ModelError(f"{self.path}: damaged: its tokenizer does not fit its manifest; get it again")
         return src, tgt
 
     def text_tokenizer(self) -> "PlainTokenizer":
@@ -102,19 +112,17 @@ class Bundle:
         Raises:
             ModelError: It is damaged, or of another network.
         """
-        from heed.models.tokenizers.loading import text_tokenizer  # not above, so that help needs no SentencePiece
+        from heed.models.tokenizers.loading import text_tokenizer  # imported here, so that help needs no SentencePiece
 
         manifest = self.manifest
         found, decoder = text_tokenizer(self.path, manifest.network, manifest.conventions), manifest.network.decoder
         if decoder and decoder.vocab_size != len(found):
-            raise ModelError(
-                f"{self.path}: damaged: its tokenizer is of another network than its manifest; get it again"
-            )
+            raise ModelError(f"{self.path}: damaged: its tokenizer does not fit its manifest; get it again")
         return found
 
     def network(self, *, device: str, threads: int, shortlist: bool = False) -> "OnnxNetwork":
         """Load the graphs; see `heed.models.runtime.network.OnnxNetwork`."""
-        from heed.models.runtime.network import OnnxNetwork  # not above, so that help needs no ONNX Runtime
+        from heed.models.runtime.network import OnnxNetwork  # imported here, so that help needs no ONNX Runtime
 
         return OnnxNetwork(
             self.path,
@@ -126,15 +134,15 @@ class Bundle:
         )
 
     def _wrong_files(self) -> list[str]:
-        from heed.models.tokenizers import loading  # not above, so that help needs no SentencePiece
+        from heed.models.tokenizers import loading  # imported here, so that help needs no SentencePiece
 
         wrong: list[str] = []
         for name, record in self.manifest.files.items():
             file = self.path / name
             if Path(name).name != name or name in (".", "..") or "\\" in name:
-                wrong.append(f"{name!r} is no plain file name")
-            elif file.is_symlink() or not file.is_file():
-                wrong.append(f"{name} is missing or no plain file")
+                wrong.append(f"{name!r} is not a plain file name")
+            elif not file.is_file():
+                wrong.append(f"{name} is missing or not a plain file")
             elif file.stat().st_size != record.size:
                 wrong.append(f"{name} has {file.stat().st_size} bytes and should have {record.size}")
         required = (
@@ -146,7 +154,7 @@ class Bundle:
         return wrong + [f"{name} is not in the manifest" for name in missing]
 
     def _graphs(self) -> list[str]:
-        """The graphs without which the model cannot run; `rounding.onnx` where the stream keeps integers."""
+        """The required graphs, including `rounding.onnx` if the stream has an integer KV cache."""
         stream = self.path / "stream.onnx"
         listed = stream.name in self.manifest.files and stream.is_file() and not stream.is_symlink()
         rounds = listed and INTEGER_CACHE in stream.read_bytes()
@@ -165,22 +173,22 @@ class Bundle:
 
     @property
     def has_shortlist(self) -> bool:
-        """Whether it can decode over the tokens alone that a batch's sources are likely to need."""
+        """Whether the bundle has a shortlist: the tokens that the sources of a batch are likely to need."""
         return any(name in self.manifest.files for name in SHORTLIST)
 
     def _wrong_references(self) -> list[str]:
-        """ONNX Runtime would open whatever file a graph names, so only listed ones may be."""
+        """Files that graphs reference but the manifest does not list; ONNX Runtime would open them."""
         wrong = []
         for graph in (name for name in self.manifest.files if name.endswith(".onnx")):
             try:
                 names = external_files((self.path / graph).read_bytes())
             except ValueError as error:
-                return [f"{graph} is no ONNX graph ({error})"]
+                return [f"{graph} is not an ONNX graph ({error})"]
             wrong += [f"{graph} reads {name!r}" for name in sorted(names) if name not in self.manifest.files]
         return wrong
 
 
 def record_files(directory: Path) -> dict[str, FileRecord]:
-    """What the manifest says of the files in a directory."""
+    """The manifest's records of the files in a directory."""
     files = sorted(file for file in directory.iterdir() if file.name != manifests.FILE_NAME)
     return {file.name: FileRecord(size=file.stat().st_size, sha256=sha256(file)) for file in files}

@@ -1,5 +1,6 @@
-"""Models by name: the default ones, and those in the user's directory of models."""
+"""Models by name: the default models, and those in the user's models directory."""
 
+import contextlib
 import difflib
 import json
 import os
@@ -10,40 +11,66 @@ from heed.models.errors import ModelError
 DEFAULT = Path(__file__).parents[1] / "default"
 DEFAULT_TEXT = DEFAULT.with_name("default_text")
 DEFAULTS = {"translate": DEFAULT, "generate": DEFAULT_TEXT}  # by task
-MANIFEST = "heed.json"  # what makes a directory a model
+MANIFEST = "heed.json"  # a directory with this file is a model
 
 
 def models_directory() -> Path:
-    """Where the user keeps models: $HEED_MODELS, or the place that the operating system has for it."""
+    """The user's models directory: $HEED_MODELS, or the one of the operating system."""
     if directory := os.environ.get("HEED_MODELS"):
         return Path(directory)
-    import platformdirs  # not above, so that a start with the default model goes without
+    import platformdirs  # imported here, so that a start with the default model does without
 
     return platformdirs.user_data_path("heed") / "models"
 
 
 def available() -> dict[str, Path]:
-    """The models that have a name, the default ones first."""
-    # Without a manifest's reader, because a shell that completes names waits for this.
+    """The models that have a name, the default models first."""
+    # Reads no manifests, because a shell that completes names waits for this.
     brought = [path for path in DEFAULTS.values() if (path / MANIFEST).is_file()]
     found = {json.loads((path / MANIFEST).read_bytes())["name"]: path for path in brought}
-    directory = models_directory()
-    if directory.is_dir():
-        for path in sorted(directory.iterdir()):
-            if (path / MANIFEST).is_file():
-                found.setdefault(path.name, path)
+    with contextlib.suppress(PermissionError):  # another user's, as under sudo -E; see `unreadable`
+        for path in _own_models():
+            found.setdefault(path.name, path)
     return found
 
 
+def unreadable() -> str | None:
+    """What of the user's directory of models may not be read, and why."""
+    try:
+        _own_models()
+    except PermissionError as error:
+        return f"{error.filename}: {error.strerror}"
+    return None
+
+
+def _own_models() -> list[Path]:
+    """The models in the user's directory.
+
+    Raises:
+        PermissionError: It may not be read.
+    """
+    try:
+        paths = sorted(models_directory().iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [path for path in paths if _is_model(path)]
+
+
+def _is_model(path: Path) -> bool:
+    with contextlib.suppress(PermissionError):
+        return (path / MANIFEST).is_file()
+    return False
+
+
 def find(model: str | None, task: str = "translate") -> Path:
-    """The directory of a model, by its path or its name; for None the default one of a task.
+    """The directory of a model, by path or name; for None, the default model of a task.
 
     Raises:
         ModelError: There is no such model.
     """
     if model is None:
         return DEFAULTS[task]
-    if (Path(model) / MANIFEST).is_file():
+    if _is_model(Path(model)):
         return Path(model)
     names = available()
     if model not in names and Path(model).is_dir():
@@ -51,5 +78,7 @@ def find(model: str | None, task: str = "translate") -> Path:
     if model not in names:
         similar = difflib.get_close_matches(model, names)
         guess = f"did you mean {' or '.join(similar)}? " if similar else ""
-        raise ModelError(f"{model}: no directory and no name of a model; {guess}the names are: {', '.join(names)}")
+        raise ModelError(
+            f"{model}: neither a directory nor the name of a model; {guess}the names are: {', '.join(names)}"
+        )
     return names[model]

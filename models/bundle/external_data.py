@@ -1,8 +1,8 @@
-"""Which files an ONNX graph would read, found without onnx and before ONNX Runtime opens any of them."""
+"""The files that an ONNX graph references, found without onnx and before ONNX Runtime opens any of them."""
 
 from collections.abc import Iterator
 
-# The fields of onnx.proto through which tensors are reached: message, field number → message.
+# The fields of onnx.proto that lead to tensors: message, field number → message.
 _CHILDREN = {
     "model": {7: "graph", 25: "function"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
@@ -12,19 +12,19 @@ _CHILDREN = {
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {13: "entry"},
 }
-_KEY, _VALUE = 1, 2  # of an entry: StringStringEntryProto
+_KEY, _VALUE = 1, 2  # fields of an entry: StringStringEntryProto
 
 
 def external_files(model: bytes) -> set[str]:
-    """The names under which a serialized ModelProto keeps tensors outside of itself.
+    """The names of the files in which a serialized ModelProto keeps tensors.
 
     Raises:
-        ValueError: These bytes are no such message.
+        ValueError: The bytes are not such a message.
     """
     try:
         return set(_locations(memoryview(model), "model"))
     except RecursionError:
-        raise ValueError("graphs within graphs without end") from None
+        raise ValueError("graphs are nested too deeply") from None
 
 
 def _locations(message: memoryview, kind: str) -> Iterator[str]:
@@ -40,7 +40,7 @@ def _locations(message: memoryview, kind: str) -> Iterator[str]:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """The fields of a protobuf message that hold bytes, text or messages; others are passed over."""
+    """The fields of a protobuf message with bytes, text or messages; others are skipped."""
     position = 0
     while position < len(message):
         tag, position = _varint(message, position)
@@ -52,7 +52,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
         elif wire_type == 2:
             size, position = _varint(message, position)
             if position + size > len(message):
-                raise ValueError("a field ends after its message")
+                raise ValueError("a field extends beyond its message")
             yield number, message[position : position + size]
             position += size
         else:
@@ -67,4 +67,4 @@ def _varint(message: memoryview, position: int) -> tuple[int, int]:
         position, shift = position + 1, shift + 7
         if byte < 0x80:
             return value, position
-    raise ValueError("a number does not end")
+    raise ValueError("an unterminated number")

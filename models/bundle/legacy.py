@@ -1,4 +1,4 @@
-"""Manifests as heed 0.1 wrote them, in format 2: one form for models that translate and one for models of text."""
+"""Reading manifests of heed 0.1 (format 2), which had one form for translation models and one for language models."""
 
 from heed.models.decoding.config import DecodeConfig
 from heed.models.errors import ModelError
@@ -12,15 +12,15 @@ Table = dict[str, object]
 
 
 def modern(table: Table, where: str) -> Table:
-    """A manifest of format 2 as one of today.
+    """Convert a manifest of format 2 to the present format.
 
     Raises:
-        ModelError: Its kind or its network cannot be.
+        ModelError: Its kind or its network is unknown.
     """
     found = {key: value for key, value in table.items() if key != "kind"}
     kind = str(table.get("kind"))
     if kind not in TASKS:
-        raise ModelError(f"{where}: kind {kind!r}, and this heed knows {' and '.join(TASKS)}; get the model again")
+        raise ModelError(f"{where}: kind {kind!r}, but this heed knows {' and '.join(TASKS)}; get the model again")
     network, decode, parity = (table.get(name) for name in ("network", "decode", "parity"))
     if isinstance(network, dict):
         found["network"] = to_table(legacy.network_spec(network, f"{where}, network"))

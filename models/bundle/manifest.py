@@ -1,4 +1,4 @@
-"""A bundle's manifest, `heed.json`: what the model is, its files, and how it was proved."""
+"""A bundle's manifest, `heed.json`: the model, its files, and its comparison with PyTorch."""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ TASKS = ("translate", "generate")  # what models are for; see `heed.models.tasks
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FileRecord:
-    """What a file must be."""
+    """Size and hash of a file."""
 
     size: int  # bytes
     sha256: str  # hexadecimal
@@ -28,22 +28,22 @@ class FileRecord:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Parity:
-    """How the bundle compares with the network it was exported from, in float32, on the same texts.
+    """The comparison of a bundle with the float32 network it was exported from, on the same texts.
 
-    Texts are the references of sources, or documents. Those whose tokens part where the network itself has two almost
-    equally likely ones are counted as identical, and as near-ties.
+    Texts are the references of sources, or documents. An output that differs only where the network has two almost
+    equally probable tokens counts as identical and as a near-tie.
     """
 
     texts: int
-    tokens: int | None = None  # of the texts
-    greedy_identical: int  # texts whose greedy outputs have the same tokens
-    beam_identical: int | None = None  # texts whose outputs by beam search have the same tokens
+    tokens: int | None = None  # number of tokens of the texts
+    greedy_identical: int  # texts with the same tokens in greedy search
+    beam_identical: int | None = None  # texts with the same tokens in beam search
     beam_size: int | None = None
-    near_ties: int | None = None  # of the identical ones, greedy or by beam search
-    log_prob_difference: float  # largest difference of any token's log-probability, teacher-forced
-    loss_torch: float  # mean negative log-likelihood of the texts' tokens, in nats, by the network
-    loss_bundle: float  # the same by the bundle
-    bits_per_byte: float | None = None  # of the texts, by the bundle
+    near_ties: int | None = None  # identical outputs of both kinds that are near-ties
+    log_prob_difference: float  # largest difference of a token's log-probability, teacher-forced
+    loss_torch: float  # mean negative log-likelihood per token, in nats, of the network
+    loss_bundle: float  # the same of the bundle
+    bits_per_byte: float | None = None  # number of tokens of the texts, by the bundle
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,38 +54,38 @@ class Comparison:
     texts: int
     tokens: int
     likeliest_identical: int  # tokens of which both expect the same next one
-    log_prob_difference: float  # largest difference of any token's log-probability, teacher-forced
+    log_prob_difference: float  # largest difference of a token's log-probability, teacher-forced
     ids_identical: int | None = None  # texts with the same token ids; None: there was no tokenizer to compare with
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Quality:
-    """How good the translations of a test set are."""
+    """The quality of translations of a test set."""
 
     test_set: str
     sentences: int
     beam_size: int
     bleu: float
     chrf: float
-    bleu_torch: float  # of the network before the export, in float32
-    bleu_whole: float | None  # over the whole vocabulary; None: the bundle has no shortlist
+    bleu_torch: float  # kind of the network before export, in float32
+    bleu_whole: float | None  # with the whole vocabulary; None: the bundle has no shortlist
     bleu_signature: str
     chrf_signature: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a bundle says of itself."""
+    """The manifest of a bundle."""
 
     format: int
-    heed: str  # version that made it
-    task: str  # what the model is for: a name of `heed.models.tasks.task.TASKS`
+    heed: str  # version of heed that made the bundle
+    task: str  # the model's task: a key of `heed.models.tasks.task.TASKS`
     name: str
-    precision: str  # of matrix products: "float32", "float16", "int8" or "int4"
+    precision: str  # precision of matrix products: "float32", "float16", "int8" or "int4"
     licence: str
-    trained_on: str  # the text, and whom to credit for it
+    trained_on: str  # the text and its credits
     network: NetworkSpec
-    decode: DecodeConfig  # how a search decodes unless the user asks for something else
+    decode: DecodeConfig  # defaults of the search
     files: Mapping[str, FileRecord]
     parity: Parity
     src_language: str = ""
@@ -93,33 +93,33 @@ class Manifest:
     conventions: Conventions | None = None  # of an imported model; None: heed's own
     origin: str | None = None  # what was imported
     compared: Comparison | None = None  # of an imported model; None: with nothing but the network in PyTorch
-    chat_template: ChatTemplate | None = None  # None: the model was taught no conversation
-    quality: Quality | None = None  # None: it was not measured
+    chat_template: ChatTemplate | None = None  # None: the model was not taught conversations
+    quality: Quality | None = None  # None: not measured
 
 
 def read(directory: Path) -> Manifest:
     """Read a bundle's manifest.
 
     Raises:
-        ModelError: There is none, it is damaged, or it was made by a later heed.
+        ModelError: It is missing, damaged, or made by a later heed.
     """
     path = directory / FILE_NAME
     try:
         found = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ModelError(
-            f"{directory}: no heed model (there is no {FILE_NAME}); name a directory made by heed export"
+            f"{directory}: not a heed model (no {FILE_NAME}); name a directory made by heed export"
         ) from None
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: damaged ({error}); get the model again") from None
     if not isinstance(found, dict):
-        raise ModelError(f"{path}: damaged (no table); get the model again")
+        raise ModelError(f"{path}: damaged (not a table); get the model again")
     if found.get("format") == legacy.FORMAT:
         found = legacy.modern(found, str(path))
     elif found.get("format") != FORMAT:
         raise ModelError(
-            f"{path}: format {found.get('format')!r}, and this heed reads {legacy.FORMAT} and {FORMAT}; "
-            "install a heed that fits"
+            f"{path}: format {found.get('format')!r}, but this heed reads {legacy.FORMAT} and {FORMAT}; "
+            "install a matching heed"
         )
     manifest = from_table(Manifest, found, str(path))
     if manifest.task not in TASKS:

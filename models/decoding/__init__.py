@@ -1,1 +1,1 @@
-"""From a network's predictions to tokens: beam search, sampling, constraints, word alignment."""
+"""Decoding: beam search, sampling, constraints, word alignment."""

@@ -1,7 +1,7 @@
-"""Which words of a translation come from which words of its source, asked of the network itself.
+"""Word alignment of a translation with its source, measured on the network itself.
 
-A word of the source is hidden from the decoder, and what that costs each token of the translation tells how much of the
-token comes from the word. It takes as many forced decodings as the source has words, of any encoder-decoder.
+Each source word is hidden from the decoder in turn. The loss of log-probability of each target token shows how much it
+depends on the word. This takes one forced decoding per source word and works with any encoder-decoder.
 """
 
 import re
@@ -13,19 +13,19 @@ from heed.models.runtime.protocol import State
 from heed.models.tokenizers.protocol import LineTokenizer
 
 WORD = re.compile(r"\w+|[^\w\s]")
-ROWS = 16  # hidden words at a time
-FLOOR = 0.1  # nats; what costs less comes from no word in particular
+ROWS = 16  # words hidden at a time, one per row
+FLOOR = 0.1  # nats; smaller losses count as no dependence
 
 Span = tuple[int, int]  # in characters
 
 
 def word_spans(text: str) -> list[Span]:
-    """Where the words and marks of a text are."""
+    """The spans of the words and punctuation marks of a text."""
     return [match.span() for match in WORD.finditer(text)]
 
 
 def align(state: State, tokenizers: tuple[LineTokenizer, LineTokenizer], src: str, tgt: str) -> FloatArray:
-    """The share that each source word has in each word of the translation, (source words, target words)."""
+    """The share of each source word in each word of the translation, (source words, target words)."""
     (src_ids, src_words), (tgt_ids, tgt_words) = (
         _tokens_of_words(tokenizer, text) for tokenizer, text in zip(tokenizers, (src, tgt), strict=True)
     )
@@ -33,7 +33,7 @@ def align(state: State, tokenizers: tuple[LineTokenizer, LineTokenizer], src: st
     target, read = tgt_ids, np.append(tokenizers[1].bos_id, tgt_ids[:-1])
     n_words = len(src_words)
     seen = np.concatenate([np.ones((1, len(src_ids)), dtype=bool), ~src_words])
-    seen = np.pad(seen, ((0, 0), (0, 1)), constant_values=True)  # the end is always seen
+    seen = np.pad(seen, ((0, 0), (0, 1)), constant_values=True)  # the end token is never hidden
     found = []
     for first in range(0, n_words + 1, ROWS):
         rows = seen[first : first + ROWS]
@@ -41,14 +41,14 @@ def align(state: State, tokenizers: tuple[LineTokenizer, LineTokenizer], src: st
         before, after = (np.tile(each, (len(rows), 1)) for each in (read, target))
         found.append(state.score(before, after, rows))
     log_probs = np.concatenate(found)
-    costs = np.maximum(log_probs[:1] - log_probs[1:], 0)  # of hiding each word, (source words, T)
+    costs = np.maximum(log_probs[:1] - log_probs[1:], 0)  # losses from hiding each word, (source words, T)
     of_words = np.where(tgt_words[None], costs[:, None], 0).max(axis=2)
     shares: FloatArray = of_words / (of_words.sum(axis=0) + FLOOR)
     return shares
 
 
 def _tokens_of_words(tokenizer: LineTokenizer, text: str) -> tuple[IntArray, BoolArray]:
-    """The token ids of a text, (N,), and which of them are of each word, (words, N)."""
+    """The token ids of a text, (N,), and which of them belong to each word, (words, N)."""
     ids, spans = tokenizer.encode_spans(text)
     starts, ends = np.array(spans, dtype=np.int64).reshape(-1, 2).T
     words = np.array(word_spans(text), dtype=np.int64).reshape(-1, 2)

@@ -1,4 +1,4 @@
-"""Batches of sources, and the slots that their keys and values stand in."""
+"""Batches of sources, and the slots of their keys and values."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,13 +6,13 @@ import numpy as np
 
 from heed.models.arrays import BoolArray, IntArray
 
-LEAVING = 0.25  # share of a batch that is done when the rest goes on in fewer rows
-SLOTS = 16  # places for keys and values, of which every row gets so many more when one runs out
-BATCH_TOKENS = 8192  # and tokens, padding included: long lines share memory that does not grow with them
+LEAVING = 0.25  # share of finished rows at which a batch is compacted
+SLOTS = 16  # slots that every row gains when one row runs out
+BATCH_TOKENS = 8192  # limit of tokens per batch, padding included, so that memory does not grow with long lines
 
 
 def plan_batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Batches of sources of about equal length, so that little of one is padding; yields their indices."""
+    """Group sources of similar length into batches with little padding; yields their indices."""
     batch: list[int] = []
     for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
         if batch and (len(batch) == batch_size or lengths[i] * (len(batch) + 1) > BATCH_TOKENS):
@@ -24,7 +24,7 @@ def plan_batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]
 
 
 def padded(rows: Sequence[list[int]]) -> tuple[IntArray, BoolArray]:
-    """Rows of token ids as an array, (B, S), and which of its places hold one of theirs: the first ones of each row."""
+    """Rows of token ids as a right-padded array, (B, S), and its mask, True at real tokens."""
     lengths = np.array([len(row) for row in rows])
     mask = np.arange(lengths.max()) < lengths[:, None]
     ids = np.zeros(mask.shape, dtype=np.int64)
@@ -33,10 +33,10 @@ def padded(rows: Sequence[list[int]]) -> tuple[IntArray, BoolArray]:
 
 
 def place(seen: BoolArray) -> tuple[IntArray, BoolArray]:
-    """Find room for the next tokens, given which slots those before them see, (B, W, C).
+    """Find slots for the next tokens, given the slots that the tokens before them see, (B, W, C).
 
     Returns:
-        A free slot for each token, (B, W), and which slots it sees, (B, W, C); where slots are wanting, C has grown.
+        A free slot for each token, (B, W), and the slots it sees, (B, W, C); C grows if slots run out.
     """
     W, taken = seen.shape[1], seen.any(axis=1)
     lacking = W - (~taken).sum(axis=1).min()
@@ -51,7 +51,7 @@ def place(seen: BoolArray) -> tuple[IntArray, BoolArray]:
 
 
 def going_on(done: BoolArray) -> IntArray:
-    """The rows that are not done, the last ones in the places of those that are: so the fewest have to move."""
+    """The unfinished rows, with the last ones moved into the places of finished ones, so that few rows move."""
     n_rows = int((~done).sum())
     rows = np.arange(n_rows)
     rows[done[:n_rows]] = np.flatnonzero(~done[n_rows:]) + n_rows

@@ -1,4 +1,4 @@
-"""Beam search over any network that predicts the next token; with one beam it is greedy search."""
+"""Beam search over any network that predicts the next token; with beam size 1 it is greedy search."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,16 +11,16 @@ from heed.models.decoding.config import ROOM, DecodeConfig, SpecialIds
 from heed.models.decoding.constraints import Constraints, Requirement
 from heed.models.decoding.repetition import without_repetition
 from heed.models.errors import ModelError
-from heed.models.runtime.protocol import State
+from heed.models.runtime.protocol import Steps
 
 
 @dataclasses.dataclass(frozen=True)
 class Hypothesis:
-    """An output and its worth; a repetition penalty is part of its log-probability."""
+    """An output and its score; a repetition penalty is part of its log-probability."""
 
     tokens: list[int]  # without special tokens
-    log_prob: float  # of the tokens and, where the search ended by itself, of the end token
-    score: float  # log_prob over the length penalty
+    log_prob: float  # of the tokens and, if the network ended the output, of the end token
+    score: float  # log_prob divided by the length penalty
 
 
 def length_penalty(length: IntArray | int, alpha: float, *, by_length: bool = False) -> FloatArray:
@@ -33,15 +33,15 @@ def length_penalty(length: IntArray | int, alpha: float, *, by_length: bool = Fa
 
 @dataclasses.dataclass
 class Ended:
-    """The best hypotheses of each sentence that have ended, best first; a score of -inf is a free place."""
+    """The best ended hypotheses of each sentence, best first; a score of -inf is an empty entry."""
 
     score: FloatArray  # (B, W)
     log_prob: FloatArray  # (B, W)
-    step: IntArray  # the last step whose token belongs to it, (B, W)
-    beam: IntArray  # and its place among the beams of that step, (B, W)
+    step: IntArray  # step of its last token, (B, W)
+    beam: IntArray  # its beam at that step, (B, W)
 
     def best(self, new: "Ended") -> "Ended":
-        """The best W of these and the new ones, on equal scores the earlier."""
+        """The best W of these and the new ones; ties go to the earlier ones."""
         W = self.score.shape[1]
         order = np.argsort(-np.concatenate([self.score, new.score], axis=1), axis=1, kind="stable")[:, :W]
         pairs = [(getattr(self, field.name), getattr(new, field.name)) for field in dataclasses.fields(self)]
@@ -49,19 +49,20 @@ class Ended:
 
 
 class Beams:
-    """The hypotheses of a batch of sentences, and which of them to go on with.
+    """The live and ended hypotheses of a batch of sentences.
 
-    One ends when its end token is among the best `beam_size` candidates. At the length limit the hypotheses count as
-    they stand. A sentence is done when none that is alive can still be among the `n_best`: a log-probability only
-    falls, and the length penalty is largest at the limit. So to stop early changes no result, but of one beam.
+    A hypothesis ends when its end token is among the best `beam_size` candidates. At the length limit live hypotheses
+    count as they are. A sentence is done when no live hypothesis can still be among the `n_best`: a log-probability
+    only falls, and the length penalty is largest at the limit. So stopping early changes no result, except with one
+    beam.
 
     Args:
-        first: What each output begins with, a token that it does not count, (B,).
+        first: The token before each output, not part of it, (B,).
         max_lengths: The length limit of each sentence, in tokens, (B,).
-        config: How to search.
+        config: Search settings.
         special: The special token ids.
-        n_best: Hypotheses wanted of each sentence.
-        constraints: What the hypotheses must say, if anything.
+        n_best: Number of hypotheses to return for each sentence.
+        constraints: What the hypotheses must contain, if anything.
     """
 
     def __init__(
@@ -81,29 +82,33 @@ class Beams:
         # What must appear, and more than one output, need hypotheses that are not the likeliest.
         prunes = np.isfinite(config.beam_threshold or np.inf) and not constraints and self._n_best == 1
         self._threshold = config.beam_threshold if prunes else None
-        # What each hypothesis reads next, and the slots of what it has read. All begin alike, so at first there is one.
+        # The next input of each hypothesis, and the slots of what it has read. All start equal, so at first there is
+        # one.
         self._tokens: IntArray = first[:, None]
         self._seen: BoolArray = np.zeros((B, 1, SLOTS), dtype=bool)
         self._log_probs: FloatArray = np.zeros((B, 1), dtype=np.float32)
-        self._history: list[tuple[IntArray, IntArray]] = []  # of each step: parents and tokens, (B, W)
-        self._blank: BoolArray = np.full((B, 1), special.blank is not None)  # which may not end, for they say nothing
+        self._history: list[tuple[IntArray, IntArray]] = []  # for each step: parents and tokens, (B, W)
+        self._blank: BoolArray = np.full(
+            (B, 1), special.blank is not None
+        )  # hypotheses without text, which may not end
         self._guarded = config.repetition_penalty is not None or config.no_repeat_ngram is not None
-        self._outputs: IntArray = np.zeros((B, 1, 0), dtype=np.int64)  # (B, W, T) where guarded
+        self._outputs: IntArray = np.zeros((B, 1, 0), dtype=np.int64)  # (B, W, T), if repetition is penalized
         nothing = np.full((B, W), -np.inf, dtype=np.float32)
         self._ended = Ended(nothing, nothing, np.zeros((B, W), dtype=np.int64), np.zeros((B, W), dtype=np.int64))
 
-    def step(self, state: State) -> None:
-        """Let a state predict, and go on with the best."""
+    def step(self, state: Steps) -> None:
+        """Let a state predict, and extend the best hypotheses."""
         slots, mask = place(self._seen)
         # One for each beam, the ends, what is never put out, and what repetition may cost its place.
         top = self._config.beam_size + len(self._ends) + len(self._special.suppressed) + self._outputs.shape[2]
+        top += self._constraints.n_refused if self._constraints else 0
         wanted = self._constraints.wanted() if self._constraints else None
         live = np.isfinite(self._log_probs) & ~self.done[:, None]
         log_probs, ids = state.step(self._tokens, len(self._history), slots, mask, top, wanted, live)
         self._advance(log_probs, ids, mask)
 
     def _advance(self, log_probs: FloatArray, ids: IntArray, mask: BoolArray) -> None:
-        """Choose the next hypotheses among the candidates, (B, W, top or fewer), given what each has seen."""
+        """Choose the next hypotheses among the candidates, (B, W, top or fewer), given the slots that each sees."""
         B, W = len(ids), self._config.beam_size
         totals = self._log_probs[:, :, None] + self._allowed(log_probs, ids)
         totals, order = self._constraints.order(totals, ids) if self._constraints else by_log_prob(totals)
@@ -115,7 +120,7 @@ class Beams:
         self._end(np.where(is_end, totals, -np.inf)[:, :W], parents[:, :W], length, last_step=length - 2)
 
         alive = np.argsort(is_end, axis=1, kind="stable")[:, :W]
-        # Where the vocabulary is smaller than the beam, ends are among them: those do not go on.
+        # If the vocabulary is smaller than the beam, end tokens are among them; those are not extended.
         self._log_probs = np.take_along_axis(np.where(is_end, -np.inf, totals), alive, axis=1)
         self._tokens = np.take_along_axis(tokens, alive, axis=1)
         parents = np.take_along_axis(parents, alive, axis=1)
@@ -149,7 +154,7 @@ class Beams:
         self._seen[lost] = False
 
     def _allowed(self, log_probs: FloatArray, ids: IntArray) -> FloatArray:
-        """The log-probabilities of candidates, (B, W, N), -inf for those that may not be."""
+        """The log-probabilities of candidates, (B, W, N), -inf for forbidden ones."""
         if self._guarded:
             log_probs = without_repetition(self._outputs, ids, log_probs, self._config)
         refused = np.isin(ids, self._special.suppressed)
@@ -160,7 +165,7 @@ class Beams:
         return np.where(refused, np.float32(-np.inf), log_probs)
 
     def _follow(self, parents: IntArray) -> None:
-        """Note what the chosen hypotheses have said, given their parents, (B, W)."""
+        """Record the outputs of the chosen hypotheses, given their parents, (B, W)."""
         self._blank = np.take_along_axis(self._blank, parents, axis=1)
         if self._special.blank is not None and self._blank.any():
             self._blank &= np.isin(self._tokens, self._special.blank)
@@ -169,14 +174,14 @@ class Beams:
             self._outputs = np.concatenate([before, self._tokens[:, :, None]], axis=2)
 
     def _end(self, log_probs: FloatArray, beams: IntArray, length: int, last_step: int) -> None:
-        """Count hypotheses, (B, W), as ended, but impossible ones (-inf) and those of sentences that are done."""
+        """Count hypotheses, (B, W), as ended, except impossible ones (-inf) and those of finished sentences."""
         possible = np.where(self.done[:, None], -np.inf, log_probs).astype(np.float32)
         if np.isfinite(possible).any():
             scores = possible / self._penalty(length)
             self._ended = self._ended.best(Ended(scores, possible, np.full_like(beams, last_step), beams))
 
     def _settled(self) -> BoolArray:
-        """Which sentences have their best hypotheses already, (B,)."""
+        """The sentences whose best hypotheses are final, (B,)."""
         stop, worst = self._config.stop, self._ended.score[:, -1]
         if stop == "beam_size":
             full: BoolArray = np.isfinite(worst)
@@ -184,7 +189,7 @@ class Beams:
         longest = np.full_like(self._max_lengths, len(self._history)) if stop == "present" else self._max_lengths
         attainable = self._log_probs.max(axis=1) / self._penalty(longest)
         wanted = worst if stop == "present" else self._ended.score[:, self._n_best - 1]
-        # One beam is greedy search, which ends where its one hypothesis does.
+        # One beam is greedy search, which ends with its only hypothesis.
         settled: BoolArray = np.isfinite(wanted) & ((wanted >= attainable) | (self._config.beam_size == 1))
         return settled
 
@@ -199,14 +204,14 @@ class Beams:
         step, beam = self._ended.step[row], self._ended.beam[row]
         best = np.flatnonzero(np.isfinite(score))[: self._n_best]
         if not len(best):
-            raise ModelError("the network computed no numbers (NaN): its weights are damaged, or too large for float16")
+            raise ModelError("the network computed NaN: its weights are damaged, or too large for float16")
         return [
             Hypothesis(self._trace(row, step[place], beam[place]), float(log_prob[place]), float(score[place]))
             for place in best
         ]
 
     def _trace(self, row: int, step: int, beam: int) -> list[int]:
-        """The tokens of a hypothesis, from its last step back to the first."""
+        """The tokens of a hypothesis, traced back from its last step."""
         tokens = []
         for parents, chosen in reversed(self._history[: step + 1]):
             tokens.append(int(chosen[row, beam]))
@@ -214,7 +219,7 @@ class Beams:
         return tokens[::-1]
 
     def keep(self, rows: IntArray) -> None:
-        """Go on with these sentences alone, in this order."""
+        """Keep only these sentences, in this order."""
         for name in ("done", "_max_lengths", "_tokens", "_seen", "_log_probs", "_blank", "_outputs"):
             setattr(self, name, getattr(self, name)[rows])
         self._history = [(parents[rows], tokens[rows]) for parents, tokens in self._history]
@@ -224,13 +229,13 @@ class Beams:
 
 
 def by_log_prob(totals: FloatArray) -> tuple[FloatArray, IntArray]:
-    """The log-probabilities of candidates, (B, W, N), as (B, W · N), and their places, best first."""
+    """The log-probabilities of candidates, (B, W, N), as (B, W · N), and their indices, best first."""
     totals = totals.reshape(len(totals), -1)
     return totals, np.argsort(-totals, axis=1, kind="stable")
 
 
 def search(
-    state: State,
+    state: Steps,
     sources: Sequence[list[int]] | None,
     config: DecodeConfig,
     special: SpecialIds,
@@ -243,32 +248,32 @@ def search(
     """Decode a batch of sources, or continue a batch of prompts.
 
     Args:
-        state: What predicts.
-        sources: Token ids of each source, its end token included; None: the network has no encoder.
-        config: How to search.
-        special: The target's special token ids.
-        prompts: Token ids that each output begins with, which it does not count; None: the beginning token alone.
-        n_best: Hypotheses wanted of each.
-        context: Tokens that the network can read of a prompt and its output together; None: any number.
-        requirements: What the outputs of each must say; where the length limit leaves no room for it, they may not.
+        state: The network's decoding state.
+        sources: Token ids of each source, including its end token; None: the network has no encoder.
+        config: Search settings.
+        special: The special token ids of the target.
+        prompts: Token ids before each output, not part of it; None: only the beginning token.
+        n_best: Number of hypotheses to return for each source.
+        context: Maximum number of tokens of a prompt and its output together; None: no limit.
+        requirements: What the outputs of each source must contain, unless the length limit leaves no room for it.
 
     Returns:
-        For each source or prompt its best ended hypotheses, best first: at least one, at most `n_best` or the beam's
-        width.
+        The best ended hypotheses of each source or prompt, best first: at least one, at most `n_best` or `beam_size`.
     """
     if sources is not None:
         state.encode(*padded(sources))
     begun = prompts or [[special.bos_id, *special.forced]] * len(sources or ())
     state.prefill(*padded(begun))
     lengths = np.array([len(row) for row in sources or begun])
-    max_lengths = lengths - 1 + ROOM if config.max_length is None else np.full_like(lengths, config.max_length)
-    if context is not None:  # the last token of an output is not read
+    limit = config.max_length and max(1, config.max_length - len(special.forced))
+    max_lengths = lengths - 1 + ROOM if limit is None else np.full_like(lengths, limit)
+    if context is not None:  # the network does not read the last token of an output
         max_lengths = np.minimum(max_lengths, context + 1 - np.array([len(prompt) for prompt in begun]))
     first = np.array([prompt[-1] for prompt in begun])
     constraints = Constraints(requirements, max_lengths, special.eos_id) if requirements else None
     beams = Beams(first, max_lengths, config, special, n_best, constraints)
     found: dict[int, list[Hypothesis]] = {}
-    sentences = np.arange(len(begun))  # those still in the batch
+    sentences = np.arange(len(begun))  # sentences still in the batch
     while True:
         beams.step(state)
         if beams.done.mean() >= LEAVING:

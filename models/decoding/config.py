@@ -1,25 +1,27 @@
-"""How a search decodes, and the token ids that mean something to it."""
+"""Settings of the search, and the special token ids it uses."""
 
 import dataclasses
 
 from heed.models.errors import ModelError
 
-ROOM = 50  # tokens that an output may have more than its source, where nothing else is asked (section 6.1)
+ROOM = 50  # default limit of an output: this many tokens more than its source (section 6.1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DecodeConfig:
-    """How to search; the defaults are the paper's (section 6.1)."""
+    """Settings of beam search; the defaults are the paper's (section 6.1)."""
 
     beam_size: int = 4  # hypotheses kept for each sentence; 1 is greedy search
     length_penalty: float = 0.6  # α
-    max_length: int | None = None  # tokens of output; None: ROOM more than the source has
+    max_length: int | None = None  # maximum tokens of output; None: ROOM more than the source
     min_length: int | None = None  # tokens of output before it may end
     by_length: bool | None = None  # whether scores are over n^α, as in transformers, and not over ((5 + n) / 6)^α
     stop: str | None = None  # a sentence is done when "beam_size" hypotheses ended, or when these are no worse than
     # those alive at their "present" length; None: when none alive can still be among the best
-    repetition_penalty: float | None = None  # log-probabilities of the output's own tokens are times it (1909.05858)
-    no_repeat_ngram: int | None = None  # no n-gram of tokens comes twice in an output (arXiv 1705.04304)
+    repetition_penalty: float | None = (
+        None  # factor of the log-probabilities of the output's own tokens (arXiv 1909.05858)
+    )
+    no_repeat_ngram: int | None = None  # forbid repeating any N-gram of tokens (arXiv 1705.04304)
     beam_threshold: float | None = None  # nats; drop hypotheses so far behind the best (arXiv 1702.01806); None: none
 
     def __post_init__(self) -> None:
@@ -46,11 +48,11 @@ class DecodeConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SpecialIds:
-    """The token ids of the target that mean something to the search."""
+    """The special token ids of the target."""
 
-    bos_id: int  # begins every output that has no other prompt
+    bos_id: int  # precedes every output without another prompt
     eos_id: int  # ends every output
     ends: tuple[int, ...] = ()  # others that do
     forced: tuple[int, ...] = ()  # what every output begins with after `bos_id`, as a token of its language
-    suppressed: tuple[int, ...]  # never put out, in a search or in a sample
-    blank: tuple[int, ...] | None = None  # no text: an output has other tokens, too; None: it may be empty
+    suppressed: tuple[int, ...]  # never part of an output, in search or sampling
+    blank: tuple[int, ...] | None = None  # tokens without text: an output must have others, too; None: it may be empty

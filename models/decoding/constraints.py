@@ -1,36 +1,40 @@
-"""What a search must put into its outputs: phrases, as whole words, each in one of its forms.
+"""Constraints on a search: phrases that outputs must contain as whole words, each in one of its forms.
 
-An output's worth for that is what it still lacks, in tokens. Hypotheses that lack equally much compete among each
-other alone, and share the beam with those that lack more or less (dynamic beam allocation: Post and Vilar, 2018, arXiv
-1804.06609). So a term waits for the place where it costs least.
+Hypotheses are grouped by the number of tokens they still lack. They compete only within their group, and the groups
+share the beam (dynamic beam allocation: Post and Vilar, 2018, arXiv 1804.06609). So a term is placed where it costs
+least.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from heed.models.arrays import BoolArray, FloatArray, IntArray
 
-Form = tuple[int, ...]  # token ids; where bos_id is the first, the form is one for the beginning of an output
-Phrase = Sequence[Form]  # the forms of which one must appear
-Said = tuple[Form, frozenset[int]]  # the longest beginning of a form that an output ends with; the phrases it has
+Form = tuple[int, ...]  # token ids; a form that starts with bos_id fits only the beginning of an output
+Phrase = Sequence[Form]  # forms, one of which must appear
+Said = tuple[Form, frozenset[int]]  # the longest prefix of a form that is a suffix of the output; the phrases found
 
 
 class Requirement:
-    """What one output must say, as a finite automaton that reads its tokens (Aho and Corasick, 1975).
+    """What one output must contain, as a finite automaton over its tokens (Aho and Corasick, 1975).
 
-    Its states are numbers; 0 is the first.
+    States are numbers; 0 is the initial one.
 
     Args:
-        phrases: What must appear. A form's tokens begin with a new word.
-        begins_word: Which tokens no word goes on with: those that begin with a space or a punctuation mark, (V,).
-        bos_id: Begins every output.
+        phrases: What must appear. The tokens of a form begin a new word.
+        begins_word: Tokens that cannot continue a word: those that begin with a space or a punctuation mark, (V,).
+        bos_id: The token before every output.
+        refused: Tokens that must not appear, except in a phrase.
     """
 
-    def __init__(self, phrases: Sequence[Phrase], begins_word: BoolArray, bos_id: int) -> None:
+    def __init__(
+        self, phrases: Sequence[Phrase], begins_word: BoolArray, bos_id: int, refused: Iterable[int] = ()
+    ) -> None:
         self._phrases, self._begins_word, self._bos_id = phrases, begins_word, bos_id
         self._beginnings = {form[:n] for forms in phrases for form in forms for n in range(1, len(form) + 1)}
         self._alphabet = {token for form in self._beginnings for token in form}
+        self.refused = frozenset(refused) - self._alphabet
         self._states: dict[Said, int] = {}
         self._said: list[Said] = []
         self._lacks: list[int] = []
@@ -38,11 +42,11 @@ class Requirement:
         self._state((self._longest((bos_id,)), frozenset()))
 
     def lacks(self, state: int) -> int:
-        """How many tokens an output must still have, by its shortest forms one after another."""
+        """The number of tokens an output still lacks, if it takes the shortest forms one after another."""
         return self._lacks[state]
 
     def wanted(self, state: int) -> list[int]:
-        """The tokens that would bring it nearer."""
+        """The tokens that reduce what is lacking."""
         ending, met = self._said[state]
         missing = self._missing(ending, met)
         forms = [form for number in missing for form in self._phrases[number]]
@@ -67,11 +71,11 @@ class Requirement:
         return self._states[said]
 
     def _longest(self, ending: Form) -> Form:
-        """The longest end of an ending that begins a form."""
+        """The longest suffix that is a prefix of a form."""
         return next(ending[n:] for n in range(len(ending) + 1) if ending[n:] in self._beginnings or n == len(ending))
 
     def _complete(self, ending: Form) -> frozenset[int]:
-        """The phrases that an output ends with; it has them, if the word does not go on."""
+        """The phrases that an output ends with; they count if the word does not continue."""
         ends = {ending[n:] for n in range(len(ending))}
         return frozenset(number for number, forms in enumerate(self._phrases) if not ends.isdisjoint(forms))
 
@@ -89,26 +93,31 @@ class Requirement:
 
 
 def _begun(form: Form, ending: Form) -> list[int]:
-    """How many of a form's tokens, but not all, an ending may be taken to end with; 0 among them."""
+    """The lengths of proper prefixes of a form, including 0, that are suffixes of an ending."""
     return [n for n in range(min(len(form) - 1, len(ending)) + 1) if ending[len(ending) - n :] == form[:n]]
 
 
 class Constraints:
-    """The requirements of a batch of sentences, and where its hypotheses stand in them.
+    """The requirements of a batch of sentences, and the automaton states of its hypotheses.
 
     Args:
-        requirements: Of each sentence.
-        max_lengths: The length limit of each, in tokens, (B,).
-        eos_id: Ends every output.
+        requirements: Those of each sentence.
+        max_lengths: The length limit of each sentence, in tokens, (B,).
+        eos_id: The end token.
     """
 
     def __init__(self, requirements: Sequence[Requirement], max_lengths: IntArray, eos_id: int) -> None:
         self._requirements, self._max_lengths, self._eos_id = list(requirements), max_lengths, eos_id
         self._states: IntArray = np.zeros((len(requirements), 1), dtype=np.int64)  # (B, W)
-        self._length = 0  # of the hypotheses, in tokens
+        self._length = 0  # length of the hypotheses, in tokens
+
+    @property
+    def n_refused(self) -> int:
+        """How many tokens the most of a sentence's must not appear: so many candidates more are needed."""
+        return max(len(requirement.refused) for requirement in self._requirements)
 
     def wanted(self) -> IntArray:
-        """The tokens to look at beside the best, of each hypothesis, (B, W, N): the end, and what it lacks."""
+        """Additional candidate tokens for each hypothesis, (B, W, N): the end token, and tokens it lacks."""
         rows = [
             [requirement.wanted(state) for state in states]
             for requirement, states in zip(self._requirements, self._states.tolist(), strict=True)
@@ -124,35 +133,38 @@ class Constraints:
 
         Args:
             totals: Their log-probabilities, (B, W, N).
-            tokens: Their last tokens, (B, W, N); some more than once.
+            tokens: Their last tokens, (B, W, N), with repetitions.
 
         Returns:
-            The log-probabilities, (B, W · N), -inf for those that may not be; and their places, in the order in which
-            they are to fill the beam, (B, W · N).
+            The log-probabilities, (B, W · N), -inf for forbidden candidates, and their indices in the order in which
+            they fill the beam, (B, W · N).
         """
         B, W, N = tokens.shape
         lacking = self._lacking(tokens)
         is_end = tokens == self._eos_id
-        # Where the network would end the output, what is still lacking could only be an appendix.
+        # Where the network would end the output, missing phrases could only be appended.
         is_over = (is_end & (lacking > 0) & (totals == totals.max(axis=2, keepdims=True))).any(axis=2, keepdims=True)
         left = self._max_lengths[:, None, None] - self._length - 1
         again = (tokens[..., :, None] == tokens[..., None, :]) & np.tri(N, k=-1, dtype=bool)
         refused = again.any(axis=-1) | (is_end & (lacking > 0))
+        for row, requirement in enumerate(self._requirements):
+            if requirement.refused:
+                refused[row] |= np.isin(tokens[row], list(requirement.refused))
         late = ((lacking > left) | is_over) & ~is_end
         in_time = ~refused & ~late & np.isfinite(totals)
-        refused |= late & in_time.any(axis=(1, 2), keepdims=True)  # where all are late, they go on
+        refused |= late & in_time.any(axis=(1, 2), keepdims=True)  # if all are late, they continue
         totals = np.where(refused, -np.inf, totals).reshape(B, W * N).astype(np.float32)
         return totals, _in_turn(totals, lacking.reshape(B, W * N))
 
     def at_limit(self, log_probs: FloatArray, has_ended: BoolArray) -> FloatArray:
-        """Which hypotheses may stand as outputs where they are, though none of them ended by itself.
+        """The hypotheses that may count as outputs at the length limit, although the network did not end them.
 
         Args:
             log_probs: Theirs, (B, W).
-            has_ended: Whether an output of the sentence has ended by itself; such lack nothing, (B,).
+            has_ended: Whether an output of the sentence has ended normally; such outputs lack nothing, (B,).
 
         Returns:
-            The log-probabilities, -inf for those that lack something, unless all of their sentence do.
+            The log-probabilities, -inf for hypotheses that lack something, unless all of the sentence do.
         """
         lacking = np.array(
             [
@@ -165,7 +177,7 @@ class Constraints:
         return np.where(refused, -np.inf, log_probs).astype(np.float32)
 
     def _lacking(self, tokens: IntArray) -> IntArray:
-        """What each candidate, (B, W, N), would still lack, in tokens."""
+        """The number of tokens that each candidate, (B, W, N), would still lack."""
         found = np.zeros_like(tokens)
         for row, requirement, states, of_row in zip(
             found, self._requirements, self._states.tolist(), tokens.tolist(), strict=True
@@ -175,7 +187,7 @@ class Constraints:
         return found
 
     def follow(self, parents: IntArray, tokens: IntArray) -> None:
-        """Go on with the chosen hypotheses, given their parents and last tokens, (B, W)."""
+        """Advance to the chosen hypotheses, given their parents and last tokens, (B, W)."""
         self._length += 1
         states = np.take_along_axis(self._states, parents, axis=1)
         self._states = np.array(
@@ -187,13 +199,13 @@ class Constraints:
         )
 
     def keep(self, rows: IntArray) -> None:
-        """Go on with these sentences alone, in this order."""
+        """Keep only these sentences, in this order."""
         self._requirements = [self._requirements[row] for row in rows]
         self._states, self._max_lengths = self._states[rows], self._max_lengths[rows]
 
 
 def _in_turn(totals: FloatArray, lacking: IntArray) -> IntArray:
-    """The best of those that lack least, the best of those that lack more, …; the second best of each, and so on."""
+    """Round robin over the groups: the best of those that lack least, of those that lack more, …, the second best."""
     best = np.argsort(-totals, axis=1, kind="stable")
     kinds = np.take_along_axis(lacking, best, axis=1)
     rank = (np.tril(kinds[:, :, None] == kinds[:, None, :], k=-1)).sum(axis=2)

@@ -1,4 +1,4 @@
-"""Repetition in an output: what a search penalizes or forbids, and how a loop is recognized afterwards."""
+"""Repetition in outputs: penalties and bans during search, and detection of loops afterwards."""
 
 from collections.abc import Sequence
 
@@ -7,17 +7,17 @@ import numpy as np
 from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.decoding.config import DecodeConfig
 
-TIMES = 4  # so often in a row a phrase comes in a loop,
-MORE = 2  # and more than so many times as often as any phrase of the source
+TIMES = 4  # consecutive repetitions of a phrase that make a loop,
+MORE = 2  # if they are more than this factor of those of any phrase of the source
 
 
 def repeats(outputs: IntArray, candidates: IntArray, n: int) -> BoolArray:
-    """Which candidates would end an n-gram that their output has already.
+    """Candidates that would complete an n-gram that their output already has.
 
     Args:
         outputs: The tokens of each hypothesis so far, (B, W, T).
-        candidates: For the next token of each, (B, W, N).
-        n: Tokens of an n-gram; with 1, whether the token itself is there.
+        candidates: Candidates for the next token of each, (B, W, N).
+        n: Length of n-grams in tokens; with 1, whether the token itself has occurred.
 
     Returns:
         (B, W, N).
@@ -37,7 +37,7 @@ def repeats(outputs: IntArray, candidates: IntArray, n: int) -> BoolArray:
 def without_repetition(
     outputs: IntArray, candidates: IntArray, log_probs: FloatArray, config: DecodeConfig
 ) -> FloatArray:
-    """The log-probabilities of candidates, (B, W, N), less what the configuration takes off for repetition."""
+    """The log-probabilities of candidates, (B, W, N), after penalties and bans for repetition."""
     if config.repetition_penalty is not None:
         penalty = np.float32(config.repetition_penalty)
         log_probs = np.where(repeats(outputs, candidates, 1), log_probs * penalty, log_probs)
@@ -47,19 +47,19 @@ def without_repetition(
 
 
 def is_loop(output: Sequence[int], source: Sequence[int]) -> bool:
-    """Whether an output has a phrase again and again that its source does not have so often."""
-    if len(output) - len(set(output)) < TIMES - 1:  # as nearly always: no token comes so often
+    """Whether an output repeats a phrase in a loop that its source does not have."""
+    if len(output) - len(set(output)) < TIMES - 1:  # the usual case: no token occurs often enough
         return False
     times = most_times(output)
     return times >= TIMES and times > MORE * most_times(source)
 
 
 def most_times(tokens: Sequence[int]) -> int:
-    """How often in a row the phrase comes that comes most often in a row; 1 in a text without repetition."""
+    """The largest number of consecutive repetitions of any phrase; 1 without repetition."""
     row = np.asarray(tokens)
     most = min(len(row), 1)
     for size in range(1, len(row) // 2 + 1):
-        if len(row) // size <= most:  # longer ones have no room
+        if len(row) // size <= most:  # longer ones do not fit
             break
         same = np.flatnonzero(np.concatenate([[True], row[size:] != row[:-size], [True]]))
         most = max(most, (int(np.diff(same).max()) - 1) // size + 1)

@@ -1,7 +1,6 @@
-"""How the next token is drawn from what a language model predicts.
+"""Sampling of the next token from a language model's distribution.
 
-What is drawn from is narrowed in the order that is usual: repetition penalty, ban of repeated n-grams, temperature,
-top-k, top-p, min-p.
+The filters apply in the usual order: repetition penalty, ban of repeated n-grams, temperature, top-k, top-p, min-p.
 """
 
 import dataclasses
@@ -15,26 +14,28 @@ import numpy as np
 from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.errors import ModelError
 
-COLDEST, HOTTEST = 0.01, 100.0  # temperatures beyond these are greedy, or all alike, but for rounding
-BLOCK = 256  # weights added up at a time
+COLDEST, HOTTEST = 0.01, 100.0  # temperatures beyond these amount to greedy or uniform sampling, but for rounding
+BLOCK = 256  # weights summed at a time
 
 Filter = Callable[[FloatArray, Any], IntArray]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SampleConfig:
-    """How to go on with a prompt; the defaults draw from the model's own distribution."""
+    """Settings of sampling; the defaults sample from the model's distribution."""
 
-    temperature: float = 1.0  # log-probabilities are divided by it; 0: always the likeliest token (greedy)
-    top_k: int | None = None  # draw among so many of the likeliest tokens (Fan et al., 2018, arXiv 1805.04833)
-    top_p: float = 1.0  # among the fewest with this probability together (Holtzman et al., 2020, arXiv 1904.09751)
-    min_p: float = 0.0  # among those with this share of the likeliest's probability (arXiv 2407.01082)
-    repetition_penalty: float = 1.0  # log-probabilities of tokens that were there are times it (arXiv 1909.05858)
-    no_repeat_ngram: int | None = None  # no so many tokens in a row twice (Paulus et al., 2018, arXiv 1705.04304)
-    max_tokens: int | None = None  # of a sample; None: as many as the context has room for
-    stop: tuple[str, ...] = ()  # texts that end a sample, and are no part of it
-    seed: int | None = None  # of the random numbers; None: others each time
-    n: int = 1  # samples of each prompt
+    temperature: float = 1.0  # divisor of log-probabilities; 0: always the most probable token (greedy)
+    top_k: int | None = None  # sample from the k most probable tokens (Fan et al., 2018, arXiv 1805.04833)
+    top_p: float = (
+        1.0  # nucleus sampling: the smallest set with this probability (Holtzman et al., 2020, arXiv 1904.09751)
+    )
+    min_p: float = 0.0  # drop tokens below this share of the top token's probability (arXiv 2407.01082)
+    repetition_penalty: float = 1.0  # factor of the log-probabilities of tokens that have occurred (arXiv 1909.05858)
+    no_repeat_ngram: int | None = None  # forbid repeating any N-gram (Paulus et al., 2018, arXiv 1705.04304)
+    max_tokens: int | None = None  # of a sample; None: up to the end of the context
+    stop: tuple[str, ...] = ()  # texts that end a sample and are not part of it
+    seed: int | None = None  # of the random numbers; None: a new one each time
+    n: int = 1  # samples for each prompt
 
     def __post_init__(self) -> None:
         fits = {
@@ -56,12 +57,12 @@ class SampleConfig:
 
 
 def seeded(config: SampleConfig) -> SampleConfig:
-    """The same with a seed, drawn by the operating system where there is none."""
+    """The same settings with a seed; if there is none, the operating system draws one."""
     return config if config.seed is not None else dataclasses.replace(config, seed=secrets.randbits(32))
 
 
 def randoms(seed: int, prompt: int, sample: int) -> np.random.Generator:
-    """The random numbers of a sample: what else is in its batch changes nothing."""
+    """The random numbers of a sample, which do not depend on the rest of its batch."""
     return np.random.default_rng((seed, prompt, sample))
 
 
@@ -71,15 +72,15 @@ def choose(
     """The next token.
 
     Args:
-        log_probs: Of every token, (V,); -inf for what may not come.
+        log_probs: Those of every token, (V,); -inf for forbidden ones.
         before: The tokens of the prompt and of the sample so far.
-        config: How to draw.
-        random: Of the sample; each call that draws takes one number of it.
+        config: Sampling settings.
+        random: The sample's random numbers; each call that samples takes one.
 
     Raises:
-        ModelError: The network computed no numbers.
+        ModelError: The network computed NaN.
     """
-    scores = log_probs  # which is not written to; a copy of a large vocabulary takes its time
+    scores = log_probs  # not written to, because copying a large vocabulary is slow
     if config.repetition_penalty != 1:
         scores = penalized(scores, np.asarray(before), config.repetition_penalty)
     if config.no_repeat_ngram is not None:
@@ -87,12 +88,12 @@ def choose(
         scores[repeating(np.asarray(before), config.no_repeat_ngram)] = -np.inf
     best = int(scores.argmax())
     if not math.isfinite(scores[best]):
-        raise ModelError("the network computed no numbers (NaN): its weights are damaged, or too large for float16")
+        raise ModelError("the network computed NaN: its weights are damaged, or too large for float16")
     if config.temperature == 0:
         return best
     scores = scores - scores[best]
     scores /= config.temperature
-    ids = None  # of the scores; None: each its own place
+    ids = None  # token ids of the scores; None: their own indices
     for narrow, limit, no_limit in (
         (top_k, config.top_k, None),
         (top_p, config.top_p, 1),
@@ -106,9 +107,9 @@ def choose(
 
 
 def penalized(log_probs: FloatArray, before: IntArray, penalty: float) -> FloatArray:
-    """A copy in which the log-probabilities of tokens that were there are times the penalty.
+    """A copy with the log-probabilities of tokens that have occurred multiplied by the penalty.
 
-    The paper divides logits, positive ones; log-probabilities are negative all, and do not depend on where 0 lies.
+    The paper divides positive logits; log-probabilities are all negative, and do not depend on the logits' offset.
     """
     scores = log_probs.copy()
     scores[np.unique(before)] *= np.float32(penalty)
@@ -116,7 +117,7 @@ def penalized(log_probs: FloatArray, before: IntArray, penalty: float) -> FloatA
 
 
 def repeating(before: IntArray, n: int) -> IntArray:
-    """The tokens that would end n tokens in a row that were there before."""
+    """The tokens that would complete an n-gram that has occurred."""
     n_starts = len(before) - n + 1
     if n_starts < 1:
         return before[:0]
@@ -127,43 +128,43 @@ def repeating(before: IntArray, n: int) -> IntArray:
 
 
 def top_k(scores: FloatArray, k: int) -> IntArray:
-    """The places of the k best, ascending; of equal ones the first."""
+    """The indices of the k best, ascending; ties go to the first."""
     if k >= len(scores):
         return np.arange(len(scores))
     least = np.partition(scores, len(scores) - k)[len(scores) - k]
     places = np.flatnonzero(scores >= least)
-    if len(places) > k:  # not all that are equal to the least belong to it
+    if len(places) > k:  # not all that equal the smallest belong to it
         equal = np.flatnonzero(scores[places] == least)
         places = np.delete(places, equal[k - len(places) :])
     return places
 
 
 def top_p(scores: FloatArray, p: float) -> IntArray:
-    """The places of the fewest that have probability p together, ascending; of equal ones the first."""
+    """The indices of the smallest set with probability p, ascending; ties go to the first."""
     weights = np.exp(scores - scores.max())
     total = weights.sum(dtype=np.float64)
-    # What has less than an equal part of 1 - p, has less than 1 - p together: only the rest must be sorted.
+    # Tokens below an equal share of 1 - p have less than 1 - p together, so only the rest must be sorted.
     rest = np.sort(weights[weights >= (1 - p) / len(weights) * total])[::-1]
     return top_k(scores, passing(rest, np.nextafter(p * total, 0)) + 1)
 
 
 def min_p(scores: FloatArray, share: float) -> IntArray:
-    """The places of those with at least this share of the best's probability, ascending."""
+    """The indices of tokens with at least this share of the top probability, ascending."""
     return np.flatnonzero(scores >= scores.max() + np.log(share, dtype=np.float32))
 
 
 def draw(scores: FloatArray, random: np.random.Generator) -> int:
-    """A place, drawn by the softmax of the scores, of which the greatest is 0."""
+    """An index sampled from the softmax of scores, whose maximum is 0."""
     weights = np.exp(scores)
     return passing(weights, random.random() * weights.sum(dtype=np.float64))
 
 
 def passing(weights: FloatArray, amount: float) -> int:
-    """The first place up to which the weights add up to more than an amount; at most to what they all add up to."""
-    # By the sums of blocks: adding up one by one takes ten times as long.
+    """The first index at which the cumulative sum of the weights exceeds an amount, or the last one."""
+    # With sums of blocks, because a running sum takes ten times as long.
     sums = np.cumsum(np.add.reduceat(weights, np.arange(0, len(weights), BLOCK), dtype=np.float64))
     block = int(np.searchsorted(sums, min(amount, np.nextafter(sums[-1], 0)), side="right"))
     within = weights[block * BLOCK : (block + 1) * BLOCK]
     left = amount - (sums[block - 1] if block else 0)
     place = int(np.searchsorted(np.cumsum(within, dtype=np.float64), left, side="right"))
-    return block * BLOCK + (place if place < len(within) else int(within.nonzero()[0][-1]))  # but for rounding
+    return block * BLOCK + (place if place < len(within) else int(within.nonzero()[0][-1]))  # only through rounding

@@ -1,4 +1,4 @@
-"""What a training run has written of itself: its log.jsonl, read without torch."""
+"""The log of a training run, log.jsonl, read without torch."""
 
 import dataclasses
 import json
@@ -13,38 +13,38 @@ from heed.models.runs.settings import config_file, read_config
 
 Record = Mapping[str, Any]
 Point = tuple[int, float]  # a step and a figure
-# Weights that are validated beside the present ones, by their mark in a record.
+# Weights that are validated besides the current ones, by their mark in a record.
 VARIANTS = {"averaged": "average"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class History:
-    """How a run went.
+    """The history of a run.
 
-    Records are in the order of their steps. A run that went back to an earlier checkpoint repeats the steps since: of
-    two records of a step the later one counts.
+    Records are ordered by step. A run that returned to an earlier checkpoint repeats steps; of two records of a step
+    the later one counts.
     """
 
     path: Path
     task: str  # "translate" or "generate"
     best_by: str  # "bleu" or "loss"
-    written: float  # when the log was last written to, in seconds since 1970
-    start: Record  # what the last sitting worked with
+    written: float  # time of the last write, in seconds since 1970
+    start: Record  # facts about the last session's data, network and machine
     steps: Sequence[Record]
     validations: Sequence[Record]
-    marks: Sequence[Record]  # all else that happened at a step
+    marks: Sequence[Record]  # all other events
 
     @classmethod
     def read(cls, path: Path) -> "History":
-        """Read the log of a run, which may be going on.
+        """Read the log of a run, which may be in progress.
 
         Raises:
-            ModelError: It is no run, has no log yet, or is damaged.
+            ModelError: It is not a run, has no log yet, or is damaged.
         """
         config = read_config(config_file(path))
         file = path / "log.jsonl"
         if not file.is_file():
-            raise ModelError(f"{path}: no records yet; go on with: heed train --resume {path}")
+            raise ModelError(f"{path}: no records yet; continue with: heed train --resume {path}")
         records = _read_records(file)
         placed = {_place(record): record for record in records if "step" in record}  # the later one counts
         ordered = sorted(placed.values(), key=lambda record: record["step"])
@@ -52,7 +52,7 @@ class History:
         return cls(
             path=path,
             task=config.task,
-            best_by=str(config.train.get("best_by", "bleu")),  # earlier heeds knew no other
+            best_by=str(config.train.get("best_by", "bleu")),  # the only measure of earlier versions
             written=file.stat().st_mtime,
             start=starts[-1] if starts else {},
             steps=[record for record in ordered if record["event"] == "step"],
@@ -62,28 +62,28 @@ class History:
 
     @property
     def last_step(self) -> int:
-        """How far the log goes."""
+        """The last step in the log."""
         return max((record["step"] for record in (*self.steps, *self.validations)), default=0)
 
     @property
     def finished(self) -> bool:
-        """Whether the limit was reached: then the mean of the last checkpoints is validated."""
+        """Whether the limit was reached; only then the average of the last checkpoints is validated."""
         return any(record.get("averaged") and record["step"] == self.last_step for record in self.validations)
 
     @property
     def minutes(self) -> float:
-        """Of training, up to the last validation."""
+        """Minutes of training up to the last validation."""
         return max((minutes for _, minutes in points(self.validations, "minutes")), default=0.0)
 
     @property
     def tokens_per_second(self) -> float | None:
-        """The median, which pauses of the machine do not move."""
+        """The median, which is insensitive to pauses of the machine."""
         speeds = [speed for _, speed in points(self.steps, "tokens_per_second")]
         return statistics.median(speeds) if speeds else None
 
     @property
     def best(self) -> Record | None:
-        """The best validation by what the run goes by: BLEU, and among equals and where there is none, loss."""
+        """The best validation by the run's measure: BLEU with loss to break ties, or loss."""
         rated = [record for record in self.validations if is_number(record.get("loss"))]
         return max(rated, key=self._worth, default=None)
 
@@ -92,11 +92,11 @@ class History:
         return bleu, -record["loss"]
 
     def validated(self, variant: str = "") -> list[Record]:
-        """The validations of the present weights, or of others, see `VARIANTS`."""
+        """The validations of the current weights, or of others; see `VARIANTS`."""
         return [record for record in self.validations if variant_of(record) == variant]
 
     def summary(self) -> dict[str, object]:
-        """What the run is and how far it came, as one object."""
+        """The facts and the progress of the run, as one object."""
         return {
             "task": self.task,
             "parameters": self.start.get("parameters"),
@@ -109,22 +109,22 @@ class History:
 
 
 def points(records: Sequence[Record], key: str) -> list[Point]:
-    """A figure over the steps, where it is a number."""
+    """The values of a figure by step, where it is a number."""
     return [(record["step"], record[key]) for record in records if is_number(record.get(key))]
 
 
 def variant_of(record: Record) -> str:
-    """Which weights were validated: "" are the present ones."""
+    """Which weights were validated; "" means the current ones."""
     return next((variant for variant in VARIANTS if record.get(variant) is True), "")
 
 
 def is_run(path: Path) -> bool:
-    """Whether a directory looks like a run: many others have a config.toml."""
+    """Whether a directory looks like a run; a config.toml alone is not enough."""
     return (path / "config.toml").is_file() and ((path / "log.jsonl").is_file() or (path / "checkpoints").is_dir())
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is one that can be drawn."""
+    """Whether a value can be drawn."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -133,12 +133,12 @@ def _or(value: object, otherwise: float) -> float:
 
 
 def _place(record: Record) -> tuple[object, ...]:
-    """What two records of the same thing have in common."""
+    """The key by which two records describe the same thing."""
     return record["event"], record["step"], variant_of(record)
 
 
 def _read_records(file: Path) -> list[Record]:
-    r"""The records of a log; a last line without \n is still being written.
+    r"""The records of a log; a last line without \n is incomplete and ignored.
 
     Raises:
         ModelError: A line is damaged.
@@ -151,13 +151,13 @@ def _read_records(file: Path) -> list[Record]:
         except ValueError:
             record = None
         if not _is_record(record):
-            raise ModelError(f"{file}: line {number} is damaged; remove that line")
+            raise ModelError(f"{file}: line {number} is damaged; delete that line")
         records.append(record)
     return records
 
 
 def _is_record(record: object) -> bool:
-    """Whether it says what happened, and of steps and validations, when."""
+    """Whether a record names its event and, for steps and validations, its step."""
     if not isinstance(record, dict) or not isinstance(record.get("event"), str):
         return False
     needs_step = record["event"] in ("step", "validation")

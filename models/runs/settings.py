@@ -6,8 +6,8 @@ from pathlib import Path
 
 from heed.models.errors import ModelError
 
-FORMAT = 3  # of a run's directory; a later one is refused, and of an earlier one what is new has its default
-LIMITS = ("steps", "epochs", "minutes")  # settings of training that say when it ends
+FORMAT = 3  # of a run's directory; a later format is refused, and new settings have defaults in an earlier one
+LIMITS = ("steps", "epochs", "minutes")  # the settings that end training
 TASKS = ("translate", "generate")  # what networks are trained for
 KINDS = {"encoder-decoder": "translate", "decoder": "generate"}  # how runs of formats 1 and 2 say it
 
@@ -16,26 +16,26 @@ def config_file(path: Path) -> Path:
     """The config.toml of a run's directory.
 
     Raises:
-        ModelError: There is none.
+        ModelError: It does not exist.
     """
     file = path / "config.toml"
     if not file.is_file():
-        raise ModelError(f"{path}: no run of heed train (there is no config.toml); name the directory given to -o")
+        raise ModelError(f"{path}: not a run of heed train (no config.toml); name the directory given to -o")
     return file
 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """What a config.toml says, as it stands there."""
+    """The content of a config.toml."""
 
     task: str
     network: dict[str, object]  # of formats 1 and 2 as `heed.models.spec.legacy` reads it
     train: dict[str, object]
-    is_complete: bool  # whether every setting is there, and not only those of an earlier format
+    is_complete: bool  # whether every setting is present, not only those of an earlier format
 
 
 def read_config(file: Path) -> RunConfig:
-    """What a run's config.toml says.
+    """Read a run's config.toml.
 
     Raises:
         ModelError: It is damaged, or was made by a later heed.
@@ -47,16 +47,16 @@ def read_config(file: Path) -> RunConfig:
         raise ModelError(f"{file}: damaged ({error}); restore it, or train again") from None
     found = config.get("format")
     if found not in range(1, FORMAT + 1):
-        raise ModelError(f"{file}: format {found!r}, and this heed reads {FORMAT}; use the heed that made it")
+        raise ModelError(f"{file}: format {found!r}, but this heed reads {FORMAT}; use the heed that made it")
     network = "network" if found == FORMAT else "model"
     missing = [name for name in (network, "train") if not isinstance(config.get(name), dict)]
     if missing:
         raise ModelError(f"{file}: damaged (no table {' and no '.join(missing)}); restore it, or train again")
-    # Runs from before there were two kinds translate.
+    # Runs from before there were two kinds are for translation.
     task = config.get("task") if found == FORMAT else KINDS.get(config.get("kind", "encoder-decoder"))
     if task not in TASKS:
         named = config.get("task" if found == FORMAT else "kind")
         raise ModelError(
-            f"{file}: task {named!r}, and this heed trains to {' or '.join(TASKS)}; use the heed that made it"
+            f"{file}: task {named!r}, but this heed trains only {' and '.join(TASKS)}; use the heed that made it"
         )
-    return RunConfig(task, config[network], config["train"], is_complete=found > 1)
+    return RunConfig(task, config[network], config["train"], is_complete=found == FORMAT)

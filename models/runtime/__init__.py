@@ -1,1 +1,1 @@
-"""Networks in ONNX Runtime: sessions, KV caches, and the protocol by which decoding calls them."""
+"""Networks in ONNX Runtime: the decoding protocol, sessions and KV caches."""

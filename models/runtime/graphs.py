@@ -1,7 +1,6 @@
 """A bundle's graphs, loaded in ONNX Runtime when they are needed."""
 
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ from heed.models.spec.network import NetworkSpec
 from heed.models.spec.positions import RelativeBuckets
 from heed.models.spec.stack import StackSpec
 from heed.models.system.huge_pages import use_huge_pages
+from heed.models.system.threads import ThreadPool
 
-LARGE = 32 << 20  # bytes of weights that no processor's cache is expected to hold
-# Of keys and values, by ONNX Runtime's words for them.
+LARGE = 32 << 20  # bytes of weights that do not fit into a processor's cache
+# Types of the KV cache, by ONNX Runtime's names.
 TYPES: dict[str, type[np.number]] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -31,15 +31,15 @@ class Graphs:
     What a graph takes and makes is read from its inputs and outputs, not from the bundle's age.
 
     Args:
-        directory: The bundle's.
+        directory: The bundle's directory.
         spec: The network's description.
-        files: The names of the bundle's files; no other graph is opened.
+        files: Names of the bundle's files; no other graph is opened.
         device: "cpu" or "cuda".
-        threads: Processor threads.
-        shortlist: Decode over the tokens alone that a batch's sources are likely to need; the bundle must know them.
+        threads: Number of CPU threads.
+        shortlist: Decode over the shortlist of a batch's sources; the bundle must have one.
 
     Raises:
-        ModelError: The device cannot be used, ONNX Runtime refuses a graph, or graphs and description do not fit.
+        ModelError: The device is unusable, ONNX Runtime refuses a graph, or graphs and description do not match.
     """
 
     def __init__(
@@ -61,28 +61,28 @@ class Graphs:
         self.decoder_spec = spec.decoder
         self.cache_names = [f"{part}.{n}" for n in range(spec.decoder.n_layers) for part in ("keys", "values")]
         self.memory_names = [f"memory_{name}" for name in self.cache_names] if spec.encoder else []
-        # Whether the decoder must know the positions of what is in the slots.
+        # whether the decoder needs the positions of tokens in slots
         self.sees_distances = _sees_distances(spec.decoder)
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         self._inputs: dict[str, dict[str, list[int | str]]] = {}
         first = self._needed_first()
-        with ThreadPoolExecutor(len(first) if device == "cpu" else 1) as pool:  # most of a start is to load these
+        with ThreadPool(len(first) if device == "cpu" else 1) as pool:  # loading these takes most of a start
             self._sessions.update(zip(first, pool.map(self._open, first), strict=True))
         self._require_fit(first[-1])
 
     def _needed_first(self) -> list[str]:
-        """The graphs without which nothing is decoded, the decoder last."""
+        """The graphs that decoding always needs, the decoder last."""
         if self.has_stream:
             return ["stream"]
         return [*(["encoder"] if self.spec.encoder else []), *(["shortlist"] if self.has_shortlist else []), "decoder"]
 
     @property
     def sessions(self) -> dict[str, onnxruntime.InferenceSession]:
-        """The graphs that are loaded, by name."""
+        """The loaded graphs, by name."""
         return dict(self._sessions)
 
     def session(self, name: str) -> onnxruntime.InferenceSession:
-        """A graph by its name, loaded when it is needed first."""
+        """A graph by name, loaded on first use."""
         if name not in self._sessions:
             self._sessions[name] = self._open(name)
         return self._sessions[name]
@@ -97,7 +97,7 @@ class Graphs:
         stem = "shortlist_decoder" if name == "decoder" and self.has_shortlist else name
         if stem not in self._graphs:
             raise ModelError(f"{self._directory}: damaged: {stem}{SUFFIX} is not in the manifest; get the model again")
-        alone = self.spec.encoder is None  # a token at a time, by all threads together
+        alone = self.spec.encoder is None  # one token at a time, with all threads
         session = open_session(self._directory / f"{stem}{SUFFIX}", self.device, self._threads, spinning=alone)
         size = sum(file.stat().st_size for file in self._directory.iterdir()) if alone else 0
         if self.device == "cpu" and size >= LARGE:
@@ -111,12 +111,12 @@ class Graphs:
 
     @property
     def dtype(self) -> type[np.number]:
-        """Of the decoder's keys and values."""
+        """Type of the decoder's KV cache."""
         return np.float32 if self.rounds else self._dtype("stream" if self.has_stream else "decoder")
 
     @property
     def rounds(self) -> bool:
-        """Whether the stream keeps keys and values in integers."""
+        """Whether the stream has an integer KV cache."""
         return self.has_stream and self._dtype("stream") == np.int8
 
     def _dtype(self, name: str) -> type[np.number]:
@@ -124,7 +124,7 @@ class Graphs:
         return TYPES[kind]
 
     def _require_fit(self, name: str) -> None:
-        """Refuse graphs of another network than the manifest tells of."""
+        """Refuse graphs that do not match the manifest's network."""
         session, stack = self.session(name), self.decoder_spec
         past = [value for value in session.get_inputs() if value.name.startswith("past_")]
         found = {value.name: value.shape[1::2] for value in past}
@@ -134,9 +134,7 @@ class Graphs:
         expected["log_probs"] = "V'" if self.has_shortlist else stack.vocab_size
         typed = {value.type for value in past} in [{kind} for kind in TYPES]
         if not typed or found != expected or (self.rounds and "rounding" not in self._graphs):
-            raise ModelError(
-                f"{self._directory}: damaged: its graphs are of another network than its manifest; get the model again"
-            )
+            raise ModelError(f"{self._directory}: damaged: its graphs do not match its manifest; get the model again")
 
 
 def _sees_distances(stack: StackSpec) -> bool:

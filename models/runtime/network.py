@@ -12,15 +12,15 @@ class OnnxNetwork:
     """A bundle's network; see `heed.models.runtime.protocol.Network`.
 
     Args:
-        directory: The bundle's.
+        directory: The bundle's directory.
         spec: The network's description.
-        files: The names of the bundle's files; no other graph is opened.
+        files: Names of the bundle's files; no other graph is opened.
         device: "cpu" or "cuda".
-        threads: Processor threads.
-        shortlist: Decode over the tokens alone that a batch's sources are likely to need; the bundle must know them.
+        threads: Number of CPU threads.
+        shortlist: Decode over the shortlist of a batch's sources; the bundle must have one.
 
     Raises:
-        ModelError: The device cannot be used, ONNX Runtime refuses a graph, or graphs and description do not fit.
+        ModelError: The device is unusable, ONNX Runtime refuses a graph, or graphs and description do not match.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A graph loaded in ONNX Runtime, on the device that was asked for and on no other."""
+"""Sessions of ONNX Runtime, which run only on the requested device."""
 
 import contextlib
 import ctypes
@@ -12,12 +12,12 @@ import numpy.typing as npt
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as native  # pyright: ignore[reportAttributeAccessIssue]
 
-from heed.models.errors import ModelError
+from heed.models.errors import HeedError, ModelError
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-# Products of float32 in TF32, CUDA's default, are no more precise than in float16; who wants that has float16.
+# CUDA's default, TF32, is no more precise than float16; who wants that can use float16.
 OPTIONS = {"cpu": {}, "cuda": {"use_tf32": "0"}}
-# What ONNX Runtime raises for a graph it cannot load; they share no base of their own.
+# Errors of ONNX Runtime for a graph it cannot load; they have no common base class.
 REFUSALS = (
     native.Fail,
     native.InvalidArgument,
@@ -27,12 +27,12 @@ REFUSALS = (
     native.NotImplemented,
     native.RuntimeException,
 )
-# Microseconds: from one product to the next, and from one token to the next while Python chooses it (2 % of a token).
-# Threads that idle for longer must not burn a core.
+# Microseconds that idle threads spin: between two products, and while Python chooses a token (2 % of its time). Longer
+# spinning would burn a core.
 SPINNING = "400"
-# Where the time goes, and what reads or writes keys and values: on another device than the rest these would be slower
-# than on a processor alone. What computes shapes, ONNX Runtime puts on the processor on purpose, also beside CUDA; its
-# own option session.disable_cpu_ep_fallback would refuse that too, and so every graph of ours.
+# Operators that take most of the time, or read or write keys and values; on the CPU, beside a GPU, they would be slower
+# than everything on the CPU. ONNX Runtime puts shape computations on the CPU on purpose; its option
+# session.disable_cpu_ep_fallback would refuse them, too, and so every graph of ours.
 HEAVY = {
     *("MatMul", "FusedMatMul", "MatMulIntegerToFloat", "MatMulNBits", "Gemm", "FusedGemm", "MatMulInteger"),
     *("DynamicQuantizeMatMul", "QLinearMatMul", "GatherBlockQuantized"),
@@ -47,14 +47,14 @@ def open_session(path: Path, device: str, threads: int, *, spinning: bool = Fals
     """Load a graph.
 
     Args:
-        path: Its file.
+        path: The graph's file.
         device: "cpu" or "cuda".
-        threads: Processor threads.
-        spinning: Whether a thread that has done its share looks out for more for a moment before it sleeps: where
-            products are small, waking it takes as long as one of them.
+        threads: Number of CPU threads.
+        spinning: Whether idle threads spin for a moment before they sleep: with small products, waking a thread takes
+            as long as a product.
 
     Raises:
-        ModelError: The device cannot be used or does not run all of the graph, or ONNX Runtime refuses the graph.
+        ModelError: The device is unusable or does not run the whole graph, or ONNX Runtime refuses the graph.
     """
     provider = PROVIDERS[device]
     if provider not in onnxruntime.get_available_providers():
@@ -69,49 +69,51 @@ def open_session(path: Path, device: str, threads: int, *, spinning: bool = Fals
             path,
             _options(device, threads, spinning),
             providers=[(provider, OPTIONS[device])],
-            disabled_optimizers=["SkipLayerNormFusion"],  # on a CPU seven times slower than its two parts
-            enable_fallback=0,  # which says on stdout that it fails, and goes on with the CPU
+            disabled_optimizers=["SkipLayerNormFusion"],  # on a CPU, seven times slower than its two parts
+            enable_fallback=0,  # it prints a failure on stdout, and falls back to the CPU
         )
-    except REFUSALS as error:
-        raise ModelError(f"{path}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from None
-    except RuntimeError as error:  # of a provider that needs a driver
-        if device == "cpu":
+    except (RuntimeError, *REFUSALS) as error:
+        _refuse_shortage(error, str(path))
+        if isinstance(error, REFUSALS):
+            raise ModelError(f"{path}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from None
+        if device == "cpu":  # else of a provider that needs a driver
             raise
         raise _not_started(device, str(error)) from None
-    if provider not in session.get_providers():  # a library is missing; ONNX Runtime only logs that
+    if provider not in session.get_providers():  # a library is missing, which ONNX Runtime only logs
         raise _not_started(device, _missing_library())
     _require_on(device, path, session)
     return session
 
 
 def run(session: onnxruntime.InferenceSession, binding: onnxruntime.IOBinding) -> None:
-    """Run a graph on what is bound.
+    """Run a graph with bound inputs and outputs.
 
     Raises:
-        ModelError: It fails, for want of memory above all.
+        ModelError: It fails, usually because of too little memory.
     """
     try:
         session.run_with_iobinding(binding)
     except (RuntimeError, *REFUSALS) as error:
+        _refuse_shortage(error, "ONNX Runtime")
         reason = str(error).splitlines()[0]
         raise ModelError(f"ONNX Runtime fails: {reason}; if memory is short, use a smaller --batch-size") from None
 
 
 def bind_arrays(binding: onnxruntime.IOBinding, arrays: dict[str, npt.NDArray[Any]]) -> None:
-    """Let a graph read arrays, by the names of its inputs."""
+    """Bind arrays as inputs of a graph, by name."""
     for name, array in arrays.items():
         binding.bind_cpu_input(name, np.ascontiguousarray(array))
 
 
 class BoundGraph:
-    """A graph bound to memory, to be run again and again with other numbers in it: binding anew takes its time.
+    """A graph with bound memory, for repeated runs with new values, because binding takes time.
 
     Args:
         session: The graph.
-        binding: Of it, with what is bound already.
-        device: Where it runs.
-        inputs: What else it reads, by name. Later runs have arrays of the same shapes and types.
-        outputs: Memory for what is wanted of it, by name.
+        binding: Its binding, with what is already bound.
+        device: Its device.
+        inputs: Other inputs, by name; later runs have arrays of the same shapes and types.
+        outputs: Memory for outputs, by name.
     """
 
     def __init__(
@@ -130,21 +132,21 @@ class BoundGraph:
             binding.bind_ortvalue_output(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
 
     def run(self, inputs: dict[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
-        """The outputs, in memory that the next run writes to.
+        """The outputs, in memory that the next run overwrites.
 
         Raises:
             ModelError: See `run`.
         """
         for name, array in inputs.items():
             self._inputs[name][...] = array
-        if self._device != "cpu":  # which has copies of what was bound
+        if self._device != "cpu":  # the device has copies of bound arrays
             bind_arrays(self._binding, self._inputs)
         run(self._session, self._binding)
         return list(self._outputs.values())
 
 
 def placement(session: onnxruntime.InferenceSession) -> dict[str, list[str]]:
-    """The operators of the nodes that each execution provider runs."""
+    """The operators that each execution provider runs."""
     found: dict[str, list[str]] = {}
     for part in session.get_provider_graph_assignment_info():
         found.setdefault(part.ep_name, []).extend(node.op_type for node in part.get_nodes())
@@ -154,25 +156,40 @@ def placement(session: onnxruntime.InferenceSession) -> dict[str, list[str]]:
 def _options(device: str, threads: int, spinning: bool) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # To plan which values may share memory takes half of loading a graph; the arena gives freed memory again as well.
+    # Planning which values share memory takes half of loading a graph; the arena reuses freed memory as well.
     options.enable_mem_reuse = device != "cpu"
-    options.log_severity_level = 3  # errors; they become exceptions
-    options.enable_mem_pattern = False  # a plan kept for every shape of input: memory that grows with the stream
+    options.log_severity_level = 4  # no errors, for they become exceptions
+    options.enable_mem_pattern = False  # keeps a plan for every input shape: memory that grows with a stream
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
     options.add_session_config_entry("session.intra_op.spin_duration_us", SPINNING)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")  # for `placement`
     return options
 
 
+def _refuse_shortage(error: Exception, where: str) -> None:
+    """Say of an error that the system has refused memory or threads, if it has.
+
+    Raises:
+        HeedError: It has.
+    """
+    words = str(error)
+    if re.search(r"bad_alloc|Failed to allocate|Cannot allocate", words):
+        ways_out = "free some, use a smaller --batch-size, or raise the limit (ulimit -v)"
+        raise HeedError(f"{where}: out of memory; {ways_out}") from None
+    if re.search(r"pthread_create|thread.*Resource temporarily unavailable", words, re.IGNORECASE):
+        ways_out = "use fewer --threads, or raise the limit (ulimit -u)"
+        raise HeedError(f"{where}: the system starts no more threads; {ways_out}") from None
+
+
 def _load_cuda() -> None:
-    """Load the libraries of CUDA that pip installs, where the loader does not look, before ONNX Runtime needs them."""
-    onnxruntime.set_default_logger_severity(4)  # what is missing is said once, by the error
-    with contextlib.redirect_stdout(io.StringIO()):  # where it would say what is missing, too
+    """Load CUDA libraries that pip installed, which the loader does not find, before ONNX Runtime needs them."""
+    onnxruntime.set_default_logger_severity(4)  # the error reports what is missing
+    with contextlib.redirect_stdout(io.StringIO()):  # it would also print what is missing
         onnxruntime.preload_dlls()
 
 
 def _missing_library() -> str:
-    """Why ONNX Runtime could not load the library that uses CUDA, in the loader's words."""
+    """The loader's reason why ONNX Runtime could not load its CUDA library."""
     try:
         ctypes.CDLL(str(Path(onnxruntime.__file__).parent / "capi" / "libonnxruntime_providers_cuda.so"))
     except OSError as error:
@@ -181,7 +198,7 @@ def _missing_library() -> str:
 
 
 def _not_started(device: str, reason: str) -> ModelError:
-    # CUDA's own words, out of a page of C++.
+    # CUDA's message, within a long C++ error.
     found = re.search(r"CUDA failure \d+: [^;\n]*[^;\s]", reason)
     return ModelError(
         f"device {device!r}: {PROVIDERS[device]} could not be started ({found[0] if found else reason}); "
@@ -190,7 +207,7 @@ def _not_started(device: str, reason: str) -> ModelError:
 
 
 def _require_on(device: str, path: Path, session: onnxruntime.InferenceSession) -> None:
-    """Refuse to run on the processor, unasked, what another device has no operators for: int8 products with CUDA."""
+    """Refuse silent fallback to the CPU for operators that the device lacks, such as int8 products with CUDA."""
     elsewhere = {
         operator
         for provider, operators in placement(session).items()
@@ -199,6 +216,6 @@ def _require_on(device: str, path: Path, session: onnxruntime.InferenceSession) 
     }
     if elsewhere:
         raise ModelError(
-            f"device {device!r}: of {path}, {', '.join(sorted(elsewhere))} would run on the processor (int8 runs there "
-            "alone); export the model with --precision float16, or use --device cpu"
+            f"device {device!r}: {', '.join(sorted(elsewhere))} of {path} would run on the CPU (int8 runs only "
+            "there); export the model with --precision float16, or use --device cpu"
         )

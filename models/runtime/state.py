@@ -1,4 +1,4 @@
-"""A batch being decoded or scored by a bundle's graphs."""
+"""The state of decoding with a bundle's graphs."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,24 +15,24 @@ from heed.models.runtime.kv_cache import KVCache
 from heed.models.runtime.session import BoundGraph, bind_arrays, run
 
 Arrays = dict[str, npt.NDArray[Any]]
-ENCODED = 32  # sources encoded at a time: more leave the processor's own memory
-ROOM, SHORT_ROOM = 64, 16  # slots by which the caches of texts grow, and those of translations
-READ = 512  # tokens read at a time: the vocabulary is wide, and so are the scores of attention
+ENCODED = 32  # sources encoded at a time; more do not fit into the processor's cache
+ROOM, SHORT_ROOM = 64, 16  # slots by which KV caches of language models grow, and those of translation models
+READ = 512  # tokens read at a time, because logits and attention scores are large
 GROUP = 8  # rows by which the number of those that are computed changes
-LONG = 256  # tokens of a prompt that the decoder reads in less time than the stream, where that rounds
+LONG = 256  # tokens: a longer prompt is faster with the decoder than with a stream that has an integer cache
 
 
 class OnnxState:
     """See `heed.models.runtime.protocol.State`.
 
-    The graphs' outputs of keys and values are bound to their inputs, and so written in place. A row's prompt stands in
-    the slots from 0 on, what steps read behind it. Where a row has one output, each token sees all that came before;
-    the graph `stream`, where there is one, does that faster than `decoder`. Where it keeps keys and values in integers,
-    the decoder's are apart.
+    Keys and values are updated in place, because the graphs' outputs are bound to their inputs. A row's prompt is in
+    the slots from 0, and tokens of steps follow. If each row has one output, a token attends to everything before it,
+    which the graph `stream`, if there is one, computes faster than `decoder`. If the stream's cache is in integers, the
+    decoder has a separate one.
 
-    What a decoder takes differs by its age and by its network, and is seen by its inputs: `tgt` or `ids`; positions
-    (T,), (1 or B, 1 or T) or (B, T); `predicted`, the tokens after which to predict, or not: after all; and
-    `key_positions`, the positions of what is in the slots, where distances matter.
+    The inputs of a decoder depend on its version and its network: `tgt` or `ids`; positions (T,), (1 or B, 1 or T) or
+    (B, T); optionally `predicted`, the tokens after which to predict (default: all); and `key_positions`, the positions
+    of tokens in slots, if distances matter.
     """
 
     def __init__(self, graphs: Graphs) -> None:
@@ -40,12 +40,12 @@ class OnnxState:
         self._memory = KVCache(graphs.memory_names, graphs.device, graphs.dtype)
         self._decoders = KVCache(graphs.cache_names, graphs.device, graphs.dtype)
         self._streams = KVCache(graphs.cache_names, graphs.device, np.int8) if graphs.rounds else self._decoders
-        self._past = self._decoders  # what is read now
+        self._past = self._decoders  # the cache in use
         self._src_mask: BoolArray = np.zeros((0, 0), dtype=bool)
         self._shortlist: dict[str, OrtValue] = {}
-        self._lengths: IntArray = np.zeros(0, dtype=np.int64)  # of the prompts, but for their last tokens
-        self._key_positions: IntArray = np.zeros((0, 0), dtype=np.int64)  # of what is in the slots, (B, C)
-        self._bound: dict[tuple[Any, ...], BoundGraph] = {}  # by graph, shapes and outputs
+        self._lengths: IntArray = np.zeros(0, dtype=np.int64)  # slots of the prompts, without their last tokens
+        self._key_positions: IntArray = np.zeros((0, 0), dtype=np.int64)  # positions of tokens in slots, (B, C)
+        self._bound: dict[tuple[Any, ...], BoundGraph] = {}  # bound graphs, by graph, shapes and outputs
 
     def encode(self, src: IntArray, src_mask: BoolArray) -> None:
         """See `heed.models.runtime.protocol.State`."""
@@ -69,7 +69,7 @@ class OnnxState:
         self._lengths = prompt_mask.sum(axis=1) - 1
         streams = self._decoders is self._streams or (alone and P <= LONG)
         self._begin(B, self._room(P), self._streams if streams else self._decoders)
-        # What stands behind a row's prompt is overwritten before it is seen.
+        # Slots after a row's prompt are overwritten before they are attended to.
         last, predicted = np.maximum(self._lengths - 1, 0), np.zeros(1, dtype=np.int64)
         size = P if self._by_stream else max(1, READ // B)
         for first in range(0, P - 1, size):
@@ -91,7 +91,7 @@ class OnnxState:
         if wanted is None:
             log_probs, ids = self._step(tokens, position, slots, mask, ["top_log_probs", "top_ids"], top, live)
             return log_probs.copy(), ids.copy()
-        assert not self._shortlist, "a shortlist may not have what is wanted"
+        assert not self._shortlist, "a shortlist may lack wanted tokens"
         ids, every = self._step(tokens, position, slots, mask, ["top_ids", "log_probs"], top, live)
         ids = np.concatenate([ids, wanted], axis=2)
         return np.take_along_axis(every, ids, axis=2), ids
@@ -118,9 +118,9 @@ class OnnxState:
         return found
 
     def _read(self, tgt: IntArray, src_mask: BoolArray | None) -> Iterator[tuple[slice, slice, FloatArray]]:
-        """Read outputs part by part; yields rows, columns, and the log-probabilities, (rows, columns, V), after them.
+        """Read outputs in parts; yields rows, columns, and their log-probabilities, (rows, columns, V).
 
-        Texts are read one by one, for they may be long; targets of sources side by side.
+        Texts of language models are read one by one, because they may be long; targets of sources as a batch.
         """
         B, T = tgt.shape
         self._src_mask = self._src_mask if src_mask is None else src_mask
@@ -148,23 +148,23 @@ class OnnxState:
 
     @property
     def vocabulary(self) -> IntArray:
-        """The token ids that it predicts, (V,) or, with a shortlist, (V',)."""
+        """The predicted token ids, (V,), or with a shortlist (V',)."""
         ids = self._shortlist.get("shortlist_ids")
         found: IntArray = np.arange(self._graphs.decoder_spec.vocab_size) if ids is None else ids.numpy()
         return found
 
     @property
     def _translates(self) -> bool:
-        """Whether there are sources beside the outputs."""
+        """Whether the network has sources."""
         return bool(self._graphs.memory_names)
 
     @property
     def _by_stream(self) -> bool:
-        """Whether keys and values are where the stream reads them."""
+        """Whether keys and values are in the stream's cache."""
         return self._graphs.has_stream and self._past is self._streams
 
     def _room(self, n_slots: int) -> int:
-        """So many slots and some more, for a cache is copied when it grows."""
+        """Slots to allocate: more than needed, because growing copies the cache."""
         size = SHORT_ROOM if self._translates else ROOM
         return -(-n_slots // size) * size
 
@@ -179,7 +179,7 @@ class OnnxState:
         cache.begin((n_rows, attention.n_kv_heads, n_slots, attention.d_head))
 
     def _widen(self, n_slots: int) -> None:
-        """Have at least so many slots."""
+        """Provide at least this many slots."""
         B, C = self._key_positions.shape
         if n_slots > C:
             new = np.broadcast_to(np.arange(C, n_slots), (B, n_slots - C))
@@ -190,7 +190,7 @@ class OnnxState:
     def _see(
         self, ids: IntArray, first: int, last: IntArray, predicted: IntArray, output: str, top: int
     ) -> npt.NDArray[Any]:
-        """Read tokens, (B, T), in the slots from the first on, each of which sees those up to its own."""
+        """Read tokens, (B, T), into slots from `first`, with causal attention."""
         positions = np.arange(first, first + ids.shape[1])[None]
         if self._by_stream:
             (found,) = self._run_stream(ids, positions, last, predicted, [output], top)
@@ -202,7 +202,7 @@ class OnnxState:
         return found
 
     def _round(self) -> None:
-        """Continue by the stream with what the decoder has read."""
+        """Hand what the decoder has read over to the stream."""
         session = self._graphs.session("rounding")
         binding = session.io_binding()
         self._past.bind_past(binding)
@@ -223,11 +223,11 @@ class OnnxState:
     ) -> list[npt.NDArray[Any]]:
         B, W = tokens.shape
         positions = self._lengths + position
-        if self._graphs.context is not None:  # a row that has ended may still be there, beyond what can be seen
+        if self._graphs.context is not None:  # an ended row may stay beyond the context
             positions = np.minimum(positions, self._graphs.context - 1)
         longest = int(self._lengths.max())
         self._widen_for(longest + max(position + 1, mask.shape[2]))
-        # One text a row, in the first slots.
+        # one text per row, in the first slots
         if self._by_stream and (slots is None or (W == 1 and (slots == position).all())):
             found = self._run_stream(tokens, positions[:, None], positions, np.arange(B), outputs, top)
         else:
@@ -244,11 +244,11 @@ class OnnxState:
 
     @staticmethod
     def _alone(tokens: IntArray, position: int) -> tuple[IntArray, BoolArray]:
-        """The slots of a row's only output, and what it sees of them."""
+        """The slots of each row's only output, and its mask."""
         return np.full(tokens.shape, position), np.ones((*tokens.shape, position + 1), dtype=bool)
 
     def _seen(self, mask: BoolArray) -> BoolArray:
-        """Which slots each token sees, (B, W, C): its prompt's, and of those behind it what a mask says."""
+        """The slots that each token attends to, (B, W, C): its prompt's, and those of the mask."""
         (B, W, n_read), n_slots = mask.shape, self._key_positions.shape[1]
         if n_read == n_slots and not self._lengths.any():
             return mask
@@ -261,7 +261,7 @@ class OnnxState:
     def _run_stream(
         self, ids: IntArray, positions: IntArray, last: IntArray, predicted: IntArray, outputs: list[str], top: int
     ) -> list[npt.NDArray[Any]]:
-        if self._graphs.sees_distances:  # the stream puts a token into the slot of its position
+        if self._graphs.sees_distances:  # the stream writes a token to the slot of its position
             at = np.broadcast_to(positions, ids.shape)
             np.put_along_axis(self._key_positions, at, at, axis=1)
         slots = last.astype(np.int32)
@@ -280,7 +280,7 @@ class OnnxState:
         top: int,
         live: BoolArray | None = None,
     ) -> list[npt.NDArray[Any]]:
-        """Let tokens, (B, T), at positions (1 or B, 1 or T) see what a mask says."""
+        """Read tokens, (B, T), at positions (1 or B, 1 or T), with a mask."""
         taken = self._graphs.inputs("decoder")
         if self._graphs.sees_distances:
             np.put_along_axis(self._key_positions, slots, np.broadcast_to(positions, ids.shape), axis=1)
@@ -301,10 +301,10 @@ class OnnxState:
     def _run(
         self, graph: str, arrays: Arrays, predicted: IntArray | None, outputs: list[str], top: int
     ) -> list[npt.NDArray[Any]]:
-        """What a graph makes, in memory that is written to again; where `top` is 0, the best are not looked for."""
+        """The outputs of a graph, in memory that is overwritten; with `top` 0, without the best candidates."""
         n = None if predicted is None else len(predicted)
         key = (graph, top, n, *(array.shape for array in arrays.values()), *outputs)
-        if key not in self._bound:  # which says what is predicted, too: that need not be written again
+        if key not in self._bound:  # part of the key, so it need not be written again
             fixed: Arrays = {"top": np.array([top])}
             fixed |= {} if predicted is None else {"predicted": predicted}
             fixed |= {"src_mask": self._src_mask} if self._translates else {}
@@ -317,8 +317,8 @@ class OnnxState:
         for name, value in {**self._memory.values, **self._shortlist}.items():
             binding.bind_ortvalue_input(name, value)
         self._past.bind(binding)
-        (rows,) = [name for name in ("predicted", "tokens") if name in arrays] or [""]
-        before = (len(arrays[rows]),) if rows else arrays["slots"].shape
+        counted = next((arrays[name] for name in ("predicted", "tokens") if name in arrays), None)
+        before = arrays["slots"].shape if counted is None else counted.shape
         V = len(self.vocabulary)
         top = min(int(arrays["top"][0]), V)
         kinds = {"top_log_probs": (top, np.float32), "top_ids": (top, np.int64), "log_probs": (V, np.float32)}
@@ -342,16 +342,16 @@ def _computed(shape: tuple[int, ...], live: BoolArray | None) -> tuple[IntArray,
 
 
 def _fitting(positions: IntArray, taken: list[int | str], shape: tuple[int, ...]) -> IntArray:
-    """Positions, (1 or B, 1 or T), as a graph takes them."""
+    """Positions, (1 or B, 1 or T), in the shape that a graph expects."""
     if len(taken) > 1:
         return positions if taken[0] == "1 or B" else np.broadcast_to(positions, shape)
     if len(positions) > 1:
-        raise ModelError("this model takes prompts of one length only; export it again")
+        raise ModelError("this model needs prompts of equal length; export it again")
     return positions[0]
 
 
 def _outputs(session: onnxruntime.InferenceSession, arrays: dict[str, Any], device: str) -> dict[str, OrtValue]:
-    """All outputs of a graph, left in the memory of the device."""
+    """All outputs of a graph, in device memory."""
     binding, names = session.io_binding(), [output.name for output in session.get_outputs()]
     bind_arrays(binding, arrays)
     for name in names:

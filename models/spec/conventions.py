@@ -30,7 +30,7 @@ class Conventions:
 
     def __post_init__(self) -> None:
         wrong = no_choice("tokenizer", self.tokenizer, TOKENIZERS)
-        wrong += no_choice("source_tag", self.source_tag, (*TAGS, None))
+        wrong += no_choice("source_tag", self.source_tag, TAGS) if self.source_tag is not None else []
         wrong += [] if self.ends else ["ends must name a token"]
         refuse(wrong)
 

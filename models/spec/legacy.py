@@ -1,4 +1,4 @@
-"""Descriptions of networks as heed 0.1 wrote them: flat tables, one form for each of its two kinds of network."""
+"""Reading network tables of heed 0.1: flat tables, one form for each of two kinds of network."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ TRANSLATION = (
 TEXT = (
     "n_layers d_model d_ff n_heads n_kv_heads dropout positions norm activation biases context vocab_size".split()  # noqa: SIM905
 )
-# Parameters of a language model, which was no decoder of a network yet: beginnings of names.
+# Old prefixes of a language model's parameters, which is now the decoder of a network.
 RENAMED = {
     "embedding.": "tgt_embedding.",
     "position_embedding.": "decoder.positions.",
@@ -24,15 +24,15 @@ RENAMED = {
 
 
 def is_legacy(table: Table) -> bool:
-    """Whether a network's table is one of 0.1."""
+    """Whether a network's table is from 0.1."""
     return "n_layers" in table
 
 
 def network_spec(table: Table, where: str) -> NetworkSpec:
-    """The network that a table of 0.1 describes.
+    """The network of a table of 0.1.
 
     Raises:
-        ModelError: Keys are unknown or missing, or a value cannot be.
+        ModelError: Keys are unknown or missing, or a value is invalid.
     """
     names = TEXT if "vocab_size" in table else TRANSLATION
     wrong = [f"unknown key {key!r}" for key in table if key not in names]
@@ -46,7 +46,7 @@ def network_spec(table: Table, where: str) -> NetworkSpec:
 
 
 def parameter_name(name: str) -> str:
-    """The name that a parameter of a language model of 0.1 has now."""
+    """The present name of a parameter of a language model of 0.1."""
     old = next((old for old in RENAMED if name.startswith(old)), "")
     return RENAMED.get(old, "") + name.removeprefix(old)
 

@@ -1,11 +1,11 @@
-"""Options of commands that change a network: the same names everywhere, and what each changes in its table."""
+"""Options that change a network: their names, and the paths in its table that each one sets."""
 
 from collections.abc import Mapping
 
 from heed.models.errors import ModelError
 from heed.models.spec.preset import STACKS, Table, merged
 
-# Paths in the table, the wider ones first; "stack" stands for each stack that there is.
+# Paths in the table, general options first; "stack" stands for each existing stack.
 PATHS: Mapping[str, tuple[str, ...]] = {
     "d_model": ("d_model",),
     "dropout": ("dropout",),
@@ -33,24 +33,23 @@ PATHS: Mapping[str, tuple[str, ...]] = {
 
 
 def changed(table: Mapping[str, object], given: Mapping[str, object]) -> Table:
-    """A network's whole table as options change it.
+    """Apply options to a network's complete table.
 
-    What belongs together changes together, unless it is given, too: heads of keys and values with those of queries,
-    the width of a head with that of the network, the last norm with the placement of norms. Positions of another kind
-    keep how many fit.
+    Dependent values follow unless they are given: key-value heads follow query heads, the head width follows the
+    network's width, and the last norm follows the placement of norms. Positions of another kind keep their number.
 
     Args:
-        table: The whole table of a network.
-        given: Values by the names of `PATHS`.
+        table: The complete table of a network.
+        given: Values of options, by the names in `PATHS`.
 
     Raises:
-        ModelError: An option is not for this network, or heads cannot share its width evenly.
+        ModelError: An option does not apply to this network, or the width is not divisible by the heads.
     """
     found = dict(table)
     for option in (option for option in PATHS if option in given):
         for path in places(table, option):
             if option == "context" and _get(found, path) is None:
-                raise ModelError("context: positions of this kind fit any number of tokens")
+                raise ModelError("context: positions of this kind have no limit")
             if option == "context" and not (isinstance(given[option], int) and given[option] >= 1):  # type: ignore[operator]
                 raise ModelError(f"context must be at least 1, not {given[option]!r}")
             found = merged(found, _nested(path, given[option]))
@@ -61,16 +60,16 @@ def changed(table: Mapping[str, object], given: Mapping[str, object]) -> Table:
 
 
 def lookup(table: Mapping[str, object], option: str) -> object:
-    """What a network's whole table says of an option; where encoder and decoder differ, what each says."""
+    """The value of an option in a network's complete table; a list if encoder and decoder differ."""
     found = [_get(table, path) for path in places(table, option)]
     return found[0] if all(value == found[0] for value in found) else found
 
 
 def places(table: Mapping[str, object], option: str) -> list[tuple[str, ...]]:
-    """Where in a network's whole table an option stands.
+    """The paths of an option in a network's complete table.
 
     Raises:
-        ModelError: Nowhere.
+        ModelError: It has none.
     """
     found = []
     for path in PATHS[option]:
@@ -85,7 +84,7 @@ def places(table: Mapping[str, object], option: str) -> list[tuple[str, ...]]:
 
 
 def _followers(table: Table, before: Mapping[str, object], name: str, given: Mapping[str, object]) -> Table:
-    """What changes in a stack because other values of it have changed."""
+    """Dependent values of a stack that follow from changed ones."""
 
     def old(*path: str) -> object:
         return _get(before, (name, *path))
@@ -109,7 +108,7 @@ def _followers(table: Table, before: Mapping[str, object], name: str, given: Map
 
 
 def _d_head(d_model: object, n_heads: object) -> int:
-    """The width of heads that share that of the network."""
+    """The head width that follows from the network's width."""
     if not isinstance(d_model, int) or not isinstance(n_heads, int) or n_heads < 1 or d_model % n_heads:
         raise ModelError(f"d_model {d_model!r} must be a multiple of n_heads {n_heads!r}, or give d_head")
     return d_model // n_heads
@@ -121,7 +120,7 @@ def _nested(path: tuple[str, ...], value: object) -> Table:
 
 
 def _get(table: Mapping[str, object], path: tuple[str, ...]) -> object:
-    """The value at the end of a path; None if there is none."""
+    """The value at a path; None if it does not exist."""
     first, *rest = path
     found = table.get(first)
     if not rest:

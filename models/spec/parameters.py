@@ -1,4 +1,4 @@
-"""The names and shapes of a network's parameters: in checkpoints, in graphs, and to importers."""
+"""Names and shapes of a network's parameters, for checkpoints, graphs and importers."""
 
 from collections.abc import Iterator
 
@@ -10,9 +10,9 @@ Shape = tuple[int, ...]
 
 
 def parameters(spec: NetworkSpec) -> dict[str, Shape]:
-    """Every parameter of a network, by its name; of tied matrices the one that is stored.
+    """The shape of every parameter, by name; tied matrices appear once.
 
-    Matrices are stored as PyTorch does, (outputs, inputs).
+    Matrices have PyTorch's layout, (outputs, inputs).
     """
     found: dict[str, Shape] = {}
     for name, stack in spec.stacks.items():

@@ -1,4 +1,4 @@
-"""How a network knows the position of a token: one of four forms."""
+"""Position encodings: one of four forms."""
 
 import dataclasses
 from typing import ClassVar
@@ -12,12 +12,12 @@ SCALINGS = ("linear", "llama3", "yarn")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sinusoidal:
-    """Sines and cosines added to the embeddings (section 3.5)."""
+    """Sinusoidal positions, added to the embeddings (section 3.5)."""
 
     kind: ClassVar[str] = "sinusoidal"
 
     layout: str = "interleaved"  # "interleaved": sine, cosine, sine, …, as in the paper; "halves": sines, then cosines
-    spacing: str = "paper"  # rates 10000^(-2i/D); "tensor2tensor": 10000^(-i/(D/2 - 1)), so that the last is 1/10000
+    spacing: str = "paper"  # frequencies 10000^(-2i/D); "tensor2tensor": 10000^(-i/(D/2 - 1)), the last 1/10000
     offset: int = 0  # position of the first token
 
     def __post_init__(self) -> None:
@@ -27,11 +27,11 @@ class Sinusoidal:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Learned:
-    """A vector for each position, added to the embeddings."""
+    """Learned positions: a vector for each, added to the embeddings."""
 
     kind: ClassVar[str] = "learned"
 
-    n_positions: int = 1024  # tokens that fit
+    n_positions: int = 1024  # maximum number of tokens
     offset: int = 0  # row of the first token: a table has n_positions + offset rows (BART: 2)
 
     def __post_init__(self) -> None:
@@ -40,16 +40,18 @@ class Learned:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RotaryScaling:
-    """How rates of rotation are stretched for texts longer than those of the first training."""
+    """Scaling of rotary frequencies for longer texts than in pretraining."""
 
-    method: str = "linear"  # "linear": divided by factor; "llama3": the slow ones; "yarn": by a ramp over dimensions
+    method: str = (
+        "linear"  # "linear": all divided by factor; "llama3": the low ones; "yarn": with a ramp over dimensions
+    )
     factor: float = 1.0
-    original_positions: int = 8192  # tokens of the first training's texts
-    low_frequency_factor: float = 1.0  # llama3: wavelengths above original_positions over it are divided by factor
-    high_frequency_factor: float = 4.0  # llama3: wavelengths below original_positions over it stay
-    beta_fast: float = 32.0  # yarn: rotations over the original text from which a rate stays
-    beta_slow: float = 1.0  # yarn: rotations below which it is divided by factor
-    attention_factor: float | None = None  # yarn: cosines and sines are times it; None: 0.1 ln(factor) + 1
+    original_positions: int = 8192  # context length of pretraining, in tokens
+    low_frequency_factor: float = 1.0  # llama3: wavelengths above original_positions / this are divided by factor
+    high_frequency_factor: float = 4.0  # llama3: wavelengths below original_positions / this are kept
+    beta_fast: float = 32.0  # yarn: frequencies with more rotations over the original context are kept
+    beta_slow: float = 1.0  # yarn: frequencies with fewer rotations are divided by factor
+    attention_factor: float | None = None  # yarn: factor of cosines and sines; None: 0.1 ln(factor) + 1
 
     def __post_init__(self) -> None:
         names = ("factor", "original_positions", "low_frequency_factor", "high_frequency_factor", "beta_slow")
@@ -60,14 +62,14 @@ class RotaryScaling:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rotary:
-    """Pairs of each head's numbers turned by their position (Su et al., 2021, arXiv 2104.09864)."""
+    """Rotary positions: pairs of dimensions of each head are rotated (Su et al., 2021, arXiv 2104.09864)."""
 
     kind: ClassVar[str] = "rotary"
 
-    n_positions: int = 2048  # tokens that fit
-    base: float = 10000.0  # rates are base^(-2i/d)
-    d_rotary: int | None = None  # first numbers of a head that turn; None: all
-    interleaved: bool = False  # whether number 2i makes a pair with 2i + 1, and not i with i + d/2
+    n_positions: int = 2048  # maximum number of tokens
+    base: float = 10000.0  # frequencies are base^(-2i/d)
+    d_rotary: int | None = None  # number of leading dimensions of a head that are rotated; None: all
+    interleaved: bool = False  # pair dimensions 2i and 2i + 1 instead of i and i + d/2
     scaling: RotaryScaling | None = None
 
     def __post_init__(self) -> None:
@@ -81,10 +83,10 @@ class Rotary:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RelativeBuckets:
-    """A bias for each head and bucket of distances, added to scores; all layers share it (Raffel et al., 2020, T5).
+    """Relative positions: a bias for each head and bucket of distances, shared by all layers (T5; Raffel et al., 2020).
 
-    Distances are exact below half the buckets of a side, then logarithmic up to `max_distance`. An encoder has half
-    the buckets for each side, a decoder all for the past.
+    Distances below half the buckets of a side have their own bucket; the others are logarithmic up to `max_distance`.
+    An encoder uses half of the buckets for each side, a decoder uses all for the past.
     """
 
     kind: ClassVar[str] = "relative"

@@ -1,4 +1,4 @@
-"""Networks by name, with how they are trained; and the options that change parts of a network."""
+"""Presets: networks by name with their training settings; and operations on tables of networks."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,9 +8,12 @@ from heed.models.spec.network import NetworkSpec
 from heed.models.spec.positions import Learned, RelativeBuckets, Rotary, Sinusoidal
 from heed.models.spec.tables import defaults, from_table, to_table
 
-TRANSLATION_PRESETS = ("tiny", "small", "base", "big", "fast")
-TEXT_PRESETS = ("gpt-tiny", "gpt2", "modern-small")
-PRESETS = {"translate": TRANSLATION_PRESETS, "generate": TEXT_PRESETS}  # by the task they are for
+FOLDER = Path(__file__).with_name("presets")
+# The names of presets by the task they are for: each task has a folder, and each preset a file.
+PRESETS = {
+    task: tuple(sorted(path.stem for path in (FOLDER / task).glob("*.toml"))) for task in ("translate", "generate")
+}
+TRANSLATION_PRESETS, TEXT_PRESETS = PRESETS["translate"], PRESETS["generate"]
 DEFAULTS = {"translate": "small", "generate": "gpt-tiny"}
 STACKS = ("encoder", "decoder")
 
@@ -18,17 +21,18 @@ Table = dict[str, object]
 
 
 def preset(name: str) -> dict[str, Table]:
-    """The tables `network` and `train` of a preset; each holds what differs from the defaults.
+    """The tables `network` and `train` of a preset, with values that differ from the defaults.
 
-    In `network`, the tables `encoder` and `decoder` say which stacks there are, and `stack` what both have.
+    In `network`, the tables `encoder` and `decoder` name the existing stacks, and `stack` applies to both.
     """
-    import tomllib  # not above, for what translates has no use for it
+    import tomllib  # imported here, because translation does not need it
 
-    return tomllib.loads(Path(__file__).with_name("presets").joinpath(f"{name}.toml").read_text("utf-8"))
+    task = next(task for task, names in PRESETS.items() if name in names)
+    return tomllib.loads((FOLDER / task / f"{name}.toml").read_text("utf-8"))
 
 
 def overlaid(whole: Mapping[str, object], table: Mapping[str, object]) -> Table:
-    """The whole table of a network with what another one says, which may be partial; see `preset`."""
+    """A network's complete table overlaid with a partial one; see `preset`."""
     found = merged(whole, {key: value for key, value in table.items() if key not in ("stack", *STACKS)})
     for name in STACKS:
         if name in whole:
@@ -37,13 +41,13 @@ def overlaid(whole: Mapping[str, object], table: Mapping[str, object]) -> Table:
 
 
 def complete(table: Mapping[str, object]) -> Table:
-    """The whole table of a network, given what differs from the defaults; see `preset`."""
+    """A network's complete table from what differs from the defaults; see `preset`."""
     whole = defaults(NetworkSpec)
     return overlaid({key: value for key, value in whole.items() if key not in STACKS or key in table}, table)
 
 
 def merged(table: Mapping[str, object], changes: Mapping[str, object]) -> Table:
-    """A table with changes, table by table; positions of another kind begin with that one's defaults."""
+    """A table merged with changes, recursively; positions of another kind start with that kind's defaults."""
     found = dict(table)
     for key, value in changes.items():
         old = found.get(key)
@@ -58,10 +62,10 @@ def merged(table: Mapping[str, object], changes: Mapping[str, object]) -> Table:
 
 
 def network_spec(table: Mapping[str, object], where: str) -> NetworkSpec:
-    """The network that a whole table describes.
+    """The network of a complete table.
 
     Raises:
-        ModelError: Keys are unknown or missing, or a value cannot be.
+        ModelError: Keys are unknown or missing, or a value is invalid.
     """
     from heed.models.spec import legacy
 
@@ -71,22 +75,22 @@ def network_spec(table: Mapping[str, object], where: str) -> NetworkSpec:
 
 
 def sized(table: Mapping[str, object], src_size: int, tgt_size: int, *, joint: bool) -> NetworkSpec:
-    """The network of a whole table, with vocabularies of these sizes.
+    """The network of a complete table, with vocabularies of these sizes.
 
     Args:
-        table: The whole table of a network.
-        src_size: Pieces that an encoder reads.
-        tgt_size: Pieces that a decoder reads.
-        joint: Whether these are the same pieces; if not, nothing is shared that the table has both sides share.
+        table: The complete table of a network.
+        src_size: Size of the encoder's vocabulary.
+        tgt_size: Size of the decoder's vocabulary.
+        joint: Whether they share a vocabulary; if not, embeddings are not shared or tied.
 
     Raises:
-        ModelError: It cannot be.
+        ModelError: The network is impossible.
     """
     sizes = {"encoder": src_size, "decoder": tgt_size}
     changes: Table = {name: {"vocab_size": sizes[name]} for name in STACKS if name in table}
     if not joint and table.get("shared_embedding"):
         changes |= {"shared_embedding": False, "tied_output": False}
-    return network_spec(merged(table, changes), "the network asked for")
+    return network_spec(merged(table, changes), "the requested network")
 
 
 def _table(table: Mapping[str, object], name: str) -> Mapping[str, object]:

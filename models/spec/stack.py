@@ -1,4 +1,4 @@
-"""One stack of layers: its attention, feed-forward networks, norms and positions."""
+"""StackSpec: the specification of a stack's layers, attention, feed-forward networks, norms and positions."""
 
 import dataclasses
 
@@ -17,12 +17,12 @@ class AttentionSpec:
     n_heads: int = 8  # h
     n_kv_heads: int = 8  # heads of keys and values, each shared by a group of query heads (arXiv 2305.13245)
     d_head: int = 64  # width of a head (d_k = d_v); n_heads · d_head need not be d_model
-    biases: bool = False  # of the projections to queries, keys and values
-    output_bias: bool = False  # of the projection of all heads
-    scale: float | None = None  # what scores are times; None: 1/√d_head
-    qk_norm: bool = False  # RMS norm of each head's queries and keys, before a rotation
+    biases: bool = False  # biases of the query, key and value projections
+    output_bias: bool = False  # bias of the output projection
+    scale: float | None = None  # factor of the scores; None: 1/√d_head
+    qk_norm: bool = False  # RMS norm of each head's queries and keys, before rotation
     window: int | None = None  # a query of self-attention sees keys less than so many positions away; None: all
-    soft_cap: float | None = None  # c of scores c · tanh(score / c); None: scores as they are
+    soft_cap: float | None = None  # c in c · tanh(score / c); None: no soft cap
 
     def __post_init__(self) -> None:
         wrong = below_one(self, "n_heads", "n_kv_heads", "d_head", "window")
@@ -36,27 +36,27 @@ class AttentionSpec:
 
     @property
     def d_heads(self) -> int:
-        """Width of all query heads side by side."""
+        """Total width of the query heads."""
         return self.n_heads * self.d_head
 
     @property
     def d_kv_heads(self) -> int:
-        """Width of all key heads, or value heads, side by side."""
+        """Total width of the key heads, and of the value heads."""
         return self.n_kv_heads * self.d_head
 
     @property
     def score_scale(self) -> float:
-        """What the product of a query and a key is times."""
+        """The factor of the scores."""
         return self.d_head**-0.5 if self.scale is None else self.scale
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FeedForwardSpec:
-    """The position-wise network (section 3.3)."""
+    """The position-wise feed-forward network (section 3.3)."""
 
     d_ff: int = 2048  # inner width
-    activation: str = "relu"  # "gelu" is the exact one (erf), "gelu_tanh" GPT-2's
-    gated: bool = False  # whether the activation of a second projection multiplies the first (arXiv 2002.05202)
+    activation: str = "relu"  # "gelu" is exact (erf), "gelu_tanh" is GPT-2's
+    gated: bool = False  # multiply by the activation of a second projection (arXiv 2002.05202)
     biases: bool = True
 
     def __post_init__(self) -> None:
@@ -68,12 +68,12 @@ class FeedForwardSpec:
 class NormSpec:
     """The normalization of a stack (section 3.1)."""
 
-    kind: str = "layer"  # "layer" norm, or "rms": without mean and bias (arXiv 1910.07467)
+    kind: str = "layer"  # "layer" norm, or "rms" without mean and bias (arXiv 1910.07467)
     placement: str = "after"  # "after" each residual connection, as in the paper; "before" each sub-layer
     eps: float = 1e-5
     bias: bool = True  # of layer norm
-    last: bool = False  # one more after the last layer, which norms "before" sub-layers want
-    embedding: bool = False  # one more after the embeddings
+    last: bool = False  # another norm after the last layer, usual with norms "before" sub-layers
+    embedding: bool = False  # another norm after the embeddings
 
     def __post_init__(self) -> None:
         wrong = no_choice("kind", self.kind, NORMS) + no_choice("placement", self.placement, PLACEMENTS)
@@ -86,7 +86,7 @@ class NormSpec:
 class StackSpec:
     """An encoder or a decoder; the defaults are those of the paper's base model (Table 3)."""
 
-    vocab_size: int = 37000  # pieces that it reads
+    vocab_size: int = 37000  # size of the input vocabulary
     n_layers: int = 6  # N
     attention: AttentionSpec = AttentionSpec()
     feed_forward: FeedForwardSpec = FeedForwardSpec()
@@ -105,5 +105,5 @@ class StackSpec:
 
     @property
     def n_positions(self) -> int | None:
-        """Tokens that fit; None: any number."""
+        """Maximum number of tokens; None: no limit."""
         return getattr(self.positions, "n_positions", None)

@@ -1,4 +1,4 @@
-"""Configurations as tables of TOML and JSON files."""
+"""Configurations as tables in TOML and JSON files."""
 
 import dataclasses
 import types
@@ -18,13 +18,13 @@ Config = typing.TypeVar("Config", bound=DataclassInstance)
 
 
 def from_table(kind: type[Config], table: Mapping[str, object], where: str) -> Config:
-    """Make a configuration from a table of a TOML or JSON file; a field that is a configuration is a table in it.
+    """Make a configuration from a table of a TOML or JSON file; nested configurations are nested tables.
 
-    Keys may be absent only where a field may be None, and it is None then. Where a field may be one of several
-    configurations, the key `kind` of its table says which.
+    A key may be absent only if its field may be None. If a field may be one of several configurations, the key `kind`
+    of its table selects one.
 
     Raises:
-        ModelError: Unknown or missing keys or values of a wrong type, all of them in one message.
+        ModelError: Unknown or missing keys, or values of a wrong type; all in one message.
     """
     wrong: list[str] = []
     values = _values(kind, table, "", wrong)
@@ -45,7 +45,7 @@ def defaults(kind: type[DataclassInstance]) -> dict[str, object]:
 
 
 def to_table(config: DataclassInstance) -> dict[str, object]:
-    """The table that `from_table` reads back; fields that are None are left out."""
+    """The table for `from_table`, without fields that are None."""
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     kind = getattr(type(config), "kind", None)
     tag: dict[str, object] = {"kind": kind} if isinstance(kind, str) else {}
@@ -53,7 +53,7 @@ def to_table(config: DataclassInstance) -> dict[str, object]:
 
 
 def _plain(value: object) -> object:
-    """A value as TOML and JSON have it."""
+    """A value in types of TOML and JSON."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return to_table(value)
     if isinstance(value, Mapping):
@@ -65,7 +65,7 @@ Values = dict[str, object]
 
 
 def _values(kind: type[DataclassInstance], table: Mapping[str, object], within: str, wrong: list[str]) -> Values:
-    """The values of a table's fields, None for those that are absent; what is wrong is added to a list."""
+    """The values of a table's fields, None for absent ones; errors are appended to a list."""
     hints = {name: hint for name, hint in typing.get_type_hints(kind).items() if name in kind.__dataclass_fields__}
     hints = {name: hint for name, hint in hints.items() if typing.get_origin(hint) is not typing.ClassVar}
     optional = {name for name, hint in hints.items() if type(None) in typing.get_args(hint)}
@@ -87,7 +87,7 @@ def _value(hint: object, value: object, key: str, wrong: list[str]) -> object:
 
 
 def _nested(options: list[type[DataclassInstance]], table: Mapping[str, object], key: str, wrong: list[str]) -> object:
-    """A configuration within another: its type and its values, to be built when all values are known to be right."""
+    """A nested configuration: its type and values, built once all values are known to be valid."""
     kinds = {getattr(option, "kind", ""): option for option in options}
     chosen = options[0] if len(options) == 1 else kinds.get(str(table.get("kind")))
     if chosen is None:
@@ -113,7 +113,7 @@ def _whole(value: object) -> object:
 
 
 def _fits(hint: object, value: object) -> bool:
-    """Whether a value read from TOML or JSON can stand in a field of this type."""
+    """Whether a value from TOML or JSON fits a field of this type."""
     origin = typing.get_origin(hint)
     if origin is tuple:
         return isinstance(value, (list, tuple)) and all(_fits(typing.get_args(hint)[0], item) for item in value)
@@ -127,7 +127,7 @@ def _fits(hint: object, value: object) -> bool:
 
 
 def _words(hint: object) -> str:
-    """A type as a user would say it."""
+    """A type in words."""
     if any(dataclasses.is_dataclass(option) for option in (hint, *typing.get_args(hint))):
         return "a table"
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}

@@ -1,1 +1,1 @@
-"""Files, compression, processors and memory of the operating system."""
+"""The operating system: files, compression, processors and memory."""

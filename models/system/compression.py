@@ -1,4 +1,4 @@
-"""Files that are read and written compressed, by the end of their name."""
+"""Compressed files, recognized by their suffix."""
 
 import gzip
 import zlib
@@ -8,15 +8,15 @@ from typing import BinaryIO, cast
 
 from heed.models.errors import HeedError
 
-# A file that ends early, and damage to it; of Zstandard's own error the base is Exception, so it is found by name.
+# Errors of truncated and damaged files; Zstandard's own error derives from Exception and is recognized by name.
 DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 def decompressed(file: BinaryIO, name: str) -> BinaryIO:
-    """The content of an open file.
+    """The decompressed content of an open file.
 
     Raises:
-        HeedError: Nothing here can read it.
+        HeedError: No module can read it.
     """
     if name.endswith(".gz"):
         return cast("BinaryIO", gzip.GzipFile(fileobj=file))
@@ -26,10 +26,10 @@ def decompressed(file: BinaryIO, name: str) -> BinaryIO:
 
 
 def compress(data: bytes, path: Path) -> bytes:
-    """A whole member of the file `path`, so that members written one after another are one file of the data.
+    """Compress data to a whole member; concatenated members are a valid file.
 
     Raises:
-        HeedError: Nothing here can write it.
+        HeedError: No module can write it.
     """
     if path.suffix == ".gz":
         return gzip.compress(data, mtime=0)
@@ -39,10 +39,10 @@ def compress(data: bytes, path: Path) -> bytes:
 
 
 def zstandard(name: str) -> ModuleType:
-    """Python's own module for Zstandard, or the one that stands for it before 3.14.
+    """Python's module for Zstandard, or its backport before 3.14.
 
     Raises:
-        HeedError: There is neither.
+        HeedError: Neither is installed.
     """
     try:
         import compression.zstd as zstd  # pyright: ignore[reportMissingImports] - from 3.14 on
@@ -55,5 +55,5 @@ def zstandard(name: str) -> ModuleType:
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether a compressed file broke off or is none."""
+    """Whether an error means a truncated or invalid compressed file."""
     return isinstance(error, DAMAGE) or type(error).__name__ == "ZstdError"

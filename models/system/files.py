@@ -1,50 +1,52 @@
-"""Files and directories that exist whole or not at all: written aside, synced, then renamed."""
+"""Atomic files and directories: written under a temporary name, synced, then renamed."""
 
 import contextlib
 import hashlib
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from heed.models.errors import HeedError
+from heed.models.system.streams import is_stream, open_stream
 
 OVERWRITE = "choose another name, or overwrite it with --force"
 
 
 def refuse_existing(path: Path, *, force: bool, way_out: str = OVERWRITE) -> None:
-    """Stop before work is done whose result could not be stored.
+    """Refuse a path that could not be written later, before any work is done.
 
     Raises:
-        HeedError: `path` exists and `force` is not set, or its parent does not exist.
+        HeedError: `path` exists and `force` is not set, or its parent directory does not exist.
     """
     if path.exists() and not force:
-        raise HeedError(f"{path}: exists already; {way_out}")
+        raise HeedError(f"{path}: already exists; {way_out}")
     if not path.absolute().parent.is_dir():
         raise HeedError(f"{path}: the directory {path.absolute().parent} does not exist; create it first")
 
 
 @contextlib.contextmanager
 def directory_whole(path: Path, *, force: bool = False) -> Iterator[Path]:
-    """Fill a new directory aside; it takes the name `path` when the block ends without an error.
+    """Create a directory under a temporary name, which becomes `path` when the block ends without an error.
 
     Args:
-        path: The directory to be made.
-        force: Replace what stands at `path`; it stays until the new directory is complete.
+        path: The new directory.
+        force: Replace an existing `path`; it stays until the new directory is complete.
 
     Raises:
         HeedError: `path` exists and `force` is not set.
     """
     refuse_existing(path, force=force)
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.absolute().parent))
+    aside = hidden_beside(path)
+    aside.mkdir()
     try:
         with named_errors(path):
             yield aside
             for file in aside.iterdir():
                 sync(file)
             sync(aside)
-        aside.chmod(0o777 & ~_umask())
         if path.exists():
             with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=aside.parent) as old:
                 path.rename(Path(old) / path.name)
@@ -62,7 +64,13 @@ def directory_whole(path: Path, *, force: bool = False) -> Iterator[Path]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a small file; whoever reads it meets the old one or the new."""
+    """Write a small file; whoever reads it meets the old one or the new. A pipe or a device is written to."""
+    if is_stream(path):
+        with named_errors(path), open_stream(path) as stream:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[stream.write(rest) :]
+        return
     aside = path.with_name(path.name + ".new")
     with named_errors(aside), aside.open("wb") as file:
         file.write(data)
@@ -73,7 +81,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def named_errors(path: Path) -> Iterator[None]:
-    """Give an error of the operating system that names no file, as that of a full disk, the name `path`."""
+    """Add the name `path` to an OSError without a file name, such as that of a full disk."""
     try:
         yield
     except OSError as error:
@@ -88,14 +96,22 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def hidden_beside(path: Path) -> Path:
+    """A name for what becomes `path`: no other has it, and what is made under it has the permissions of the umask."""
+    return path.absolute().with_name(f".{path.name}.{secrets.token_hex(8)}")
+
+
+def share(file: Path) -> None:
+    """Give a file that a library has made for its owner alone the permissions of the directory it stands in.
+
+    Raises:
+        OSError: It is another user's.
+    """
+    file.chmod(file.parent.stat().st_mode & 0o666)
 
 
 def sync(path: Path) -> None:
-    """Make what was written survive a power cut; a directory's entry is synced like a file."""
+    """Flush a file or a directory's entries to disk, so that they survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""A file that grows for hours, aside until it is complete, and that a job can go on with."""
+"""Resumable output: a file that grows for hours under a temporary name and can be continued."""
 
 import contextlib
 import fcntl
@@ -13,38 +13,38 @@ from typing import Any
 from heed.models.errors import HeedError
 from heed.models.system.files import named_errors, sync, write_whole
 
-COMMIT_EVERY = 1.0  # seconds between two notes of how far it is, each of which waits for the disk
+COMMIT_EVERY = 1.0  # seconds between two progress notes, each of which waits for the disk
 
 
 class GrownFile:
-    """Grows under the name `path` and ".part", and takes the name `path` when its block ends without an error.
+    """Grows as `path` plus ".part", and is renamed to `path` when its block ends without an error.
 
-    A note beside it, ".part.json", says of which job it is, and how far the job was when so many bytes were on the
-    disk. Whatever ends the program, a later one can cut the file back to there and go on. After an error in the block
-    both stay.
+    A note beside it, ".part.json", records the job, and its progress when a certain number of bytes was on disk.
+    Whatever ends the program, a later one can truncate the file to that size and continue. After an error in the block
+    both files stay.
 
     Args:
-        path: The file to be made; the caller has found out whether it may be.
-        job: What the bytes depend on.
-        resume: Go on where the file ends.
-        force: Begin anew over an earlier job's file.
+        path: The file to write; the caller has checked that it may be written.
+        job: What the content depends on.
+        resume: Continue an earlier file.
+        force: Start over, replacing an earlier job's file.
 
     Raises:
-        HeedError: There is a file of an earlier job, and neither is set; it is not of this job; or another program
-            writes it.
+        HeedError: An earlier job's file exists and neither option is set; it belongs to another job; or another
+            program is writing it.
     """
 
     def __init__(self, path: Path, job: Mapping[str, object], *, resume: bool = False, force: bool = False) -> None:
         self.path = path
         self.aside = path.with_name(path.name + ".part")
-        self.progress: Any = None  # what the last `write` said, of this job or of the one it goes on with
+        self.progress: Any = None  # progress given to the last `write`, of this job or of the one it continues
         self._note = path.with_name(path.name + ".part.json")
         self._job = json.loads(json.dumps(job))
         self._size = 0
         self._committed = time.monotonic()
         if not resume and not force and self.aside.exists():
             raise HeedError(
-                f"{self.aside}: exists already, of a job that was not finished; go on with --resume, or begin anew "
+                f"{self.aside}: already exists, from an unfinished job; continue with --resume, or start over "
                 "with --force"
             )
         self._file = self.aside.open("r+b" if self.aside.exists() else "xb", buffering=0)
@@ -69,15 +69,15 @@ class GrownFile:
                 self._note.unlink()
                 sync(self.path.absolute().parent)
                 return
-            with contextlib.suppress(OSError):  # a full disk, most likely; the last note holds
+            with contextlib.suppress(OSError):  # most likely a full disk; the last note stays valid
                 self._cut()
                 self._commit()
 
     def write(self, data: bytes, progress: object) -> None:
-        """Add bytes, whole lines, and say how far the job is with them.
+        """Append whole lines, and record the job's progress after them.
 
         Raises:
-            OSError: They cannot be written; what of them was, is not counted.
+            OSError: They cannot be written; a partial write is not counted.
         """
         with named_errors(self.aside):
             rest = memoryview(data)
@@ -91,32 +91,34 @@ class GrownFile:
     def _lock(self) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Between opening and locking, another one may have completed the file, which bears its name now.
+            # Between opening and locking, another process may have completed and renamed the file.
             mine = os.path.samestat(os.fstat(self._file.fileno()), self.aside.stat())
         except (BlockingIOError, FileNotFoundError):
             mine = False
         if not mine:
-            raise HeedError(f"{self.aside}: another heed writes it; wait for it, or choose another name")
+            raise HeedError(f"{self.aside}: another heed is writing it; wait for it, or choose another name")
 
     def _read_note(self) -> tuple[int, Any]:
-        """How many bytes are good, and how far the job was with them."""
+        """The number of valid bytes, and the job's progress at that point."""
         try:
             note = json.loads(self._note.read_bytes())
             job, size, progress = note["job"], int(note["size"]), note["progress"]
+        except PermissionError:
+            raise
         except (OSError, ValueError, LookupError, TypeError):
-            raise HeedError(f"{self._note}: does not say what {self.aside} is; begin anew with --force") from None
+            raise HeedError(f"{self._note}: does not describe {self.aside}; start over with --force") from None
         different = sorted(name for name in job.keys() | self._job.keys() if job.get(name) != self._job.get(name))
         if different:
             raise HeedError(
-                f"{self.aside}: of another job ({', '.join(different)}); repeat the command as it was, or begin anew "
-                "with --force"
+                f"{self.aside}: from another job ({', '.join(different)}); repeat the command unchanged, or start "
+                "over with --force"
             )
         if os.fstat(self._file.fileno()).st_size < size:
-            raise HeedError(f"{self.aside}: shorter than {self._note} says; begin anew with --force")
+            raise HeedError(f"{self.aside}: shorter than {self._note} says; start over with --force")
         return size, progress
 
     def _cut(self) -> None:
-        """Leave what is counted."""
+        """Truncate the file to the valid bytes."""
         self._file.truncate(self._size)
         self._file.seek(self._size)
 

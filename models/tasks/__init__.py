@@ -1,1 +1,1 @@
-"""What users call: Translator, Generator, Scorer."""
+"""The entry points for users: Translator, Generator, Scorer."""

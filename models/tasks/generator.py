@@ -1,4 +1,4 @@
-"""Prompts to their continuations: tokens, batches, samples or a search, and text again."""
+"""Text generation: from prompts to tokens, batches, samples or beam search, and back to text."""
 
 import dataclasses
 from collections.abc import Generator as Steps
@@ -28,34 +28,34 @@ UNLIMITED = 1 << 15  # tokens of a text by a network that could read any number
 class Generation:
     """A continuation of a prompt."""
 
-    text: str  # without the stop string, where one ended it
-    tokens: list[int]  # without the end token, and with those of the stop string
-    log_prob: float  # of the tokens and, where it ended by itself, of the end token, in nats; the network's own
-    ended: str  # why: "end": by itself, "stop": a stop string, "length": the limit, "context": no room is left
+    text: str  # without the stop string, if one ended it
+    tokens: list[int]  # without the end token, but with those of the stop string
+    log_prob: float  # of the tokens and, if the network ended the text, of the end token, in nats; before any filter
+    ended: str  # "end": end token, "stop": stop string, "length": max_tokens, "context": the context is full
 
 
 class Sample:
-    """A continuation that is being made.
+    """A continuation in progress.
 
     Args:
-        prompt: Its token ids.
-        room: Tokens that the network can predict after it.
-        tokenizer: Theirs.
-        config: How to draw.
-        random: Its random numbers.
+        prompt: Token ids of the prompt.
+        room: Number of tokens that the network can predict after it.
+        tokenizer: The model's.
+        config: Sampling settings.
+        random: The sample's random numbers.
     """
 
     def __init__(
         self, prompt: list[int], room: int, tokenizer: PlainTokenizer, config: SampleConfig, random: np.random.Generator
     ) -> None:
-        self.tokens = list(prompt)  # its own stand behind the prompt's
-        self.ended: str | None = None  # see `Generation`; None: it goes on
+        self.tokens = list(prompt)  # the sample's tokens follow the prompt's
+        self.ended: str | None = None  # see `Generation`; None: not ended
         self._log_prob, self._n_prompt, self._limit = 0.0, len(prompt), _limit(config.max_tokens, room)
         self._ends, self._config, self._random = tokenizer.ends, config, random
         self._stream = TextStream(tokenizer, config.stop)
 
     def extend(self, log_probs: FloatArray) -> str:
-        """Choose the next token by the log-probabilities of all, (V,); returns the text that it decides."""
+        """Choose the next token, given log-probabilities, (V,); return the text that is now certain."""
         token, (limit, limited_by) = choose(log_probs, self.tokens, self._config, self._random), self._limit
         self._log_prob += float(log_probs[token])
         if token in self._ends:
@@ -72,18 +72,18 @@ class Sample:
 
     @property
     def generation(self) -> Generation:
-        """What it is when it has ended."""
+        """The result, once it has ended."""
         assert self.ended is not None
         return Generation(self._stream.text, self.tokens[self._n_prompt :], self._log_prob, self.ended)
 
 
 class Generator:
-    """Goes on with prompts by a language model and its tokenizer.
+    """Continues prompts with a language model and its tokenizer.
 
     Args:
         network: In ONNX Runtime or in PyTorch.
-        tokenizer: Of prompts and continuations.
-        chat_template: How the network writes a conversation; None: it was made for none.
+        tokenizer: The model's.
+        chat_template: Format of conversations; None: the model was not taught any.
     """
 
     def __init__(self, network: Network, tokenizer: PlainTokenizer, chat_template: ChatTemplate | None = None) -> None:
@@ -97,7 +97,7 @@ class Generator:
         Args:
             path: Its directory.
             device: "cpu" or "cuda".
-            threads: Processor threads; None: as many as the cores that this process may use.
+            threads: CPU threads; None: as many as the cores that this process may use.
 
         Raises:
             ModelError: The bundle is damaged or of a later format, or the device cannot be used.
@@ -110,17 +110,17 @@ class Generator:
         return cls(network, tokenizer, manifest.chat_template)
 
     def prompt_room(self, max_tokens: int | None) -> int:
-        """Tokens of a prompt that leave room for so many, or for half the context, if that is less or they are None."""
+        """Maximum length of a prompt that leaves room for max_tokens, at most (and by default) half the context."""
         half = max(1, self.context // 2)
         return self.context - min(max_tokens or half, half)
 
     def encode(self, prompt: str, *, max_tokens: int | None = None, truncate: bool = False) -> list[int]:
-        """The token ids of a prompt, from the beginning token on.
+        """The token ids of a prompt, including the beginning token.
 
         Args:
             prompt: Any text.
-            max_tokens: Of the continuation.
-            truncate: Leave out the beginning of a prompt that leaves less room than these need, or half the context.
+            max_tokens: Those of the continuation.
+            truncate: Drop the beginning of a prompt that leaves less room than max_tokens, or than half the context.
 
         Raises:
             DataError: The prompt is longer than the context.
@@ -130,8 +130,8 @@ class Generator:
             tokens = tokens[max(0, len(tokens) - self.prompt_room(max_tokens)) :]
         if len(tokens) >= self.context:
             raise DataError(
-                f"the prompt has {len(tokens) + 1:,} tokens, its beginning included, and the model's context is "
-                f"{self.context:,}; shorten the prompt, or have it cut from the left (--truncate)"
+                f"the prompt has {len(tokens) + 1:,} tokens with its beginning token, but the model's context is "
+                f"{self.context:,}; shorten the prompt, or let --truncate drop its beginning"
             )
         begins = self.tokenizer.starts_texts or not tokens
         return [self.tokenizer.bos_id] * begins + tokens
@@ -145,14 +145,14 @@ class Generator:
         numbers: Sequence[int] | None = None,
         batch_size: int = BATCH_SIZE,
     ) -> list[list[Generation]]:
-        """Go on with prompts.
+        """Continue prompts.
 
         Args:
             prompts: Any texts.
-            config: How to draw.
+            config: Sampling settings.
             truncate: See `encode`.
-            numbers: Of the prompts: with the seed, what their random numbers depend on; None: 0, 1, 2 and so on.
-            batch_size: Samples made together.
+            numbers: Numbers of the prompts, which with the seed determine their random numbers; None: 0, 1, 2, …
+            batch_size: Number of samples generated together.
 
         Returns:
             The samples of each prompt.
@@ -163,7 +163,7 @@ class Generator:
         config = seeded(config or SampleConfig())
         ids = [self.encode(prompt, max_tokens=config.max_tokens, truncate=truncate) for prompt in prompts]
         samples = [self._samples(*row, config) for row in zip(ids, numbers or range(len(ids)), strict=True)]
-        width = min(config.n, batch_size)  # more samples of a prompt are made in several parts
+        width = min(config.n, batch_size)  # more samples of a prompt are generated in several parts
         parts = [row[first : first + width] for row in samples for first in range(0, config.n, width)]
         for batch in plan_batches([len(part[0].tokens) for part in parts], batch_size // width):
             for _ in self._extend([parts[i] for i in batch]):
@@ -173,13 +173,13 @@ class Generator:
     def stream(
         self, prompt: str, config: SampleConfig | None = None, *, truncate: bool = False, number: int = 0
     ) -> "Steps[str, None, Generation]":
-        """Go on with a prompt; yields the text as it is made, in pieces of whole characters, and returns all of it.
+        """Continue a prompt; yields the text as it is generated, in whole characters, and returns the result.
 
         Args:
             prompt: Any text.
-            config: How to draw; of several samples, the first is made.
+            config: Sampling settings; only the first of several samples is generated.
             truncate: See `encode`.
-            number: Of the prompt; see `generate`.
+            number: Number of the prompt; see `generate`.
 
         Raises:
             DataError: The prompt is longer than the context.
@@ -201,17 +201,17 @@ class Generator:
         truncate: bool = False,
         batch_size: int = BATCH_SIZE,
     ) -> list[list[Generation]]:
-        """Find the likeliest continuations of prompts by beam search, the best first.
+        """Find the most probable continuations of prompts by beam search, best first.
 
         Raises:
             DataError: A prompt is longer than the context.
-            ModelError: There are more hypotheses than the context has places.
+            ModelError: There are more hypotheses than the context has tokens.
         """
         config = config or DecodeConfig()
-        if config.beam_size > self.context:  # the operator that rotates counts them as one row
+        if config.beam_size > self.context:  # the operator for rotary positions counts them as one row
             raise ModelError(f"beam_size must be at most the model's context, {self.context:,}, not {config.beam_size}")
         ids = [self.encode(prompt, max_tokens=config.max_length, truncate=truncate) for prompt in prompts]
-        # Where no length is given, a continuation is as long as there is room.
+        # Without a length limit, a continuation may fill the context.
         bounded = dataclasses.replace(config, max_length=config.max_length or self.context)
         special = SpecialIds(
             bos_id=self.tokenizer.bos_id,
@@ -237,7 +237,7 @@ class Generator:
         return [found[i] for i in range(len(ids))]
 
     def _room(self, prompt: list[int]) -> int:
-        """How many tokens the network can predict after a prompt; it does not read the last of them."""
+        """The number of tokens the network can predict after a prompt; it does not read the last one."""
         return self.context + 1 - len(prompt)
 
     def _samples(self, prompt: list[int], number: int, config: SampleConfig) -> list[Sample]:
@@ -246,10 +246,10 @@ class Generator:
         return [Sample(prompt, self._room(prompt), self.tokenizer, config, random) for random in every]
 
     def _extend(self, rows: list[list[Sample]]) -> Iterator[tuple[Sample, str]]:
-        """Extend samples, those of a prompt in a row, until all have ended; yields each one's text as it is decided."""
+        """Extend samples, those of a prompt in one row, until all have ended; yields text as it becomes certain."""
         alone = all(len(row) == 1 for row in rows)
         self._state.prefill(*padded([row[0].tokens for row in rows]), alone=alone)
-        # At first all samples of a row read the same token.
+        # In the first step all samples of a row read the same token.
         tokens = np.array([[row[0].tokens[-1]] for row in rows])
         seen: BoolArray = np.zeros((len(rows), 1, 0), dtype=bool)
         for position in count():
@@ -268,7 +268,7 @@ class Generator:
             tokens = np.array([[sample.tokens[-1] for sample in row] for row in rows])
 
     def _leave(self, rows: list[list[Sample]], mask: BoolArray) -> tuple[list[list[Sample]], BoolArray]:
-        """Go on without the rows that have ended, once they are many."""
+        """Remove ended rows, once there are many."""
         done = [all(sample.ended for sample in row) for row in rows]
         if sum(done) < LEAVING * len(rows):
             return rows, mask
@@ -279,11 +279,11 @@ class Generator:
 
 
 def _narrow(rows: list[list[Sample]], mask: BoolArray) -> tuple[list[list[Sample]], BoolArray]:
-    """As many samples in each row as go on in the longest, and the slots that each has seen, (B, W, C)."""
+    """Narrow the rows to the largest number of live samples; returns them and the slots each sees, (B, W, C)."""
     if mask.shape[1] == len(rows[0]) and all(sample.ended is None for row in rows for sample in row):
         return rows, mask
     ended = np.array([[sample.ended is not None for sample in row] for row in rows])
-    mask = np.broadcast_to(mask, (*ended.shape, mask.shape[2]))  # that of a token they share is the same for all
+    mask = np.broadcast_to(mask, (*ended.shape, mask.shape[2]))  # a shared token is the same for all
     W = int((~ended).sum(axis=1).max())
     order = np.argsort(ended, axis=1, kind="stable")[:, :W]
     seen = np.take_along_axis(mask & ~ended[:, :, None], order[:, :, None], axis=1)
@@ -291,5 +291,5 @@ def _narrow(rows: list[list[Sample]], mask: BoolArray) -> tuple[list[list[Sample
 
 
 def _limit(max_tokens: int | None, room: int) -> tuple[int, str]:
-    """How many tokens a continuation may have, and what ends it there."""
+    """The maximum length of a continuation, and the reason why it ends there."""
     return (room, "context") if max_tokens is None or room < max_tokens else (max_tokens, "length")

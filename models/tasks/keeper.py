@@ -17,7 +17,7 @@ TURNS = 3  # ways to name the placeholders of a text, before it is given up
 
 
 class Keeper:
-    """Translates lines by a translator, and what matches some patterns not at all.
+    """Translates lines but copies what matches some patterns.
 
     Args:
         translator: Translates what is left of a line.
@@ -25,7 +25,7 @@ class Keeper:
         tags: Keep mark-up, URLs, e-mail addresses, and what programs fill in.
 
     Raises:
-        re.error: A pattern is no regular expression.
+        re.error: A pattern is not a regular expression.
     """
 
     def __init__(self, translator: Translator, patterns: Sequence[str], *, tags: bool) -> None:
@@ -47,7 +47,7 @@ class Keeper:
 
         Args:
             lines: They.
-            config: How to search.
+            config: Search settings.
             n: Translations wanted of each.
             batch_size: Sentences decoded together.
             inside: What mark-up each line stands in from the line before; see `tags.scan`.
@@ -102,7 +102,7 @@ class Keeper:
         return [found[i] for i in range(len(units))]
 
     def _put_back(self, marked: Marked, best: Sequence[Translation]) -> list[Translation]:
-        """The translations that have the names, with what was taken out."""
+        """The translations that contain the names, with the protected text put back."""
         found = []
         for translation in best:
             if keeps_names(marked, translation.text):
@@ -119,7 +119,7 @@ class Keeper:
         between = self._translator.translate([words for _, words, _ in pieces], config, batch_size=batch_size)
         filled = Marked("", [], {}, unit.escaped).filled
         texts = [
-            filled(before + _as_part(each.text) + after)
+            filled(before + _as_part(words, each.text) + after)
             for (before, words, after), each in zip(pieces, between, strict=True)
         ]
         placeholders = [*(unit.text[slice(*span)] for span in unit.kept), ""]
@@ -150,15 +150,15 @@ def _taken_out(unit: Unit, turn: int) -> Marked | None:
 
 
 def _edges(piece: str) -> tuple[str, str, str]:
-    """What is before the first word of a part of a sentence, from it to the last one, and after it."""
-    words = [match.span() for match in re.finditer(r"\w+", piece)]
+    """What is before the first word of a part of a sentence, from it to the last one with its stop, and after it."""
+    words = [match.span() for match in re.finditer(r"\w+[.!?]*", piece)]
     start, end = (words[0][0], words[-1][1]) if words else (0, 0)
     return piece[:start], piece[start:end], piece[end:]
 
 
-def _as_part(translation: str) -> str:
-    """A translation of a part of a sentence, without the stop that models like to put after it."""
-    return re.sub(r"(?<=\w)[.!?]\Z", "", translation)
+def _as_part(source: str, translation: str) -> str:
+    """A translation of a part of a sentence, without a stop that the part does not have."""
+    return translation if source.endswith((".", "!", "?")) else re.sub(r"(?<=\w)[.!?]\Z", "", translation)
 
 
 def _shown(pieces: list[str], names: dict[str, str]) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""How likely given texts are under a language model, and given translations under one that translates."""
+"""Scoring: log-probabilities of texts under a language model and of translations under a translation model."""
 
 import dataclasses
 import math
@@ -22,56 +22,56 @@ Encode = Callable[[Sequence[str]], list[list[int]]]
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """How likely a text is."""
+    """The log-probability of a text."""
 
-    log_prob: float  # of its tokens, in nats
+    log_prob: float  # number of processes tokens, in nats
     n_tokens: int
 
     @property
     def perplexity(self) -> float:
-        """Of a token: e to its mean negative log-probability; NaN where there is none."""
+        """Perplexity per token: e to the mean negative log-probability; NaN without tokens."""
         if not self.n_tokens:
             return math.nan
         mean = -self.log_prob / self.n_tokens
         return math.exp(mean) if mean < 700 else math.inf
 
     def penalized(self, alpha: float) -> float:
-        """The log-probability over the length penalty of an exponent, as a search ranks by."""
+        """The log-probability divided by the length penalty with this exponent, by which a search ranks."""
         return self.log_prob / float(length_penalty(self.n_tokens, alpha))
 
 
 @dataclasses.dataclass(frozen=True)
 class Passage:
-    """Token ids whose likelihood is asked for, after others that are given."""
+    """Token ids to score, after given token ids."""
 
     given: list[int]  # after the beginning token
     tokens: list[int]
-    source: list[int] | None = None  # of a translation, its end token included
+    source: list[int] | None = None  # source tokens of a translation, including the end token
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What a network reads at once to score a passage, or a part of it."""
+    """One input row of the network, to score a passage or a part of it."""
 
-    ids: list[int]  # from the beginning token on
-    targets: list[int]  # what follows each of them
-    first: int  # the first that counts
+    ids: list[int]  # including the beginning token
+    targets: list[int]  # the token after each of them
+    first: int  # index of the first one that counts
     source: list[int] | None
 
     def __len__(self) -> int:
-        """Tokens of the longer side."""
+        """Number of tokens of the longer side."""
         return max(len(self.ids), len(self.source or ()))
 
 
 class Scorer:
-    """Says how likely texts are under a network: as texts, or as translations of sources.
+    """Scores texts, or translations of sources, under a network.
 
     Args:
         network: In ONNX Runtime or in PyTorch.
-        tokenizer: Of the texts: its special tokens.
-        encode: Of the texts: their token ids.
-        encode_sources: The token ids of sources; None: the network has no encoder.
-        alpha: Exponent of the length penalty that a search with this model ranks by.
+        tokenizer: The tokenizer of the texts, for its special tokens.
+        encode: Turns texts into token ids.
+        encode_sources: Turns sources into token ids; None: the network has no encoder.
+        alpha: Exponent of the length penalty of a search with this model.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Scorer:
         *,
         alpha: float = DecodeConfig().length_penalty,
     ) -> None:
-        assert network.spec.decoder is not None, "an encoder alone predicts no next token"
+        assert network.spec.decoder is not None, "an encoder alone cannot predict the next token"
         self.alpha = alpha
         self._vocab_size, self._context = network.spec.decoder.vocab_size, network.context
         self._state, self._tokenizer = network.state(), tokenizer
@@ -95,12 +95,12 @@ class Scorer:
 
         Args:
             path: Its directory.
-            task: What the model must be for: "translate" or "generate".
+            task: The required task of the model: "translate" or "generate".
             device: "cpu" or "cuda".
-            threads: Processor threads; None: as many as the cores that this process may use.
+            threads: CPU threads; None: as many as the cores that this process may use.
 
         Raises:
-            ModelError: The bundle is damaged, of a later format or for another task, or the device cannot be used.
+            ModelError: The bundle is damaged, has a later format or another task, or the device cannot be used.
         """
         from heed.models.bundle.bundle import Bundle
 
@@ -115,24 +115,24 @@ class Scorer:
         return cls(network, tgt, tgt.encode, src.encode, alpha=alpha)
 
     def passage(self, text: str, *, prompt: str = "", end: bool = False) -> Passage:
-        """A text after a prompt, as token ids, and with the end token where the text is whole."""
+        """A text after a prompt as token ids, with the end token if the text is complete."""
         given, tokens = self._encode([prompt, text])
         return Passage(given, tokens + [self._tokenizer.eos_id] * end)
 
     def drawn(self, passage: Passage, tokens: list[int]) -> Passage:
-        """The same with the tokens that a text was made of, where a tokenizer would choose others.
+        """The same passage with the tokens that were generated, which the tokenizer might split differently.
 
         Raises:
-            ModelError: They are none of this model's.
+            ModelError: They are not this model's tokens.
         """
         known = all(type(token) is int and 0 <= token < self._vocab_size for token in tokens)
         if not known:
-            raise ModelError("its tokens are none of this model's; leave them out, or name the model that made it")
+            raise ModelError("its tokens are not this model's; leave them out, or name the model that generated them")
         end = passage.tokens[-1:] == [self._tokenizer.eos_id]
         return dataclasses.replace(passage, tokens=tokens + [self._tokenizer.eos_id] * end)
 
     def pairs(self, sources: Sequence[str], translations: Sequence[str]) -> list[Passage]:
-        """Whole translations of sources, as token ids; where both are blank, there is nothing to score."""
+        """Translations of sources as token ids; if both are blank, there is nothing to score."""
         assert self._encode_sources is not None, "without an encoder there are no sources"
         eos_id = self._tokenizer.eos_id
         encoded = zip(self._encode_sources(sources), self._encode(translations), strict=True)
@@ -142,7 +142,7 @@ class Scorer:
         ]
 
     def score(self, passages: Sequence[Passage]) -> list[Score]:
-        """The log-probability of each passage; what is longer than the context is read in windows that overlap."""
+        """The log-probability of each passage; one longer than the context is read in overlapping windows."""
         rows = [(i, row) for i, passage in enumerate(passages) for row in self._rows(passage)]
         log_probs, lengths = [0.0] * len(passages), [len(row) for _, row in rows]
         size = LOGITS // (self._vocab_size * max(lengths, default=1))
@@ -153,7 +153,7 @@ class Scorer:
         return [Score(log_prob, len(passage.tokens)) for log_prob, passage in zip(log_probs, passages, strict=True)]
 
     def _scored(self, rows: list[Row]) -> list[float]:
-        """The log-probability of what counts of each row."""
+        """The log-probability of the tokens of each row that count."""
         sources = [row.source for row in rows if row.source is not None]
         if sources:
             self._state.encode(*padded(sources))
@@ -164,18 +164,18 @@ class Scorer:
     def _rows(self, passage: Passage) -> Iterator[Row]:
         every = passage.given + passage.tokens
         for begin, first, end in windows(len(passage.given), len(every), self._context or max(len(every), 1)):
-            # What a network sees first is always the beginning, as in training.
+            # The network always reads the beginning token first, as in training.
             ids = [self._tokenizer.bos_id, *every[begin : end - 1]]
             yield Row(ids, every[begin:end], first - begin, passage.source)
 
 
 def windows(first: int, end: int, context: int) -> Iterator[tuple[int, int, int]]:
-    """Windows of tokens, each as long as the context at most, by which those from the first to the end are predicted.
+    """Windows of at most the context's length that together predict all tokens from the first to the end.
 
-    After the first window, each token is predicted from half the context at least.
+    After the first window, each token is predicted from at least half the context.
 
     Yields:
-        Where each window begins, the first token that it predicts and no window before it did, and where it ends.
+        The start of each window, the first token that only it predicts, and its end.
     """
     while first < end:
         stop = min(end, max(context, first + max(1, context // 2)))

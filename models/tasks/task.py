@@ -1,4 +1,4 @@
-"""What a model can be for: a dictionary of tasks, each by the name that manifests and commands have for it."""
+"""Tasks of models, by their names in manifests and commands."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a model is for."""
+    """A task of models."""
 
-    does: str  # what such a model does, in words
-    example: str  # what follows `heed`, the task and a model on a command line
-    try_out: Callable[["Bundle", str], "OnnxNetwork"]  # takes a step on a device; returns the network it was taken with
+    does: str  # description of what such a model does
+    example: str  # further arguments of an example command
+    try_out: Callable[["Bundle", str], "OnnxNetwork"]  # runs one step on a device; returns the network
 
 
 def _translate(bundle: "Bundle", device: str) -> "OnnxNetwork":
@@ -33,7 +33,7 @@ def _generate(bundle: "Bundle", device: str) -> "OnnxNetwork":
 
     network = bundle.network(device=device, threads=1)
     generator = Generator(network, bundle.text_tokenizer())
-    for n in (1, 2):  # by the graph of one text, and by that of several
+    for n in (1, 2):  # with the graph for one text, and with that for several
         generator.generate([""], SampleConfig(max_tokens=1, n=n))
     return network
 

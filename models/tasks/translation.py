@@ -1,4 +1,4 @@
-"""Translations of sentences, and of a line of them."""
+"""Translations of sentences and of lines."""
 
 import dataclasses
 import heapq
@@ -11,40 +11,40 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Translation:
-    """A line's translation; of several sentences, the figures are sums."""
+    """The translation of a line; figures of several sentences are sums."""
 
     text: str
-    tokens: list[int]  # the target's token ids, without special ones
-    log_prob: float  # of the tokens and their end, in nats; with a shortlist, among the tokens of the line's
-    score: float  # log_prob over the length penalty; what the search ranks by
-    apart: bool = False  # what is between its placeholders was translated piece by piece; see `Keeper`
-    looped: bool = False  # a phrase comes again and again, or there is no end before the length limit
+    tokens: list[int]  # target token ids, without special ones
+    log_prob: float  # of the tokens and the end token, in nats; with a shortlist, relative to the line's shortlist
+    score: float  # log_prob divided by the length penalty, by which the search ranks
+    apart: bool = False  # the text between placeholders was translated piece by piece; see `Keeper`
+    looped: bool = False  # a phrase repeats in a loop, or the output did not end before the length limit
     copied: tuple[str, ...] = ()  # characters that the model does not know, and that stayed as they were
     shown: Mapping[int, str] = dataclasses.field(default_factory=dict)  # in the place of tokens, by their number
-    missing: tuple[tuple[str, ...], ...] = ()  # terms of which the text has none of the translations
+    missing: tuple[tuple[str, ...], ...] = ()  # terms without any of their translations in the text
 
 
 @dataclasses.dataclass(frozen=True)
 class Sentence:
-    """What is translated at once: a sentence, or a part of one that is too long."""
+    """A unit of translation: a sentence, or a part of one that is too long."""
 
     text: str
-    tokens: list[int]  # none where there is nothing to translate: the text stays then
+    tokens: list[int]  # empty if there is nothing to translate; the text is then copied
     before: str  # white space
     after: str
 
     def unchanged(self) -> Translation:
-        """What it becomes where there is nothing to translate."""
+        """The translation if there is nothing to translate."""
         return Translation(self.text, [], 0.0, 0.0)
 
 
 def combine(sentences: list[tuple[Sentence, list[Translation]]], n: int) -> list[Translation]:
-    """The `n` best ways to put the translations of a line's sentences together, best first."""
-    if len(sentences) == 1:  # as most lines, which need no search
+    """The `n` best combinations of the translations of a line's sentences, best first."""
+    if len(sentences) == 1:  # the usual case, which needs no search
         ((sentence, choices),) = sentences
         around = (sentence.before, sentence.after)
         return [dataclasses.replace(each, text=each.text.join(around)) for each in choices[:n]]
-    # Each is a chain of choices, the last one first: lines may have thousands of sentences.
+    # Each is a linked list of choices, the last one first, because lines may have thousands of sentences.
     best: list[tuple[float, tuple[Any, ...]]] = [(0.0, ())]
     for _, choices in sentences:
         longer = ((score + choice.score, (chain, choice)) for score, chain in best for choice in choices)
@@ -86,7 +86,7 @@ def _choices(chain: tuple[Any, ...]) -> list[Translation]:
 
 
 def _join(sentences: list[Sentence], texts: list[str]) -> str:
-    """The texts of a line's sentences with the white space that was around them."""
+    """The texts of a line's sentences with their original white space."""
     parts = []
     for sentence, text in zip(sentences, texts, strict=True):
         parts += [sentence.before, text, sentence.after or _gap(text)]
@@ -96,5 +96,5 @@ def _join(sentences: list[Sentence], texts: list[str]) -> str:
 
 
 def _gap(text: str) -> str:
-    """What comes between sentences where there was nothing: a space, but after a wide sign as of Chinese."""
+    """The separator of sentences that had none: a space, except after a wide character such as Chinese."""
     return "" if not text or unicodedata.east_asian_width(text[-1]) in "WF" else " "

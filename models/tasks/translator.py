@@ -1,9 +1,9 @@
-"""Lines of text to their translations: tokens, batches of about equal length, search, and text again."""
+"""Translation of lines: to sentences, tokens, batches of similar length, search, and back to text."""
 
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from itertools import islice
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -17,8 +17,9 @@ from heed.models.decoding.constraints import Requirement
 from heed.models.decoding.repetition import is_loop
 from heed.models.runtime.protocol import Network, State
 from heed.models.system.processor import available_cores
+from heed.models.system.threads import ThreadPool
 from heed.models.tasks.translation import Sentence, Translation, combine
-from heed.models.text.glossary import Glossary, Words, appears
+from heed.models.text.glossary import Glossary, appears
 from heed.models.text.placeholders import has_letters
 from heed.models.text.sentences import cut, split_sentences
 from heed.models.tokenizers.protocol import LineTokenizer
@@ -26,27 +27,28 @@ from heed.models.tokenizers.protocol import LineTokenizer
 if TYPE_CHECKING:
     from pathlib import Path
 
-BATCH_SIZE = 64  # lines decoded together, at most
-WINDOW = 32  # batches whose lines are sorted by length together
-WIDER = 2  # how many times as wide the beam is for what must appear: it is shared by what lacks more and less
+BATCH_SIZE = 64  # maximum number of sentences decoded together
+WINDOW = 32  # batches that are sorted by length together
+TURNS = 3  # searches with constraints, each without the words that displaced a term in the one before
+WIDER = 2  # factor of the beam size with constraints, because hypotheses that lack more and less share the beam
 # Characters that are not seen, and no part of a word: tokenizers take them for spaces, or for what they do not know.
 INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
-LONGEST = 512  # tokens; a sentence that is longer is translated in parts, for attention grows with the square
+LONGEST = 512  # tokens; a longer sentence is translated in parts, because attention grows with the square of the length
 
 
 class Translator:
-    """Translates lines by a network and its tokenizers.
+    """Translates lines with a network and its tokenizers.
 
     Args:
         network: In ONNX Runtime or in PyTorch.
-        src_tokenizer: Of the lines.
-        tgt_tokenizer: Of the translations.
-        config: How to search, where a call does not say.
-        workers: Batches decoded at a time, each by a thread; the network must allow that.
-        split: Translate each sentence of a line by itself, and not the line as a whole.
-        language: Of the lines, as "de", where it is known; see `split_sentences`.
-        glossary: What must appear in translations.
-        whole: The network over the whole vocabulary, where `network` goes by a shortlist; for a glossary and `shares`.
+        src_tokenizer: The source tokenizer.
+        tgt_tokenizer: The target tokenizer.
+        config: Default search settings.
+        workers: Number of batches decoded in parallel, each by a thread; the network must allow that.
+        split: Translate each sentence of a line separately, not the line as a whole.
+        language: Language of the lines, such as "de", if known; see `split_sentences`.
+        glossary: Terms that translations must contain.
+        whole: The network over the whole vocabulary, if `network` uses a shortlist; for glossaries and `shares`.
         aligns: Whether one of them is of ONNX Runtime and over the whole vocabulary, as `shares` needs.
     """
 
@@ -67,7 +69,7 @@ class Translator:
         self.config = config or DecodeConfig()
         self._split, self._language = split, language
         self._workers = workers
-        self._pool = ThreadPoolExecutor(workers)  # starts no thread before one is needed
+        self._pool = ThreadPool(workers)  # starts threads on demand
         self._states = _states(network, workers)
         self._whole_states = _states(whole, workers) if whole else self._states
         self._glossary = glossary
@@ -104,12 +106,12 @@ class Translator:
         Args:
             path: Its directory.
             device: "cpu" or "cuda".
-            threads: Processor threads; None: as many as the cores that this process may use.
-            shortlist: Decode each line over the tokens that its words are likely to need, where the bundle knows them.
-                Log-probabilities are those among these tokens then; to compare them between lines, go without.
+            threads: CPU threads; None: as many as the cores that this process may use.
+            shortlist: Decode each line over its likely tokens, if the bundle has a shortlist. Log-probabilities are
+                then relative to these tokens; to compare them between lines, use the whole vocabulary.
             split: See the class.
-            glossary: A file of terms that must appear; see `Glossary.read`.
-            shares: `shares` will be asked for.
+            glossary: A file of required terms; see `Glossary.read`.
+            shares: Whether `shares` will be called.
             languages: Of source and target, for a network that is told of them; None: those that the bundle names.
 
         Raises:
@@ -120,7 +122,7 @@ class Translator:
 
         with Bundle.loading(path) as bundle:
             manifest, (src, tgt) = bundle.require("translate"), bundle.tokenizers(languages)
-            # Threads that each decode a batch of their own outdo threads that share the operators of one.
+            # Threads that each decode their own batch are faster than threads that share the operators of one.
             workers = threads or available_cores() if device == "cpu" else 1
             shortlist = shortlist and bundle.has_shortlist
             network = bundle.network(device=device, threads=1, shortlist=shortlist)
@@ -146,9 +148,9 @@ class Translator:
         *,
         batch_size: int = BATCH_SIZE,
     ) -> list[Translation]:
-        """Translate lines; one translation each, in their order.
+        """Translate lines; one translation for each, in order.
 
-        White space around a line's sentences stays, and so does a line in which there is nothing to translate.
+        White space around sentences is kept, and a line with nothing to translate is copied.
         """
         return [best[0] for best in self.n_best(lines, config, 1, batch_size=batch_size)]
 
@@ -160,10 +162,9 @@ class Translator:
         *,
         batch_size: int = BATCH_SIZE,
     ) -> list[list[Translation]]:
-        """The best translations of each line, best first: at most `n`, and no more than the beam is wide.
+        """The best translations of each line, best first: at most `n`, and at most the beam size.
 
-        Those of a line of several sentences are the combinations of its sentences' translations with the best sums of
-        scores.
+        For a line of several sentences, these are the combinations of their translations with the best sums of scores.
         """
         config = config or self.config
         sentences = self._sentences(lines)
@@ -171,8 +172,8 @@ class Translator:
         sources = [[*sentence.tokens, self._src.eos_id] for sentence in chosen]
         results = self._translations(sources, self._search(sources, config, n, batch_size), config)
         if self._glossary:
-            terms = [self._glossary.find(sentence.text) for sentence in chosen]
-            self._require(self._glossary, terms, sources, results, config, n, batch_size)
+            texts = [sentence.text for sentence in chosen]
+            self._require(self._glossary, texts, sources, results, config, n, batch_size)
         found = iter(results)
         combined = [
             combine([(each, next(found) if each.tokens else [each.unchanged()]) for each in line], n)
@@ -185,7 +186,7 @@ class Translator:
         return combined
 
     def shares(self, src: str, tgt: str) -> FloatArray | None:
-        """What each word of a text has of each word of its translation; None where they are too long to tell."""
+        """The alignment of a text with its translation, see `align`; None if they are too long."""
         longest = max(len(self._src.encode([src])[0]), len(self._tgt.encode([tgt])[0]))
         if not src or not tgt or longest > min(self._longest, self._context or LONGEST):
             return None
@@ -196,16 +197,22 @@ class Translator:
             self._whole_states.put(state)
 
     def pieces(self, tokens: list[int]) -> list[str]:
-        """The texts of a translation's tokens, with "▁" for the space before a word."""
+        """The pieces of a translation, with "▁" for the space before a word."""
         return [self._tgt.piece(token) for token in tokens]
 
     def has_words(self, text: str) -> bool:
         """Whether a text has something to translate: letters, or what else the model's vocabulary is made of."""
-        return has_letters(text) or (not self._src.has_letters and not text.isspace() and text != "")
+        return has_letters(text) or (text.strip() != "" and not self._reads_letters)
+
+    @cached_property
+    def _reads_letters(self) -> bool:
+        """Whether a token of the source has a letter, but for special ones: some models read numbers alone."""
+        pieces = (self._src.piece(token) for token in range(len(self._src)))
+        return any(has_letters(piece) for piece in pieces if not re.fullmatch("<.+>", piece))
 
     def unknown(self, text: str) -> list[Span]:
         """Where the characters of a text are that the model does not know, with the rest of their words."""
-        new = set(text) - self._known - self._not_known
+        new = set(INVISIBLE.sub("", text)) - self._known - self._not_known
         self._known |= {character for character in new if self._src.unk_id not in self._src.encode([character])[0]}
         self._not_known |= new - self._known
         if self._not_known.isdisjoint(text):
@@ -219,7 +226,7 @@ class Translator:
         ]
 
     def _sentences(self, lines: Sequence[str]) -> list[list[Sentence]]:
-        """The sentences of each line, cut where they are too long; none for an empty line."""
+        """The sentences of each line, split if they are too long; none for an empty line."""
         pieces = [split_sentences(line, self._language) if self._split else [line] for line in lines]
         words = [self._readable(piece) for line in pieces for piece in line]
         tokens = iter(self._src.encode(words))
@@ -230,7 +237,7 @@ class Translator:
         return INVISIBLE.sub("", piece).strip() if self.has_words(piece) else ""
 
     def _fit(self, piece: str, tokens: list[int]) -> list[Sentence]:
-        """A sentence with its white space, in parts that the network can take."""
+        """A sentence with its white space, in parts of a length that the network can read."""
         words = piece.strip()
         if len(tokens) <= self._longest or len(words) == 1:
             n_before = len(piece) - len(piece.lstrip())
@@ -242,34 +249,53 @@ class Translator:
     def _require(
         self,
         glossary: Glossary,
-        terms: list[list[Words]],
+        texts: list[str],
         sources: list[list[int]],
         results: list[list[Translation]],
         config: DecodeConfig,
         n: int,
         batch_size: int,
     ) -> None:
-        """Translate again, and with what is asked, where a translation lacks a term."""
-        lacking = [
-            i
-            for i, (asked, best) in enumerate(zip(terms, results, strict=True))
-            if not all(appears(term, each.text) for term in asked for each in best)
-        ]
-        begins_word, bos_id = self._tgt.begins_word, self._tgt.bos_id
-        requirements = [Requirement([glossary.phrase(term) for term in terms[i]], begins_word, bos_id) for i in lacking]
+        """Translate again, and with what is asked, where a translation lacks a term.
+
+        A term may then hang on at the end, beside another translation of its word. So that one is refused in the next
+        turn, and the turn before counts where that does not help.
+        """
+        places = [glossary.places(text) for text in texts]
+
+        def displaced(i: int, best: list[Translation]) -> set[int]:
+            shares = self.shares(texts[i], best[0].text) if self.aligns else None
+            return set() if shares is None else glossary.displaced(best[0].text, shares, places[i])
+
+        refused = {
+            i: displaced(i, best)
+            for i, best in enumerate(results)
+            if not all(appears(term, each.text) for term in places[i] for each in best)
+        }
         wide = dataclasses.replace(config, beam_size=WIDER * config.beam_size)
-        asked = [sources[i] for i in lacking]
-        hypotheses = self._search(asked, wide, n, batch_size, requirements)
-        for i, best in zip(lacking, self._translations(asked, hypotheses, config), strict=True):
+        lacking = set(refused)
+        for turn in range(TURNS if lacking else 0):
+            asked = [sources[i] for i in refused]
+            requirements = [glossary.requirement(places[i], tokens) for i, tokens in refused.items()]
+            hypotheses = self._search(asked, wide, n, batch_size, requirements)
+            found = dict(zip(refused, self._translations(asked, hypotheses, config), strict=True))
+            for i, best in found.items():
+                if turn == 0 or all(appears(term, best[0].text) for term in places[i]):
+                    results[i] = best
+            more = {i: displaced(i, best) - refused[i] for i, best in found.items()}
+            refused = {i: refused[i] | tokens for i, tokens in more.items() if tokens}
+            if not refused:
+                break
+        for i in lacking:
             results[i] = [
-                dataclasses.replace(each, missing=tuple(term for term in terms[i] if not appears(term, each.text)))
-                for each in best
+                dataclasses.replace(each, missing=tuple(term for term in places[i] if not appears(term, each.text)))
+                for each in results[i]
             ]
 
     def _translations(
         self, sources: list[list[int]], hypotheses: list[list[Hypothesis]], config: DecodeConfig
     ) -> list[list[Translation]]:
-        """The best hypotheses of each source as text, with a note of those that loop."""
+        """The best hypotheses of each source as text, with loops marked."""
         texts = iter(self._tgt.decode([found.tokens for best in hypotheses for found in best]))
         return [
             [
@@ -289,8 +315,8 @@ class Translator:
         batch_size: int,
         requirements: list[Requirement] | None = None,
     ) -> list[list[Hypothesis]]:
-        """The best hypotheses of each source; where something is required, of those that have it."""
-        # Every worker gets a share; the longest batches go first, so that none is left alone with one at the end.
+        """The best hypotheses of each source; with requirements, only hypotheses that meet them."""
+        # Every worker gets a share; the longest batches go first, so that no worker is left with one at the end.
         share = max(1, min(batch_size, -(-len(sources) // self._workers)))
         batches = list(plan_batches([len(source) for source in sources], share))[::-1]
         found: dict[int, list[Hypothesis]] = {}
@@ -336,14 +362,14 @@ class Translator:
         *,
         batch_size: int = BATCH_SIZE,
     ) -> Iterator[Translation]:
-        """Translate a stream of lines in bounded memory, a window of some batches at a time."""
+        """Translate a stream of lines in bounded memory, one window of batches at a time."""
         remaining = iter(lines)
         while window := list(islice(remaining, batch_size * WINDOW)):
             yield from self.translate(window, config, batch_size=batch_size)
 
 
 def _loops(tokens: list[int], source: list[int], config: DecodeConfig) -> bool:
-    """Whether an output repeats itself again and again, or did not end where only the usual limit stopped it."""
+    """Whether an output repeats a phrase in a loop, or reached the default length limit."""
     endless = config.max_length is None and len(tokens) == len(source) - 1 + ROOM
     return endless or is_loop(tokens, source)
 
@@ -351,7 +377,7 @@ def _loops(tokens: list[int], source: list[int], config: DecodeConfig) -> bool:
 def _tell_parted(
     glossary: Glossary, line: str, sentences: list[Sentence], best: list[Translation]
 ) -> list[Translation]:
-    """Translations of a line that name the missing terms of which no sentence has all words."""
+    """Mark missing terms whose words are spread over several sentences of a line."""
     whole = {term for sentence in sentences for term in glossary.find(sentence.text)}
     parted = [term for term in glossary.find(line) if term not in whole]
     return [
@@ -361,7 +387,7 @@ def _tell_parted(
 
 
 def _states(network: Network, workers: int) -> "SimpleQueue[State]":
-    """Room to decode in for each worker, used again and again."""
+    """A reusable decoding state for each worker."""
     states: SimpleQueue[State] = SimpleQueue()
     for _ in range(workers):
         states.put(network.state())

@@ -1,1 +1,1 @@
-"""Text before and after a network: sentences, mark-up, glossary, conversations, streamed pieces."""
+"""Text around a network: sentences, mark-up, glossary, conversations, streaming."""

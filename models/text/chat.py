@@ -1,4 +1,4 @@
-"""A conversation as the text that a language model goes on with."""
+"""A conversation as a text that a language model continues."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,36 +8,36 @@ from heed.models.errors import DataError, ModelError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ChatTemplate:
-    """What stands around the turns of a conversation; the default is plain text with names."""
+    """The text around the turns of a conversation; the default is plain text with names."""
 
     before_user: str = "User: "
     after_user: str = "\n"
-    before_assistant: str = "Assistant:"  # what the model goes on with
-    after_assistant: str = "\n"  # before the next turn; the model itself ends with a stop string, or by its end token
-    stop: tuple[str, ...] = ("\nUser:",)  # what ends an answer
+    before_assistant: str = "Assistant:"  # precedes the answer, which the model continues
+    after_assistant: str = "\n"  # precedes the next turn; the model ends its answer with a stop string or the end token
+    stop: tuple[str, ...] = ("\nUser:",)  # texts that end an answer
     beginning: str | None = None  # what a conversation begins with, as a system's instructions
 
     def __post_init__(self) -> None:
         if not all(self.stop):
-            raise ModelError(f"stop must hold no empty text, not {self.stop!r}")
+            raise ModelError(f"stop must not contain an empty text: {self.stop!r}")
 
 
 class Conversation:
-    """Turns of a person and a model.
+    """The turns of a person and a model.
 
     Args:
-        template: How they are written.
-        count: How many tokens a text has.
-        room: Tokens that a prompt may have.
+        template: Format of the conversation.
+        count: Counts the tokens of a text.
+        room: Maximum number of tokens of a prompt.
     """
 
     def __init__(self, template: ChatTemplate, count: Callable[[str], int], room: int) -> None:
-        self.n_forgotten = 0  # turns that had to be left out, the oldest first
+        self.n_forgotten = 0  # number of turns dropped, the oldest first
         self._template, self._count, self._room = template, count, room
         self._turns: list[tuple[str, str]] = []
 
     def ask(self, message: str) -> str:
-        """The prompt for an answer to a message; where all is too long, the oldest turns are left out for good.
+        """The prompt for the answer to a message; if it is too long, the oldest turns are dropped for good.
 
         Raises:
             DataError: The message alone is too long.
@@ -45,7 +45,7 @@ class Conversation:
         question = self._question(message)
         if self._count(question) > self._room:
             raise DataError(
-                f"the message has {self._count(question):,} tokens, and {self._room:,} have room; say it in fewer words"
+                f"the message has {self._count(question):,} tokens, but only {self._room:,} fit; shorten it"
             )
         beginning = self._template.beginning or ""
         while self._count(prompt := beginning + "".join(map(self._written, self._turns)) + question) > self._room:
@@ -54,7 +54,7 @@ class Conversation:
         return prompt
 
     def add(self, message: str, answer: str) -> None:
-        """Remember a turn."""
+        """Add a turn."""
         self._turns.append((message, answer))
 
     def _question(self, message: str) -> str:

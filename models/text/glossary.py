@@ -1,33 +1,37 @@
-"""A glossary: words of the source language, and what they must become."""
+"""A glossary: source terms and their required translations."""
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from heed.models.decoding.constraints import Phrase
+import numpy as np
+
+from heed.models.arrays import FloatArray
+from heed.models.decoding.alignment import word_spans
+from heed.models.decoding.constraints import Phrase, Requirement
 from heed.models.errors import DataError
 from heed.models.text.encoding import other_encoding
 from heed.models.tokenizers.protocol import LineTokenizer
 
 TOKEN = re.compile(r"\w+|[^\w\s]")
+SURE = 0.5  # the share that a term has at least in a word that stands for it
 Words = tuple[str, ...]
 
 
 class Glossary:
     """Terms and their translations.
 
-    A term with a capital letter is found as it is written, one without in any case; always as whole words, and the
-    longest of those that begin at a word. A term that has several translations may become any of them: so a glossary
-    can list the forms of a word.
+    A term with a capital letter is case-sensitive, one without is not. Terms match whole words, and the longest match
+    at a word wins. A term with several translations may become any of them, so a glossary can list inflected forms.
 
     Args:
         entries: Pairs of a term and its translation.
-        tokenizer: Of the translations.
-        name: What error messages call it.
+        tokenizer: The target tokenizer.
+        name: Its name in error messages.
 
     Raises:
-        DataError: The side of an entry is empty, or the model has no tokens for a translation; it names the entry.
+        DataError: An entry has an empty side, or the model has no tokens for a translation; names the entry.
     """
 
     def __init__(self, entries: list[tuple[str, str]], tokenizer: LineTokenizer, name: str = "glossary") -> None:
@@ -35,7 +39,7 @@ class Glossary:
         self._translations: dict[Words, list[str]] = {}
         self._forms: dict[str, Phrase] = {}
         for number, (term, translation) in enumerate(entries, start=1):
-            if not term or not translation:  # as a line that is empty
+            if not term or not translation:  # an empty line
                 if term or translation:
                     raise DataError(f"{name}: line {number}: the {'term' if translation else 'translation'} is empty")
                 continue
@@ -48,10 +52,12 @@ class Glossary:
 
     @classmethod
     def read(cls, path: Path, tokenizer: LineTokenizer) -> "Glossary":
-        """Read a file with a term, a tab and its translation in each line; empty lines and more columns are ignored.
+        """Read a file with a term, a tab and its translation on each line; empty lines and further columns are ignored.
+
+        A term alone in its line is not translated: it stays as it is.
 
         Raises:
-            DataError: It cannot be read, or a line is wrong; see the class.
+            DataError: It cannot be read, or a line is bad; see the class.
         """
         try:
             content = path.read_bytes()
@@ -64,15 +70,13 @@ class Glossary:
             n_before = error.object.count(b"\n", 0, error.start)
             raise DataError(f"{path}: line {n_before + 1} is not UTF-8; convert the file") from None
         entries = []
-        for number, line in enumerate(lines, start=1):
+        for line in lines:
             columns = [column.strip() for column in line.split("\t")]
-            if len(columns) == 1 and columns[0]:
-                raise DataError(f"{path}: line {number} has no tab; write a term, a tab and its translation")
-            entries.append((columns[0], columns[1]) if len(columns) > 1 else ("", ""))
+            entries.append((columns[0], columns[1] if len(columns) > 1 else columns[0]))
         return cls(entries, tokenizer, str(path))
 
     def _add(self, translation: str, where: str) -> str:
-        """Keep the tokens of a translation, under its normal form, which is what outputs can have."""
+        """Store the tokens of a translation under its normalized form, which is what outputs can contain."""
         (ids,) = self._tokenizer.encode([translation])
         if not ids or self._tokenizer.unk_id in ids:
             raise DataError(f"{where}: the model has no tokens for {translation!r}; change or remove the line")
@@ -85,11 +89,18 @@ class Glossary:
         return normal
 
     def find(self, text: str) -> list[Words]:
-        """The terms in a text, each once: the translations of which one must appear."""
-        found = dict.fromkeys(tuple(self._translations[words]) for words in self._matches(text))
-        return list(found)
+        """The terms found in a text, each once, as lists of translations, one of which must appear."""
+        return list(self.places(text))
 
-    def _matches(self, text: str) -> Iterator[Words]:
+    def places(self, text: str) -> dict[Words, list[int]]:
+        """The terms in a text, by their translations, and the numbers of the text's words that belong to each."""
+        found: dict[Words, list[int]] = {}
+        for start, words in self._matches(text):
+            numbers = found.setdefault(tuple(self._translations[words]), [])
+            numbers += range(start, start + len(words))
+        return found
+
+    def _matches(self, text: str) -> Iterator[tuple[int, Words]]:
         written = split_words(text)
         small = tuple(word.lower() for word in written)
         start = 0
@@ -98,21 +109,45 @@ class Glossary:
             candidates = (words[start:end] for end in ends for words in (written, small))
             match = next((words for words in candidates if words in self._translations), None)
             if match:
-                yield match
+                yield start, match
             start += len(match or (1,))
 
-    def phrase(self, translations: Words) -> Phrase:
-        """The tokens of translations, for a search that must put out one of them."""
+    def displaced(self, text: str, shares: FloatArray, places: dict[Words, list[int]]) -> set[int]:
+        """The tokens of words that stand in a translation for a term, and are of none of its translations.
+
+        Args:
+            text: The translation.
+            shares: What each word of the source has of each of its words; see `decoding.alignment.align`.
+            places: The terms in the source; see `places`.
+        """
+        ids, spans = self._tokenizer.encode_spans(text)
+        words, found = word_spans(text), set[int]()
+        for translations, numbers in places.items():
+            own = {word for each in translations for word in split_words(each)}
+            of_term = np.where([text[slice(*word)] in own for word in words], 0, shares[numbers].sum(axis=0))
+            if of_term.max(initial=0) >= SURE:
+                start, end = words[int(of_term.argmax())]
+                tokens = [token for token, (a, b) in zip(ids, spans, strict=True) if a < end and start < b]
+                found.add(max(tokens, key=lambda token: len(self._tokenizer.piece(token))))
+        return found
+
+    def requirement(self, terms: Iterable[Words], refused: set[int]) -> Requirement:
+        """What a search must put out, one translation of each term, and what it must not."""
+        phrases = [self._phrase(term) for term in terms]
+        return Requirement(phrases, self._tokenizer.begins_word, self._tokenizer.bos_id, refused)
+
+    def _phrase(self, translations: Words) -> Phrase:
+        """The tokens of translations, for a search that must produce one of them."""
         return [form for translation in translations for form in self._forms[translation]]
 
 
 def split_words(text: str) -> Words:
-    """The words and marks of a text, without the differences that Unicode calls compatible (NFKC)."""
+    """The words and punctuation marks of a text in Unicode's compatibility form (NFKC)."""
     return tuple(TOKEN.findall(unicodedata.normalize("NFKC", text)))
 
 
 def appears(translations: Words, text: str) -> bool:
-    """Whether one of a term's translations is in a text, as whole words; at its beginning perhaps with a capital."""
+    """Whether one of a term's translations is in a text as whole words; at its beginning possibly capitalized."""
     return any(
         re.search(rf"(?<!\w){re.escape(each)}(?!\w)", text) or re.match(rf"{re.escape(capital(each))}(?!\w)", text)
         for each in translations
@@ -120,5 +155,5 @@ def appears(translations: Words, text: str) -> bool:
 
 
 def capital(text: str) -> str:
-    """A text as it is written at the beginning of a sentence."""
+    """A text with a capital letter, as at the beginning of a sentence."""
     return text[:1].upper() + text[1:]

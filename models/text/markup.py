@@ -11,28 +11,28 @@ from heed.models.arrays import BoolArray, FloatArray
 from heed.models.decoding.alignment import Span, word_spans
 from heed.models.text.tags import is_tag
 
-# Names, which translations keep, stand for placeholders; of those that are not in a line, the first that do.
+# Names, which translations keep, stand for placeholders: the first ones that are not in the line.
 NAMES = ("Tom", "Boston", "Maria", "Peter", "London", "David", "Berlin", "Anna", "Paris", "Martin", "Robert", "Chicago")
 
 
 @dataclasses.dataclass
 class Mark:
-    """A pair of tags around some text, or a single tag at a place of it."""
+    """A pair of tags around a span of text, or a single tag at a position."""
 
     opening: str
-    closing: str  # none for a single tag
-    span: Span  # of the text without mark-up
-    after: bool  # whether it follows a word without a space, and none follows it so
+    closing: str  # empty for a single tag
+    span: Span  # span of the text without mark-up
+    after: bool  # whether it is attached to the word before it and not to the word after it
     inner: "list[Mark]" = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
 class Marked:
-    """A line without its mark-up, with names for its placeholders."""
+    """A line without its mark-up, and with names in place of placeholders."""
 
     text: str
-    marks: list[Mark]  # the outermost
-    names: dict[str, str]  # and the placeholders they stand for
+    marks: list[Mark]  # outermost marks
+    names: dict[str, str]  # names and their placeholders
     escaped: bool = False  # whether the line writes &, < and > as entities
 
     def filled(self, text: str) -> str:
@@ -45,12 +45,12 @@ class Marked:
 def take_out(
     line: str, kept: Sequence[Span], turn: int = 0, *, symbols: Collection[Span] = (), escaped: bool = False
 ) -> Marked | None:
-    """Take what is to be kept out of a line; None where the names do not suffice.
+    """Remove what is protected from a line; None if there are not enough names.
 
     Args:
         line: A line of text.
-        kept: Where it is; see `find_kept`.
-        turn: How many of the possible names to leave out.
+        kept: Spans to protect; see `find_kept`.
+        turn: Number of possible names to skip.
         symbols: What of it stands at a place, as a single tag does, and for no word.
         escaped: Whether the line writes &, < and > as entities, and its translation must, too.
     """
@@ -87,12 +87,12 @@ def _closes(kept: str, mark: Mark) -> bool:
 
 
 def _gap(before: str, after: str) -> str:
-    """A space between what would be one word."""
+    """A space between two texts that would otherwise form one word."""
     return " " if re.search(r"\w\Z", before) and re.match(r"\w", after) else ""
 
 
 def _lift(open_marks: list[Mark], last: Mark) -> None:
-    """Take off the marks above one that are not closed within it: they contain nothing."""
+    """Remove marks from the stack that are not closed within the current one; they become single tags."""
     while open_marks[-1] is not last:
         mark = open_marks.pop()
         open_marks[-1].inner += mark.inner
@@ -100,16 +100,16 @@ def _lift(open_marks: list[Mark], last: Mark) -> None:
 
 
 def put_back(marked: Marked, translation: str, shares: FloatArray | None) -> str:
-    """A translation with the mark-up and the placeholders of its source.
+    """Put the mark-up and the placeholders of the source into its translation.
 
-    Each pair of tags encloses the words that come from those it enclosed, as many as can be had in one place; each
-    single tag stands where what is before it comes from what was before it. Tags are nested as they were.
+    Each pair of tags encloses the contiguous words that best align with the words it enclosed. Each single tag goes to
+    the position at which the words before it best align with those before it in the source. Tags keep their nesting.
 
     Args:
         marked: The source.
-        translation: Of its text, with its names.
-        shares: What each source word has of each word of the translation; see `decoding.alignment.align`. None:
-            both are taken to go on at the same pace.
+        translation: The translation of its text, with its names.
+        shares: The alignment; see `decoding.alignment.align`. None: assume that both sides advance at the same
+            pace.
     """
     src, tgt = word_spans(marked.text), word_spans(translation)
     shares = _same_pace(len(src), len(tgt)) if shares is None else shares
@@ -123,7 +123,7 @@ def _signs(text: str, words: list[Span]) -> BoolArray:
 
 
 def _same_pace(n_src: int, n_tgt: int) -> FloatArray:
-    """Shares in which each word of the translation comes from the word as far on in the source."""
+    """A diagonal alignment: each word comes from the source word at the same relative position."""
     shares = np.zeros((n_src, n_tgt), dtype=np.float32)
     if n_src:
         shares[np.arange(n_tgt) * n_src // max(n_tgt, 1), np.arange(n_tgt)] = 1
@@ -131,12 +131,12 @@ def _same_pace(n_src: int, n_tgt: int) -> FloatArray:
 
 
 def best_run(gains: FloatArray, first: BoolArray, last: BoolArray) -> tuple[float, Span] | None:
-    """The run with the largest sum of gains, (N,), and that sum; in one pass (Kadane's).
+    """The contiguous run with the largest sum of gains, (N,), and that sum (Kadane's algorithm).
 
     Args:
-        gains: -inf for what no run may contain.
-        first: With which a run may begin, (N,).
-        last: With which it may end, (N,).
+        gains: -inf where no run may be.
+        first: True where a run may begin, (N,).
+        last: True where a run may end, (N,).
     """
     best, total, start = None, 0.0, None
     for i, (gain, begins, ends) in enumerate(zip(gains.tolist(), first.tolist(), last.tolist(), strict=True)):
@@ -154,21 +154,21 @@ def best_run(gains: FloatArray, first: BoolArray, last: BoolArray) -> tuple[floa
 
 @dataclasses.dataclass
 class _Words:
-    """The words of both sides."""
+    """The words of source and translation, and their alignment."""
 
     src: list[Span]
     tgt: list[Span]
-    src_signs: BoolArray  # which of them are punctuation
+    src_signs: BoolArray  # True for punctuation
     tgt_signs: BoolArray
     shares: FloatArray
 
     def place(self, marks: list[Mark], room: Span, characters: Span) -> list[Mark]:
-        """Marks with the spans they have in the translation, within some of its words, which have these characters."""
+        """Marks with their spans in the translation, within a range of its words and their characters."""
         free = np.zeros(len(self.tgt), dtype=bool)
         free[slice(*room)] = True
         pairs = [i for i, mark in enumerate(marks) if mark.closing and self._inside(mark.span).any()]
         found: dict[int, Span] = {}
-        for i in sorted(pairs, key=lambda i: -self._best(marks[i].span, free)[0]):  # the surest first
+        for i in sorted(pairs, key=lambda i: -self._best(marks[i].span, free)[0]):  # the most certain first
             _, found[i] = self._best(marks[i].span, free)
             free[slice(*found[i])] = False
         placed = []
@@ -183,15 +183,15 @@ class _Words:
         return placed
 
     def _inside(self, span: Span) -> BoolArray:
-        """Which source words are in a span."""
+        """True for the source words within a span."""
         return np.array([start < span[1] and span[0] < end for start, end in self.src], dtype=bool)
 
     def _best(self, span: Span, free: BoolArray) -> tuple[float, Span]:
-        """The run of free words that has most of a span and least of the rest."""
+        """The run of free words that aligns most with a span and least with the rest."""
         inside = self._inside(span)
         if inside.all() and free.all():
             return np.inf, (0, len(free))
-        # Punctuation is at the edge of a run only where it was at the edge of the span.
+        # Punctuation may be at the edge of a run only if it was at the edge of the span.
         first, last = (free & (~self.tgt_signs | self._edge(inside, i)) for i in (0, -1))
         gains = np.where(free, self.shares[inside].sum(axis=0) - self.shares[~inside].sum(axis=0) - 1e-3, -np.inf)
         found = best_run(gains, first, last)
@@ -201,21 +201,21 @@ class _Words:
         return found
 
     def _edge(self, inside: BoolArray, place: int) -> bool:
-        """Whether the first (0) or last (-1) of some source words is punctuation."""
+        """Whether the first (0) or last (-1) of the chosen source words is punctuation."""
         return bool(inside.any() and self.src_signs[inside][place])
 
     def _border(self, place: int, room: Span, taken: Sequence[Span]) -> int:
-        """The border between words, within some room, that parts them most as a place does in the source."""
+        """The border between words, within a range, that divides them most like a position in the source."""
         before = np.array([end <= place for _, end in self.src], dtype=bool)
         leaning = self.shares[before].sum(axis=0) - self.shares[~before].sum(axis=0)
         borders = [i for i in range(room[0], room[1] + 1) if not any(start < i < end for start, end in taken)]
-        if before.all():  # what is last, stays last
+        if before.all():  # a tag at the end stays at the end
             return borders[-1]
         up_to = np.append(0, np.cumsum(leaning))
         return max(borders, key=lambda i: (up_to[i], -i)) if before.any() else borders[0]
 
     def _characters(self, start: int, end: int, *, after: bool) -> Span:
-        """Where some words are; where they are none, a place after the word before, or before the next."""
+        """The characters of a range of words; for an empty one, a position after the word before or before the next."""
         if start < end:
             return self.tgt[start][0], self.tgt[end - 1][1]
         if not self.tgt:
@@ -235,7 +235,7 @@ def _render(marked: Marked, translation: str, marks: list[Mark], span: Span) -> 
 
 
 def keeps_names(marked: Marked, translation: str) -> bool:
-    """Whether a translation has each name once."""
+    """Whether a translation contains each name exactly once."""
     return all(
         len(re.findall(rf"(?<!\w){name}(?!\w)", translation)) == 1 == translation.count(name) for name in marked.names
     )

@@ -72,7 +72,7 @@ def _next(pattern: re.Pattern[str], line: str, place: int) -> Span | None:
 
 
 def around(line: str, kept: Sequence[Span]) -> list[str]:
-    """What of a line is before, between and after what is kept."""
+    """The parts of a line before, between and after the protected spans."""
     ends = [0, *(end for span in kept for end in span), len(line)]
     return [line[start:end] for start, end in pairwise(ends)][::2]
 

@@ -1,18 +1,18 @@
-"""Lines cut into sentences, and sentences into parts; the pieces, joined, are the line.
+"""Splitting lines into sentences, and sentences into parts, without changing any character.
 
-Rules of our own: of the libraries that do this, the maintained one that gives the line back (sentencex) aborts on some
-texts with a trace of its own on stderr, and pysbd, syntok and sentence-splitter have had no release for years.
+The rules are our own, because no library fits: the maintained one that preserves the line (sentencex) aborts on some
+texts with a trace on stderr, and pysbd, syntok and sentence-splitter have had no release for years.
 """
 # ruff: noqa: RUF001, RUF003, SIM905 - the marks of other scripts are meant; lists of words are read as text
 
 import re
 from collections.abc import Iterator
 
-CLOSERS = "\"'”’“‘»›)\\]}」』）】》〉_*"  # “ and ‘ close a quotation in German, _ and * what is stressed in plain text
+CLOSERS = "\"'”’“‘»›)\\]}」』）】》〉_*"  # “ and ‘ close a quotation in German; _ and * close emphasis in plain text
 WIDE_CLOSERS = CLOSERS.replace("“‘", "")
 OPENERS = "「『（【《〈“‘«"
-# A run of stops, what closes after it, and white space; an end of a line or paragraph within the text; or a stop of
-# Chinese or Japanese, which needs no space.
+# A run of stops, closing marks and white space; a line or paragraph separator within the text; or a stop of Chinese or
+# Japanese, which needs no space.
 STOP = re.compile(
     rf"(?<![.!?…])(?P<marks>[.!?…؟۔।॥։።၊။។]++)(?P<closed>(?:[{CLOSERS}]|[ \u00a0\u202f][»›])*+)\s++"
     r"|[\n\u2028\u2029]\s*+"
@@ -22,11 +22,10 @@ CLAUSE = re.compile(rf"[,;:–—،؛][{CLOSERS}]*+\s++|[、，；：]")
 SPACE = re.compile(r"\s++")
 LAST_WORD = re.compile(r"[^\s\"'“”„‘’«»‹›()\[\]{}/–—_*]+\Z")
 FIRST_WORD = re.compile(rf"[{OPENERS}\"'(\[„¿¡_*]*([^\W\d_]+)")
-REACH = 24  # characters: no abbreviation is longer
-CLOSING = set(",;:.!?…)]}»›」』）】")  # after white space too, these go on with what was before
+REACH = 24  # characters; abbreviations are shorter
+CLOSING = set(",;:.!?…)]}»›」』）】")  # these continue the sentence, even after white space
 
-# What stands before a stop that ends no sentence, and is no word of another language at the end of one. Written small,
-# it may begin a sentence; written large, it is a title.
+# Abbreviations whose stop does not end a sentence, and which are not words that end sentences in another language.
 ABBREVIATIONS = frozenset(
     """
     Mr Mrs Ms Messrs Dr Drs Prof Rev Hon Gen Maj Col Capt Cpt Lt Sgt Cpl Cmdr Adm Gov Sen Rep Supt Insp St Ste Mt Ft
@@ -36,14 +35,14 @@ ABBREVIATIONS = frozenset(
     sig dott avv dhr mevr drs mgr inż tzw tzn np ul św tj tzv např dvs hhv esim ks проф ул им рис см
     """.split()
 )
-# What is an abbreviation where a number follows.
+# Words that are abbreviations if a number follows.
 COUNTED = frozenset(
     """
     no nos nr nrn nº n° num art abs bd fig figs abb tab vol vols p pp pg ch chap sec eq ed s str max min
     jan feb mar apr jun jul aug sep sept oct nov dec okt dez
     """.split()
 )
-# Words that begin a sentence where a name or a noun would go on with it.
+# Words that begin a sentence, where a name or a noun would continue it.
 STARTERS = frozenset(
     """
     I You He She It We They The This That These Those There Here What When Where Who Why How But And So If My His Her
@@ -51,28 +50,28 @@ STARTERS = frozenset(
     Je Il Elle Nous Vous Ils Elles Mais Et Él Ella Ellos Pero
     """.split()
 )
-# Languages in which a number and a stop are an ordinal.
+# Languages in which a number and a stop form an ordinal.
 ORDINALS = frozenset("bs cs da de et fi fo hr hu is lb lv nb nn no pl sk sl sr tr".split())
 
 
 def split_sentences(line: str, language: str | None = None) -> list[str]:
-    """Cut a line after its sentences.
+    """Split a line into sentences.
 
-    A stop ends a sentence where white space follows and then what may begin one. So nothing is cut in a number or a
-    web address, after an abbreviation, an initial, or before a word in small letters.
+    A stop ends a sentence if white space and a possible beginning of a sentence follow. So a line is not split within a
+    number or web address, after an abbreviation or an initial, or before a word in lower case.
 
     Args:
         line: Any text.
-        language: Of the line, as "de"; says whether "3." is an ordinal.
+        language: Language of the line, such as "de", which decides whether "3." is an ordinal.
 
     Returns:
-        The sentences, each with the white space after it, the first also with what is before it. Joined they are the
-        line; none for an empty one.
+        The sentences, each with the white space after it, the first one also with that before it. Joined they equal the
+        line; none for an empty line.
     """
     pieces = []
     start = 0
-    small = line == line.lower()  # such text begins sentences in small letters, too
-    end = len(line.rstrip().rstrip(f"{CLOSERS} \u00a0\u202f"))  # what closes alone at the end is no sentence
+    small = line == line.lower()  # such text also begins sentences in lower case
+    end = len(line.rstrip().rstrip(f"{CLOSERS} \u00a0\u202f"))  # closing marks alone are not a sentence
     for stop in STOP.finditer(line, len(line) - len(line.lstrip()), end):
         if stop["marks"] is None or _ends_sentence(line, start, stop, small=small, language=language):
             pieces.append(line[start : stop.end()])
@@ -95,12 +94,12 @@ def _ends_sentence(line: str, start: int, stop: re.Match[str], *, small: bool, l
 
 
 def _goes_on(before: str, word: str, line: str, end: int, language: str | None) -> bool:
-    """Whether a word and its stop belong to what follows: an abbreviation, an initial, an ordinal."""
+    """Whether a word and its stop belong to the following text: an abbreviation, an initial or an ordinal."""
     if word in ABBREVIATIONS or word[:1].lower() + word[1:] in ABBREVIATIONS:
         return True
     if line[end].isdecimal():
         return word.lower() in COUNTED
-    if word.isdecimal() and before.strip() == word:  # the number of a list's item
+    if word.isdecimal() and before.strip() == word:  # the number of a list item
         return True
     first = FIRST_WORD.match(line, end)
     if first and first[1] in STARTERS:
@@ -110,14 +109,14 @@ def _goes_on(before: str, word: str, line: str, end: int, language: str | None) 
 
 
 def _is_initial(before: str, word: str) -> bool:
-    """As in J. R. R. Tolkien, but not as in "so do I"."""
+    """An initial, as in J. R. R. Tolkien, but not as in "so do I"."""
     if len(word) != 1 or not word.isalpha():
         return False
     return word != "I" or not before[:-1].rstrip()[-1:].islower()
 
 
 def _is_dotted(word: str) -> bool:
-    """As e.g. or U.S., but not a time or a web address."""
+    """A dotted abbreviation, such as e.g. or U.S., but not a time or a web address."""
     parts = word.split(".")
     if len(parts) == 1 or word.lower() in ("a.m", "p.m"):
         return False
@@ -125,7 +124,7 @@ def _is_dotted(word: str) -> bool:
 
 
 def cut(text: str, size: int) -> Iterator[str]:
-    """Cut a text into parts of at most `size` characters: after a clause, else after a space, else anywhere."""
+    """Split a text into parts of at most `size` characters: after a clause, else after a space, else anywhere."""
     start = 0
     while len(text) - start > size:
         earliest, latest = start + (size + 1) // 2, start + size

@@ -1,4 +1,4 @@
-"""Tokens as they come to text that can be shown: whole characters, up to a stop string."""
+"""Streaming text: from tokens to whole characters, up to a stop string."""
 
 import codecs
 from collections.abc import Sequence
@@ -7,30 +7,30 @@ from heed.models.tokenizers.protocol import PlainTokenizer
 
 
 class TextStream:
-    """The text of tokens, in pieces of which none has to be taken back.
+    """The text of tokens, in pieces that never need to be taken back.
 
-    What may become a stop string is held back until it is decided. The text ends before the stop string that is
-    complete first; of several that end with the same character, before the longest. So however the text is cut into
-    tokens, it ends at one place, and no stop string is in it.
+    A possible beginning of a stop string is held back until it is decided. The text ends before the stop string that is
+    complete first; of several that end with the same character, before the longest. So its end does not depend on
+    the tokenization, and it contains no stop string.
 
     Args:
-        tokenizer: Of the tokens.
+        tokenizer: The tokenizer of the tokens.
         stop: The stop strings.
     """
 
     def __init__(self, tokenizer: PlainTokenizer, stop: Sequence[str] = ()) -> None:
-        self.text = ""  # all that was decided
+        self.text = ""  # everything returned so far
         self.stopped = False
         self._tokenizer, self._stop = tokenizer, stop
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
 
     def push(self, token: int) -> str:
-        """Take a token; returns the text that it decides."""
+        """Add a token; return the text that is now certain."""
         return self._add(self._decoder.decode(self._tokenizer.token_bytes([token])))
 
     def close(self) -> str:
-        """Decide the rest: no token follows. Bytes that are no whole character become U+FFFD."""
+        """Return the rest, after the last token. Incomplete characters become U+FFFD."""
         decided = self._add(self._decoder.decode(b"", final=True))
         rest, self._held = self._held, ""
         self.text += rest
@@ -55,6 +55,6 @@ class TextStream:
 
 
 def _begun(text: str, stop: str) -> int:
-    """How many characters at the end of a text may be the beginning of a stop string, which is not in it."""
+    """Number of characters at the end of a text that may begin a stop string."""
     lengths = range(min(len(text), len(stop) - 1), 0, -1)
     return next((length for length in lengths if text.endswith(stop[:length])), 0)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -67,7 +67,7 @@ class LibraryTokenizer(ConventionalTokenizer):
         self._of_bytes = byte_characters() if b'"ByteLevel"' in data else None
 
     @classmethod
-    def load(cls, directory: Path, conventions: Conventions, n_tokens: int) -> "LibraryTokenizer":
+    def load(cls, directory: Path, conventions: Conventions, n_tokens: int) -> Self:
         """Read the tokenizer of a bundle."""
         path = directory / FILE
         return cls(path.read_bytes(), conventions, n_tokens, str(path))
@@ -137,5 +137,5 @@ class LibraryTexts(LibraryTokenizer):
         return self.encode_all([text])[0]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of token ids; bytes that are no whole character become U+FFFD."""
+        """The text of token ids; incomplete characters become U+FFFD."""
         return self.token_bytes(ids).decode("utf-8", "replace")

@@ -38,7 +38,7 @@ def line_tokenizers(
     """The source's and the target's tokenizer.
 
     Args:
-        directory: The bundle's.
+        directory: The bundle's directory.
         network: Which says how many tokens there are.
         conventions: Of an imported model.
         languages: Source and target, for a network that is told of them.
@@ -51,16 +51,15 @@ def line_tokenizers(
     source = conventions.between(*languages)
     target = dataclasses.replace(source, before=(), prefix=None)
     if conventions.tokenizer == "library":
-        (src, tgt) = (LibraryLines.load(directory, each, _size(network, "encoder")) for each in (source, target))
-        return src, tgt
+        n_tokens = _size(network, "encoder")
+        return LibraryLines.load(directory, source, n_tokens), LibraryLines.load(directory, target, n_tokens)
     names, lists = tokenizer_files(directory), _vocabularies(directory)
-    src, tgt = (
-        MappedTokenizer(
-            (directory / name).read_bytes(), read_vocabulary(directory / pieces), each, str(directory / name)
-        )
-        for name, pieces, each in ((names[0], lists[0], source), (names[-1], lists[-1], target))
-    )
-    return src, tgt
+    return _mapped(directory, names[0], lists[0], source), _mapped(directory, names[-1], lists[-1], target)
+
+
+def _mapped(directory: Path, name: str, vocabulary: str, conventions: Conventions) -> MappedTokenizer:
+    path = directory / name
+    return MappedTokenizer(path.read_bytes(), read_vocabulary(directory / vocabulary), conventions, str(path))
 
 
 def text_tokenizer(directory: Path, network: NetworkSpec, conventions: Conventions | None) -> PlainTokenizer:

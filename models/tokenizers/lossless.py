@@ -1,26 +1,26 @@
-"""Any text to token ids and back, byte for byte, by a SentencePiece model with byte fallback."""
+"""Lossless tokenizer: any text to token ids and back, byte for byte, with SentencePiece's byte fallback."""
 
 import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from heed.models.errors import DataError, ModelError
+from heed.models.errors import ModelError
 from heed.models.tokenizers.subwords import JOINT, Tokenizer
 
-SPACE = "\u2581"  # how SentencePiece writes a space; a text that holds the character itself gets it in bytes
+SPACE = "\u2581"  # SentencePiece's space; the character itself in a text is encoded as bytes
 SPACE_BYTES = (b"\xe2", b"\x96", b"\x81")
 PROBE = " a\n\t \u2581\u00bd\ufb01\U0001f600\x00\r\n"
 
 
 class TextTokenizer:
-    """A tokenizer whose tokens, put together, are the text.
+    """A tokenizer whose tokens, concatenated, are the text.
 
     Args:
-        pieces: Its SentencePiece model.
-        name: What error messages call it.
+        pieces: The SentencePiece model.
+        name: Its name in error messages.
 
     Raises:
-        ModelError: The model changes texts: it has no bytes for unknown characters, or normalizes.
+        ModelError: The model changes texts: it has no byte fallback, or normalizes.
     """
 
     starts_texts = True  # with bos_id
@@ -33,7 +33,7 @@ class TextTokenizer:
         self._space = [self._bytes.index(byte) for byte in SPACE_BYTES if byte in self._bytes]
         if self.decode(self.encode(PROBE)) != PROBE:
             raise ModelError(
-                f"{name}: does not give every text back; train it with --byte_fallback, "
+                f"{name}: does not preserve every text; train it with --byte_fallback, "
                 "--normalization_rule_name=identity, --remove_extra_whitespaces=false and --add_dummy_prefix=false"
             )
 
@@ -58,26 +58,23 @@ class TextTokenizer:
         """The token ids of a text, without special ones.
 
         Raises:
-            DataError: It has half a surrogate pair, which is no character.
+            DataError: It has a lone surrogate, which is not a character.
         """
         (ids,) = self.encode_all([text])
         return ids
 
-    def encode_all(self, texts: Sequence[str], threads: int = -1) -> list[list[int]]:
+    def encode_all(self, texts: Sequence[str], threads: int = 1) -> list[list[int]]:
         """The token ids of texts.
 
         Args:
             texts: They.
-            threads: Of the processor; -1: as many as it has cores.
+            threads: Of the processor.
 
         Raises:
             DataError: See `encode`.
         """
         parts = [text.split(SPACE) for text in texts]
-        try:
-            encoded = iter(self.pieces.encode([part for each in parts for part in each], threads))
-        except TypeError:  # SentencePiece's for what UTF-8 has no bytes for
-            raise DataError("the text has half of a character (a lone surrogate); mend it") from None
+        encoded = iter(self.pieces.encode([part for each in parts for part in each], threads))
         found = []
         for each in parts:
             ids = next(encoded)
@@ -87,16 +84,16 @@ class TextTokenizer:
         return found
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of token ids; bytes that are no whole character become U+FFFD."""
+        """The text of token ids; incomplete characters become U+FFFD."""
         return self.token_bytes(ids).decode("utf-8", "replace")
 
     def token_bytes(self, ids: Iterable[int]) -> bytes:
-        """What token ids stand for."""
+        """The bytes of token ids."""
         return b"".join(self._bytes[token] for token in ids)
 
 
 def _bytes(pieces: Tokenizer, token: int) -> bytes:
-    """What a token stands for; special ones stand for nothing."""
+    """The bytes of a token; none for a special one."""
     if token in (pieces.pad_id, pieces.unk_id, pieces.bos_id, pieces.eos_id):
         return b""
     piece = pieces.piece(token)

@@ -44,7 +44,7 @@ class SentencePieceTexts(ConventionalTokenizer):
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of token ids; bytes that are no whole character become U+FFFD."""
+        """The text of token ids; incomplete characters become U+FFFD."""
         return self.token_bytes(ids).decode("utf-8", "replace")
 
     def token_bytes(self, ids: Iterable[int]) -> bytes:

@@ -72,7 +72,7 @@ class LineTokenizer(Special, Protocol):
         ...
 
     def encode_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """The token ids of a text, and where in it the characters of each are."""
+        """The token ids of a text, and the span of characters of each."""
         ...
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
@@ -101,9 +101,9 @@ class PlainTokenizer(Special, Protocol):
         ...
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of token ids; bytes that are no whole character become U+FFFD."""
+        """The text of token ids; incomplete characters become U+FFFD."""
         ...
 
     def token_bytes(self, ids: Iterable[int]) -> bytes:
-        """What token ids stand for."""
+        """The bytes of token ids."""
         ...

@@ -1,4 +1,4 @@
-"""Text to token ids and back, by a SentencePiece model."""
+"""Tokenizer: text to token ids and back, with SentencePiece."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import sentencepiece
 
-from heed.models.errors import ModelError
+from heed.models.errors import DataError, ModelError
+
+SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 LONGEST_PIECE = 16  # characters, SentencePiece's default
 
@@ -22,16 +24,16 @@ class Tokenizer:
         name: What error messages call it.
 
     Raises:
-        ModelError: The bytes are no such model, or one of the special pieces is missing.
+        ModelError: The bytes are not such a model, or a special piece is missing.
     """
 
     def __init__(self, model: bytes, name: str) -> None:
-        self.model = model
+        self.model, self.name = model, name
         self._pieces = sentencepiece.SentencePieceProcessor()
         try:
             self._pieces.LoadFromSerializedProto(model)
         except RuntimeError:
-            raise ModelError(f"{name}: this is no SentencePiece model; give the .model file of spm_train") from None
+            raise ModelError(f"{name}: not a SentencePiece model; give the .model file of spm_train") from None
         self.pad_id: int = self._pieces.pad_id()
         self.unk_id: int = self._pieces.unk_id()
         self.bos_id: int = self._pieces.bos_id()
@@ -61,7 +63,7 @@ class Tokenizer:
         return str(self._pieces.id_to_piece(token_id))
 
     def is_byte(self, token_id: int) -> bool:
-        """Whether a piece is one byte of a character that has no piece, written as <0x0A>."""
+        """Whether a piece is a byte, written as <0x0A>, of a character without a piece."""
         return bool(self._pieces.is_byte(token_id))
 
     @property
@@ -81,41 +83,59 @@ class Tokenizer:
 
     @cached_property
     def blank(self) -> tuple[int, ...]:
-        """The pieces that are nothing but spaces; by name, for it takes long to look at all."""
+        """The pieces that consist only of spaces, found by name, because checking all pieces is slow."""
         found = {self._pieces.piece_to_id("\u2581" * n) for n in range(1, LONGEST_PIECE + 1)}
         return tuple(sorted(found - {self.unk_id}))
 
     @cached_property
-    def has_letters(self) -> bool:
-        """Whether there is a piece with a letter; some models read numbers alone."""
-        texts = (self.piece(i) for i in range(len(self)) if not self._pieces.is_control(i) and not self.is_byte(i))
-        return any(character.isalpha() for piece in texts if piece != self.piece(self.unk_id) for character in piece)
-
-    @cached_property
     def begins_word(self) -> npt.NDArray[np.bool_]:
-        """Which pieces no word goes on with: those that begin with a space or a punctuation mark, (V,)."""
+        """Pieces that cannot continue a word: those that begin with a space or a punctuation mark, (V,)."""
         return np.array([not re.match(r"\w", self.piece(token_id)) for token_id in range(len(self))])
 
-    def encode(self, lines: Sequence[str], threads: int = -1) -> list[list[int]]:
-        """The token ids of each line, without special pieces; none for a line of white space.
+    def has_pieces_of(self, other: "Tokenizer") -> bool:
+        """Whether the same token ids stand for the same pieces; the two may normalize text in different ways."""
+        return self.model == other.model or self._all_pieces == other._all_pieces
+
+    @cached_property
+    def _all_pieces(self) -> list[str]:
+        return [self.piece(token_id) for token_id in range(len(self))]
+
+    @cached_property
+    def is_lacking(self) -> npt.NDArray[np.bool_]:
+        """Which pieces stand for what the vocabulary lacks: the unknown piece, and those of bytes, (V,)."""
+        return np.array([token_id == self.unk_id or self.is_byte(token_id) for token_id in range(len(self))])
+
+    def encode(self, lines: Sequence[str], threads: int = 1) -> list[list[int]]:
+        """The token ids of each line, without special pieces; none for white space.
 
         Args:
             lines: The text.
-            threads: Of the processor; -1: as many as it has cores.
+            threads: Of the processor. SentencePiece ends the program where the system starts none for it, so what is
+                done soon needs one, which is this one.
+
+        Raises:
+            DataError: A line has half a surrogate pair, which is no character.
         """
-        ids: list[list[int]] = self._pieces.encode(list(lines), out_type=int, num_threads=threads)
+        try:
+            if threads == 1:
+                return [self._pieces.encode(line, out_type=int) for line in lines]
+            ids: list[list[int]] = self._pieces.encode(list(lines), out_type=int, num_threads=threads)
+        except (TypeError, RuntimeError):  # for what UTF-8 has no bytes for
+            if not any(SURROGATE.search(line) for line in lines):
+                raise
+            raise DataError("the text has half of a character (a lone surrogate); correct it") from None
         return ids
 
     def sample(self, lines: Sequence[str], share: float, seed: int) -> list[list[int]]:
-        """The token ids of each line, cut into other pieces each time: BPE-dropout (Provilkov et al., 2020).
+        """The token ids of each line with random segmentation: BPE-dropout (Provilkov et al., 2020).
 
-        Of a model that is no byte-pair encoding, SentencePiece samples by its own distribution, smoothed by `share`.
-        The seed of the process's SentencePiece changes; its generator is one a thread, and each call makes a thread.
+        A model that is not a byte-pair encoding samples from its own distribution, smoothed by `share`. The call seeds
+        SentencePiece for the whole process; each thread has its own generator, and each call starts a thread.
 
         Args:
             lines: The text.
-            share: Of the merges of pieces, those that are left out.
-            seed: What is drawn by, below 2^32 - 1: the same seed gives the same tokens.
+            share: Share of the merges to skip.
+            seed: Below 2^32 - 1; the same seed gives the same tokens.
         """
         sentencepiece.set_random_generator_seed(seed)
         ids: list[list[int]] = self._pieces.encode(
@@ -124,16 +144,16 @@ class Tokenizer:
         return ids
 
     def encode_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """The token ids of a text, and where in it the characters of each are."""
+        """The token ids of a text, and the span of characters of each."""
         pieces = self._pieces.encode(text, return_type="proto").pieces
         characters = [number for number, character in enumerate(text) for _ in character.encode()]
-        characters.append(len(text))  # of each byte, which is what SentencePiece counts, and of the end
+        characters.append(len(text))  # character index of each byte, because SentencePiece counts bytes, and of the end
         spans = [(characters[piece.begin], characters[piece.end]) for piece in pieces]
         return [piece.id for piece in pieces], spans
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """The text of each list of token ids."""
-        return [str(text) for text in self._pieces.decode([list(row) for row in ids])]
+        return [str(self._pieces.decode(list(row))) for row in ids]
 
 
 JOINT, SEPARATE = (
@@ -143,7 +163,7 @@ JOINT, SEPARATE = (
 
 
 def write_tokenizers(directory: Path, tokenizers: tuple[Tokenizer, Tokenizer]) -> None:
-    """Write the source's and the target's tokenizer; as one file where they are the same."""
+    """Write the source and target tokenizers; one file if they are the same."""
     src, tgt = tokenizers
     if src.model == tgt.model:
         (directory / JOINT).write_bytes(src.model)
@@ -153,12 +173,12 @@ def write_tokenizers(directory: Path, tokenizers: tuple[Tokenizer, Tokenizer]) -
 
 
 def tokenizer_files(directory: Path) -> tuple[str, ...]:
-    """The name of the one tokenizer in a directory, or the names of the source's and the target's."""
+    """The file names of the tokenizers in a directory: one joint, or source and target."""
     return (JOINT,) if (directory / JOINT).exists() else SEPARATE
 
 
 def load_tokenizers(directory: Path) -> tuple[Tokenizer, Tokenizer]:
-    """Read the source's and the target's tokenizer.
+    """Read the source and target tokenizers.
 
     Raises:
         ModelError: One is missing or damaged.

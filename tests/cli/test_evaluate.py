@@ -113,7 +113,7 @@ def test_files_are_read_as_translate_reads_them(heed: Heed, files: tuple[str, st
     result = heed("evaluate", "--hyp", packed, "--ref", marked, "--bootstrap", 0)
     assert (result.stdout, result.stderr) == (
         expected,
-        f"{marked} begins with a byte-order mark, which was left out\n",
+        f"{marked} begins with a byte-order mark, which was removed\n",
     )
     packed.write_bytes(packed.read_bytes()[:-9])
     result = heed("evaluate", "--hyp", packed, "--ref", ref)
@@ -149,7 +149,7 @@ def test_text_that_cannot_be_scored(heed: Heed, write_lines: Write, tmp_path: Pa
     empty = write_lines("empty", [])
     result = heed("evaluate", "--hyp", empty, "--ref", empty)
     assert (result.exit_code, result.stdout) == (3, "")
-    assert result.stderr.startswith(f"Error: {empty}: there are no lines; ")
+    assert result.stderr.startswith(f"Error: {empty}: no lines; ")
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ TABLE = {
     "an earlier job was not finished": (
         f"echo 1 2 > in; echo x > out.part; {TRANSLATE} -i in -o out",
         1,
-        "Error: .*/out.part: exists already, of a job that was not finished; go on with --resume, or .* --force\n",
+        "Error: .*/out.part: already exists, from an unfinished job; continue with --resume, or .* --force\n",
     ),
 }  # fmt: skip
 

@@ -47,10 +47,10 @@ def test_a_byte_order_mark_is_left_out_of_each_input(translate: Callable[..., by
     plain, marked = tmp_path / "plain", tmp_path / "marked"
     plain.write_bytes(b"1 2\n")
     marked.write_bytes(MARK + b"1 2\n")
-    note = f"{marked} begins with a byte-order mark, which was left out\n"
+    note = f"{marked} begins with a byte-order mark, which was removed\n"
     found = translate(b"", "-i", marked, "-i", plain, stderr=note)
     assert found == translate(b"1 2\n1 2\n")
-    note = "stdin begins with a byte-order mark, which was left out\n"
+    note = "stdin begins with a byte-order mark, which was removed\n"
     assert translate(MARK, stderr=note) == b""
     assert translate(MARK + b"\n", stderr=note) == b"\n"
 
@@ -134,17 +134,25 @@ def test_a_line_that_has_no_such_part_stops_after_those_before(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--column", 2], "--column needs --input-format tsv."),
+        (["--column", 2], "--column needs --input-format tsv or csv."),
         (["--field", "a"], "--field needs --input-format jsonl."),
         (["--input-format", "tsv", "--document"], "--document needs --input-format lines."),
         (["--input-format", "jsonl", "--json"], "--json and --n-best need --input-format lines."),
         (["--input-format", "tsv", "--n-best", 2], "--json and --n-best need --input-format lines."),
         (["--n-best", 5], "--n-best 5 needs --beam-size 5 at least; it is 4."),
-        (["--shard", "1/2"], "--shard needs files (-i), to count their lines first."),
+        (["--input-format", "csv", "--document"], "--document needs --input-format lines."),
+        (["--input-format", "po", "--json"], "--json and --n-best need --input-format lines."),
+        (["--input-format", "tsv", "--column", "a"], "--column of tsv is a number; only a csv's first row has names."),
+        (["--input-format", "csv", "--column", "0"], "'0' is no column; they are counted from 1."),
+        (["--all"], "--all needs --input-format po."),
+        (["--skip-bad"], "--skip-bad needs --input-format jsonl or tsv."),
+        (["--input-format", "srt", "--shard", "1/2"], "srt is not read by lines; part the files instead."),
+        (["-o", "/"], "/ is a directory, and stdin has no name in it; give a file to -o."),
+        (["--shard", "1/2"], "--shard needs files (-i), because it counts their lines first."),
         (["--shard", "0/2"], "'0/2' is none of 1/2 to 2/2."),
         (["--shard", "3/2"], "'3/2' is none of 1/2 to 2/2."),
         (["--shard", "two"], "'two' is none of 1/n to n/n."),
-        (["--resume"], "--resume needs a file (-o) to go on with."),
+        (["--resume"], "--resume needs an output file (-o) to continue."),
     ],
 )  # fmt: skip
 def test_options_that_do_not_go_together_are_a_usage_error(

@@ -80,7 +80,7 @@ def test_a_prompt_may_be_compressed_and_begin_with_a_mark(heed: Heed, model: Pat
     for arguments, stdin in ((["-i", file], b""), ([], b"\xef\xbb\xbfthe cat\n")):
         result = heed("generate", *DRAWN, *arguments, stdin=stdin)
         assert (result.exit_code, result.stdout_bytes.decode()) == (0, expected)
-        assert "begins with a byte-order mark, which was left out" in result.stderr
+        assert "begins with a byte-order mark, which was removed" in result.stderr
     (record,) = records(generate(heed, "--batch", "-i", file, *DRAWN))
     assert record["prompt"] == "the cat"
     file.write_bytes(file.read_bytes()[:-9])
@@ -156,7 +156,7 @@ def test_a_prompt_that_is_too_long_is_refused_or_cut(heed: Heed, model: Path) ->
         result = heed("generate", prompt, *more)
         assert result.exit_code == 3
         assert result.stdout_bytes == b""
-        assert "tokens, its beginning included" in result.stderr
+        assert "tokens with its beginning token" in result.stderr
         assert f"context is {CONTEXT};" in result.stderr
         assert heed("generate", prompt, *more, "--truncate").exit_code == 0
 
@@ -272,9 +272,7 @@ def test_what_does_not_go_together_is_a_usage_error(heed: Heed, model: Path, arg
 def test_a_model_that_translates_is_refused(heed: Heed, bundle: Path) -> None:
     result = heed("generate", "-m", bundle, "a")
     assert result.exit_code == 4
-    assert result.stderr == (
-        f"Error: {bundle}: this model does not go on with text, it translates: use heed translate\n"
-    )
+    assert result.stderr == (f"Error: {bundle}: this model is for heed translate, not for heed generate\n")
 
 
 # Conversations
@@ -316,7 +314,7 @@ def test_a_pipe_is_answered_line_by_line(heed: Heed, model: Path, generator: Gen
     config = ("--chat", "--seed", 1, "--max-tokens", 3)
     result = heed("generate", *config, stdin=b"a\n\nb\n")
     assert result.exit_code == 0
-    assert "taught no conversation" in result.stderr
+    assert "not taught conversations" in result.stderr
     first = "User: a\nAssistant:"
     settings = SampleConfig(seed=1, max_tokens=3, stop=ChatTemplate().stop)
     (answer,) = generator.generate([first], settings)[0]
@@ -347,7 +345,7 @@ def test_ctrl_c_stops_an_answer_and_not_the_conversation(
 def test_turns_that_are_left_out_are_told(heed: Heed, model: Path) -> None:
     result = heed("generate", "--chat", "--max-tokens", 2, "--seed", 1, stdin=b"a\n" * 8 + b"a" * 200 + b"\na\n")
     assert result.exit_code == 0
-    assert "The context is full; it begins after turn " in result.stderr
+    assert "The context is full; it now starts after turn " in result.stderr
     assert "Error: the message has " in result.stderr
     assert result.stdout_bytes.count(b"\n") >= 5
 

@@ -104,7 +104,7 @@ def test_ctrl_c_ends_the_program_with_130(start: Start, tmp_path: Path, to_file:
     assert not output.exists()
     if to_file:
         assert complaints.decode() == (
-            f"{output} was not written; what is done stands in {tmp_path / 'out.part'}; go on with --resume\n"
+            f"{output} is not complete; {tmp_path / 'out.part'} has what is done; continue with --resume\n"
         )
 
 

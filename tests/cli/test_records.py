@@ -83,6 +83,43 @@ def test_the_other_fields_pass_byte_for_byte(
     assert json.loads(filled) == dict(items) | {field: '"x"\n'}
 
 
+@given(
+    st.lists(st.text(), min_size=1, max_size=4),
+    st.text(),
+    st.dictionaries(st.text(), JSON_VALUE, max_size=3),
+    st.data(),
+)
+def test_a_field_within_a_field_is_found_and_the_rest_passes(
+    path: list[str], words: str, others: dict[str, object], data: st.DataObject
+) -> None:
+    path = [name.replace(".", "") for name in path]
+    value: object = words
+    for name in reversed(path):
+        value = {key: other for key, other in others.items() if key not in (name, ".".join(path))} | {name: value}
+    line = json.dumps(value, ensure_ascii=data.draw(st.booleans()))
+    record = Jsonl(Decoder(strict=True), ".".join(path)).parse(line.encode())
+    assert record.words == words
+    found = json.loads(record.filled(f"{words}!"))
+    for name in path:
+        assert list(found) == list(value)  # type: ignore[call-overload]
+        found, value = found[name], value[name]  # type: ignore[index]
+    assert found == f"{words}!"
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "words"),
+    [
+        ('{"a.b": "x", "a": {"b": "y"}}', "a.b", "x"),
+        ('{"a": {"b": "y"}, "b": "z"}', "a.b", "y"),
+        ('{"a": {"b": "x"}, "a": {"b": "y"}}', "a.b", "y"),
+    ],
+)
+def test_a_field_of_just_that_name_goes_before_one_within_another(line: str, field: str, words: str) -> None:
+    record = Jsonl(Decoder(), field).parse(line.encode())
+    assert record.words == words
+    assert record.before + json.dumps(words).encode() + record.after == line.encode()
+
+
 def test_what_is_no_utf_8_in_another_field_passes() -> None:
     decoder = Decoder(strict=True)
     record = Jsonl(decoder, "text").parse(b'{"id": "\xff", "text": "a", "n": 1e5000, "big": ' + b"9" * 5000 + b"}\n")

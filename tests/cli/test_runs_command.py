@@ -91,7 +91,7 @@ def test_a_picture_is_not_overwritten_unless_that_is_asked(heed: Heed, write_run
     output.write_text("mine")
     result = heed("runs", "show", run, "-o", output)
     assert result.exit_code == 1
-    assert result.stderr == f"Error: {output}: exists already; choose another name, or overwrite it with --force\n"
+    assert result.stderr == f"Error: {output}: already exists; choose another name, or overwrite it with --force\n"
     assert output.read_text() == "mine"
     assert heed("runs", "show", run, "-o", output, "--force").exit_code == 0
     assert output.read_text().startswith("<svg")
@@ -129,7 +129,7 @@ def test_what_is_no_run_is_refused(heed: Heed, write_run: WriteRun, tmp_path: Pa
     assert heed("runs", "show", tmp_path / "nowhere").exit_code == 2
     result = heed("runs", "show", tmp_path)
     assert (result.exit_code, result.stdout) == (4, "")
-    assert result.stderr.startswith(f"Error: {tmp_path}: no run of heed train")
+    assert result.stderr.startswith(f"Error: {tmp_path}: not a run of heed train")
     young = write_run("young", records()[:1])
     result = heed("runs", "show", young)
     assert (result.exit_code, result.stdout) == (4, "")

@@ -149,7 +149,7 @@ def test_tokens_of_another_model_are_refused(heed: Heed, scorer: Scorer) -> None
     record = {"prompt": "a", "completion": "b", "tokens": [V]}
     result = heed("score", "--pairs", "-", stdin=json.dumps(record).encode())
     assert result.exit_code == 3
-    assert "stdin: line 1: its tokens are none of this model's" in result.stderr
+    assert "stdin: line 1: its tokens are not this model's" in result.stderr
 
 
 # Translations
@@ -212,4 +212,4 @@ def test_what_does_not_go_together_is_a_usage_error(
 def test_a_model_of_the_other_kind_is_refused(heed: Heed, bundle: Path) -> None:
     result = heed("score", "-m", bundle, stdin=b"a\n")
     assert result.exit_code == 4
-    assert "does not go on with text, it translates" in result.stderr
+    assert "is for heed translate, not for heed generate" in result.stderr

@@ -16,6 +16,7 @@ from click.testing import Result
 
 from heed.models.spec.preset import TEXT_PRESETS
 from heed.models.tokenizers.lossless import TextTokenizer
+from heed.transformer.data.parallel_text import read_validation
 from heed.transformer.training.engine import Engine
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.log import RunLog, StepReport
@@ -175,7 +176,7 @@ def test_ctrl_c_and_going_on_are_no_stop(
         patched.setattr(RunLog, "on_step", interrupt)
         result = heed("train", "--text", text, *SETTINGS, "-o", stopped)
     assert result.exit_code == 130
-    assert result.stderr.endswith(f"Stopped. Go on with: heed train --resume {stopped}\n")
+    assert result.stderr.endswith(f"Stopped. Continue with: heed train --resume {stopped}\n")
     result = heed("train", "--resume", stopped, *MACHINE)
     assert result.exit_code == 0, result.stderr
     assert (stopped / LAST).read_bytes() == (run / LAST).read_bytes()
@@ -187,10 +188,10 @@ def test_ctrl_c_and_going_on_are_no_stop(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--src", "FILE", "--tgt", "FILE"], "--src, --tgt: not for this kind of network."),
-        (["--joint"], "--joint: not for this kind of network."),
-        (["--label-smoothing", "0.1"], "--label-smoothing: not for this kind of network."),
-        (["--preset", "base"], "--text: not for this kind of network."),
+        (["--src", "FILE", "--tgt", "FILE"], "--src, --tgt: not available for this kind of network."),
+        (["--joint"], "--joint: not available for this kind of network."),
+        (["--label-smoothing", "0.1"], "--label-smoothing: not available for this kind of network."),
+        (["--preset", "base"], "--text: not available for this kind of network."),
         (["--encoder-layers", "2"], "encoder_layers: the network has no encoder"),
         (["--n-heads", "3"], "d_model 32 must be a multiple of n_heads 3, or give d_head"),
         (["--n-heads", "4", "--n-kv-heads", "3"], "n_heads 4 must be a multiple of n_kv_heads 3"),
@@ -216,24 +217,24 @@ def test_what_does_not_go_with_text_is_refused(
 def test_options_of_text_do_not_go_with_translation(heed: Heed, text: str, tmp_path: Path) -> None:
     for option in (["--learning-rate", "1"], ["--valid-text", text]):
         result = heed("train", "--src", text, "--tgt", text, *option, "-o", tmp_path / "run")
-        assert complaint(result, 2) == f"{option[0]}: not for this kind of network."
+        assert complaint(result, 2) == f"{option[0]}: not available for this kind of network."
 
 
 def test_a_tokenizer_that_changes_texts_is_refused(heed: Heed, trained: Path, text: str, tmp_path: Path) -> None:
     given = trained / "tokenizer.model"
     result = heed("train", "--text", text, *NETWORK, "--tokenizer", given, "-o", tmp_path / "run")
-    assert complaint(result, 4).startswith(f"{given}: does not give every text back; train it with --byte_fallback")
+    assert complaint(result, 4).startswith(f"{given}: does not preserve every text; train it with --byte_fallback")
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.txt", "", "a.txt: no text in there; give files with some"),
+        ("a.txt", "", "a.txt: no text; give files that contain text"),
         ("a.txt", "x", "a.txt: the text supports a vocabulary of at most "),
         ("a.jsonl", '{"text": "x"}', "the text is too short to hold some out; give --valid-text or --valid-pairs"),
         ("a.jsonl", '{"body": "x"}', "a.jsonl: line 1 has no text in a field 'text' (its fields: body); "),
-        ("a.jsonl", '{"text": "good"}\n{"text"', "a.jsonl: line 2 is no JSON ("),
+        ("a.jsonl", '{"text": "good"}\n{"text"', "a.jsonl: line 2 is not JSON ("),
         ("a.jsonl", '{"text": "\\udc00"}', "a.jsonl: line 1 has \\udc00 in its field 'text', half of a character"),
     ],
 )
@@ -298,8 +299,9 @@ def test_a_translation_run_begins_with_what_was_learnt(
     heed: Heed, trained: Path, translation_text: list[str], tmp_path: Path
 ) -> None:
     path = tmp_path / "fine"
-    shutil.copy(trained / "valid.src", tmp_path / "held.src")
-    shutil.copy(trained / "valid.tgt", tmp_path / "held.tgt")
+    held = read_validation(trained)
+    (tmp_path / "held.src").write_text("".join(line + "\n" for line in held.src), "utf-8")
+    (tmp_path / "held.tgt").write_text("".join(line + "\n" for line in held.tgt), "utf-8")
     files = [*translation_text[:4], "--valid-src", tmp_path / "held.src", "--valid-tgt", tmp_path / "held.tgt"]
     result = heed("train", "--init-from", trained, *files, *STEPS, *MACHINE, "-o", path)
     assert result.exit_code == 0, result.stderr
@@ -355,7 +357,7 @@ def test_such_a_run_is_repeated_by_its_configuration(
 def test_what_the_old_run_decides_cannot_be_asked(heed: Heed, run: Path, text: str, tmp_path: Path) -> None:
     for option in (["--d-model", "8"], ["--vocab-size", "300"], ["--tokenizer", run / "tokenizer.model"], ["--joint"]):
         result = heed("train", "--init-from", run, "--text", text, *option, "-o", tmp_path / "new")
-        assert complaint(result, 2) == f"--init-from decides {option[0]}; leave that out."
+        assert complaint(result, 2) == f"--init-from determines {option[0]}; leave that out."
     assert not (tmp_path / "new").exists()
 
 
@@ -368,4 +370,4 @@ def test_a_run_of_another_kind_is_no_beginning(heed: Heed, run: Path, trained: P
     result = heed("train", "--init-from", run, "--src", text, "--tgt", text, "-o", new)
     assert complaint(result, 2) == f"--init-from: {run} was trained to generate, and this run learns to translate."
     result = heed("train", "--init-from", tmp_path, "--text", text, "-o", new)
-    assert complaint(result, 4).startswith(f"{tmp_path}: no run of heed train")
+    assert complaint(result, 4).startswith(f"{tmp_path}: not a run of heed train")

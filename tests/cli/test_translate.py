@@ -1,5 +1,6 @@
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from heed.transformer.decoding import TorchNetwork
 from heed.transformer.training.runs.run import TranslationRun
 
 Heed = Callable[..., Result]
-SHORT = ("--max-length", "6", "--threads", "1")  # lines of 2 to 6 digits need no more
+SHORT = ("--max-length", "6", "--threads", "1", "--beam-threshold", "off")  # lines of 2 to 6 digits need no more
 
 
 @pytest.fixture(scope="session")
@@ -291,7 +292,7 @@ def test_an_existing_file_is_kept_unless_forced(heed: Heed, bundle: Path, tmp_pa
     output.write_text("mine")
     result = heed("translate", "-m", bundle, "-o", output, stdin=b"1 2\n")
     assert result.exit_code == 1
-    assert result.stderr == f"Error: {output}: exists already; choose another name, or overwrite it with --force\n"
+    assert result.stderr == f"Error: {output}: already exists; choose another name, or overwrite it with --force\n"
     assert output.read_text() == "mine"
     translate(heed, bundle, b"1 2\n", "-o", output, "--force")
     assert output.read_bytes() == translate(heed, bundle, b"1 2\n")
@@ -415,3 +416,20 @@ def test_a_pipe_is_written_to_and_a_link_leads_to_its_file(heed: Heed, bundle: P
     translate(heed, bundle, text(["1 2 3"]), "-o", link, "--force")
     assert link.is_symlink()
     assert target.read_bytes() == expected
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
+def test_stdout_by_its_name_is_stdout(program: Path, bundle: Path, tmp_path: Path, name: str) -> None:
+    """What stands in the file behind it stays, and what is written comes after it: `-o /dev/stdout >> all.txt`."""
+    if name == "link":
+        name = str(tmp_path / "link")
+        Path(name).symlink_to("/dev/stdout")
+    every = tmp_path / "all.txt"
+    every.write_bytes(b"before\n")
+    with every.open("ab") as file:
+        command = [str(program), "translate", "-m", str(bundle), "-o", str(name), "--threads", "1"]
+        done = subprocess.run(command, input=b"1 2 3\n", stdout=file, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 0, done.stderr
+    assert every.read_bytes().startswith(b"before\n")
+    assert every.read_bytes().count(b"\n") == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == (["all.txt", "link"] if "link" in name else ["all.txt"])

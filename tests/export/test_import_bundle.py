@@ -1,3 +1,5 @@
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,3 +70,12 @@ def test_the_weights_of_the_default_models_are_all_there(path: Path) -> None:
     initial, shapes = from_bundle(path), parameters(read(path).network)
     assert {name: tuple(value.shape) for name, value in initial.weights.items()} == shapes
     assert all(value.isfinite().all() and value.any() for value in initial.weights.values())
+
+
+def test_a_bundle_of_hard_links_is_a_bundle(bundle: Path, tmp_path: Path) -> None:
+    """As uv and conda install files."""
+    linked = shutil.copytree(shutil.copytree(bundle, tmp_path / "copy"), tmp_path / "linked", copy_function=os.link)
+    assert (linked / "weights.bin").stat().st_nlink == 2
+    found, expected = from_bundle(linked).weights, from_bundle(bundle).weights
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in found)

@@ -211,7 +211,7 @@ def test_keys_and_values_of_a_type_that_nobody_knows_are_refused(
 ) -> None:
     monkeypatch.delitem(runtime.TYPES, "tensor(int8)")
     network = draw(draw_language_model, "gpt2")
-    with pytest.raises(ModelError, match=f"^{tmp_path}: damaged: its graphs are of another network"):
+    with pytest.raises(ModelError, match=f"^{tmp_path}: damaged: its graphs do not match"):
         exported(network, "float32", tmp_path, cache_scales(network, PROMPTS))
 
 
@@ -367,7 +367,7 @@ def test_every_graph_that_is_opened_is_named(heed: Heed, trained_text: Path, tmp
             (path / "rounding.onnx").unlink()
         with pytest.raises(ModelError, match=r"rounding\.onnx is not in the manifest"):
             Bundle(path)
-    with pytest.raises(ModelError, match="of another network than its manifest"):
+    with pytest.raises(ModelError, match="do not match its manifest"):
         OnnxNetwork(path, manifests.read(path).network, manifest["files"], device="cpu", threads=1)
 
 
@@ -381,7 +381,7 @@ def test_a_chat_template_goes_into_the_bundle(heed: Heed, trained_text: Path, tm
 
 @pytest.mark.parametrize(
     ("content", "status", "words"),
-    [("stop = [", 3, "no TOML"), ("stop = 3", 4, "stop must be a list"), ("name = 'x'", 4, "unknown key 'name'")],
+    [("stop = [", 3, "not TOML"), ("stop = 3", 4, "stop must be a list"), ("name = 'x'", 4, "unknown key 'name'")],
 )
 def test_a_chat_template_that_cannot_be(
     heed: Heed, trained_text: Path, tmp_path: Path, content: str, status: int, words: str

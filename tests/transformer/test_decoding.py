@@ -19,7 +19,7 @@ from heed.transformer.masks import padding_mask
 from heed.transformer.model import Transformer
 
 V, CONTEXT = 13, 24
-SPECIAL = SpecialIds(bos_id=2, eos_id=3, unk_id=1)
+SPECIAL = SpecialIds(bos_id=2, eos_id=3, suppressed=(1,))
 SOURCES = [[5, 6, 7, 8, 3], [9, 3], [4, 4, 10, 3], [3], [6, 5, 4, 6, 5, 4, 3]]
 PROMPTS = [[2, 5, 6, 7, 8], [2], [2, 9, 9], [2, 4, 7], [2, 7, 6, 5, 4, 4, 4]]
 Describe = Callable[..., NetworkSpec]
@@ -92,8 +92,8 @@ def follow(network: Transformer) -> None:
     src, src_mask = padded([SOURCES[row] for row in rows for _ in range(3)])
     tgt, _ = padded([text[:-1] for of_row in texts for text in of_row])
     with torch.inference_mode():
-        mask = torch.from_numpy(src_mask)[:, None, None]
-        whole = network(torch.from_numpy(src), mask, torch.from_numpy(tgt)).log_softmax(-1).numpy()
+        src_there = torch.from_numpy(src_mask)[:, None, None]
+        whole = network(torch.from_numpy(src), src_there, torch.from_numpy(tgt)).log_softmax(-1).numpy()
     for number, row in enumerate(rows):
         last = len(PROMPTS[row]) - 1
         expected = whole[3 * number : 3 * number + 3, last : last + 6]
@@ -193,7 +193,7 @@ def test_a_search_ends_where_the_context_does(describe: Describe, draw: Draw, fo
     task, options = FORMS[form]
     network = TorchNetwork(draw(describe(task, vocab_size=V, **options)))
     assert network.context == CONTEXT
-    endless = SpecialIds(bos_id=2, eos_id=V, unk_id=1)  # no token is the end
+    endless = SpecialIds(bos_id=2, eos_id=V, suppressed=(1,))  # no token is the end
     prompts = [[2, *[7] * (CONTEXT - 1)], [2, 7], [2, 8], [2, 9], [2, 10], [2, 11, 12, 5]]
 
     def lengths(max_length: int) -> list[int]:

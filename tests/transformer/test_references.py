@@ -176,11 +176,12 @@ T5_PARTS = {
     r"layer\.[12]\.DenseReluDense\.wi_0": "feed_forward.gate",
     r"layer\.[12]\.DenseReluDense\.wo": "feed_forward.outer",
 }
+T5_BIAS = r"(encoder|decoder)\.block\.0\.layer\.0\.SelfAttention\.relative_attention_bias\.weight"
 T5_LAYER = r"(encoder|decoder)\.block\.(\d+)\."
 T5: Names = {
     r"shared\.weight": "src_embedding.weight",
     r"(encoder|decoder)\.embed_tokens\.weight": "",
-    r"(encoder|decoder)\.block\.0\.layer\.0\.SelfAttention\.relative_attention_bias\.weight": r"\1.relative_bias.weight",
+    T5_BIAS: r"\1.relative_bias.weight",
     r"(encoder|decoder)\.final_layer_norm\.weight": r"\1.norm.weight",
     r"decoder\.block\.(\d+)\.layer\.1\.layer_norm\.weight": r"decoder.layers.\1.cross_residual.norm.weight",
     r"decoder\.block\.(\d+)\.layer\.2\.layer_norm\.weight": r"decoder.layers.\1.feed_residual.norm.weight",
@@ -234,7 +235,8 @@ def t5() -> tuple[Any, NetworkSpec, Names]:
 
 def t5_v1_1() -> tuple[Any, NetworkSpec, Names]:
     """Its output has a matrix of its own, which transformers 5 holds apart and scales unless told not to."""
-    config = transformers.T5Config(**T5_SIZES, feed_forward_proj="gated-gelu", scale_decoder_outputs=False)
+    sizes: dict[str, Any] = T5_SIZES | {"scale_decoder_outputs": False}
+    config = transformers.T5Config(**sizes, feed_forward_proj="gated-gelu")
     reference = transformers.T5ForConditionalGeneration(config)
     reference.lm_head.weight = nn.Parameter(torch.empty(V, 32))
     names = {r"lm_head\.weight": "projection.weight", **T5}
@@ -281,7 +283,7 @@ GPT2: Names = {
 
 def turned(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """GPT-2's matrices are stored transposed, and those of queries, keys and values side by side."""
-    found = {}
+    found: dict[str, Tensor] = {}
     for name, tensor in state.items():
         matrix = tensor.t() if ".h." in name and tensor.dim() == 2 else tensor
         if "c_attn" in name:
@@ -380,14 +382,15 @@ def llama_yarn() -> tuple[Any, NetworkSpec, Names]:
 
 
 def mistral() -> tuple[Any, NetworkSpec, Names]:
-    config = transformers.MistralConfig(**LLAMA_SIZES, head_dim=8, sliding_window=9, attn_implementation="eager")
+    sizes: dict[str, Any] = LLAMA_SIZES | {"attn_implementation": "eager"}
+    config = transformers.MistralConfig(**sizes, head_dim=8, sliding_window=9)
     spec = llama_spec(Rotary(n_positions=64), window=9)
     return drawn(transformers.MistralForCausalLM(config)), spec, LLAMA
 
 
 def qwen2() -> tuple[Any, NetworkSpec, Names]:
     config = transformers.Qwen2Config(**LLAMA_SIZES, tie_word_embeddings=True)
-    names = LLAMA | {r"lm_head\.weight": ""}
+    names = {**LLAMA, r"lm_head\.weight": ""}
     return (
         drawn(transformers.Qwen2ForCausalLM(config)),
         llama_spec(Rotary(n_positions=64), tied=True, biases=True),

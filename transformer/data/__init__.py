@@ -1,1 +1,1 @@
-"""From files to text that can be learnt from."""
+"""Training data: files, filters, held-out text, vocabularies, shortlists."""

@@ -1,4 +1,4 @@
-"""A first look at all pairs: how many there are, and which are held out."""
+"""Corpus scan: count all pairs and choose those to hold out."""
 
 import dataclasses
 from collections.abc import Collection, Iterator, Sequence
@@ -7,26 +7,26 @@ from heed.transformer.data.parallel_text import ParallelText
 from heed.transformer.data.reservoir import Lot, fingerprint
 from heed.transformer.data.sources import Pair, Source, every_pair
 
-HELD_OUT = 1000  # sources for validation where no text is given for it, and
-HELD_OUT_SHARE = 0.05  # at most as many as this share of the pairs
-SAMPLE = 2_000_000  # lines that a vocabulary is learnt from, at most
+HELD_OUT = 1000  # held-out sources if no validation text is given, and
+HELD_OUT_SHARE = 0.05  # at most this share of the pairs
+SAMPLE = 2_000_000  # maximum number of lines for learning a vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
 class Survey:
-    """What was seen."""
+    """The result of a scan."""
 
     n_pairs: int
-    validation: ParallelText  # of each source that is held out, its first pair
-    leaves_some: bool  # whether there are other sources
+    validation: ParallelText  # first pair of each held-out source
+    leaves_some: bool  # whether other sources remain
 
 
 def survey(sources: Sequence[Source], seed: int, *, hold_out: bool) -> Survey:
-    """Read all pairs once.
+    """Scan all pairs once.
 
     Args:
-        sources: Where they stand.
-        seed: What is held out is drawn by.
+        sources: Files of pairs.
+        seed: Decides which pairs are held out.
         hold_out: Whether to hold out pairs for validation.
 
     Raises:
@@ -44,13 +44,13 @@ def survey(sources: Sequence[Source], seed: int, *, hold_out: bool) -> Survey:
 
 
 def sample(sources: Sequence[Source], n_pairs: int, held: Collection[int], seed: int) -> Iterator[Pair]:
-    """Pairs to learn a vocabulary from: all that are not held out, or of very many each n-th.
+    """Pairs for learning a vocabulary: all that are not held out, or of very many every n-th.
 
     Args:
-        sources: Where they stand.
-        n_pairs: How many they are.
-        held: The fingerprints of the sources that are held out.
-        seed: Of the fingerprints.
+        sources: Files of pairs.
+        n_pairs: Number of pairs.
+        held: Fingerprints of held-out sources.
+        seed: Seed of the fingerprints.
     """
     step = max(1, -(-2 * n_pairs // SAMPLE))
     for number, (src, tgt) in enumerate(every_pair(sources)):

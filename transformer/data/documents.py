@@ -1,4 +1,4 @@
-"""Plain text: reading it in parts that fit into memory, and what of it is held out."""
+"""Plain text: reading it in parts that fit into memory, and holding some out."""
 
 import dataclasses
 import itertools
@@ -11,50 +11,50 @@ from heed.models.tokenizers.lossless import TextTokenizer
 from heed.transformer.data.batching.pairs import Pairs
 from heed.transformer.data.jsonl import records, text_of
 from heed.transformer.data.lines import lines, plain_suffix
-from heed.transformer.data.reservoir import Lot, fingerprint
+from heed.transformer.data.reservoir import Lot, fingerprint, pair_fingerprint
 
-PART = 1 << 16  # characters after which a text is cut, behind the line that reaches them
-HELD_OUT = 1000  # documents for validation where no text is given for it, and
-HELD_OUT_SHARE = 0.05  # at most this share of them; of a few, this share of each, from its end, and
-HELD_OUT_END = 1_000_000  # at most as many characters
+PART = 1 << 16  # characters; a longer text is split after the line that reaches them
+HELD_OUT = 1000  # held-out documents if no validation text is given, and
+HELD_OUT_SHARE = 0.05  # at most this share of them; with few documents, this share at the end of each, and
+HELD_OUT_END = 1_000_000  # at most this many characters
 
 
 @dataclasses.dataclass(frozen=True)
 class Document:
-    """A text that is about one thing from its beginning to its end."""
+    """A text that is a unit from its beginning to its end."""
 
     text: str
-    prompt: str = ""  # what stands before it and is given, not predicted
+    prompt: str = ""  # given text before it, which is not predicted
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """What fits into memory of a document, which may be all of it."""
+    """A part of a document, possibly all of it, that fits into memory."""
 
     text: str
     prompt: str = ""
-    begins: bool = True  # whether the document begins with it
-    ends: bool = True  # and ends
+    begins: bool = True  # whether it is the first part
+    ends: bool = True  # end of each piece
 
     @property
     def fingerprint(self) -> int:
-        """Equal for equal documents, of their first parts."""
-        return fingerprint(f"{self.prompt}\n{self.text}")
+        """A hash of a document's first part, equal for equal documents."""
+        return pair_fingerprint(self.prompt, self.text)
 
 
 @dataclasses.dataclass(frozen=True)
 class TextFiles:
-    """Files of text and of prompts with completions, which are read as a stream."""
+    """Files of text, and of prompts with completions, read as a stream."""
 
-    texts: Sequence[str]  # of a `.jsonl` each line is a document, any other file is one
+    texts: Sequence[str]  # each line of a `.jsonl` is a document; any other file is one document
     pairs: Sequence[str]  # `.jsonl`
-    field: str  # of a line, that holds the text
+    field: str  # field of a line with the text
 
     def __iter__(self) -> Iterator[Part]:
-        """All documents that are not empty, in parts.
+        """All non-empty documents, in parts.
 
         Raises:
-            DataError: A line is no UTF-8 or has no such field.
+            DataError: A line is not UTF-8 or lacks the field.
             OSError: A file cannot be read.
         """
         for path in self.texts:
@@ -70,10 +70,10 @@ class TextFiles:
                     yield part
 
     def read(self) -> list[Document]:
-        """All documents, where they fit into memory.
+        """All documents, in memory.
 
         Raises:
-            DataError: See above; or there is no text.
+            DataError: See `__iter__`; or there is no text.
         """
         found: list[Document] = []
         for part in self:
@@ -83,18 +83,18 @@ class TextFiles:
         return found
 
     def require_some(self, n_documents: int) -> None:
-        """Refuse files without text.
+        """Refuse files without any text.
 
         Raises:
-            DataError: That they are.
+            DataError: No file contains text.
         """
         if not n_documents:
-            raise DataError(f"{', '.join([*self.texts, *self.pairs])}: no text in there; give files with some")
+            raise DataError(f"{', '.join([*self.texts, *self.pairs])}: no text; give files that contain text")
 
 
 def _cut(pieces: Iterable[str]) -> Iterator[Part]:
-    """The parts of a text that was split at its newlines; of an empty one there is none."""
-    ready, part = "", list[str]()  # a part that may be the last, and the one behind it
+    """Join the lines of a text into parts; an empty text has none."""
+    ready, part = "", list[str]()  # a part that may be the last, and the next one
     size, begins = 0, True
     for number, piece in enumerate(pieces):
         if number:
@@ -116,18 +116,18 @@ def _cut(pieces: Iterable[str]) -> Iterator[Part]:
 
 @dataclasses.dataclass(frozen=True)
 class TextSurvey:
-    """What a first look at all documents has seen."""
+    """The result of a scan of all documents."""
 
     n_documents: int
     n_lines: int
     n_characters: int
-    lengths: tuple[int, ...]  # of a few documents, in characters; none, where they are many or have prompts
-    drawn: tuple[Document, ...]  # of many, those that are held out; of a long one the first part stands for it
-    leaves_some: bool  # whether there are others
+    lengths: tuple[int, ...]  # lengths of a few documents, in characters; empty if they are many or have prompts
+    drawn: tuple[Document, ...]  # held-out documents of many; only the first part of a long one
+    leaves_some: bool  # whether other documents remain
 
 
 def survey_text(files: TextFiles, seed: int) -> TextSurvey:
-    """Read all documents once, and draw from many those that are held out.
+    """Scan all documents once; of many, choose those to hold out.
 
     Raises:
         DataError: A file cannot be used, or there is no text.
@@ -155,21 +155,21 @@ def survey_text(files: TextFiles, seed: int) -> TextSurvey:
 
 @dataclasses.dataclass(frozen=True)
 class HeldOut:
-    """What of a text is not trained on: documents, or the ends of a few."""
+    """The held-out text: documents, or the ends of a few."""
 
-    documents: frozenset[int] = frozenset()  # their fingerprints
-    ends: tuple[int, ...] = ()  # where each of a few begins to be held out, in characters
+    documents: frozenset[int] = frozenset()  # fingerprints of the documents
+    ends: tuple[int, ...] = ()  # start of the held-out end of each of a few documents, in characters
 
     @classmethod
     def of(cls, seen: TextSurvey, validation: Sequence[Document]) -> "HeldOut":
-        """That of a text of which `validation` is held out."""
+        """The held-out text of a run with this `validation`."""
         if seen.lengths:
             begins = zip(seen.lengths, validation, strict=True)
             return cls(ends=tuple(length - len(document.text) for length, document in begins))
         return cls(frozenset(Part(document.text, document.prompt).fingerprint for document in validation))
 
     def rest(self, parts: Iterable[Part]) -> Iterator[Part]:
-        """What is trained on of documents."""
+        """The training part of documents."""
         number, position, kept = -1, 0, True
         for part in parts:
             if part.begins:
@@ -185,7 +185,7 @@ class HeldOut:
 
 
 def hold_out(files: TextFiles, seen: TextSurvey) -> list[Document]:
-    """The documents that are held out: those drawn, or the end of each of a few.
+    """The held-out documents: those chosen, or the end of each of a few.
 
     Raises:
         DataError: There is too little text.
@@ -200,7 +200,7 @@ def hold_out(files: TextFiles, seen: TextSurvey) -> list[Document]:
 
 
 def _ends(files: TextFiles, begins: Sequence[int]) -> list[Document]:
-    """The text of each document from a character on."""
+    """The text of each document from a given character."""
     found, position = list[str](), 0
     for part in files:
         if part.begins:
@@ -212,20 +212,20 @@ def _ends(files: TextFiles, begins: Sequence[int]) -> list[Document]:
 
 
 def tokens_of(documents: Sequence[Document], tokenizer: TextTokenizer) -> Pairs:
-    """Documents as token ids: the prompt of each, and its text with the end token behind it."""
+    """Documents as token ids: each one's prompt, and its text with the end token."""
     prompts = tokenizer.encode_all([document.prompt for document in documents])
     texts = tokenizer.encode_all([document.text for document in documents])
     return Pairs.of(prompts, [[*text, tokenizer.eos_id] for text in texts])
 
 
 def write_documents(path: Path, documents: Sequence[Document]) -> None:
-    """Write documents so that `load_documents` reads them back."""
+    """Write documents for `load_documents`."""
     every = [json.dumps(dataclasses.asdict(document), ensure_ascii=False) + "\n" for document in documents]
     path.write_bytes("".join(every).encode("utf-8"))
 
 
 def load_documents(path: Path) -> list[Document]:
-    """Read what `write_documents` wrote.
+    """Read documents that `write_documents` wrote.
 
     Raises:
         DataError: The file is damaged.

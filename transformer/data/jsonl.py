@@ -1,4 +1,4 @@
-"""Lines that are JSON objects with texts in their fields."""
+"""JSON lines: objects with text fields."""
 
 import json
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ Record = dict[str, object]
 
 
 def records(path: str) -> Iterator[tuple[str, Record]]:
-    """The objects of a file's lines, and where each stands; blank lines are none.
+    """The objects of a file, each with its place; blank lines are skipped.
 
     Raises:
-        DataError: A line is no JSON object.
+        DataError: A line is not a JSON object.
     """
     for number, line in enumerate(lines(Path(path)), 1):
         where = f"{path}: line {number}"
@@ -23,25 +23,35 @@ def records(path: str) -> Iterator[tuple[str, Record]]:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{where} is no JSON ({error}); mend or delete it") from None
+            raise DataError(f"{where} is not JSON ({error}); correct or delete it") from None
         if not isinstance(record, dict):
-            raise DataError(f"{where} is no JSON object; mend or delete it")
+            raise DataError(f"{where} is not a JSON object; correct or delete it")
         yield where, record
 
 
 def text_of(record: Record, field: str, where: str) -> str:
-    """The text in a field.
+    """The text in a field; `translation.en` is the field `en` of the object in `translation`.
 
     Raises:
-        DataError: There is none, or it has half of a character.
+        DataError: The field is missing or not text, or it has half of a character.
     """
-    value = record.get(field)
+    value = _value(record, field)
     if not isinstance(value, str):
         fields = ", ".join(record) or "none"
-        raise DataError(f"{where} has no text in a field {field!r} (its fields: {fields}); mend it, or name another")
+        raise DataError(f"{where} has no text in a field {field!r} (its fields: {fields}); correct it, or name another")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
         half = f"\\u{ord(value[error.start]):04x}"
-        raise DataError(f"{where} has {half} in its field {field!r}, half of a character; mend it") from None
+        raise DataError(f"{where} has {half} in its field {field!r}, half of a character; correct it") from None
     return value
+
+
+def _value(record: Record, field: str) -> object:
+    """What is in a field; a field that has just that name goes before one within another."""
+    if field in record:
+        return record[field]
+    found: object = record
+    for name in field.split("."):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found

@@ -1,4 +1,4 @@
-"""Lines of text files, one after another, so that a file may be larger than the memory."""
+"""Lines of text files as a stream, so that a file may be larger than memory."""
 
 import codecs
 import contextlib
@@ -15,7 +15,7 @@ FORMATS = {".gz": "gzip", ".zst": "Zstandard"}
 
 
 def lines(path: Path) -> Iterator[str]:
-    r"""The lines of a text file, split on \n alone (str.splitlines would also cut at U+2028 and others).
+    r"""The lines of a text file, split only at \n (str.splitlines also splits at U+2028 and others).
 
     Raises:
         DataError: The file is UTF-16, a line is no UTF-8, or a compressed file is damaged.
@@ -27,7 +27,7 @@ def lines(path: Path) -> Iterator[str]:
         for number, line in enumerate(stream, 1):
             if number <= PROBED and (wrong := other_encoding(line[number > 1 :])):
                 raise DataError(f"{path}: {wrong}")
-            if number == 1 and line.startswith(codecs.BOM_UTF8):  # the mark of other systems is no text
+            if number == 1 and line.startswith(codecs.BOM_UTF8):  # a byte-order mark is not text
                 line = line.removeprefix(codecs.BOM_UTF8)  # noqa: PLW2901
                 if not line:
                     return
@@ -35,12 +35,12 @@ def lines(path: Path) -> Iterator[str]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """All lines of a file that fits into memory; see `lines`."""
+    """All lines of a file, in memory; see `lines`."""
     return list(lines(path))
 
 
 def plain_suffix(path: str) -> str:
-    """The end of a file's name that tells what is in it, whether it is compressed or not."""
+    """The suffix of a file's name without that of its compression."""
     name = Path(path)
     return (name.with_suffix("") if name.suffix in FORMATS else name).suffix
 
@@ -52,7 +52,7 @@ def _damage_named(path: Path) -> Iterator[None]:
     except Exception as error:
         if path.suffix in FORMATS and is_damage(error):
             name = FORMATS[path.suffix]
-            raise DataError(f"{path}: not a whole {name} file ({error}); make or copy it again") from None
+            raise DataError(f"{path}: not a complete {name} file ({error}); make or copy it again") from None
         raise
 
 
@@ -62,5 +62,5 @@ def _decode(line: bytes, path: Path, number: int) -> str:
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: line {number} is not UTF-8 (byte 0x{line[error.start]:02x} at column {error.start + 1}); "
-            f"convert the file with iconv, or mend the line"
+            f"convert the file with iconv, or correct the line"
         ) from None

@@ -1,6 +1,7 @@
-"""Parallel text that fits into memory, and what turns text into pairs of token ids."""
+"""Parallel text in memory, and its conversion to pairs of token ids."""
 
 import dataclasses
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,9 +10,10 @@ from heed.models.errors import DataError
 from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data.batching.pairs import Pairs
 from heed.transformer.data.lines import read_lines
-from heed.transformer.data.sources import Pair, match_files
+from heed.transformer.data.sources import Pair, Source, match_files
 
-VALIDATION = ("valid.src", "valid.tgt")
+VALIDATION = "valid.jsonl"
+LINE_BY_LINE = ("valid.src", "valid.tgt")  # in runs of 0.1, whose pairs had no line ends
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +25,7 @@ class ParallelText:
 
     @classmethod
     def of(cls, pairs: Iterable[Pair]) -> "ParallelText":
-        """The text of pairs."""
+        """Make it from pairs."""
         every = list(pairs)
         return cls([src for src, _ in every], [tgt for _, tgt in every])
 
@@ -34,13 +36,13 @@ class ParallelText:
 
 @dataclasses.dataclass(frozen=True)
 class Filter:
-    """Which pairs of token lists are learnt from."""
+    """The filter of training pairs."""
 
-    max_length: int  # tokens of the longer side
-    max_ratio: float | None = None  # of the longer side to the shorter, in tokens; None: any
+    max_length: int  # maximum number of tokens of the longer side
+    max_ratio: float | None = None  # maximum ratio of the longer side to the shorter, in tokens; None: any
 
     def flaw(self, src: Sequence[int], tgt: Sequence[int]) -> str | None:
-        """What is wrong with a pair, in a word."""
+        """The reason to drop a pair, in a word."""
         shorter, longer = sorted((len(src), len(tgt)))
         if not shorter:
             return "empty"
@@ -53,7 +55,7 @@ class Filter:
     def select(
         self, src: Sequence[list[int]], tgt: Sequence[list[int]], flaws: Counter[str]
     ) -> tuple[list[int], list[list[int]], list[list[int]]]:
-        """The pairs without a flaw: their numbers, sources and targets; the flaws of the others are counted."""
+        """The pairs that pass: their indices, sources and targets; the reasons to drop the others are counted."""
         found = [self.flaw(*pair) for pair in zip(src, tgt, strict=True)]
         flaws.update(flaw for flaw in found if flaw)
         kept = [number for number, flaw in enumerate(found) if not flaw]
@@ -64,11 +66,11 @@ def read_pairs(src_paths: Sequence[str], tgt_paths: Sequence[str]) -> ParallelTe
     """Read text files that translate each other line by line; `.gz` and `.zst` are decompressed.
 
     Raises:
-        DataError: The files do not match, hold no text, or are no UTF-8.
+        DataError: The files do not match, contain no text, or are not UTF-8.
     """
     text = ParallelText.of(pair for source in match_files(src_paths, tgt_paths) for pair in source)
     if not len(text):
-        raise DataError(f"{', '.join([*src_paths, *tgt_paths])}: no text in there; give files with a sentence a line")
+        raise DataError(f"{', '.join([*src_paths, *tgt_paths])}: no text; give files with one sentence per line")
     return text
 
 
@@ -80,9 +82,9 @@ def tokenize(
     max_length: int,
     flaws: Counter[str] | None = None,
 ) -> Pairs:
-    """Turn pairs into token ids, leaving out those that are empty or above `max_length` tokens on a side.
+    """Turn pairs into token ids, dropping those with an empty side or more than `max_length` tokens on a side.
 
-    Where `flaws` are given, those that are left out are counted there.
+    Dropped pairs are counted in `flaws`, if given.
     """
     ids = src_tokenizer.encode(text.src), tgt_tokenizer.encode(text.tgt)
     _, src, tgt = Filter(max_length).select(*ids, Counter() if flaws is None else flaws)
@@ -90,16 +92,21 @@ def tokenize(
 
 
 def write_validation(directory: Path, text: ParallelText) -> None:
-    """Write the text that a run is judged by."""
-    for name, lines in zip(VALIDATION, (text.src, text.tgt), strict=True):
-        (directory / name).write_bytes("".join(line + "\n" for line in lines).encode("utf-8"))
+    """Write the validation text of a run."""
+    pairs = zip(text.src, text.tgt, strict=True)
+    lines = [json.dumps({"src": src, "tgt": tgt}, ensure_ascii=False) + "\n" for src, tgt in pairs]
+    (directory / VALIDATION).write_bytes("".join(lines).encode("utf-8"))
 
 
 def read_validation(directory: Path) -> ParallelText:
-    """Read it.
+    """Read the validation text of a run.
 
     Raises:
+        DataError: It is damaged.
         OSError: It cannot be read.
     """
-    src, tgt = (read_lines(directory / name) for name in VALIDATION)
-    return ParallelText(src, tgt)
+    earlier = [directory / name for name in LINE_BY_LINE]
+    if not (directory / VALIDATION).exists() and any(path.exists() for path in earlier):
+        src, tgt = map(read_lines, earlier)
+        return ParallelText(src, tgt)
+    return ParallelText.of(Source((str(directory / VALIDATION),)))

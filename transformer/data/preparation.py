@@ -1,12 +1,16 @@
-"""From what was asked to what a trainer needs: text read, tokenizers learnt, pairs in batches."""
+"""Preparing a translation run: read the text, learn tokenizers, make batches."""
 
+import dataclasses
 import hashlib
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import torch
+
 from heed.models.errors import DataError
+from heed.models.spec.network import NetworkSpec
 from heed.models.spec.preset import sized
 from heed.models.system.files import sha256
 from heed.models.system.processor import available_cores
@@ -14,9 +18,10 @@ from heed.models.tokenizers.subwords import Tokenizer, load_tokenizers, write_to
 from heed.transformer.data.batching.batches import Batches
 from heed.transformer.data.batching.subword_regularization import Resampling
 from heed.transformer.data.batching.token_cache import TextFile, TextRecord, key_of, make_entry, read_files, workplace
-from heed.transformer.data.batching.tokens import Corpora, Making, open_corpora, write_corpora
+from heed.transformer.data.batching.tokens import Corpora, Making, lacking, open_corpora, write_corpora
 from heed.transformer.data.corpus_scan import sample, survey
 from heed.transformer.data.duplicates import mark_duplicates
+from heed.transformer.data.normalization import normalizer
 from heed.transformer.data.parallel_text import (
     Filter,
     ParallelText,
@@ -27,13 +32,27 @@ from heed.transformer.data.parallel_text import (
 )
 from heed.transformer.data.reservoir import fingerprint
 from heed.transformer.data.shortlist import ALWAYS, Shortlist, learn_shortlist
-from heed.transformer.data.sources import Source, match_files, parse_source
-from heed.transformer.data.vocabulary import train_tokenizer
+from heed.transformer.data.sources import Pair, Source, match_files, parse_source
+from heed.transformer.data.vocabulary import (
+    Coverage,
+    count_characters,
+    extended,
+    normalized,
+    train_tokenizer,
+    with_pieces_of,
+)
+from heed.transformer.training.runs.checkpoint import Weights, grown
 from heed.transformer.training.runs.run import TranslationRun
 from heed.transformer.training.runs.settings import TranslationConfig
 from heed.transformer.training.runs.warm_start import Initial
 
-FLAWS = {"duplicate": "deduplicate", "unequal": "max_ratio"}  # why pairs are left out only if it was asked
+SIDES = ("source", "target")
+# Of the pieces of validation text, those that may be unknown. An English-German vocabulary lacks 0.7% of French, which
+# it may still learn, 2.4% of Spanish, of which a sentence in four then lacks a letter, and 50% of Japanese.
+MOST_UNKNOWN = 0.01
+EXTENSION = 4000  # pieces that are suggested: some more than Japanese needs for its characters
+LACKING = ("unknown", "bytes")  # pieces that are told of, where there are any
+FLAWS = {"duplicate": "deduplicate", "unequal": "max_ratio"}  # reasons to drop pairs that exist only on request
 
 
 def new_run(
@@ -45,18 +64,18 @@ def new_run(
     cache: Path | None = None,
     threads: int | None = None,
 ) -> tuple[TranslationRun, Corpora]:
-    """Make a run: learn the vocabulary, settle the network's size, turn the text into tokens.
+    """Create a run: learn the vocabulary, fix the network's size, tokenize the text.
 
     Args:
         path: The run's directory.
-        network: The table of its description; the tokenizers decide the vocabularies.
-        config: What was asked.
-        initial: The network to begin with; None: a fresh one.
-        cache: Where to keep tokens and vocabularies, and to look for them; None: in the run.
-        threads: Of the processor; None: all.
+        network: The table of the network's specification; the tokenizers decide the vocabulary sizes.
+        config: The training settings.
+        initial: The initial network; None: fresh weights.
+        cache: Directory of the token cache; None: in the run.
+        threads: CPU threads; None: all cores.
 
     Raises:
-        HeedError: Something asked for cannot be; nothing has been written but to the cache.
+        HeedError: A setting is impossible; nothing was written except to the cache.
     """
     sources = sources_of(config)
     files = read_files(_paths(config))
@@ -65,7 +84,7 @@ def new_run(
         make_entry(look, lambda aside: _look(aside, sources, config))
         src, tgt = load_tokenizers(look)
         validation = read_pairs(config.valid_src, config.valid_tgt) if config.valid_src else read_validation(look)
-        spec = sized(network, len(src), len(tgt), joint=src.model == tgt.model)
+        spec = sized(network, len(src), len(tgt), joint=src.has_pieces_of(tgt))
         _require_validation(validation, (src, tgt), config)
         record = TextRecord(
             files, _tokens_key(files, (src, tgt), validation, config), str(cache.absolute()) if cache else None
@@ -73,19 +92,29 @@ def new_run(
         _make_tokens(place / record.key, (src, tgt), validation, config, threads)
         learnt = _shortlist(place, record.key, src, tgt)
         if learnt and initial and initial.shortlist:
-            learnt = learnt.joined(initial.shortlist)  # the new text may lack most words that the old one had
-        weights = initial.weights if initial else None
+            learnt = learnt.joined(initial.shortlist)  # the new text may lack most words of the old one
+        weights = _initial_weights(initial, spec, config, (src, tgt)) if initial else None
         run = TranslationRun.create(
             path, spec, config, (src, tgt), validation, learnt, weights, text=record, cache=None if cache else place
         )
     return run, open_corpora(record.entry(path))
 
 
+def _initial_weights(
+    initial: Initial, network: NetworkSpec, config: TranslationConfig, tokenizers: tuple[Tokenizer, Tokenizer]
+) -> Weights:
+    """The weights to begin with; rows of pieces that were added are those of a fresh network."""
+    if not config.extend_vocabulary:
+        return initial.weights
+    torch.manual_seed(config.seed)
+    return grown(initial.weights, TranslationRun(Path(), network, config, tokenizers).new_network())
+
+
 def load_corpus(run: TranslationRun, threads: int | None = None) -> Corpora:
-    """The training pairs of a run that goes on; tokens that are gone are made again.
+    """The training pairs of a resumed run; missing tokens are made again.
 
     Raises:
-        DataError: The text has changed, or is gone as its tokens are.
+        DataError: The text has changed, or both the text and its tokens are missing.
     """
     tokenizers = run.src_tokenizer, run.tgt_tokenizer
     record = TextRecord.of_run(
@@ -101,6 +130,7 @@ def batches(run: TranslationRun, corpora: Corpora) -> Batches:
     train, tokenizers = run.train, (run.src_tokenizer, run.tgt_tokenizer)
     shown = ["empty", "long", *(flaw for flaw, option in FLAWS.items() if getattr(train, option))]
     facts = {"pairs": len(corpora), **{f"left_out_{flaw}": corpora.facts.get(flaw, 0) for flaw in shown}}
+    facts |= {f"pieces_{kind}": n for kind in LACKING if (n := corpora.facts.get(kind, 0))}
     return Batches(
         corpora.tokens,
         *tokenizers,
@@ -112,12 +142,12 @@ def batches(run: TranslationRun, corpora: Corpora) -> Batches:
 
 
 def _shortlist(place: Path, key: str, src: Tokenizer, tgt: Tokenizer) -> Shortlist | None:
-    """Which target tokens a source needs, learnt from the pairs; None where the vocabulary is so small already."""
+    """The shortlist learnt from the pairs; None if the vocabulary is small."""
     if len(tgt) <= 2 * ALWAYS:
         return None
 
     def learn(aside: Path) -> None:
-        pairs, joint = open_corpora(place / key).sample(), src.model == tgt.model
+        pairs, joint = open_corpora(place / key).sample(), src.has_pieces_of(tgt)
         learn_shortlist(pairs, len(src), len(tgt), tgt.eos_id, joint=joint).save(aside)
 
     entry = place / key_of(shortlist=key)
@@ -126,25 +156,27 @@ def _shortlist(place: Path, key: str, src: Tokenizer, tgt: Tokenizer) -> Shortli
 
 
 def sources_of(config: TranslationConfig) -> list[Source]:
-    """Where the pairs stand.
+    """The sources of the training pairs.
 
     Raises:
-        DataError: They cannot stand so.
+        DataError: They are inconsistent.
     """
-    return match_files(config.src, config.tgt) + [parse_source(written) for written in config.data]
+    return match_files(config.src, config.tgt) + [
+        parse_source(written, config.src_field, config.tgt_field) for written in config.data
+    ]
 
 
 def _paths(config: TranslationConfig) -> list[str]:
-    """The files of the text."""
+    """The files of the training text."""
     return [name for source in sources_of(config) for name in source.paths]
 
 
 def _look(directory: Path, sources: Sequence[Source], config: TranslationConfig) -> None:
-    """What a run needs to know of its text before there are tokens: vocabularies, and pairs to validate on."""
+    """The scan of the text before tokenization: vocabularies and validation pairs."""
     seen = survey(sources, config.seed, hold_out=not config.valid_src)
     if not seen.n_pairs:
         names = ", ".join(name for source in sources for name in source.paths)
-        raise DataError(f"{names}: no text in there; give files with a sentence a line")
+        raise DataError(f"{names}: no text; give files with one sentence per line")
     if not config.valid_src:
         if not seen.leaves_some:
             raise DataError(
@@ -158,25 +190,73 @@ def _look(directory: Path, sources: Sequence[Source], config: TranslationConfig)
 def _tokenizers(
     sources: Sequence[Source], n_pairs: int, validation: ParallelText, config: TranslationConfig
 ) -> tuple[Tokenizer, Tokenizer]:
-    """The source's and the target's tokenizer, given or learnt from the training text.
+    """The source and target tokenizers, given or learnt from the training text.
 
     Raises:
-        DataError: The text is too small for the vocabulary asked for.
+        DataError: The text is too small for the requested vocabulary.
         ModelError: A given tokenizer cannot be used.
     """
+    text = _Sample(sources, n_pairs, _held(validation, config), config.seed)
     if config.tokenizer:
         given = [Tokenizer.load(Path(path)) for path in config.tokenizer]
-        return given[0], given[-1]
-    held, names = _held(validation, config), sources[0].paths
+        return _extended((given[0], given[-1]), text, config.extend_vocabulary)
+    src_how, tgt_how, names = config.src_normalization, config.tgt_normalization, text.names
+    if not config.joint:
+        src = _learn(_Lines(text, {0: src_how}), config.vocab_size, src_how, names[0])
+        return src, _learn(_Lines(text, {1: tgt_how}), config.vocab_size, tgt_how, names[1])
+    # The pieces are learnt from what each side's normalization leaves of it; the target's changes nothing in that.
+    lines = _Lines(text, {0: src_how, 1: tgt_how})
+    tgt = _learn(lines, config.vocab_size, tgt_how, " and ".join(dict.fromkeys(names)))
+    return normalized(tgt, src_how), tgt
 
-    def learn(sides: Sequence[int], name: str) -> Tokenizer:
-        lines = (pair[side] for pair in sample(sources, n_pairs, held, config.seed) for side in sides)
-        return train_tokenizer(lines, vocab_size=config.vocab_size, name=name)
 
-    if config.joint:
-        both = learn((0, 1), " and ".join(names))
-        return both, both
-    return learn((0,), names[0]), learn((1,), names[-1])
+@dataclasses.dataclass(frozen=True)
+class _Sample:
+    """Pairs to learn a vocabulary from."""
+
+    sources: Sequence[Source]
+    n_pairs: int
+    held: Collection[int]
+    seed: int
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What errors call the sides."""
+        paths = self.sources[0].paths
+        return paths[0], paths[-1]
+
+    def __iter__(self) -> Iterator[Pair]:
+        return sample(self.sources, self.n_pairs, self.held, self.seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Lines:
+    """The lines of one side or of both, which may be read several times."""
+
+    text: _Sample
+    sides: Mapping[int, str | None]  # and what normalizes them; None: nothing, for a tokenizer will do it
+
+    def __iter__(self) -> Iterator[str]:
+        sides = [(side, normalizer(how).normalize if how else str) for side, how in self.sides.items()]
+        return (normalize(pair[side]) for pair in self.text for side, normalize in sides)
+
+
+def _learn(lines: _Lines, vocab_size: int, normalization: str, name: str) -> Tokenizer:
+    """A vocabulary of lines."""
+    coverage = Coverage.of(count_characters(lines, normalization), vocab_size)
+    return train_tokenizer(lines, vocab_size=vocab_size, name=name, normalization=normalization, coverage=coverage)
+
+
+def _extended(given: tuple[Tokenizer, Tokenizer], text: _Sample, n_pieces: int) -> tuple[Tokenizer, Tokenizer]:
+    """Tokenizers with more pieces, the same ones where they had the same."""
+    if not n_pieces:
+        return given
+    src, tgt = given
+    if not src.has_pieces_of(tgt):
+        src = extended(src, _Lines(text, {0: None}), n_pieces, name=text.names[0])
+        return src, extended(tgt, _Lines(text, {1: None}), n_pieces, name=text.names[1])
+    larger = extended(tgt, _Lines(text, {0: None, 1: None}), n_pieces, name=" and ".join(dict.fromkeys(text.names)))
+    return with_pieces_of(src, larger), larger
 
 
 def _make_tokens(
@@ -186,7 +266,7 @@ def _make_tokens(
     config: TranslationConfig,
     threads: int | None,
 ) -> None:
-    """Turn the text into tokens, unless they are there."""
+    """Tokenize the text, unless the tokens exist."""
     sources = sources_of(config)
 
     def fill(directory: Path) -> None:
@@ -210,30 +290,44 @@ def _require_validation(
     validation: ParallelText, tokenizers: tuple[Tokenizer, Tokenizer], config: TranslationConfig
 ) -> None:
     flaws: Counter[str] = Counter()
+    name = (config.valid_src or sources_of(config)[0].paths)[0]
     n_pairs = len(tokenize(validation, *tokenizers, max_length=config.max_length, flaws=flaws))
-    _require_pairs((config.valid_src or sources_of(config)[0].paths)[0], {"pairs": n_pairs, **flaws}, config)
+    _require_pairs(name, {"pairs": n_pairs, **flaws}, config)
+    if not config.tokenizer or config.extend_vocabulary:  # what is learnt of the text lacks no more than it must
+        return
+    for side, tokenizer, lines in zip(SIDES, tokenizers, (validation.src, validation.tgt), strict=True):
+        counts = lacking(tokenizer, tokenizer.encode(lines))
+        share = counts["unknown"] / max(counts["pieces"], 1)
+        if share > MOST_UNKNOWN:
+            raise DataError(
+                f"{name}: the vocabulary lacks {share:.1%} of the {side} text, which would train and translate as "
+                f"<unk>; add its characters with --extend-vocabulary {EXTENSION}, or train without --init-from and "
+                "--tokenizer"
+            )
 
 
 def _require_pairs(name: str, counts: Mapping[str, int], config: TranslationConfig) -> None:
     if counts.get("pairs"):
         return
-    reasons = [f"{counts.get('empty', 0)} are empty on a side"]
+    reasons = [f"{counts.get('empty', 0)} with an empty side"]
     reasons.append(f"{counts.get('long', 0)} longer than --max-length {config.max_length} tokens")
     if config.max_ratio is not None:
-        reasons.append(f"{counts.get('unequal', 0)} of sides that differ more than --max-ratio {config.max_ratio}")
+        reasons.append(f"{counts.get('unequal', 0)} with sides beyond --max-ratio {config.max_ratio}")
     raise DataError(f"{name}: no pair is left: {', '.join(reasons)}")
 
 
 def _held(validation: ParallelText, config: TranslationConfig) -> set[int]:
-    """The fingerprints of the sources that are held out of the training text."""
+    """The fingerprints of the held-out sources."""
     return set() if config.valid_src else {fingerprint(src, config.seed) for src in validation.src}
 
 
 def _look_key(files: Sequence[TextFile], config: TranslationConfig) -> str:
-    """Of all that `_look` reads."""
+    """The cache key of everything that `_look` reads."""
     given = [sha256(Path(path)) for path in config.tokenizer]
     seed = None if config.valid_src else config.seed
-    return key_of(text=_content(files, config), seed=seed, vocabulary=given or (config.vocab_size, config.joint))
+    learnt = (config.vocab_size, config.joint, config.src_normalization, config.tgt_normalization)
+    vocabulary = (given, config.extend_vocabulary) if given else learnt
+    return key_of(text=_content(files, config), seed=seed, vocabulary=vocabulary)
 
 
 def _tokens_key(
@@ -242,7 +336,7 @@ def _tokens_key(
     validation: ParallelText,
     config: TranslationConfig,
 ) -> str:
-    """Of all that the tokens are made of."""
+    """The cache key of everything that the tokens depend on."""
     return key_of(
         text=_content(files, config),
         held=sorted(_held(validation, config)),
@@ -252,7 +346,10 @@ def _tokens_key(
     )
 
 
-def _content(files: Sequence[TextFile], config: TranslationConfig) -> list[list[str]]:
-    """What stands in the files of each source, by their hashes, and how it is to be read."""
+def _content(files: Sequence[TextFile], config: TranslationConfig) -> list[list[str | None]]:
+    """The hashes of the files of each source, and their form."""
     hashes = {file.path: file.sha256 for file in files}
-    return [[*(hashes[path] for path in source.paths), source.form] for source in sources_of(config)]
+    return [
+        [*(hashes[path] for path in source.paths), source.form, source.src_field, source.tgt_field]
+        for source in sources_of(config)
+    ]

@@ -1,4 +1,4 @@
-"""A vocabulary for each sentence: the target tokens that its source tokens translate to, learnt by aligning the text.
+"""Shortlist: a target vocabulary for each sentence, learnt by aligning the training text.
 
 The translation probabilities are those of IBM Model 1 (Brown et al., 1993, "The Mathematics of Statistical Machine
 Translation", section 4.1).
@@ -10,43 +10,58 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.numpy import load as deserialize
+from safetensors.numpy import save as serialize
 
 from heed.models.arrays import IntArray
+from heed.models.errors import ModelError
 from heed.transformer.data.batching.pairs import Pairs
 
 FILE_NAME = "shortlist.safetensors"
-LIKELY = 40  # translations kept of a source token
-ALWAYS = 1000  # most frequent target tokens, in every sentence's shortlist
-ROUNDS = 5  # of expectation and maximization; the likeliest translations hardly change after
-# Tokens of both sentences of a pair, multiplied: the memory, some 60 bytes each, and the time of a round grow with it.
+LIKELY = 40  # translations kept for a source token
+ALWAYS = 1000  # number of most frequent target tokens, which are in every shortlist
+ROUNDS = 5  # rounds of expectation maximization; the best translations hardly change afterwards
+# Limit of the summed products of both lengths of pairs: memory (some 60 bytes each) and time of a round grow with it.
 LIMIT = 20_000_000
-ENOUGH = (1, 3, 10, 30)  # pairs with each source token to look for, in this order, where the text is larger than that
+ENOUGH = (1, 3, 10, 30)  # pairs to find for each source token, in this order, if the text is larger
 
 Ids = npt.NDArray[np.int32]
 
 
 @dataclasses.dataclass(frozen=True)
 class Shortlist:
-    """The target tokens that a sentence may need."""
+    """The target tokens that sentences may need."""
 
-    likely: Ids  # of each source token its likeliest translations, (V_src, L); spare places repeat one of `always`
-    always: Ids  # for any sentence, (F,); the end token first
+    likely: Ids  # most probable translations of each source token, (V_src, L); unused entries repeat one of `always`
+    always: Ids  # tokens for every sentence, (F,); the end token first
 
     def joined(self, other: "Shortlist") -> "Shortlist":
-        """What a sentence may need by the one or by the other."""
+        """What a sentence may need by the one or by the other, which may know fewer source tokens."""
         more = np.setdiff1d(other.always, self.always)
-        return Shortlist(np.concatenate([self.likely, other.likely], axis=1), np.concatenate([self.always, more]))
+        likely = np.full((len(self.likely), other.likely.shape[1]), self.always[0], dtype=np.int32)
+        likely[: len(other.likely)] = other.likely
+        return Shortlist(np.concatenate([self.likely, likely], axis=1), np.concatenate([self.always, more]))
 
     def save(self, directory: Path) -> None:
         """Write it into a run's directory."""
-        save_file({"likely": self.likely, "always": self.always}, directory / FILE_NAME)
+        (directory / FILE_NAME).write_bytes(serialize({"likely": self.likely, "always": self.always}))
 
     @classmethod
     def load(cls, directory: Path) -> "Shortlist | None":
-        """Read a run's; None, where the run has none."""
+        """Read a run's; None, where the run has none.
+
+        Raises:
+            ModelError: It is damaged.
+            OSError: It cannot be read.
+        """
         path = directory / FILE_NAME
-        return cls(**load_file(path)) if path.is_file() else None
+        try:
+            return cls(**deserialize(path.read_bytes()))
+        except FileNotFoundError:
+            return None
+        except (SafetensorError, TypeError) as error:
+            raise ModelError(f"{path}: damaged ({error}); restore it, or train again") from None
 
 
 def learn_shortlist(
@@ -59,16 +74,16 @@ def learn_shortlist(
     n_likely: int = LIKELY,
     n_always: int = ALWAYS,
 ) -> Shortlist:
-    """Learn it from training pairs.
+    """Learn a shortlist from training pairs.
 
     Args:
         corpus: The pairs.
-        src_size: Tokens of the source vocabulary, V_src.
-        tgt_size: Of the target's.
-        eos_id: The target's end token, which any sentence needs.
-        joint: Whether source and target share one vocabulary: a token can then always be copied.
-        n_likely: L, at most.
-        n_always: F, at most.
+        src_size: Size of the source vocabulary, V_src.
+        tgt_size: Size of the target vocabulary.
+        eos_id: The target's end token, which every sentence needs.
+        joint: Whether source and target share a vocabulary; a token can then always be copied.
+        n_likely: Maximum of L.
+        n_always: Maximum of F.
     """
     frequency = np.bincount(np.concatenate([corpus.tgt[i] for i in range(len(corpus))]), minlength=tgt_size)
     frequency[eos_id] = frequency.max() + 1
@@ -77,7 +92,7 @@ def learn_shortlist(
     likely = np.full((src_size, n_likely), always[0], dtype=np.int32)
     order = np.lexsort((-probability, src))
     src, tgt = src[order], tgt[order]
-    rank = np.arange(len(src)) - np.searchsorted(src, src)  # of each translation among those of its source token
+    rank = np.arange(len(src)) - np.searchsorted(src, src)  # rank of each translation for its source token
     kept = rank < n_likely
     likely[src[kept], rank[kept]] = tgt[kept]
     if joint:
@@ -87,10 +102,10 @@ def learn_shortlist(
 
 
 def translation_probabilities(corpus: Pairs, tgt_size: int) -> tuple[IntArray, IntArray, npt.NDArray[np.float64]]:
-    """IBM Model 1: for each source and target token that meet in a pair, t(target | source).
+    """IBM Model 1: t(target | source) for each source and target token that occur in the same pair.
 
     Returns:
-        Source tokens, target tokens, probabilities; one entry for each two that meet, ordered by source.
+        Source tokens, target tokens, probabilities: one entry for each co-occurrence, ordered by source.
     """
     meetings, slots = _meetings(corpus, tgt_size)
     keys, meetings = np.unique(meetings, return_inverse=True)
@@ -98,14 +113,14 @@ def translation_probabilities(corpus: Pairs, tgt_size: int) -> tuple[IntArray, I
     probability = np.ones(len(keys))
     for _ in range(ROUNDS):
         weight = probability[meetings]
-        weight /= np.bincount(slots, weight)[slots]  # how far each source token explains the target token
+        weight /= np.bincount(slots, weight)[slots]  # responsibility of each source token for the target token
         expected = np.bincount(meetings, weight)
         probability = expected / np.bincount(src, expected)[src]
     return src, tgt, probability
 
 
 def _meetings(corpus: Pairs, tgt_size: int) -> tuple[IntArray, npt.NDArray[np.int32]]:
-    """Every source token with every target token of its pair, as one number, and which target token that was."""
+    """Every source token with every target token of its pair, as one number, and the index of the target token."""
     keys: list[IntArray] = []
     lengths: list[int] = []
     for i in _telling_pairs(corpus):
@@ -116,7 +131,7 @@ def _meetings(corpus: Pairs, tgt_size: int) -> tuple[IntArray, npt.NDArray[np.in
 
 
 def _telling_pairs(corpus: Pairs) -> Iterator[int]:
-    """All pairs; of more text than `LIMIT`, those with a source token that too few had so far: first none, then few."""
+    """All pairs or, above `LIMIT`, those with a source token that few pairs chosen so far have."""
     sizes = corpus.src.lengths * corpus.tgt.lengths
     if sizes.sum() <= LIMIT:
         yield from range(len(corpus))

@@ -1,9 +1,10 @@
-"""Where pairs come from: two files, or one with both sides, each with a weight."""
+"""Sources of pairs: two files, or one with both sides, with a weight."""
 
+import csv
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from heed.models.errors import DataError
@@ -11,46 +12,56 @@ from heed.transformer.data.jsonl import records, text_of
 from heed.transformer.data.lines import lines, plain_suffix
 
 Pair = tuple[str, str]  # a sentence and its translation
-BOTH_SIDES = (".tsv", ".jsonl")  # files that hold them
+# Files that hold them, and where both sides stand unless a run says otherwise.
+BOTH_SIDES = {".tsv": ("1", "2"), ".csv": ("1", "2"), ".jsonl": ("src", "tgt")}
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Pairs on disk, which are read as a stream."""
+    """Pairs on disk, read as a stream."""
 
-    paths: tuple[str, ...]  # a file of both sides, or a source and a target file
-    weight: float = 1.0  # how often an epoch has each pair, on average
+    paths: tuple[str, ...]  # one file with both sides, or a source and a target file
+    weight: float = 1.0  # how often an epoch uses each pair, on average
+    src_field: str | None = None  # the source's column or field in a file of both sides; None: see `BOTH_SIDES`
+    tgt_field: str | None = None
 
     @property
     def name(self) -> str:
-        """What errors call it."""
+        """Its name in error messages."""
         return self.paths[0]
 
     @property
     def form(self) -> str:
-        """How the files are to be read: "lines", or one of `BOTH_SIDES`."""
+        """The format of the files: "lines", or one of `BOTH_SIDES`."""
         return "lines" if len(self.paths) == 2 else plain_suffix(self.name)
 
     def __iter__(self) -> Iterator[Pair]:
         """The pairs, one after another.
 
         Raises:
-            DataError: The files do not match, or have a line that cannot be used.
+            DataError: The files do not match, or a line is bad.
             OSError: A file cannot be read.
         """
         if self.form == "lines":
             return _side_by_side(*self.paths)
-        return _table(self.name) if self.form == ".tsv" else _objects(self.name)
+        src, tgt = BOTH_SIDES[self.form]
+        fields = self.src_field or src, self.tgt_field or tgt
+        return _objects(self.name, fields) if self.form == ".jsonl" else _cells(self.name, fields, self.form)
 
 
-def parse_source(written: str) -> Source:
-    """The pairs that `--data` names: `FILE.tsv`, `FILE.jsonl` or `SOURCE,TARGET`, and `:WEIGHT` where it is not 1.
+def parse_source(written: str, src_field: str | None = None, tgt_field: str | None = None) -> Source:
+    """The pairs that `--data` names: `FILE.tsv`, `.csv` or `.jsonl`, or `SOURCE,TARGET`; `:WEIGHT` where it is not 1.
+
+    Args:
+        written: What was given.
+        src_field: Where the source stands in a file of both sides; None: as `BOTH_SIDES` says.
+        tgt_field: Where the target stands.
 
     Raises:
-        DataError: It is none of these.
+        DataError: It has another form.
     """
     names, separator, weight = written.rpartition(":")
-    if not separator or Path(written).is_file() or not _is_number(weight):  # a colon may stand in a name
+    if not separator or Path(written).is_file() or not _is_number(weight):  # a name may contain a colon
         names, weight = written, "1"
     if not 0 < float(weight) < math.inf:
         raise DataError(f"{written}: the weight must be a number above 0, not {weight}; give another")
@@ -58,22 +69,28 @@ def parse_source(written: str) -> Source:
     if len(paths) > 2 or not all(paths):
         raise DataError(f"{written}: more than two files; give SOURCE,TARGET, or one --data for each two")
     if len(paths) == 1 and plain_suffix(names) not in BOTH_SIDES:
-        raise DataError(f"{written}: one file has both sides only as .tsv or .jsonl; give SOURCE,TARGET, or rename it")
-    return Source(paths, float(weight))
+        suffixes = ", ".join(BOTH_SIDES)
+        raise DataError(f"{written}: one file has both sides only as {suffixes}; give SOURCE,TARGET, or rename it")
+    if len(paths) == 2:
+        return Source(paths, float(weight))
+    named = [field for field in (src_field, tgt_field) if field and not _is_column(field)]
+    if named and plain_suffix(names) == ".tsv":
+        raise DataError(f"{written}: a column of a .tsv is a number, counted from 1, not {named[0]!r}")
+    return Source(paths, float(weight), src_field, tgt_field)
 
 
 def absolute_source(written: str) -> str:
-    """The same as `--data` was given, with full names of files, for a run that goes on from another directory."""
+    """The value of `--data` with absolute paths, so that a run can be resumed from another directory."""
     paths = ",".join(parse_source(written).paths)
     full = ",".join(str(Path(path).absolute()) for path in parse_source(written).paths)
     return full + written.removeprefix(paths)
 
 
 def match_files(src_paths: Sequence[str], tgt_paths: Sequence[str]) -> list[Source]:
-    """Files of sentences, each with that of their translations.
+    """Match source files with target files.
 
     Raises:
-        DataError: There are more of the one than of the other.
+        DataError: Their numbers differ.
     """
     if len(src_paths) != len(tgt_paths):
         raise DataError(
@@ -83,7 +100,7 @@ def match_files(src_paths: Sequence[str], tgt_paths: Sequence[str]) -> list[Sour
 
 
 def every_pair(sources: Sequence[Source]) -> Iterator[Pair]:
-    """The pairs of all sources, one after another."""
+    """The pairs of all sources, in order."""
     return (pair for source in sources for pair in source)
 
 
@@ -95,6 +112,10 @@ def _is_number(word: str) -> bool:
     return True
 
 
+def _is_column(field: str) -> bool:
+    return field.isdecimal() and int(field) > 0
+
+
 def _side_by_side(src_path: str, tgt_path: str) -> Iterator[Pair]:
     sides, n_lines = (lines(Path(src_path)), lines(Path(tgt_path))), [0, 0]
     for src, tgt in itertools.zip_longest(*sides):
@@ -104,20 +125,32 @@ def _side_by_side(src_path: str, tgt_path: str) -> Iterator[Pair]:
             yield src, tgt
     if n_lines[0] != n_lines[1]:
         raise DataError(
-            f"{src_path} has {n_lines[0]} lines and {tgt_path} has {n_lines[1]}; "
-            f"line by line one must translate the other"
+            f"{src_path} has {n_lines[0]} lines and {tgt_path} has {n_lines[1]}; they must correspond line by line"
         )
 
 
-def _table(path: str) -> Iterator[Pair]:
-    """The first two columns."""
-    for number, line in enumerate(lines(Path(path)), 1):
-        src, tab, rest = line.partition("\t")
-        if not tab:
+def _cells(path: str, fields: tuple[str, str], form: str) -> Iterator[Pair]:
+    """Two columns: of a .csv by number, or by their names in its first row."""
+    every = lines(Path(path))
+    rows: Iterable[list[str]] = (line.split("\t") for line in every)
+    if form == ".csv":
+        rows = csv.reader(line + "\n" for line in every)
+    places = tuple(int(field) - 1 for field in fields) if all(map(_is_column, fields)) else None
+    for number, row in enumerate(rows, 1):
+        if places is None:
+            if missing := [field for field in fields if field not in row]:
+                raise DataError(f"{path}: no column {missing[0]!r}; the first row has {', '.join(map(repr, row))}")
+            places = tuple(map(row.index, fields))
+        elif max(places) < len(row):
+            src, tgt = (row[place] for place in places)
+            yield src, tgt
+        elif form == ".tsv" and len(row) == 1:
             raise DataError(f"{path}: line {number} has no tab; write the source, a tab and the target in each line")
-        yield src, rest.partition("\t")[0]
+        elif row:
+            raise DataError(f"{path}: row {number} has no column {max(places) + 1}, only {len(row)}; mend or delete it")
 
 
-def _objects(path: str) -> Iterator[Pair]:
+def _objects(path: str, fields: tuple[str, str]) -> Iterator[Pair]:
     for where, record in records(path):
-        yield text_of(record, "src", where), text_of(record, "tgt", where)
+        src, tgt = (text_of(record, field, where) for field in fields)
+        yield src, tgt

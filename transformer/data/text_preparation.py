@@ -1,9 +1,11 @@
-"""From what was asked to what a trainer of texts needs: documents read, a tokenizer learnt, tokens in rows."""
+"""Preparing a language-model run: read documents, learn a tokenizer, pack tokens into rows."""
 
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+import torch
 
 from heed.models.spec.preset import sized
 from heed.models.system.files import sha256
@@ -25,15 +27,16 @@ from heed.transformer.data.documents import (
     write_documents,
 )
 from heed.transformer.data.lines import plain_suffix
-from heed.transformer.data.vocabulary import train_tokenizer
+from heed.transformer.data.vocabulary import extended, train_tokenizer
 from heed.transformer.training.objectives import packing
+from heed.transformer.training.runs.checkpoint import grown
 from heed.transformer.training.runs.run import TextRun
 from heed.transformer.training.runs.settings import TextConfig
 from heed.transformer.training.runs.warm_start import Initial
 
 VALIDATION = "valid.jsonl"
-SAMPLE_LINES = 2_000_000  # that a vocabulary is learnt from, at most, and
-SAMPLE_CHARACTERS = 200_000_000  # about as many of these
+SAMPLE_LINES = 2_000_000  # maximum number of documents for learning a vocabulary, and
+SAMPLE_CHARACTERS = 200_000_000  # approximate maximum of their characters
 
 
 def new_text_run(
@@ -45,18 +48,18 @@ def new_text_run(
     cache: Path | None = None,
     threads: int | None = None,
 ) -> tuple[TextRun, Packing]:
-    """Make a run: learn the vocabulary, settle the network's size, turn the text into tokens.
+    """Create a run: learn the vocabulary, fix the network's size, tokenize the text.
 
     Args:
         path: The run's directory.
-        network: The table of its description; the tokenizer decides the vocabulary.
-        config: What was asked.
-        initial: The network to begin with; None: a fresh one.
-        cache: Where to keep tokens and vocabularies, and to look for them; None: in the run.
-        threads: Of the processor; None: all.
+        network: The table of the network's specification; the tokenizer decides the vocabulary size.
+        config: The training settings.
+        initial: The initial network; None: fresh weights.
+        cache: Directory of the token cache; None: in the run.
+        threads: CPU threads; None: all cores.
 
     Raises:
-        HeedError: Something asked for cannot be; nothing has been written but to the cache.
+        HeedError: A setting is impossible; nothing was written except to the cache.
     """
     files = read_files([*config.text, *config.pairs])
     with workplace(path, cache) as place:
@@ -71,6 +74,9 @@ def new_text_run(
         )
         _make_tokens(place / record.key, tokenizer, validation, config, threads)
         weights = initial.weights if initial else None
+        if weights and config.extend_vocabulary:
+            torch.manual_seed(config.seed)
+            weights = grown(weights, TextRun(path, spec, config, tokenizer).new_network())
         run = TextRun.create(
             path, spec, config, tokenizer, validation, weights, text=record, cache=None if cache else place
         )
@@ -78,10 +84,10 @@ def new_text_run(
 
 
 def load_text(run: TextRun, threads: int | None = None) -> Packing:
-    """The training text of a run that goes on, in rows; tokens that are gone are made again.
+    """The packed training text of a resumed run; missing tokens are made again.
 
     Raises:
-        DataError: The text has changed, or is gone as its tokens are.
+        DataError: The text has changed, or both the text and its tokens are missing.
     """
     paths = [*run.train.text, *run.train.pairs]
     record = TextRecord.of_run(
@@ -98,7 +104,7 @@ def _packing(run: TextRun, entry: Path) -> Packing:
 
 
 def _look(directory: Path, config: TextConfig) -> None:
-    """What a run needs to know of its text before there are tokens: a vocabulary, and documents to validate on."""
+    """The scan of the text before tokenization: a vocabulary and validation documents."""
     files = _files(config)
     seen = survey_text(files, config.seed)
     validation = list[Document]()
@@ -113,23 +119,31 @@ def _tokenizer(parts: Iterator[Part], seen: TextSurvey, config: TextConfig) -> T
     """The tokenizer, given or learnt from the training text.
 
     Raises:
-        DataError: The text is too small for the vocabulary asked for.
+        DataError: The text is too small for the requested vocabulary.
         ModelError: A given tokenizer cannot be used.
     """
     if config.tokenizer:
         (path,) = config.tokenizer
-        return TextTokenizer(Tokenizer.load(Path(path)), path)
+        given = Tokenizer.load(Path(path))
+        if config.extend_vocabulary:
+            given = extended(given, list(_some_lines(parts, seen)), config.extend_vocabulary, name=path)
+        return TextTokenizer(given, path)
     name = (config.text or config.pairs)[0]
+    lines = _some_lines(parts, seen)
+    return TextTokenizer(train_tokenizer(lines, vocab_size=config.vocab_size, name=name, verbatim=True), name)
+
+
+def _some_lines(parts: Iterator[Part], seen: TextSurvey) -> Iterator[str]:
+    """Lines that a vocabulary is learnt from."""
     step = max(1, -(-seen.n_lines // SAMPLE_LINES), -(-seen.n_characters // SAMPLE_CHARACTERS))
     lines = (line for part in parts for text in (part.prompt, part.text) for line in text.split("\n") if line)
-    some = itertools.islice(lines, 0, None, step)
-    return TextTokenizer(train_tokenizer(some, vocab_size=config.vocab_size, name=name, verbatim=True), name)
+    return itertools.islice(lines, 0, None, step)
 
 
 def _make_tokens(
     entry: Path, tokenizer: TextTokenizer, validation: Sequence[Document], config: TextConfig, threads: int | None
 ) -> None:
-    """Turn the text into tokens, unless they are there."""
+    """Tokenize the text, unless the tokens exist."""
 
     def fill(directory: Path) -> None:
         seen = None if _is_given(config) else survey_text(_files(config), config.seed)
@@ -139,7 +153,7 @@ def _make_tokens(
 
 
 def _rest(seen: TextSurvey | None, validation: Sequence[Document], config: TextConfig) -> Iterator[Part]:
-    """What is trained on."""
+    """The training part of the text."""
     held = HeldOut.of(seen, validation) if seen and not _is_given(config) else HeldOut()
     return held.rest(_files(config))
 
@@ -149,26 +163,30 @@ def _files(config: TextConfig) -> TextFiles:
 
 
 def _is_given(config: TextConfig) -> bool:
-    """Whether there is validation text that is not held out."""
+    """Whether validation text is given, not held out."""
     return bool(config.valid_text or config.valid_pairs)
 
 
 def _look_key(files: Sequence[TextFile], config: TextConfig) -> str:
-    """Of all that `_look` reads."""
+    """The cache key of everything that `_look` reads."""
     given = [sha256(Path(path)) for path in config.tokenizer]
     seed = None if _is_given(config) else config.seed
-    return key_of(text=_content(files, config), seed=seed, vocabulary=given or config.vocab_size)
+    return key_of(
+        text=_content(files, config),
+        seed=seed,
+        vocabulary=(given, config.extend_vocabulary) if given else config.vocab_size,
+    )
 
 
 def _tokens_key(
     files: Sequence[TextFile], tokenizer: TextTokenizer, validation: Sequence[Document], config: TextConfig
 ) -> str:
-    """Of all that the tokens are made of."""
+    """The cache key of everything that the tokens depend on."""
     held = [] if _is_given(config) else [dataclasses.astuple(document) for document in validation]
     return key_of(text=_content(files, config), held=held, tokenizer=tokenizer.pieces.model.hex())
 
 
 def _content(files: Sequence[TextFile], config: TextConfig) -> list[object]:
-    """What stands in the files, by their hashes, and how it is to be read."""
+    """The hashes of the files, and their form."""
     hashes = {file.path: (file.sha256, plain_suffix(file.path)) for file in files}
     return [config.text_field, [hashes[path] for path in config.text], [hashes[path] for path in config.pairs]]

@@ -1,1 +1,1 @@
-"""Matrix products and dropout, as fast as PyTorch makes them on a CPU."""
+"""Matrix products and dropout, tuned for CPUs."""

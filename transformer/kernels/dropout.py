@@ -7,11 +7,11 @@ from torch.nn import functional as F
 
 
 class Dropout(nn.Module):
-    """Zeroes each activation with probability p in training, and scales the others by 1 / (1 - p).
+    """In training, zeroes each activation with probability p and scales the others by 1 / (1 - p).
 
-    On a CPU, drawing the random numbers takes longer than the rest of a small network's layer, so there one
-    64-bit draw decides about four activations; p is then met to 1/65536. NumPy draws, in a third of PyTorch's time,
-    from a seed that PyTorch draws.
+    On a CPU, random numbers take longer than the rest of a small network's layer. So one 64-bit number decides about
+    four activations (p is then exact to 1/65536), and NumPy draws it, three times as fast as PyTorch, from a seed that
+    PyTorch draws.
     """
 
     def __init__(self, p: float) -> None:
@@ -28,6 +28,6 @@ class Dropout(nn.Module):
         draws = np.random.Generator(np.random.SFC64(seed)).integers(2**64, size=-(-x.numel() // 4), dtype=np.uint64)
         sixteenths = torch.from_numpy(draws.view(np.int16))[: x.numel()].view(x.shape)  # uniform over all such numbers
         threshold = min(round(self.p * 2**16), 2**16 - 1) - 2**15
-        # Made as numbers at once: to compare to booleans and convert them takes eight times as long.
+        # Computed as numbers directly: a comparison to booleans with conversion takes eight times as long.
         kept = torch.ge(sixteenths, threshold, out=torch.empty_like(x))
         return x * kept.mul_(1 / (1 - self.p))

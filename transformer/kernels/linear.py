@@ -1,7 +1,8 @@
-"""Products of a matrix with weights, and on a CPU in float32 by the faster of PyTorch's two libraries.
+"""Matrix products with weights; on a CPU in float32 with the faster of PyTorch's two libraries.
 
-PyTorch gives float32 products to its BLAS, and bfloat16 ones to oneDNN, whose float32 kernels are faster where the
-BLAS is not made for the processor: by a tenth to a third on an AMD EPYC. Both sum in float32; the order differs.
+PyTorch computes float32 products with its BLAS and bfloat16 products with oneDNN. oneDNN's float32 kernels are faster
+if the BLAS is not tuned for the processor: by a tenth to a third on an AMD EPYC. Both sum in float32, in different
+orders.
 """
 
 import torch
@@ -24,7 +25,7 @@ def _for_onednn(x: Tensor) -> bool:
 
 
 class Linear(nn.Linear):
-    """The affine map x Wᵀ + b: PyTorch's, made by `product`."""
+    """The affine map x Wᵀ + b: PyTorch's layer, computed with `product`."""
 
     def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride] - another name for it
         """Transform the last dimension of x, (..., K), to (..., N)."""
@@ -59,5 +60,5 @@ class _Affine(torch.autograd.Function):
 
 
 def _by_weight(x: Tensor, slope: Tensor) -> Tensor:
-    """The gradient slopeᵀ x of the weight; oneDNN is the slower one unless it is wider than high."""
+    """The gradient slopeᵀ x of the weight; oneDNN is slower unless the weight is wider than high."""
     return product(slope.t(), x.t()) if x.shape[1] > slope.shape[1] else slope.t() @ x

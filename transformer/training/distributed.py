@@ -1,6 +1,6 @@
-"""Several processes that train one network: which one this is, and what they tell each other.
+"""Distributed training: the processes that train one network, and their communication.
 
-torchrun starts them, on one machine or on many, and tells each by the environment which one it is.
+torchrun starts the processes on one machine or many and tells each its rank by environment variables.
 """
 
 import contextlib
@@ -25,25 +25,25 @@ from torch.nn.parallel import DistributedDataParallel
 from heed.models.errors import HeedError
 from heed.transformer.block import Block
 
-PATIENCE = datetime.timedelta(days=2)  # the others wait while the first reads the text or validates
-POLL = 0.05  # seconds between two looks for the others
+PATIENCE = datetime.timedelta(days=2)  # the other processes wait while the first one reads text or validates
+POLL = 0.05  # seconds between two checks for the other processes
 Told = TypeVar("Told")
 
 
 @dataclasses.dataclass(frozen=True)
 class Processes:
-    """Those that train together; by default this one alone."""
+    """The processes that train together; by default only this one."""
 
-    rank: int = 0  # of this one
-    size: int = 1  # of all
+    rank: int = 0  # rank of this process
+    size: int = 1  # number of processes
 
     @property
     def is_first(self) -> bool:
-        """Whether this one reads, validates, writes and speaks for all."""
+        """Whether this process reads, validates, writes and reports for all."""
         return self.rank == 0
 
     def told(self, value: Told) -> Told:
-        """What the first one says, of any kind that can be pickled."""
+        """Broadcast a picklable value of the first process."""
         if self.size == 1:
             return value
         held = [value]
@@ -51,7 +51,7 @@ class Processes:
         return held[0]
 
     def most(self, figures: Sequence[float]) -> list[float]:
-        """The largest of each figure among all."""
+        """The maximum of each figure over all processes."""
         if self.size == 1:
             return list(figures)
         tensor = torch.tensor(figures, dtype=torch.float64)
@@ -59,20 +59,22 @@ class Processes:
         return tensor.tolist()
 
     def add(self, sums: Tensor) -> Tensor:
-        """The sum of a tensor over all."""
+        """The sum of a tensor over all processes."""
         if self.size > 1:
             distributed.all_reduce(sums)
         return sums
 
     def together(self, network: nn.Module, *, sharded: bool) -> nn.Module:
-        """What to call in place of a network in training, so that all have the gradients of the whole batch.
+        """Wrap a network for training, so that all processes get the gradients of the whole batch.
 
         Args:
-            network: Equal in all processes. Where it is sharded, it is changed itself.
-            sharded: Each process keeps a part of weights, gradients and moments (FSDP), and not all of them (DDP).
+            network: Equal in all processes; sharding changes it in place.
+            sharded: Each process keeps a shard of weights, gradients and moments (FSDP) instead of all of them (DDP).
         """
         if sharded:
-            warnings.filterwarnings("ignore", "FSDP2-wrapped module", UserWarning)  # of changes in place; we make none
+            warnings.filterwarnings(
+                "ignore", "FSDP2-wrapped module", UserWarning
+            )  # about in-place changes, which do not occur here
             _shard(network)
             return network
         return DistributedDataParallel(network, gradient_as_bucket_view=True) if self.size > 1 else network
@@ -83,7 +85,7 @@ ALONE = Processes()
 
 @contextlib.contextmanager
 def joined() -> Iterator[Processes]:
-    """Meet the other processes that torchrun has started, and part from them; without it, be alone."""
+    """Join the process group of torchrun for the block; without torchrun, this process is alone."""
     if "RANK" not in os.environ or not distributed.is_torchelastic_launched():
         yield ALONE
         return
@@ -98,15 +100,15 @@ def joined() -> Iterator[Processes]:
 
 
 def meeting(store: Store, rank: int, size: int) -> str:
-    """A name that only those processes know which are alive now.
+    """A name that only the living processes know.
 
-    torchrun keeps its store when it starts lost processes again, and gloo would look for the new ones where the old
-    ones were. So each says a word that nobody has said before, and the first one answers that word alone.
+    torchrun keeps its store when it restarts processes, so gloo would look for new processes at the old addresses. So
+    each process publishes a new random word, and the first one answers only that word.
 
     Args:
-        store: What torchrun's processes share.
-        rank: Of this process.
-        size: How many there are.
+        store: The key-value store of torchrun's processes.
+        rank: Rank of this process.
+        size: Number of processes.
     """
     word = uuid.uuid4().hex
     if rank > 0:
@@ -117,7 +119,7 @@ def meeting(store: Store, rank: int, size: int) -> str:
     missing = set(range(1, size))
     while missing:
         for other in sorted(missing):
-            if store.check([f"heed/word/{other}"]):  # which may be that of a process that is gone
+            if store.check([f"heed/word/{other}"]):  # the word may be that of a lost process
                 store.set("heed/answer/" + store.get(f"heed/word/{other}").decode(), word)
             if store.check([f"heed/met/{word}/{other}"]):
                 missing.remove(other)
@@ -127,40 +129,40 @@ def meeting(store: Store, rank: int, size: int) -> str:
 
 @contextlib.contextmanager
 def lost_ones_told(processes: Processes, run: Path) -> Iterator[None]:
-    """Say what to do where another process is gone, whatever this one was to do with it.
+    """Turn any failure of communication with a lost process into an error that says what to do.
 
     Args:
-        processes: Those that train together.
-        run: What they train.
+        processes: The processes that train together.
+        run: The run.
 
     Raises:
-        HeedError: One is gone.
+        HeedError: A process is lost.
     """
     try:
         yield
-    except RuntimeError as error:  # gloo has no kind of its own
+    except RuntimeError as error:  # gloo has no error type of its own
         if processes.size == 1 or "onnection" not in str(error):
             raise
         raise HeedError(
-            f"{run}: another of the processes is gone ({str(error).splitlines()[0]:.100}); "
-            f"start all of them again with heed train --resume {run}"
+            f"{run}: lost another process ({str(error).splitlines()[0]:.100}); "
+            f"restart all processes with heed train --resume {run}"
         ) from None
 
 
 def n_local() -> int:
-    """How many of the processes share this machine's cores."""
+    """The number of processes on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if distributed.is_torchelastic_launched() else 1
 
 
 def local_device(name: str) -> str:
-    """The device of this process: each has a GPU of its own."""
+    """The device of this process; each has its own GPU."""
     gpus = name in ("auto", "cuda") and torch.cuda.is_available() and distributed.is_torchelastic_launched()
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if gpus else name
 
 
 @contextlib.contextmanager
 def gradients_kept(network: nn.Module, when: bool) -> Iterator[None]:
-    """Let gradients add up in each process, and not be exchanged yet, while more of the batch follows."""
+    """Accumulate gradients locally, without synchronization, while more of the batch follows."""
     if isinstance(network, DistributedDataParallel) and when:
         with network.no_sync():
             yield
@@ -172,7 +174,7 @@ def gradients_kept(network: nn.Module, when: bool) -> Iterator[None]:
 
 
 def _shard(network: nn.Module) -> None:
-    """Part each layer among the processes; it is put together while it computes."""
+    """Shard each layer among the processes; a layer is gathered while it computes."""
     for module in network.modules():
         if isinstance(module, Block):
             fully_shard(module)
@@ -180,12 +182,12 @@ def _shard(network: nn.Module) -> None:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """A tensor that was parted among processes, put together on the CPU; all of them must ask. Another as it is."""
+    """Gather a sharded tensor on the CPU; all processes must call this. Other tensors are returned unchanged."""
     return tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
 
 
 def spread(tensor: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor on the device of another one, and parted among processes as that is."""
+    """Move a whole tensor to the device of another one, and shard it like that one."""
     if isinstance(like, DTensor):
         return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
     return tensor.to(like.device)

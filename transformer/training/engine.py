@@ -1,4 +1,4 @@
-"""What a sitting trains with: the device, its precision, the processes."""
+"""The engine of a training session: device, precision, processes."""
 
 import dataclasses
 
@@ -10,24 +10,24 @@ from heed.transformer.training.distributed import ALONE, Processes
 
 @dataclasses.dataclass(frozen=True)
 class Engine:
-    """What a sitting trains with; the result depends on it by the rounding of sums alone."""
+    """The engine of a training session; it affects the result only through the rounding of sums."""
 
     device: torch.device
     processes: Processes = ALONE
     sharded: bool = False  # see `Processes.together`
-    accumulate: int = 1  # parts of a batch that each process computes one after another
+    accumulate: int = 1  # gradient accumulation: number of parts of each process's batch
 
 
 def choose_device(name: str) -> torch.device:
-    """The device by its name; "auto" is the GPU where there is one.
+    """The device of a name; "auto" is the GPU if there is one.
 
     Raises:
-        ModelError: There is no such device.
+        ModelError: The device does not exist.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.partition(":")[0] not in ("cpu", "cuda"):
-        raise ModelError(f"device {name!r} cannot be used: it is neither cpu nor cuda; give --device cpu")
+        raise ModelError(f"device {name!r} is neither cpu nor cuda; give --device cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -38,10 +38,10 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """What to compute matrix products in; weights, sums and the loss stay in float32.
+    """The precision of matrix products; weights, sums and the loss stay in float32.
 
-    "auto" is bfloat16 where the device computes in it and float32 elsewhere: measured on two cores, bfloat16
-    trains 2 to 4 times as fast with AVX512-BF16 or AMX, and emulated it is slower than float32.
+    "auto" is bfloat16 if the device supports it and float32 otherwise. Measured on two cores, bfloat16 trains 2 to 4
+    times as fast with AVX512-BF16 or AMX; emulated, it is slower than float32.
     """
     if name != "auto":
         return torch.bfloat16 if name == "bfloat16" else torch.float32

@@ -1,4 +1,4 @@
-"""What a training run would take, before it is begun."""
+"""An estimate of what a training run would take."""
 
 import math
 import time
@@ -19,15 +19,15 @@ from heed.transformer.training.objectives import Computing, loss_of
 from heed.transformer.training.runs.settings import TrainConfig
 from heed.transformer.training.tasks import TASKS
 
-PROBE_TOKENS = 2048  # of the batch by which the speed is measured
-BYTES_PER_TOKEN = 4.0  # of text, about, for vocabularies of thousands of pieces
+PROBE_TOKENS = 2048  # tokens of the batch that measures the speed
+BYTES_PER_TOKEN = 4.0  # approximate bytes of text per token, for vocabularies of thousands of pieces
 GIB = 1 << 30
 
 
 def estimate(task_name: str, network: Mapping[str, object], train: TrainConfig, engine: Engine) -> dict[str, str]:
-    """Parameters, memory, steps, tokens, operations and time of a run, by name.
+    """Estimate parameters, memory, steps, tokens, operations and time of a run, by name.
 
-    The time is that of a small batch of random tokens, computed here, for as many operations.
+    The time is extrapolated from a small batch of random tokens, measured here.
 
     Args:
         task_name: What the network is to be trained for.
@@ -67,12 +67,12 @@ def _spec(network: Mapping[str, object], train: TrainConfig) -> NetworkSpec:
 
 
 def _flops(spec: NetworkSpec, n_tokens: int, row_length: int) -> float:
-    """Operations of a step on so many tokens a side."""
+    """Operations of a step with this many tokens per side."""
     return step_flops(spec, n_tokens, n_tokens, max(1, n_tokens // row_length))
 
 
 def _flops_per_second(spec: NetworkSpec, row_length: int, engine: Engine, precision: torch.dtype) -> float:
-    """What this device reaches with this network, by the best of three small steps."""
+    """The speed of this device with this network, from the best of three small steps."""
     network = Transformer(spec).to(engine.device)
     shape = max(1, PROBE_TOKENS // row_length), row_length
     ids = torch.randint(1, min(len(network.output_weight), 1000), shape, device=engine.device)
@@ -83,7 +83,7 @@ def _flops_per_second(spec: NetworkSpec, row_length: int, engine: Engine, precis
             states = network.states(ids, padding_mask(ids, 0), ids)
             loss, _ = loss_of(network, states, ids, pad_id=0, label_smoothing=0.1)
         loss.backward()
-        loss.item()  # waits for a GPU
+        loss.item()  # synchronizes with a GPU
         best = min(best, time.perf_counter() - begin)
     return _flops(spec, ids.numel(), row_length) / best
 
@@ -101,7 +101,7 @@ def _steps(train: TrainConfig, epoch: float, seconds: float) -> tuple[float, str
 
 
 def _words(seconds: float) -> str:
-    """A duration as a person would say it."""
+    """A duration in words."""
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"

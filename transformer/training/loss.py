@@ -6,7 +6,7 @@ from torch.autograd.function import BackwardCFunction, FunctionCtx, once_differe
 
 from heed.transformer.kernels.linear import product
 
-CHUNK = {"cpu": 1 << 22, "cuda": 1 << 27}  # logits that exist at a time, and not those of the whole batch
+CHUNK = {"cpu": 1 << 22, "cuda": 1 << 27}  # number of logits in memory at a time, instead of those of the whole batch
 
 
 def smoothed_cross_entropy(
@@ -19,23 +19,23 @@ def smoothed_cross_entropy(
     bias: Tensor | None = None,
     soft_cap: float | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of the logits `states @ weight.T` against targets that give ε of their mass to all V tokens evenly.
+    """Cross-entropy of the logits `states @ weight.T` with targets that spread ε of their mass over all V tokens.
 
-    As in Szegedy et al. (2016, arXiv 1512.00567, section 7): (1 - ε) · -log p(target) + ε · mean of -log p.
-    Under autocast the two products are made in its precision, and the sums in float32.
+    As in Szegedy et al. (2016, arXiv 1512.00567, section 7): (1 - ε) · -log p(target) + ε · mean of -log p. Under
+    autocast the two matrix products use its precision, and sums use float32.
 
     Args:
-        states: What the network puts out, (B, T, D).
-        weight: The embeddings that it is compared with, (V, D).
-        targets: Token ids, (B, T); padding counts for nothing. On the CPU, where looking for it waits for no GPU.
+        states: The network's final states, (B, T, D).
+        weight: The output matrix, (V, D).
+        targets: Token ids, (B, T), without loss for padding; on the CPU, so that finding padding needs no GPU sync.
         pad_id: The id of padding.
         label_smoothing: ε.
         bias: Added to the logits, (V,).
         soft_cap: c of logits c · tanh(logit / c).
 
     Returns:
-        The smoothed loss and the plain negative log-likelihood in nats, each summed over the target tokens.
-        Only the first has a gradient.
+        The smoothed loss and the plain negative log-likelihood in nats, each summed over the target tokens. Only the
+        first has a gradient.
     """
     device = states.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
@@ -48,10 +48,10 @@ def smoothed_cross_entropy(
 
 
 class _SmoothedCrossEntropy(torch.autograd.Function):
-    """Makes logits, loss and gradients together, a chunk of rows at a time.
+    """Computes logits, loss and gradients together, one chunk of rows at a time.
 
-    Left to autograd, the logits of all rows and several float32 copies of them exist at once, and to fill that
-    memory takes longer than to compute them.
+    With autograd, the logits of all rows and several float32 copies exist at once, and filling that memory takes longer
+    than computing them.
     """
 
     @staticmethod
@@ -68,7 +68,7 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         differentiate: bool,
     ) -> tuple[Tensor, Tensor]:
         V = len(weight)
-        sums = states.new_zeros(2, dtype=torch.float32)  # of -log p(target), and of the mean of -log p
+        sums = states.new_zeros(2, dtype=torch.float32)  # weights of -log p(target) and of the mean of -log p
         learnt = (states, weight) if bias is None else (states, weight, bias)
         gradients = tuple(torch.zeros_like(each) for each in learnt) if differentiate else ()
         narrow = weight.to(dtype)
@@ -81,7 +81,7 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
             if soft_cap is not None:
                 logits = soft_cap * torch.tanh(logits / soft_cap)
             slope = logits.softmax(1, dtype=torch.float32)
-            # The largest p is 1 over the sum of exp(logit - largest logit).
+            # the largest p is 1 / sum of exp(logit - largest logit)
             log_sum = logits.amax(1).float() - slope.amax(1).log()
             sums[0] += (log_sum - logits.gather(1, target).squeeze(1)).sum()
             sums[1] += (log_sum - logits.mean(1, dtype=torch.float32)).sum()

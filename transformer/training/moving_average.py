@@ -1,4 +1,4 @@
-"""A moving average of the weights in training, which is judged and exported in their place."""
+"""Exponential moving average of the weights, which is validated and exported in their place."""
 
 import torch
 from torch import Tensor, nn
@@ -9,12 +9,12 @@ from heed.transformer.training.distributed import spread
 class MovingAverage:
     """The exponential moving average of a network's weights (Polyak and Juditsky, 1992; as used by Izmailov et al.).
 
-    In the first steps it forgets faster, so that it does not remember the fresh weights: the decay of step t is
+    It decays faster in the first steps, to forget the initial weights: the decay of step t is
     min(decay, (1 + t) / (10 + t)).
 
     Args:
-        network: The one in training.
-        decay: How much of the average stays in a step.
+        network: The network in training.
+        decay: Share of the average that remains in each step.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -26,13 +26,13 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take up the weights after a step, counted from 1."""
+        """Include the weights after a step, counted from 1."""
         share = 1 - min(self._decay, (1 + step) / (10 + step))
         for name, average in self.weights.items():
             average.lerp_(self._parameters[name].detach(), share)
 
     @torch.no_grad()
     def put(self, weights: dict[str, Tensor]) -> None:
-        """Go on from an earlier average."""
+        """Restore an earlier average."""
         for name, average in self.weights.items():
             average.copy_(spread(weights[name], average))

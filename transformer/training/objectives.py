@@ -1,4 +1,4 @@
-"""What a network is trained for: its loss, how it is judged, and how it is optimized."""
+"""Training objectives: loss, validation and optimizer."""
 
 import contextlib
 import dataclasses
@@ -13,6 +13,7 @@ from torch.optim import Adam, AdamW, Optimizer
 
 from heed.models.decoding.config import DecodeConfig
 from heed.models.tasks.translator import Translator
+from heed.models.text.scripts import bleu_tokenizer
 from heed.transformer.data.batching.batches import Batch, Batches
 from heed.transformer.data.batching.packing import Packing, TextBatch
 from heed.transformer.data.batching.pairs import AnyPairs
@@ -29,48 +30,48 @@ from heed.transformer.training.schedule import cosine, learning_rate
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """How good a network is."""
+    """The result of a validation."""
 
-    loss: float  # validation: negative log-likelihood of a token, in nats
-    figures: Mapping[str, float]  # others, by name
-    example: Mapping[str, str]  # what it made of some of the validation text
+    loss: float  # negative log-likelihood per token, in nats
+    figures: Mapping[str, float]  # other figures, by name
+    example: Mapping[str, str]  # an example of the network's output
 
 
 AnyBatch = TypeVar("AnyBatch", contravariant=True)
 
 
 class Objective(Protocol[AnyBatch]):
-    """What a network is trained for."""
+    """A training objective."""
 
-    clip: float  # the largest norm of the gradients; larger ones are scaled down to it
+    clip: float  # gradients are clipped to this norm
 
     def optimizer(self, network: Transformer) -> Optimizer:
-        """What updates the weights."""
+        """The optimizer."""
         ...
 
     def learning_rate(self, step: int, share_done: float) -> float:
-        """Of a step, counted from 1, when training has come some way from 0 to 1."""
+        """The learning rate of a step, counted from 1, when this share of training is done."""
         ...
 
     def loss(self, network: Transformer, batch: AnyBatch) -> tuple[Tensor, Tensor]:
-        """The loss to be minimized, and the negative log-likelihood in nats, summed over the batch's tokens."""
+        """The loss to minimize, and the negative log-likelihood in nats, summed over the batch's tokens."""
         ...
 
     def flops(self, batch: AnyBatch) -> float:
-        """Operations that a step needs for a batch, without those on padding."""
+        """Operations of a step for a batch, without padding."""
         ...
 
     def judge(self, network: Transformer, number: int) -> Judgement:
-        """How good a network is; the number of the validation chooses the example."""
+        """Validate a network; the number of the validation selects the example."""
         ...
 
 
 class Loss(nn.Module):
-    """The loss of a network as the one call that DDP and FSDP look out for.
+    """The loss of a network as a module, whose forward call DDP and FSDP wrap.
 
     Args:
-        network: To be trained.
-        objective: For what.
+        network: The network in training.
+        objective: The objective.
     """
 
     def __init__(self, network: Transformer, objective: Objective[Any]) -> None:
@@ -84,10 +85,10 @@ class Loss(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Computing:
-    """Where and in what precision a network computes."""
+    """The device and precision of a network."""
 
     device: torch.device
-    precision: torch.dtype  # of matrix products; weights, sums and the loss stay in float32
+    precision: torch.dtype  # precision of matrix products; weights, sums and the loss stay in float32
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """The context in which a network is called."""
@@ -95,13 +96,14 @@ class Computing:
 
 
 class TranslationObjective:
-    """To translate, by the paper's loss and optimizer (sections 5.3 and 5.4)."""
+    """Translation, with the paper's loss and optimizer (sections 5.3 and 5.4)."""
 
     clip = math.inf
 
     def __init__(self, run: TranslationRun, computing: Computing) -> None:
         self._run, self._computing = run, computing
         self._text = run.validation
+        self._tokenize = bleu_tokenizer(self._text.tgt)
         tokenizers = run.src_tokenizer, run.tgt_tokenizer
         pairs = tokenize(self._text, *tokenizers, max_length=run.train.max_length)
         self._batches = Batches([pairs], *tokenizers, batch_tokens=run.train.batch_tokens)
@@ -128,7 +130,7 @@ class TranslationObjective:
         return step_flops(self._run.spec, batch.n_filled - batch.n_tokens, batch.n_tokens, len(batch.src))
 
     def judge(self, network: Transformer, number: int) -> Judgement:
-        """Loss over the held-out pairs, and BLEU of their greedy translations."""
+        """Loss over the held-out pairs, and BLEU and chrF of their greedy translations."""
         nll, n_tokens = 0.0, 0
         for batch in self._batches.in_order():
             nll += self.loss(network, batch)[1].item()
@@ -140,9 +142,16 @@ class TranslationObjective:
         i = number % len(translations)
         return Judgement(
             loss=nll / max(n_tokens, 1),
-            figures={"bleu": sacrebleu.corpus_bleu(translations, [self._text.tgt], force=True).score},
+            figures={"bleu": self._bleu(translations), "chrf": self._chrf(translations)},
             example={"source": self._text.src[i], "reference": self._text.tgt[i], "translation": translations[i]},
         )
+
+    def _bleu(self, translations: list[str]) -> float:
+        metric = sacrebleu.BLEU(tokenize=self._tokenize, force=True)
+        return float(metric.corpus_score(translations, [self._text.tgt]).score)
+
+    def _chrf(self, translations: list[str]) -> float:
+        return float(sacrebleu.CHRF().corpus_score(translations, [self._text.tgt]).score)
 
 
 class TextObjective:
@@ -157,7 +166,7 @@ class TextObjective:
         self._packing = packing(run, tokens_of(documents, run.tokenizer))
 
     def optimizer(self, network: Transformer) -> Optimizer:
-        """AdamW, which lets matrices decay, and neither biases nor norms."""
+        """AdamW with weight decay of matrices, but not of biases and norms."""
         parameters = list(network.parameters())
         groups = [
             {"params": [p for p in parameters if p.dim() > 1], "weight_decay": self._run.train.weight_decay},
@@ -182,7 +191,7 @@ class TextObjective:
         return step_flops(self._run.spec, 0, batch.n_filled, len(batch.ids))
 
     def judge(self, network: Transformer, number: int) -> Judgement:  # noqa: ARG002 - always the beginning
-        """Loss over the held-out documents, in nats a token and in bits a byte."""
+        """Loss on the held-out documents, in nats per token and bits per byte."""
         nll, n_tokens = 0.0, 0
         for batch in self._packing.in_order():
             nll += self.loss(network, batch)[1].item()
@@ -192,7 +201,7 @@ class TextObjective:
 
 
 def packing(run: TextRun, documents: AnyPairs, facts: Mapping[str, int] | None = None) -> Packing:
-    """The batches of documents, as a run asks for them."""
+    """The batches of documents with a run's settings."""
     batch_tokens = run.train.batch_tokens
     return Packing(documents, run.tokenizer, context=run.context, batch_tokens=batch_tokens, facts=facts)
 

@@ -1,4 +1,4 @@
-"""What a network can be trained for: a record for each task, from its text to its batches."""
+"""Training tasks: a record for each, from text to batches."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
@@ -13,8 +13,8 @@ from heed.transformer.data.lines import FORMATS
 from heed.transformer.training.runs.run import Run, TextRun, TranslationRun, row_length
 from heed.transformer.training.runs.settings import TextConfig, TranslationConfig
 
-COMPRESSION = 3.0  # of .gz and .zst, about
-SENTENCE = 25  # tokens of a pair's side, about
+COMPRESSION = 3.0  # approximate compression ratio of .gz and .zst
+SENTENCE = 25  # approximate tokens per side of a pair
 
 AnyRun = Run[Any]
 AnyBatches = Batches | Packing
@@ -22,12 +22,14 @@ AnyBatches = Batches | Packing
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
-    """What `heed train` needs to know of a task."""
+    """What `heed train` needs to know about a task."""
 
-    create: Callable[..., tuple[AnyRun, AnyBatches]]  # a new run: its path, network, settings and initial network
-    resume: Callable[[Any, int | None], AnyBatches]  # the batches of a run, made by so many threads
-    n_bytes: Callable[[Any], float]  # of an epoch's text, a side, by the run's settings
-    row_length: Callable[[NetworkSpec], int]  # tokens of a row, about
+    create: Callable[
+        ..., tuple[AnyRun, AnyBatches]
+    ]  # creates a run, from its path, network, settings and initial network
+    resume: Callable[[Any, int | None], AnyBatches]  # the batches of a resumed run, prepared with this many threads
+    n_bytes: Callable[[Any], float]  # bytes of an epoch's text per side, from the run's settings
+    row_length: Callable[[NetworkSpec], int]  # approximate tokens per row
 
 
 def _create_translation(path: Path, *arguments: Any, **keywords: Any) -> tuple[TranslationRun, Batches]:
@@ -48,7 +50,7 @@ def _text_bytes(config: TextConfig) -> float:
 
 
 def _size(paths: Iterable[str]) -> float:
-    """Bytes of the text of files."""
+    """Approximate bytes of the text in files."""
     files = [Path(path) for path in paths]
     return sum(file.stat().st_size * (COMPRESSION if file.suffix in FORMATS else 1) for file in files)
 

@@ -1,6 +1,5 @@
 """The training loop: steps, validations and checkpoints until a limit is reached (section 5)."""
 
-import contextlib
 import dataclasses
 import functools
 import itertools
@@ -36,31 +35,31 @@ Made = TypeVar("Made", covariant=True)
 
 
 class Epochs(Protocol[Made]):
-    """The batches of a text."""
+    """The batches of a training text."""
 
-    facts: Mapping[str, int]  # what a person would like to know of them before training
+    facts: Mapping[str, int]  # facts shown before training
 
     def epoch(self, epoch: int, seed: int, start: int = 0) -> Iterator[Made]:
-        """Those of a pass over the text, from number `start` on; the same ones every time."""
+        """The batches of an epoch from number `start`; the same ones every time."""
         ...
 
 
 class Interrupted(Exception):  # noqa: N818 - no error
-    """Validation was asked to end."""
+    """Validation was interrupted."""
 
 
 class Trainer(Generic[AnyBatch]):
-    """Trains a run's network, from its last checkpoint where there is one.
+    """Trains a run's network, from its last checkpoint if there is one.
 
-    All that a step depends on, but for weights and moments, is a function of the seed and of the step's number: the
-    batch, and the random numbers of dropout. So a run that was stopped anywhere goes on as if it had not been.
+    Except for weights and moments, a step depends only on the seed and the step number, which determine the batch and
+    dropout's random numbers. So a run can be stopped anywhere and continues as if it had not been stopped.
 
     Args:
-        run: What to train, and where the checkpoints go.
-        batches: The training text.
-        engine: What to compute with.
-        listeners: Told of every step and validation.
-        log: One more of them, whose place is kept in the checkpoints.
+        run: The run to train.
+        batches: The training batches.
+        engine: The engine.
+        listeners: Receive the reports.
+        log: Another listener, whose position is stored in checkpoints.
 
     Raises:
         ModelError: The last checkpoint is damaged.
@@ -86,7 +85,9 @@ class Trainer(Generic[AnyBatch]):
         self._loss = engine.processes.together(Loss(self.network, self._objective), sharded=engine.sharded)
         self.optimizer = self._objective.optimizer(self.network)
         self.average = MovingAverage(self.network, run.train.ema) if run.train.ema else None
-        self._judged: Transformer | None = None  # a network of its own for weights that are not those in training
+        self._judged: Transformer | None = (
+            None  # a second network for validated weights that differ from those in training
+        )
         self.progress = Progress()
         self._unread: deque[_Unread] = deque()
         if steps := run.steps():
@@ -100,10 +101,10 @@ class Trainer(Generic[AnyBatch]):
         self._agreed_seconds = self.seconds
 
     def stop(self) -> None:
-        """End training after the present step, with a checkpoint; may be called from a signal handler.
+        """End training after the current step, with a checkpoint; may be called from a signal handler.
 
         Raises:
-            Interrupted: The network is being validated, which has no end soon; it is caught there.
+            Interrupted: During validation, which may take long; it is caught there.
         """
         self._asked_to_stop = True
         if self._judging:
@@ -111,13 +112,13 @@ class Trainer(Generic[AnyBatch]):
 
     @property
     def seconds(self) -> float:
-        """Time spent on this run, over all sittings."""
+        """Time spent on this run, over all sessions."""
         return self._earlier_seconds + time.monotonic() - self._since
 
     def train(self) -> bool:
-        """Train until a limit is reached; returns False if it was stopped before."""
+        """Train until a limit is reached; False if it was stopped before."""
         self._agree()
-        if self._must_validate():  # it was stopped before that
+        if self._must_validate():  # stopped before the limit
             self._validate_and_save()
         batches = self._remaining_batches()
         while not self._stopping and (batch := next(batches, None)) is not None:
@@ -136,7 +137,7 @@ class Trainer(Generic[AnyBatch]):
         return not self._stopping and self._average_checkpoints()
 
     def share_done(self) -> float:
-        """How much of the way to the nearest limit is behind, from 0 to 1."""
+        """Share of the way to the nearest limit, from 0 to 1."""
         train, progress = self.run.train, self.progress
         if train.patience is not None and progress.n_stale >= train.patience:
             return 1.0
@@ -149,24 +150,24 @@ class Trainer(Generic[AnyBatch]):
         return step > 0 and step % self.run.train.valid_every == 0 and self.progress.loss is None
 
     def _agree(self) -> None:
-        """Stop if any process was asked to, all after the same step; and let all of them see the same clock."""
+        """Let all processes stop after the same step, if any was asked to, and use the same clock."""
         asked, self._agreed_seconds = self.engine.processes.most([float(self._asked_to_stop), self.seconds])
         self._stopping = self._stopping or asked > 0
 
     def _remaining_batches(self) -> Iterator[AnyBatch]:
-        """Batches from where training stands until a limit is reached."""
+        """Batches from the present position until a limit is reached."""
         for epoch in itertools.count(self.progress.epoch):
             batches = self.batches.epoch(epoch, self.run.train.seed, start=self.progress.batch)
             if self.engine.device.type == "cuda":
                 batches = (batch.pinned() for batch in batches)
             for batch in ahead(batches):
-                if self.progress.step > 0 and self.share_done() >= 1:  # a run has at least one step to average
+                if self.progress.step > 0 and self.share_done() >= 1:  # a run has at least one step
                     return
                 yield batch
             self.progress = dataclasses.replace(self.progress, epoch=epoch + 1, batch=0, share=0.0)
 
     def step(self, batch: AnyBatch) -> None:
-        """Update the weights by the next batch; not if its gradient is no number.
+        """Update the weights with the next batch, unless its gradient is not finite.
 
         Raises:
             HeedError: There is not enough memory.
@@ -201,16 +202,18 @@ class Trainer(Generic[AnyBatch]):
         )
         self._last_end = now
         self._unread.append(_Unread(report, figures))
-        if len(self._unread) > (1 if figures.is_cuda else 0):  # a GPU begins the next step before this one is read
+        if len(self._unread) > (
+            1 if figures.is_cuda else 0
+        ):  # a GPU starts the next step before the results of this one are read
             self._read()
 
     def reseed(self, step: int) -> None:
-        """Let the random numbers of a step be those of its number, and of this process."""
+        """Seed the random numbers from the step number and the rank."""
         key = (self.run.train.seed, step, self.engine.processes.rank)
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
 
     def _update(self, batch: AnyBatch) -> Tensor:
-        """Compute gradients of the mean loss of a token, and update; returns loss and NLL, summed, and the norm."""
+        """Compute gradients of the mean loss per token and update; returns summed loss and NLL, and the norm."""
         engine, processes = self.engine, self.engine.processes
         self.network.train()
         sums = torch.zeros(2, device=engine.device)
@@ -219,21 +222,21 @@ class Trainer(Generic[AnyBatch]):
             part = batch.part(processes.rank * engine.accumulate + number, n_parts) if n_parts > 1 else batch
             with gradients_kept(self._loss, number + 1 < engine.accumulate):
                 loss, nll = self._loss(part)
-                (loss * (processes.size / batch.n_tokens)).backward()  # the mean over processes is taken then
+                (loss * (processes.size / batch.n_tokens)).backward()  # the gradients are then averaged over processes
             sums += torch.stack([loss.detach(), nll.detach()])
         processes.add(sums)
         gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
         norm = whole(torch.nn.utils.get_total_norm(gradients)).to(engine.device)
         if math.isfinite(self._objective.clip):
             torch.nn.utils.clip_grads_with_norm_(self.network.parameters(), self._objective.clip, norm)
-        # As with PyTorch's own GradScaler: Adam then changes nothing, and no one has to wait for the number.
+        # As in PyTorch's GradScaler: Adam then changes nothing, and the CPU need not wait for the value.
         setattr(self.optimizer, "found_inf", (~torch.isfinite(norm + sums[0])).float())  # noqa: B010 - PyTorch has no declaration of it
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return torch.cat([sums, norm[None]])
 
     def _read(self) -> None:
-        """Look at the figures of the earliest step that was not looked at, and tell the listeners."""
+        """Read the figures of the oldest unread step and report them."""
         unread = self._unread.popleft()
         loss, nll, norm = unread.figures()
         report = unread.report(loss=loss, nll=nll, grad_norm=norm)
@@ -258,24 +261,24 @@ class Trainer(Generic[AnyBatch]):
         return HeedError(
             f"{self.run.path}: out of memory at step {self.progress.step}, in a batch of {rows} rows of up to {length} "
             f"target tokens; compute it in more parts: heed train --resume {self.run.path} "
-            f"--accumulate {2 * self.engine.accumulate}; or train anew with a smaller --batch-tokens"
+            f"--accumulate {2 * self.engine.accumulate}; or start a new run with a smaller --batch-tokens"
         )
 
     def _roll_back(self) -> None:
-        """Go back to the last checkpoint that was validated, with a smaller learning rate, and on with the next text.
+        """Roll back to the last validated checkpoint, lower the learning rate, and continue with the next text.
 
         Raises:
-            HeedError: There is none, or that was tried often enough.
+            HeedError: There is no such checkpoint, or too many rollbacks were made.
         """
         progress, processes = self.progress, self.engine.processes
-        # Not read by each: the first one may be deleting others already, see below.
+        # Only the first process looks: it may already be deleting checkpoints, see below.
         validated = processes.told(self._validated() if processes.is_first else [])
         if not validated or progress.n_rollbacks >= stability.ROLLBACKS:
             lost = progress.n_skipped or progress.trend is None
             what = "the loss or its gradient is nan" if lost else f"the loss has risen to {progress.trend:.2f}"
             raise HeedError(
                 f"{self.run.path}: training diverged at step {progress.step}: {what}; "
-                "train anew with a smaller learning rate or a longer --warmup"
+                "start a new run with a lower learning rate or a longer --warmup"
             )
         back = validated[-1]
         self._load(back)
@@ -289,20 +292,24 @@ class Trainer(Generic[AnyBatch]):
         self._tell(Incident(event="rolled_back", step=progress.step, facts=facts))
 
     def validate(self) -> Validation | None:
-        """How good the network is now; None if that was interrupted."""
+        """Validate the network; None if interrupted."""
         return self._validation(self._weights(), averaged=False)
 
     def _validation(self, weights: Weights | None, *, averaged: bool) -> Validation | None:
-        """How good a network with these weights is (None: the one in training); the first process finds out for all."""
+        """Validate these weights (None: those in training); the first process does it for all."""
         judgement: Judgement | None = None
         if self.engine.processes.is_first:
             network = self.network if weights is None else self._with(weights)
-            with contextlib.suppress(Interrupted), torch.inference_mode():
-                self._judging = True
-                if not self._asked_to_stop:
-                    number = self.progress.step // self.run.train.valid_every
-                    judgement = self._objective.judge(network.eval(), number)
-                self._judging = False  # here as well, for after the block an interruption would not be caught
+            try:
+                with torch.inference_mode():
+                    self._judging = True
+                    if not self._asked_to_stop:
+                        number = self.progress.step // self.run.train.valid_every
+                        judgement = self._objective.judge(network.eval(), number)
+                    self._judging = False  # also here, because an interruption after the block would not be caught
+            except Exception:
+                if not self._asked_to_stop:  # else it is an interruption, or what a library has made of one
+                    raise
             self._judging = False
         judgement = self.engine.processes.told(judgement)
         if judgement is None:
@@ -312,7 +319,7 @@ class Trainer(Generic[AnyBatch]):
         return Validation(**where, averaged=averaged, judgement=judgement)  # type: ignore[arg-type]
 
     def _weights(self) -> Weights | None:
-        """The weights to be judged and exported, put together; None: those in training, as they are."""
+        """The gathered weights to validate and export; None: those in training."""
         if self.average:
             return {name: whole(tensor) for name, tensor in self.average.weights.items()}
         if self.engine.sharded:
@@ -320,14 +327,14 @@ class Trainer(Generic[AnyBatch]):
         return None
 
     def _with(self, weights: Weights) -> Transformer:
-        """A network beside the one in training."""
+        """The second network, with these weights."""
         if self._judged is None:
             self._judged = self.run.new_network().to(self.engine.device)
         checkpoint.put_weights(weights, self._judged, self.run.path)
         return self._judged
 
     def _validate_and_save(self) -> None:
-        """Validate; make a checkpoint, whether that was interrupted or not. Go back where weights are no numbers."""
+        """Validate and save a checkpoint, even if interrupted; roll back if weights are not finite."""
         self._read_all()
         if not torch.nn.utils.get_total_norm(self.network.parameters()).isfinite():
             self._roll_back()
@@ -340,7 +347,7 @@ class Trainer(Generic[AnyBatch]):
         self._last_end = time.monotonic()
 
     def _save(self) -> None:
-        """Make a checkpoint, then delete those that are neither among the best nor among the last."""
+        """Save a checkpoint, then delete those that are neither among the best nor the last."""
         self.progress = dataclasses.replace(self.progress, seconds=self.seconds)
         training = {name: whole(tensor) for name, tensor in checkpoint.weights_of(self.network).items()}
         weights = self._weights() if self.average else training
@@ -350,7 +357,7 @@ class Trainer(Generic[AnyBatch]):
             states |= {RAW + name: tensor for name, tensor in training.items()}
         if self.engine.processes.is_first:
             path, log = self.run.checkpoint_path(self.progress.step), self.log.state if self.log else {}
-            if path.exists():  # made when the run was stopped, before it was validated
+            if path.exists():  # saved when the run was stopped, before validation
                 checkpoint.save_progress(path, self.progress, log)
             else:
                 checkpoint.save(path, weights or training, states, self.progress, log)
@@ -362,10 +369,10 @@ class Trainer(Generic[AnyBatch]):
             for old in self.run.steps():
                 if old not in needed:
                     _remove(old)
-        self.engine.processes.told(None)  # the others wait until it is there
+        self.engine.processes.told(None)  # the other processes wait until it exists
 
     def _load(self, path: Path) -> None:
-        """Put weights and moments of a checkpoint into the network in training."""
+        """Load the weights and moments of a checkpoint into the network in training."""
         weights, states = checkpoint.read_weights(path), checkpoint.read_states(path)
         raw = {name.removeprefix(RAW): tensor for name, tensor in states.items() if name.startswith(RAW)}
         states = {name: tensor for name, tensor in states.items() if not name.startswith(RAW)}
@@ -375,11 +382,11 @@ class Trainer(Generic[AnyBatch]):
             self.average.put(weights)
 
     def _validated(self) -> list[Path]:
-        """The checkpoints that were validated: not those of a stop, which an unstopped run does not have."""
+        """The validated checkpoints; not those saved when the run was stopped."""
         return [step for step in self.run.steps() if checkpoint.load_progress(step).loss is not None]
 
     def _average_checkpoints(self) -> bool:
-        """At the end of training, make and validate the mean of the last checkpoints (section 6.1)."""
+        """At the end of training, average the last checkpoints and validate the average (section 6.1)."""
         is_first = self.engine.processes.is_first
         weights = checkpoint.mean(self._validated()[-self.run.train.average :]) if is_first else {}
         validation = self._validation(weights, averaged=True)
@@ -393,7 +400,7 @@ class Trainer(Generic[AnyBatch]):
 
 
 class _Unread:
-    """The report of a step, and figures for it that may still be on their way from a GPU."""
+    """The report of a step, with figures that may still be computed on a GPU."""
 
     def __init__(self, report: Callable[..., StepReport], figures: Tensor) -> None:
         self.report, self._figures = report, figures
@@ -403,7 +410,7 @@ class _Unread:
             self._arrived.record()
 
     def figures(self) -> list[float]:
-        """Loss and negative log-likelihood, summed, and the norm of the gradient."""
+        """Summed loss and negative log-likelihood, and the gradient norm."""
         if self._figures.is_pinned():
             self._arrived.synchronize()
         return self._figures.tolist()
@@ -414,16 +421,17 @@ def _judged(progress: Progress, judgement: Judgement) -> Progress:
 
 
 def _rated(progress: Progress, best_by: str) -> Progress:
-    """Progress that knows whether this validation was the best so far."""
-    by_bleu = best_by == "bleu" and progress.bleu is not None
-    rating = progress.bleu if by_bleu else -(progress.loss or math.inf)
-    if progress.best is None or (rating is not None and rating > progress.best):
-        return dataclasses.replace(progress, best=rating, n_stale=0)
+    """Progress that knows whether this validation was the best so far; of equal BLEU the smaller loss is better."""
+    loss = math.inf if progress.loss is None else progress.loss
+    best_loss = math.inf if progress.best_loss is None else progress.best_loss
+    rating = progress.bleu if best_by == "bleu" and progress.bleu is not None else -loss
+    if progress.best is None or (rating, -loss) > (progress.best, -best_loss):
+        return dataclasses.replace(progress, best=rating, best_loss=progress.loss, n_stale=0)
     return dataclasses.replace(progress, n_stale=progress.n_stale + 1)
 
 
 def _remove(directory: Path) -> None:
-    """Delete a checkpoint; under a hidden name first, so that a kill in between leaves no half one."""
+    """Delete a checkpoint; it is renamed first, so that a kill leaves no incomplete checkpoint."""
     shutil.rmtree(directory.rename(directory.with_name(f".{directory.name}")))
 
 

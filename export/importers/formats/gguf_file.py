@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -74,7 +74,7 @@ class GgufFile:
         gguf_header.check(path)
         try:
             self._reader = gguf.GGUFReader(path)
-            self.metadata = {key: field.contents() for key, field in self._reader.fields.items()}
+            self.metadata: dict[str, Any] = {key: field.contents() for key, field in self._reader.fields.items()}
         except DAMAGES as error:
             raise ModelError(f"{path}: no whole GGUF file ({error}); get it again") from None
         self.architecture = str(self.metadata.get("general.architecture"))
@@ -97,7 +97,7 @@ class GgufFile:
         if embedding is None or len(embedding.shape) < 2:
             raise ModelError(f"{self.path}: has no tensor token_embd.weight; get it again")
         table["vocab_size"] = int(embedding.shape[1])
-        d_head = table.get("head_dim") or _quotient(table.get("hidden_size"), table.get("num_attention_heads"))
+        d_head = _int(table.get("head_dim")) or _quotient(table.get("hidden_size"), table.get("num_attention_heads"))
         for name, expected in (
             ("vocab_size", None),
             ("rope.dimension_count", d_head),
@@ -106,7 +106,7 @@ class GgufFile:
             value = own.pop(name, expected)
             if expected is not None and value != expected:
                 raise ModelError(f"{self.path}: {prefix}{name} is {value!r}, and heed can run {expected!r} alone")
-        if scaling := self._scaling(own, int(d_head or 0), float(str(table.get("rope_theta", 10000.0)))):
+        if scaling := self._scaling(own, d_head or 0, table.get("rope_theta", 10000.0)):
             table["rope_parameters"] = scaling
         if own:
             raise ModelError(f"{self.path}: heed does not know {', '.join(prefix + key for key in own)}")
@@ -140,9 +140,9 @@ class GgufFile:
 
         try:
             array = np.asarray(gguf.dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
+            return self._order(tensor.name)(array)
         except (NotImplementedError, *DAMAGES) as error:
             raise ModelError(f"{self.path}: {tensor.name} cannot be read ({error})") from None
-        return self._order(tensor.name)(array)
 
     def _order(self, name: str) -> Callable[[FloatArray], FloatArray]:
         """What puts rows in transformers' order: GGUF's `llama` has those of queries and keys in pairs."""
@@ -150,15 +150,15 @@ class GgufFile:
             return np.asarray
         heads = "head_count" if "attn_q" in name else "head_count_kv"
         n_heads = self.metadata.get(f"llama.attention.{heads}", self.metadata.get("llama.attention.head_count"))
-        return partial(halves, n_heads=int(n_heads))
+        return partial(halves, n_heads=_int(n_heads) or 1)
 
-    def _scaling(self, own: dict[str, object], d_head: int, base: float) -> dict[str, object]:
+    def _scaling(self, own: dict[str, object], d_head: int, base: object) -> dict[str, object]:
         """How rates of rotation are scaled: by keys, or by a tensor of divisors."""
         kind = own.pop("rope.scaling.type", "none")
         factor, original = own.pop("rope.scaling.factor", None), own.pop("rope.scaling.original_context_length", None)
         own.pop("rope.scaling.finetuned", None)
         divisors = next((each for each in self._reader.tensors if each.name == FREQUENCIES), None)
-        if divisors is not None:
+        if divisors is not None and isinstance(base, float):
             return _llama3(self._read(divisors), d_head, base, self.path) | {"rope_theta": base}
         if kind == "none" or factor is None:
             return {}
@@ -186,6 +186,10 @@ def _llama3(divisors: FloatArray, d_head: int, base: float, path: Path) -> dict[
     if divisors.shape != expected.shape or not np.allclose(divisors, expected, rtol=1e-3):
         raise ModelError(f"{path}: {FREQUENCIES} is no scaling of Llama 3, and heed knows no other")
     return LLAMA3 | {"factor": factor, "original_max_position_embeddings": ORIGINAL}
+
+
+def _int(value: object) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _quotient(width: object, count: object) -> int | None:

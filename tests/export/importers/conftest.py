@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sentencepiece
@@ -21,7 +22,7 @@ def pieces(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bytes]:
     (directory / "text").write_text("\n".join(" ".join(text.split()) for text in TEXTS * 20))
 
     def train(vocab_size: int, **options: object) -> bytes:
-        ids = {"pad_id": -1, "bos_id": -1, "eos_id": 0, "unk_id": 1} | options
+        ids: dict[str, Any] = {"pad_id": -1, "bos_id": -1, "eos_id": 0, "unk_id": 1} | options
         sentencepiece.SentencePieceTrainer.train(
             input=str(directory / "text"),
             model_prefix=str(directory / "model"),
@@ -54,8 +55,10 @@ def marian(tmp_path_factory: pytest.TempPathFactory, pieces: Callable[..., bytes
     (path / "vocab.json").write_text(json.dumps({piece: number for number, piece in enumerate(vocabulary)}))
     pad_id = len(vocabulary) - 1
     special = {"pad_token_id": pad_id, "eos_token_id": 0, "decoder_start_token_id": pad_id}
-    model = tiny.draw("marian", vocab_size=len(vocabulary), bos_token_id=None, **special)
-    model.generation_config = GenerationConfig(num_beams=3, max_length=24, bad_words_ids=[[pad_id]], **special)
+    model = tiny.draw("marian", vocab_size=len(vocabulary), bos_token_id=None, max_position_embeddings=99, **special)
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+        num_beams=3, max_length=24, bad_words_ids=[[pad_id]], **special
+    )
     model.save_pretrained(path)
     return path
 

@@ -75,7 +75,7 @@ def test_predicts_what_transformers_predicts(form: str, tmp_path: Path) -> None:
 
 
 # Changes of a configuration's values: what the network computes changes, or the import is refused.
-MUTATIONS = {
+MUTATIONS: dict[str, dict[str, Any]] = {
     "bart": {
         "activation_function": "relu",
         "decoder_attention_heads": 4,

@@ -6,6 +6,7 @@ Weights are far from those of a fresh network (a deviation of 0.3), so that no b
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ SOURCES = [[4, 5, 6, 7, 3], [9, 3], [4, 4, 10, 8, 7, 6, 5, 9, 3]]
 PROMPTS = [[2, 5, 6], [2], [2, 9, 4, 4, 8]]
 SPECIAL = SpecialIds(bos_id=2, eos_id=3, suppressed=(0, 1, 2))
 # Of sums in another order, in float32, through some layers; log-probabilities are some units, and reach 20.
-CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-4}
 
 EVERY = settings(max_examples=25, deadline=None, derandomize=True)
 
@@ -155,7 +156,7 @@ def test_a_stream_is_the_network(draw: Draw, attention: dict[str, object], tmp_p
 def test_heads_that_the_operator_refuses_have_no_stream(draw: Draw, change: dict[str, int], streams: bool) -> None:
     spec = language_model(qk_norm=False)
     assert spec.decoder is not None
-    attention = AttentionSpec(n_heads=4, n_kv_heads=2, **{"d_head": 32, **change})
+    attention = AttentionSpec(n_heads=4, n_kv_heads=2, d_head=change.get("d_head", 32))
     decoder = StackSpec(
         vocab_size=V, n_layers=1, attention=attention, positions=Rotary(), feed_forward=FeedForwardSpec(d_ff=8)
     )

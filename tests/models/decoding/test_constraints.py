@@ -16,7 +16,7 @@ from heed.models.decoding.beam_search import search
 from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.models.decoding.constraints import Form, Requirement
 from heed.models.runtime.network import OnnxNetwork
-from heed.models.runtime.protocol import State
+from heed.models.runtime.protocol import Steps
 from heed.models.spec.network import NetworkSpec
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.model import Transformer
@@ -29,7 +29,7 @@ BEGINS_WORD = np.array([token != V - 1 for token in range(V)])
 Phrases = list[list[Form]]
 
 
-class RandomState(State):
+class RandomState:
     """Next-token distributions that depend on the source and on every token so far."""
 
     def __init__(self, seed: int) -> None:
@@ -59,6 +59,7 @@ class RandomState(State):
         mask: BoolArray,
         top: int,
         wanted: IntArray | None = None,
+        live: BoolArray | None = None,
     ) -> tuple[FloatArray, IntArray]:
         B, W = tokens.shape
         every = np.zeros((B, W, V), dtype=np.float32)
@@ -92,7 +93,7 @@ def required(phrases: Phrases) -> Requirement:
 
 
 def constrained(
-    state: State, sources: list[list[int]], phrases: list[Phrases], config: DecodeConfig, n_best: int = 1
+    state: Steps, sources: list[list[int]], phrases: list[Phrases], config: DecodeConfig, n_best: int = 1
 ) -> list[list[tuple[list[int], float]]]:
     found = search(state, sources, config, SPECIAL, n_best=n_best, requirements=[required(each) for each in phrases])
     return [[(hypothesis.tokens, hypothesis.log_prob) for hypothesis in best] for best in found]
@@ -222,3 +223,15 @@ def test_pytorch_and_onnx_find_the_same(tmp_path: Path, describe: Callable[..., 
         assert tokens == reference
         assert log_prob == pytest.approx(expected, rel=1e-4)
     assert all(has(best[0][0], each) for best, each in zip(ours, phrases, strict=True))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32), SOURCES, PHRASES, st.sets(st.sampled_from(WORDS), max_size=3), st.integers(1, 4))
+def test_what_is_refused_comes_in_phrases_alone(
+    seed: int, source: list[int], phrases: Phrases, refused: set[int], beam_size: int
+) -> None:
+    requirement = Requirement(phrases, BEGINS_WORD, BOS, refused)
+    needed = {token for forms in phrases for form in forms for token in form}
+    config = DecodeConfig(beam_size=beam_size, max_length=8)
+    for best in search(RandomState(seed), [source], config, SPECIAL, n_best=beam_size, requirements=[requirement]):
+        assert all(not (refused - needed).intersection(hypothesis.tokens) for hypothesis in best)

@@ -100,14 +100,14 @@ def test_a_damaged_line_is_named(write_run: WriteRun, line: str) -> None:
 
 
 def test_a_directory_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no run of heed train"):
+    with pytest.raises(ModelError, match="not a run of heed train"):
         History.read(tmp_path)
 
 
 def test_a_run_without_a_log_is_refused(write_run: WriteRun) -> None:
     run = write_run("run", [])
     (run / "log.jsonl").unlink()
-    with pytest.raises(ModelError, match=f"^{re.escape(str(run))}: no records yet; go on with: heed train --resume"):
+    with pytest.raises(ModelError, match=f"^{re.escape(str(run))}: no records yet; continue with: heed train --resume"):
         History.read(run)
 
 

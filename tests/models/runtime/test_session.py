@@ -108,7 +108,7 @@ def test_int8_does_not_run_on_the_processor_unasked(heed: Heed, gpu_build: Calla
     gpu_build(Unable)
     message = refuse(heed)
     assert "MatMulIntegerToFloat" in message
-    assert "(int8 runs there alone); export the model with --precision float16, or use --device cpu" in message
+    assert "(int8 runs only there); export the model with --precision float16, or use --device cpu" in message
 
 
 @pytest.mark.parametrize(("operator", "allowed"), [("Shape", True), ("Concat", True), ("ScatterND", False)])
@@ -137,7 +137,7 @@ def test_shapes_alone_may_be_computed_beside_the_device(
     if allowed:
         assert operator in placement(open_session(path, "cuda", 1))[CPU]
     else:
-        with pytest.raises(ModelError, match=f"{operator} would run on the processor"):
+        with pytest.raises(ModelError, match=f"{operator} would run on the CPU"):
             open_session(path, "cuda", 1)
 
 

@@ -37,13 +37,13 @@ def test_positions_of_another_kind_keep_how_many_fit() -> None:
 
 def test_an_option_that_is_not_for_a_network_is_refused_by_name() -> None:
     alone = complete(preset("gpt2")["network"])
-    for table, given, words in (
+    for table, asked, words in (
         (alone, {"encoder_layers": 2}, "encoder_layers: the network has no encoder"),
-        (complete(preset("small")["network"]), {"context": 9}, "context: positions of this kind fit any number"),
+        (complete(preset("small")["network"]), {"context": 9}, "context: positions of this kind have no limit"),
         (alone, {"n_heads": 5}, "d_model 768 must be a multiple of n_heads 5, or give d_head"),
     ):
         with pytest.raises(ModelError, match=words):
-            changed(table, given)
+            changed(table, asked)
 
 
 @given(data=st.data())

@@ -197,11 +197,13 @@ def test_an_impossible_training_is_refused_by_name(name: str, value: object) -> 
 def test_a_training_without_an_end_is_refused() -> None:
     table = train_table()
     del table["steps"]
-    assert "one of steps, epochs and minutes must say when to stop" in complaint(TranslationConfig, table)
+    assert "one of steps, epochs and minutes must be given" in complaint(TranslationConfig, table)
     for limit in ("steps", "epochs", "minutes"):
         from_table(TranslationConfig, table | {limit: 1}, WHERE)
 
 
 def test_options_that_go_together_are_refused_apart() -> None:
-    assert "valid_src and valid_tgt go together" in complaint(TranslationConfig, train_table(valid_src=["valid.en"]))
+    assert "valid_src and valid_tgt must be given together" in complaint(
+        TranslationConfig, train_table(valid_src=["valid.en"])
+    )
     assert "not 3" in complaint(TranslationConfig, train_table(tokenizer=["a", "b", "c"]))

@@ -110,7 +110,7 @@ def test_what_exists_is_replaced_by_force_alone(tmp_path: Path) -> None:
     (path / "earlier").write_text("before")
     with pytest.raises(HeedError) as caught, directory_whole(path):
         pytest.fail("nothing may be done for a result that cannot be stored")
-    assert str(caught.value) == f"{path}: exists already; choose another name, or overwrite it with --force"
+    assert str(caught.value) == f"{path}: already exists; choose another name, or overwrite it with --force"
     assert names(path) == ["earlier"]
     with directory_whole(path, force=True) as aside:
         (aside / "later").write_text("after")

@@ -100,7 +100,7 @@ def test_a_file_of_an_earlier_job_is_kept_unless_forced(tmp_path: Path) -> None:
     with pytest.raises(HeedError) as caught:
         GrownFile(tmp_path / "output", {})
     assert str(caught.value) == (
-        f"{aside}: exists already, of a job that was not finished; go on with --resume, or begin anew with --force"
+        f"{aside}: already exists, from an unfinished job; continue with --resume, or start over with --force"
     )
     assert aside.read_bytes() == b"mine"
     with GrownFile(tmp_path / "output", {}, force=True) as file:
@@ -114,7 +114,7 @@ def test_a_file_without_a_sound_note_is_nobody_s(tmp_path: Path, note: bytes | N
     aside.write_bytes(b"mine")
     if note is not None:
         beside.write_bytes(note)
-    with pytest.raises(HeedError, match=r"does not say what .*output\.part is; begin anew with --force$"):
+    with pytest.raises(HeedError, match=r"does not describe .*output\.part; start over with --force$"):
         GrownFile(tmp_path / "output", {}, resume=True)
     assert aside.read_bytes() == b"mine"
 
@@ -129,7 +129,7 @@ def test_an_empty_file_without_a_note_is_a_beginning(tmp_path: Path) -> None:
 def test_another_job_is_refused_by_what_differs(tmp_path: Path) -> None:
     with pytest.raises(Interruption):
         break_off(tmp_path / "output", b"one\n")
-    with pytest.raises(HeedError, match=r"of another job \(m, n\); repeat the command as it was, or begin anew"):
+    with pytest.raises(HeedError, match=r"from another job \(m, n\); repeat the command unchanged, or start over"):
         GrownFile(tmp_path / "output", {"n": 2, "m": 1}, resume=True)
     assert (tmp_path / "output.part").read_bytes() == b"one\n"
 
@@ -146,7 +146,7 @@ def test_two_at_a_time_do_not_write_it(tmp_path: Path) -> None:
     with GrownFile(tmp_path / "output", {}) as file:
         file.write(b"one\n", 1)
         for how in ({"resume": True}, {"force": True}):
-            with pytest.raises(HeedError, match="another heed writes it"):
+            with pytest.raises(HeedError, match="another heed is writing it"):
                 GrownFile(tmp_path / "output", {}, **how)
     assert (tmp_path / "output").read_bytes() == b"one\n"
 
@@ -167,6 +167,6 @@ def test_a_file_that_was_completed_meanwhile_is_not_taken(tmp_path: Path, monkey
         first.__exit__(None, None, None)
 
     monkeypatch.setattr(fcntl, "flock", complete_and_lock)
-    with pytest.raises(HeedError, match="another heed writes it"):
+    with pytest.raises(HeedError, match="another heed is writing it"):
         GrownFile(tmp_path / "output", {}, force=True)
     assert (tmp_path / "output").read_bytes() == b"one\n"

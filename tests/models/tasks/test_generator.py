@@ -1,6 +1,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.decoding.config import DecodeConfig
 from heed.models.decoding.sampling import SampleConfig
 from heed.models.errors import DataError, ModelError
-from heed.models.runtime.protocol import State
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.stack import StackSpec
 from heed.models.tasks.generator import Generation, Generator
@@ -20,12 +20,15 @@ from heed.models.tokenizers.lossless import TextTokenizer
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.model import Transformer
 
+if TYPE_CHECKING:
+    from heed.models.runtime.protocol import Network
+
 V, CONTEXT = 290, 24
 PROMPTS = ["the cat", "", "a", "the dog ate the hat", "at at", "é"]
 
 
 @dataclass
-class FakeState(State):
+class FakeState:
     """Says what it is told to say: the tokens of a text, one after another, and the end."""
 
     tokenizer: TextTokenizer
@@ -61,7 +64,8 @@ class FakeNetwork:
 
 
 def parrot(verbatim: TextTokenizer, says: str, context: int = 1000) -> Generator:
-    return Generator(FakeNetwork(FakeState(verbatim, says), context), verbatim)
+    network = FakeNetwork(FakeState(verbatim, says), context)
+    return Generator(cast("Network", network), verbatim)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import random
 import re
 from collections.abc import Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
@@ -15,8 +15,10 @@ from heed.models.decoding.alignment import Span, word_spans
 from heed.models.decoding.config import DecodeConfig
 from heed.models.tasks.keeper import Keeper
 from heed.models.tasks.translation import Translation
-from heed.models.tasks.translator import Translator
 from heed.models.text.placeholders import has_letters
+
+if TYPE_CHECKING:
+    from heed.models.tasks.translator import Translator
 
 
 class Shuffler:

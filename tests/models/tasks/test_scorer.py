@@ -116,7 +116,7 @@ def test_what_was_generated_has_the_score_that_it_was_generated_with(
 
 def test_tokens_of_another_model_are_refused(scorer: Scorer) -> None:
     for wrong in ([V], [-1], [True], ["a"]):
-        with pytest.raises(ModelError, match="none of this model's"):
+        with pytest.raises(ModelError, match="not this model's"):
             scorer.drawn(scorer.passage("a"), wrong)  # type: ignore[arg-type]
 
 

@@ -68,7 +68,6 @@ def test_a_term_appears_as_a_whole_word(text: str, is_there: bool) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"station\tBahnhof\nred rot\n", "line 2 has no tab; write a term, a tab and its translation"),
         (b"\nstation\t\n", "line 2: the translation is empty"),
         (b"\tBahnhof\n", "line 1: the term is empty"),
         (b"station\tBahnhof\ncity\t\xe6\x9d\xb1\xe4\xba\xac\n", "line 2: the model has no tokens for '東京'"),

@@ -1,3 +1,4 @@
+import itertools
 import re
 
 import pytest
@@ -76,7 +77,7 @@ def test_what_is_taken_already_is_as_another_pattern_s(line: str, places: list[i
     taken = list(zip(borders[::2], borders[1::2], strict=False))
     found = find_kept(line, [re.compile("ab+"), re.compile("bb")], taken)
     assert found == sorted(found)
-    assert all(one[1] <= other[0] for one, other in zip(found, found[1:], strict=False))
+    assert all(one[1] <= other[0] for one, other in itertools.pairwise(found))
     assert all(any(a <= start < b for a, b in found) for start, _ in taken)
     assert not any("ab" in part for part in around(line, found))
 
@@ -143,7 +144,7 @@ def test_tidied_placeholders_have_what_they_had(parts: list[tuple[str, str]]) ->
     spans = find_kept(line, USUAL)
     found = tidied(line, spans)
     assert all(any(a <= start and end <= b for a, b in found) for start, end in spans)
-    assert all(re.search(r"[^\W\d_]", line[one[1] : other[0]]) for one, other in zip(found, found[1:], strict=False))
+    assert all(re.search(r"[^\W\d_]", line[one[1] : other[0]]) for one, other in itertools.pairwise(found))
     assert tidied(line, found) == found
 
 

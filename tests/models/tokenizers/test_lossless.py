@@ -107,7 +107,7 @@ def test_a_model_that_changes_texts_is_refused(flags: dict[str, Any]) -> None:
     )
     with pytest.raises(ModelError) as caught:
         TextTokenizer(Tokenizer(model.getvalue(), "their.model"), "their.model")
-    assert str(caught.value).startswith("their.model: does not give every text back; train it with --byte_fallback, ")
+    assert str(caught.value).startswith("their.model: does not preserve every text; train it with --byte_fallback, ")
 
 
 def test_a_model_that_follows_the_advice_is_taken() -> None:

@@ -41,7 +41,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> N
     path.write_bytes(content)
     with pytest.raises(ModelError) as caught:
         Tokenizer.load(path)
-    assert str(caught.value) == f"{path}: this is no SentencePiece model; give the .model file of spm_train"
+    assert str(caught.value) == f"{path}: not a SentencePiece model; give the .model file of spm_train"
 
 
 def test_a_model_cut_short_is_refused(digits: Tokenizer) -> None:

@@ -64,9 +64,9 @@ def test_prompts_and_completions(write_lines: WriteLines) -> None:
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("{", "is no JSON ("),
-        pytest.param("[" * 100_000, "is no JSON (", id="nested"),
-        ("[1]", "is no JSON object; "),
+        ("{", "is not JSON ("),
+        pytest.param("[" * 100_000, "is not JSON (", id="nested"),
+        ("[1]", "is not a JSON object; "),
         ('{"body": "x", "id": 1}', "has no text in a field 'text' (its fields: body, id); "),
         ('{"text": 3}', "has no text in a field 'text' "),
         ('{"text": null}', "has no text in a field 'text' "),
@@ -100,7 +100,7 @@ def test_text_that_is_no_utf_8(tmp_path: Path) -> None:
 def test_files_without_text_are_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(content)
-    with pytest.raises(DataError, match=rf"^{path}: no text in there"):
+    with pytest.raises(DataError, match=rf"^{path}: no text;"):
         read_documents([str(path)], "text")
 
 

@@ -103,7 +103,7 @@ def test_files_without_a_line_are_refused(file: Path) -> None:
     file.write_bytes(b"")
     with pytest.raises(DataError) as caught:
         read_pairs([str(file)], [str(file)])
-    assert f"{file}: no text in there" in str(caught.value)
+    assert f"{file}: no text;" in str(caught.value)
 
 
 def test_empty_and_long_pairs_are_left_out_and_counted(digits: Tokenizer) -> None:

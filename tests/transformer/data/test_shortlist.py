@@ -1,4 +1,6 @@
 import dataclasses
+import errno
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -266,3 +268,28 @@ def test_an_int8_translation_is_the_same_alone_and_among_any_neighbours(
         assert found.text == alone[line].text
         assert dataclasses.replace(found, log_prob=0, score=0) == dataclasses.replace(alone[line], log_prob=0, score=0)
         assert found.log_prob == pytest.approx(alone[line].log_prob, abs=0.05)
+
+
+def test_another_user_may_read_it_and_is_told_if_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of mode 600 was told as "No such file"."""
+    shortlist = Shortlist(np.zeros((3, 2), dtype=np.int32), np.arange(2, dtype=np.int32))
+    shortlist.save(tmp_path)
+    file = tmp_path / "shortlist.safetensors"
+    (tmp_path / "other").touch()
+    assert file.stat().st_mode == (tmp_path / "other").stat().st_mode
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(PermissionError):
+        Shortlist.load(tmp_path)
+
+
+def test_a_smaller_vocabulary_s_shortlist_can_be_joined() -> None:
+    """That of a network whose vocabulary was extended."""
+    new = Shortlist(np.array([[1], [2], [3]], dtype=np.int32), np.array([0], dtype=np.int32))
+    old = Shortlist(np.array([[5, 6]], dtype=np.int32), np.array([0, 4], dtype=np.int32))
+    joined = new.joined(old)
+    assert joined.likely.tolist() == [[1, 5, 6], [2, 0, 0], [3, 0, 0]]
+    assert joined.always.tolist() == [0, 4]

@@ -39,7 +39,7 @@ def test_other_than_two_files_are_refused(written: str) -> None:
 
 
 def test_one_file_needs_both_sides() -> None:
-    with pytest.raises(DataError, match=r"^pairs\.txt: one file has both sides only as \.tsv or \.jsonl"):
+    with pytest.raises(DataError, match=r"^pairs\.txt: one file has both sides only as \.tsv, \.csv, \.jsonl"):
         parse_source("pairs.txt")
 
 
@@ -82,3 +82,29 @@ def test_an_object_without_a_side_is_named(write_lines: WriteLines) -> None:
     path = write_lines("a.jsonl", ['{"src": "one", "target": "eins"}'])
     with pytest.raises(DataError, match=rf"^{path}: line 1 has no text in a field 'tgt' \(its fields: src, target\)"):
         list(parse_source(path))
+
+
+def test_the_sides_stand_where_a_run_says(write_lines: WriteLines) -> None:
+    table = write_lines("a.tsv", ["1\tone\t\teins", "2\ttwo\t\tzwei"])
+    assert list(parse_source(table, "2", "4")) == [("one", "eins"), ("two", "zwei")]
+    objects = write_lines("a.jsonl", ['{"translation": {"en": "one", "de": "eins"}, "a.b": "x"}'])
+    assert list(parse_source(objects, "translation.en", "translation.de")) == [("one", "eins")]
+    assert list(parse_source(objects, "a.b", "translation.de")) == [("x", "eins")]
+    with pytest.raises(DataError, match=r"line 1 has no text in a field 'translation\.fr'"):
+        list(parse_source(objects, "translation.en", "translation.fr"))
+
+
+def test_rows_with_quotes_have_columns_by_number_or_by_name(write_lines: WriteLines) -> None:
+    path = write_lines("a.csv", ["id,de,en", '1,"eins, ""zwei""","one', 'two"', "", "2,drei,three"])
+    pairs = [("one\ntwo", 'eins, "zwei"'), ("three", "drei")]
+    assert list(parse_source(path, "en", "de")) == pairs
+    assert list(parse_source(path, "3", "2")) == [("en", "de"), *pairs]
+    with pytest.raises(DataError, match=r"^.*a\.csv: no column 'fr'; the first row has 'id', 'de', 'en'"):
+        list(parse_source(path, "en", "fr"))
+    with pytest.raises(DataError, match=r"^.*a\.csv: row 1 has no column 4, only 3; mend or delete it"):
+        list(parse_source(path, "1", "4"))
+
+
+def test_a_column_without_a_number_is_refused(write_lines: WriteLines) -> None:
+    with pytest.raises(DataError, match=r"a\.tsv: a column of a \.tsv is a number, counted from 1, not 'en'"):
+        parse_source(write_lines("a.tsv", []), "en", "2")

@@ -19,7 +19,10 @@ from heed.transformer.data.text_preparation import load_text, new_text_run
 from heed.transformer.training.runs.run import TextRun
 from heed.transformer.training.runs.settings import TextConfig
 
-NETWORK = changed(complete(preset("gpt2")["network"]), {"n_layers": 1, "d_model": 16, "d_ff": 24, "n_heads": 2, "n_kv_heads": 1, "context": 16})
+NETWORK = changed(
+    complete(preset("gpt2")["network"]),
+    {"n_layers": 1, "d_model": 16, "d_ff": 24, "n_heads": 2, "n_kv_heads": 1, "context": 16},
+)
 Make = Callable[..., TextRun]
 
 
@@ -112,5 +115,5 @@ def test_a_second_run_on_a_text_finds_its_tokens(
 def test_changed_text_is_refused_by_name(make: Make, files: list[str]) -> None:
     run = make(files)
     Path(files[1]).write_text('{"text": "x"}\n')
-    with pytest.raises(DataError, match=rf"^{files[1]}: has changed since {run.path} was made; "):
+    with pytest.raises(DataError, match=rf"^{files[1]}: changed since {run.path} was made; "):
         load_text(run)

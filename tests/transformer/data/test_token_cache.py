@@ -132,7 +132,7 @@ def test_changed_text_is_refused_by_name(make: Make, files: tuple[str, str]) -> 
     with pytest.raises(DataError) as caught:
         load_corpus(run)
     assert str(caught.value) == (
-        f"{path}: has changed since {run.path} was made; restore it, or train a new run on the new text"
+        f"{path}: changed since {run.path} was made; restore it, or train a new run on the new text"
     )
 
 
@@ -147,7 +147,7 @@ def test_text_that_is_gone_is_needed_only_without_tokens(make: Make, files: tupl
     Path(files[0]).unlink()
     load_corpus(run)
     shutil.rmtree(run.path / "cache")
-    with pytest.raises(DataError, match=rf"^{files[0]}: is gone, and so are the tokens of {run.path} in "):
+    with pytest.raises(DataError, match=rf"^{files[0]}: missing, and so are the tokens of {run.path} in "):
         load_corpus(run)
 
 

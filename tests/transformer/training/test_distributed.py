@@ -147,7 +147,7 @@ def test_two_processes_stop_after_the_same_step(program: Path, text: list[str], 
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=60)
-    assert f"Stopped. Go on with: heed train --resume {run}" in said
+    assert f"Stopped. Continue with: heed train --resume {run}" in said
     last = max((run / "checkpoints").glob("step-*"))
     assert {file.name for file in last.iterdir()} == {"model.safetensors", "optimizer.safetensors", "progress.json"}
 

@@ -109,7 +109,7 @@ def test_training_that_never_recovers_ends_with_a_way_out(
     run = make_digit_run(steps=1000)
     trainer = sit(run, recorder)
     changing_loss(trainer, lambda step, loss: (loss[0] * math.nan, loss[1]) if step > 4 else loss, monkeypatch)
-    with pytest.raises(HeedError, match=r"training diverged at step .*; train anew with a smaller learning rate"):
+    with pytest.raises(HeedError, match=r"training diverged at step .*; start a new run with a lower learning rate"):
         trainer.train()
     assert [incident.event for incident in recorder.incidents].count("rolled_back") == stability.ROLLBACKS
     assert run.steps()  # the good ones are there

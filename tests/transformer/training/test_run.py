@@ -18,7 +18,7 @@ from heed.transformer.training.runs.run import TranslationRun
 from heed.transformer.training.runs.settings import TranslationConfig
 
 TRAIN = TranslationConfig(src=("a.en", "b.en"), tgt=("a.de", "b.de"), steps=7, minutes=0.5, seed=3)
-VALIDATION = ParallelText(["1 2", "a\u2028b", ""], ["2 1", "c", "3"])
+VALIDATION = ParallelText(["1 2", "a\u2028b", "", "a\nb\r"], ["2 1", "c", "3", "\n"])
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_two_tokenizers_come_back_on_their_sides(
 
 
 def test_a_run_is_not_made_over_another(run: TranslationRun) -> None:
-    with pytest.raises(HeedError, match="exists already"):
+    with pytest.raises(HeedError, match="already exists"):
         TranslationRun.create(run.path, run.spec, TRAIN, (run.src_tokenizer, run.tgt_tokenizer), VALIDATION)
     assert TranslationRun.open(run.path).train == TRAIN
 
@@ -68,16 +68,16 @@ def test_a_run_is_not_made_over_another(run: TranslationRun) -> None:
 def test_a_later_format_is_refused(run: TranslationRun) -> None:
     change(run, format=FORMAT + 1)
     file = run.path / "config.toml"
-    assert refusal(run) == f"{file}: format {FORMAT + 1}, and this heed reads {FORMAT}; use the heed that made it"
+    assert refusal(run) == f"{file}: format {FORMAT + 1}, but this heed reads {FORMAT}; use the heed that made it"
 
 
 def test_a_directory_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         TranslationRun.open(tmp_path)
-    assert str(caught.value).startswith(f"{tmp_path}: no run of heed train")
+    assert str(caught.value).startswith(f"{tmp_path}: not a run of heed train")
 
 
-@pytest.mark.parametrize("content", [b"format = ", b'format = 1\nname = "\xff"'], ids=["no TOML", "no UTF-8"])
+@pytest.mark.parametrize("content", [b"format = ", b'format = 1\nname = "\xff"'], ids=["not TOML", "no UTF-8"])
 def test_a_damaged_configuration_is_refused(run: TranslationRun, content: bytes) -> None:
     (run.path / "config.toml").write_bytes(content)
     assert refusal(run).startswith(f"{run.path / 'config.toml'}: damaged")
@@ -100,14 +100,14 @@ def test_a_missing_tokenizer_is_named(run: TranslationRun) -> None:
 
 
 def test_missing_validation_text_is_named(run: TranslationRun) -> None:
-    (run.path / "valid.tgt").unlink()
+    (run.path / "valid.jsonl").unlink()
     with pytest.raises(ModelError) as caught:
         _ = run.validation
-    assert str(caught.value).startswith(f"{run.path / 'valid.tgt'}: ")
+    assert str(caught.value).startswith(f"{run.path / 'valid.jsonl'}: ")
 
 
 def test_without_a_checkpoint_there_is_no_best(run: TranslationRun) -> None:
-    with pytest.raises(HeedError, match=rf"no checkpoint yet; go on with: heed train --resume {run.path}$"):
+    with pytest.raises(HeedError, match=rf"no checkpoint yet; continue with: heed train --resume {run.path}$"):
         run.best()
 
 

@@ -1,1 +1,1 @@
-"""From text to batches of token ids."""
+"""Batches of token ids: token cache, order, bucketing, packing, prefetch."""

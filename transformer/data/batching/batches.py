@@ -1,4 +1,4 @@
-"""Batches of about equal size in tokens, of pairs of about equal length (section 5.1)."""
+"""Batches with a similar number of tokens, of pairs of similar length (section 5.1)."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,31 +20,31 @@ from heed.transformer.data.batching.subword_regularization import GROUP, Resampl
 class Batch:
     """Pairs as padded token ids."""
 
-    src: Tensor  # source and its end token, (B, S)
-    tgt: Tensor  # beginning token and target: what the decoder reads, (B, T)
-    targets: Tensor  # target and end token: what it must predict, (B, T)
-    pad_ids: tuple[int, int]  # of the source and of the target
-    share: float = 1.0  # of the epoch's pairs, how many are behind with this batch
+    src: Tensor  # source with its end token, (B, S)
+    tgt: Tensor  # decoder input: beginning token and target, (B, T)
+    targets: Tensor  # labels: target and end token, (B, T)
+    pad_ids: tuple[int, int]  # padding ids of source and target
+    share: float = 1.0  # share of the epoch's pairs that is done after this batch
 
     @cached_property
     def n_tokens(self) -> int:
-        """Targets that are no padding."""
+        """Number of target tokens, without padding."""
         return int((self.targets != self.pad_ids[1]).sum())
 
     @cached_property
     def n_cells(self) -> int:
-        """Places of both sides, padding included."""
+        """Number of positions on both sides, with padding."""
         return self.src.numel() + self.tgt.numel()
 
     @cached_property
     def n_filled(self) -> int:
-        """Those of them that are no padding."""
+        """Number of positions without padding."""
         return int((self.src != self.pad_ids[0]).sum() + (self.tgt != self.pad_ids[1]).sum())
 
     def part(self, number: int, of: int) -> Self:
-        """One of several parts that together have each pair once, for processes that share the batch.
+        """One part of the batch, for one of several processes; together the parts have each pair once.
 
-        Where there are fewer pairs than parts, those that go without have a pair of which nothing is to be learnt.
+        If there are fewer pairs than parts, the remaining parts get a pair whose labels are all padding.
         """
         src, tgt, targets = (side[number::of] for side in (self.src, self.tgt, self.targets))
         if not len(src):
@@ -54,24 +54,24 @@ class Batch:
         return dataclasses.replace(self, src=src, tgt=tgt, targets=targets)
 
     def pinned(self) -> Self:
-        """The same in memory from which a GPU copies without waiting."""
+        """A copy in pinned memory, for asynchronous transfer to a GPU."""
         src, tgt, targets = (side.pin_memory() for side in (self.src, self.tgt, self.targets))
         return dataclasses.replace(self, src=src, tgt=tgt, targets=targets)
 
 
 class Batches:
-    """The batches of corpora, in an order that is a function of seed and epoch alone.
+    """The batches of corpora, in an order that depends only on the seed and the epoch.
 
-    Pairs of equal length meet other neighbours in each epoch.
+    Pairs of equal length get new neighbours in each epoch.
 
     Args:
         corpora: The pairs.
-        src: The source's tokenizer.
-        tgt: The target's.
-        batch_tokens: Tokens of a batch and side, at most.
-        weights: How often an epoch has each corpus; all once where there are none.
-        facts: What a person would like to know of the pairs before training.
-        resampling: How the texts of pairs are cut into other subwords each time; None: as in the corpora.
+        src: The source tokenizer.
+        tgt: The target tokenizer.
+        batch_tokens: Maximum number of tokens per batch and side.
+        weights: How often an epoch uses each corpus; None: once.
+        facts: Facts about the pairs, shown before training.
+        resampling: Subword regularization; None: use the tokens of the corpora.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Batches:
         self.facts: Mapping[str, int] = {**(facts or {}), "vocabulary": len(tgt)}
 
     def epoch(self, epoch: int, seed: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, from number `start` on, shuffled; of those before it only the lengths are read."""
+        """The shuffled batches of an epoch from number `start`; of earlier ones only the lengths are read."""
         windows = self._order.windows(epoch, seed)
         n_pairs, n_behind, number = sum(map(len, windows)), 0, 0
         for place, window in enumerate(windows):
@@ -107,7 +107,7 @@ class Batches:
     def _window(
         self, window: Stretches, draw: tuple[int, int, int], n_skipped: int
     ) -> Iterator[tuple[Pairs, IntArray]]:
-        """The pairs of each batch of a window; of those skipped with all their group, only how many they are."""
+        """The pairs of each batch of a window; for a skipped group of batches, only their number."""
         pairs = read(self._corpora, window)
         plan = self._shuffled(pairs, np.random.default_rng((Draw.BATCHES, *draw)))
         if not self._resampling:
@@ -122,7 +122,7 @@ class Batches:
                 yield from ((pairs, rows) for rows in group)
 
     def _n_batches(self, window: Stretches) -> int:
-        """How many batches a window makes, by its pairs' lengths alone."""
+        """The number of batches of a window, from the lengths of its pairs."""
         lengths = np.diff(read_bounds(self._corpora, window))
         return len(cuts(np.sort(np.maximum(lengths[::2], lengths[1::2]) + 1), self._batch_tokens))
 
@@ -134,7 +134,7 @@ class Batches:
         return [order[plan[number]] for number in random.permutation(len(plan))]
 
     def in_order(self) -> Iterator[Batch]:
-        """All pairs once, sorted by length, as validation wants them; they come into memory."""
+        """All pairs once, sorted by length, for validation; loads them into memory."""
         sizes = [len(corpus) for corpus in self._corpora]
         pairs = read(self._corpora, Stretches.whole(sizes))
         for rows in plan_batches(pairs.src.lengths, pairs.tgt.lengths, batch_tokens=self._batch_tokens):

@@ -1,8 +1,8 @@
-"""In which order pairs are learnt from: a function of the seed and the epoch, with no state that could be lost.
+"""Sampler: the order of training pairs, a function of the seed and the epoch without any state.
 
-A corpus is dealt like a deck of cards, whose cards are blocks of consecutive pairs: an epoch takes as many pairs as the
-corpus's weight says, and when all are dealt, they are shuffled anew. What an epoch has taken from all corpora is
-shuffled and cut into windows, each small enough to be read into memory, where its pairs are shuffled one by one.
+A corpus is dealt like a deck of cards; the cards are blocks of consecutive pairs. An epoch takes as many pairs as the
+corpus's weight says, and when all are dealt, the deck is reshuffled. The blocks that an epoch takes from all corpora
+are shuffled and split into windows that fit into memory, and the pairs of a window are shuffled one by one.
 """
 
 import dataclasses
@@ -13,14 +13,14 @@ import numpy as np
 
 from heed.transformer.data.batching.pairs import AnyPairs, IntArray, Pairs
 
-WINDOW = 131_072  # pairs shuffled with each other, about, at most; and
+WINDOW = 131_072  # maximum number of pairs in a window, approximately; and
 WINDOW_TOKENS = 1 << 23  # theirs
-BLOCK = 256  # pairs that are read together, at most;
-BLOCKS = 512  # of a window and of a corpus there are as many blocks: those of a small one are single pairs
+BLOCK = 256  # maximum number of pairs in a block;
+BLOCKS = 512  # minimum number of blocks of a window and of a corpus; in a small one, each pair is a block
 
 
 class Draw(enum.IntEnum):
-    """What is drawn by a seed: each of these has random numbers of its own."""
+    """Purposes of random numbers; each has its own stream."""
 
     DECK = 1
     EPOCH = 2
@@ -32,46 +32,46 @@ class Draw(enum.IntEnum):
 class Stretches:
     """Stretches of consecutive pairs of several corpora."""
 
-    corpora: IntArray  # the corpus of each, by its number
+    corpora: IntArray  # number of the corpus of each
     starts: IntArray  # the first pair of each
-    stops: IntArray  # the pair behind its last
+    stops: IntArray  # one past the last pair of each
 
     @classmethod
     def whole(cls, sizes: Sequence[int]) -> "Stretches":
-        """All pairs of corpora of these sizes."""
+        """Stretches with all pairs of corpora of these sizes."""
         return cls(np.arange(len(sizes)), np.zeros(len(sizes), dtype=np.int64), np.array(sizes))
 
     def __len__(self) -> int:
-        """The number of pairs in them."""
+        """The total number of pairs."""
         return int((self.stops - self.starts).sum())
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        """The corpus of each, its first pair and the pair behind its last."""
+        """Corpus, first pair, and one past the last pair of each stretch."""
         return zip(self.corpora.tolist(), self.starts.tolist(), self.stops.tolist(), strict=True)
 
     def taken(self, which: IntArray | slice) -> "Stretches":
-        """Some of them."""
+        """A selection of them."""
         return Stretches(self.corpora[which], self.starts[which], self.stops[which])
 
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """Which pairs an epoch has, window by window."""
+    """The pairs of an epoch, window by window."""
 
     sizes: Sequence[int]  # pairs of each corpus
-    weights: Sequence[float]  # how often an epoch has each of them, on average
-    window: int = WINDOW  # pairs, about
+    weights: Sequence[float]  # how often an epoch uses each of them, on average
+    window: int = WINDOW  # approximate number of pairs
 
     @classmethod
     def of(cls, corpora: Sequence[AnyPairs], weights: Sequence[float] = ()) -> "Order":
-        """That of corpora, with windows that fit into memory; each once an epoch, where there are no weights."""
+        """The order for some corpora, with windows that fit into memory; the default weight is 1."""
         sizes = [len(corpus) for corpus in corpora]
         n_tokens = sum(int(corpus.bounds_of(size, size)[0]) for corpus, size in zip(corpora, sizes, strict=True))
         window = min(WINDOW, WINDOW_TOKENS * sum(sizes) // max(n_tokens, 1))
         return cls(sizes, weights or [1.0] * len(sizes), max(window, 1))
 
     def windows(self, epoch: int, seed: int) -> list[Stretches]:
-        """The windows of an epoch, of about equal size; within each, stretches in the order of the files."""
+        """The windows of an epoch, of similar size; each has its stretches in the order of the files."""
         parts = [self._dealt(corpus, epoch, seed) for corpus in range(len(self.sizes))]
         every = Stretches(*(np.concatenate([getattr(part, name) for part in parts]) for name in FIELDS))
         every = every.taken(np.random.default_rng((Draw.EPOCH, seed, epoch)).permutation(len(every.starts)))
@@ -84,7 +84,7 @@ class Order:
         return [window.taken(np.lexsort((window.starts, window.corpora))) for window in chosen]
 
     def _dealt(self, corpus: int, epoch: int, seed: int) -> Stretches:
-        """What an epoch takes of a corpus."""
+        """The stretches that an epoch takes from a corpus."""
         size, share = self.sizes[corpus], self.weights[corpus]
         begin, end = round(epoch * share * size), round((epoch + 1) * share * size)
         if begin == end:
@@ -94,7 +94,7 @@ class Order:
             low, high = self._deck(corpus, deck, seed)
             ends = (high - low).cumsum()
             begins = ends - (high - low)
-            # What is dealt of this deck, counted from its first card, may begin and end within a block.
+            # What is dealt from this deck, counted from its first card, may begin and end within a block.
             first, last = max(begin - deck * size, 0), min(end - deck * size, size)
             cut_low = low + np.maximum(first - begins, 0)
             cut_high = high - np.maximum(ends - last, 0)
@@ -105,7 +105,7 @@ class Order:
         return Stretches(np.full(len(found), corpus, dtype=np.int64), found, np.concatenate(stops))
 
     def _deck(self, corpus: int, deck: int, seed: int) -> tuple[IntArray, IntArray]:
-        """The blocks of a corpus in the order in which they are dealt: where each begins and ends."""
+        """The start and end of a corpus's blocks, in the order in which they are dealt."""
         size = self.sizes[corpus]
         block = max(1, min(BLOCK, size // BLOCKS, self.window // BLOCKS))
         begins = np.arange(0, size, block)
@@ -118,7 +118,7 @@ NOTHING: IntArray = np.zeros(0, dtype=np.int64)
 
 
 def read(corpora: Sequence[AnyPairs], stretches: Stretches) -> Pairs:
-    """Stretches of corpora, one after another, in memory."""
+    """Load stretches of corpora into memory, one after another."""
     ids = []
     for corpus, start, stop in stretches:
         begin, *_, end = corpora[corpus].bounds_of(start, stop).tolist()
@@ -127,6 +127,6 @@ def read(corpora: Sequence[AnyPairs], stretches: Stretches) -> Pairs:
 
 
 def read_bounds(corpora: Sequence[AnyPairs], stretches: Stretches) -> IntArray:
-    """Where their lists will stand in memory, without reading them; (2n + 1,)."""
+    """The bounds of their lists once in memory, without reading them, (2n + 1,)."""
     lengths = [np.diff(corpora[corpus].bounds_of(start, stop)) for corpus, start, stop in stretches]
     return np.concatenate([[0], *lengths]).cumsum()

@@ -1,4 +1,4 @@
-"""Batches of text: documents one after another in rows of equal length, so that next to nothing is padding."""
+"""Packing: documents one after another in rows of equal length, with almost no padding."""
 
 import dataclasses
 import math
@@ -19,31 +19,31 @@ from heed.transformer.data.batching.pairs import AnyIntArray, AnyPairs, IntArray
 class TextBatch:
     """Rows of token ids, (B, T)."""
 
-    ids: Tensor  # what the model reads
-    targets: Tensor  # what it must predict; padding where nothing is to be learnt
-    positions: Tensor  # of each token in its piece of a document, from 0
+    ids: Tensor  # input
+    targets: Tensor  # labels; padding where nothing is learnt
+    positions: Tensor  # position of each token in its piece of a document, from 0
     pad_id: int
-    share: float = 1.0  # of the epoch's text, how much is behind with this batch
+    share: float = 1.0  # share of the epoch's text that is done after this batch
 
     @cached_property
     def n_tokens(self) -> int:
-        """Targets that are no padding."""
+        """Number of target tokens, without padding."""
         return int((self.targets != self.pad_id).sum())
 
     @cached_property
     def n_cells(self) -> int:
-        """Places in the rows, padding included."""
+        """Number of positions in the rows, with padding."""
         return self.ids.numel()
 
     @cached_property
     def n_filled(self) -> int:
-        """Those of them that are no padding."""
+        """Number of positions without padding."""
         return int((self.ids != self.pad_id).sum())
 
     def part(self, number: int, of: int) -> Self:
-        """One of several parts that together have each row once, for processes that share the batch.
+        """One part of the batch, for one of several processes; together the parts have each row once.
 
-        Where there are fewer rows than parts, those that go without have a row of which nothing is to be learnt.
+        If there are fewer rows than parts, the remaining parts get a row whose labels are all padding.
         """
         ids, targets, positions = (side[number::of] for side in (self.ids, self.targets, self.positions))
         if not len(ids):
@@ -52,42 +52,42 @@ class TextBatch:
         return dataclasses.replace(self, ids=ids, targets=targets, positions=positions)
 
     def pinned(self) -> Self:
-        """The same in memory from which a GPU copies without waiting."""
+        """A copy in pinned memory, for asynchronous transfer to a GPU."""
         ids, targets, positions = (side.pin_memory() for side in (self.ids, self.targets, self.positions))
         return dataclasses.replace(self, ids=ids, targets=targets, positions=positions)
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Pieces of documents, in the order in which they fill the rows."""
+    """Pieces of documents, in the order in which they fill rows."""
 
-    starts: IntArray  # where each piece begins among the tokens
-    stops: IntArray  # and ends
-    given: IntArray  # up to where among them nothing is to be learnt
+    starts: IntArray  # start of each piece in the tokens
+    stops: IntArray  # end of each piece
+    given: IntArray  # end of the prompt, which is not learnt
     rows: IntArray  # the row of each piece, ascending
 
     @property
     def n_rows(self) -> int:
-        """How many rows they fill."""
+        """The number of rows."""
         return int(self.rows[-1]) + 1
 
 
 class Layout:
-    """How documents that are in memory fill rows.
+    """Assigns documents in memory to rows.
 
-    A piece is read from the beginning token on, also where it is the rest of a document that was too long for a row:
-    what a model sees first is always that token. Documents that have a prompt are not cut where they fit, for it
-    would be lost to the rest. Of a prompt that leaves a row too little room, the end is read.
+    Every piece starts with the beginning token, even the rest of a document that was too long for a row, because the
+    model always sees that token first. A document with a prompt is not split if it fits, because the rest would lose
+    the prompt. A prompt that leaves too little room in a row loses its beginning.
 
     Args:
-        bounds: Where the prompts and texts of documents begin, and behind all where the last ends; (2n + 1,).
-        context: Tokens of a row (T).
+        bounds: The starts of the prompts and texts of documents, and the end of the last, (2n + 1,).
+        context: Length of a row in tokens (T).
     """
 
     def __init__(self, bounds: IntArray, context: int) -> None:
         self._context = context
         begins, lengths, n_given = bounds[:-1:2] - bounds[0], bounds[2::2] - bounds[:-1:2], bounds[1::2] - bounds[:-1:2]
-        skipped = np.clip(lengths - context, 0, n_given)  # the begins of prompts that are too long
+        skipped = np.clip(lengths - context, 0, n_given)  # beginnings of prompts that are too long
         self._begins, self._lengths, self._n_given = begins + skipped, lengths - skipped, n_given - skipped
 
     def __len__(self) -> int:
@@ -95,18 +95,18 @@ class Layout:
         return len(self._lengths)
 
     def shuffled(self, random: np.random.Generator) -> Plan:
-        """Documents in random order, and cut at other places each time."""
+        """Documents in random order, with new cuts each time."""
         order = random.permutation(len(self))
         return self.plan(order, int(random.integers(self._context)))
 
     def plan(self, order: IntArray, shift: int) -> Plan:
-        """Cut documents, in some order, into rows, of which the first lacks `shift` tokens."""
+        """Split documents, in the given order, into rows; the first row is shorter by `shift` tokens."""
         context = self._context
         begins = self._laid_out(order, shift)
         ends = begins + self._lengths[order]
         n_pieces = (ends - 1) // context - begins // context + 1
         place = np.repeat(np.arange(len(order)), n_pieces)  # the document of each piece
-        number = np.arange(len(place)) - (n_pieces.cumsum() - n_pieces)[place]  # of the piece in its document
+        number = np.arange(len(place)) - (n_pieces.cumsum() - n_pieces)[place]  # offset of the piece in its document
         rows = (begins // context)[place] + number
         in_stream = (self._begins[order] - begins)[place]
         return Plan(
@@ -117,7 +117,7 @@ class Layout:
         )
 
     def _laid_out(self, order: IntArray, shift: int) -> IntArray:
-        """Where documents begin, counted in tokens from the begin of the first row."""
+        """The starts of documents, in tokens from the start of the first row."""
         lengths = self._lengths[order]
         if not self._n_given.any():
             return lengths.cumsum() - lengths + shift
@@ -130,14 +130,14 @@ class Layout:
 
 
 class Packing:
-    """The rows of documents, in an order that is a function of seed and epoch alone; see `Layout`.
+    """The packed rows of documents, in an order that depends only on the seed and the epoch; see `Layout`.
 
     Args:
-        documents: Their prompts and texts.
-        tokenizer: Theirs.
-        context: Tokens of a row (T).
-        batch_tokens: Tokens of a batch, at most, but for a single row.
-        facts: What a person would like to know of them before training.
+        documents: Prompts and texts.
+        tokenizer: The run's tokenizer.
+        context: Length of a row in tokens (T).
+        batch_tokens: Maximum number of tokens per batch; a batch has at least one row.
+        facts: Facts about the documents, shown before training.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class Packing:
         self.facts: Mapping[str, int] = {**(facts or {}), "vocabulary": len(tokenizer)}
 
     def epoch(self, epoch: int, seed: int, start: int = 0) -> Iterator[TextBatch]:
-        """The batches of an epoch, from number `start` on, shuffled; of those before it only the lengths are read."""
+        """The shuffled batches of an epoch from number `start`; of earlier ones only the lengths are read."""
         windows = self._order.windows(epoch, seed)
         n_documents, n_behind, number = sum(map(len, windows)), 0, 0
         for place, window in enumerate(windows):
@@ -172,7 +172,7 @@ class Packing:
             number, n_behind = number + n_batches, n_behind + len(window)
 
     def in_order(self) -> Iterator[TextBatch]:
-        """All documents once, in their order; they come into memory."""
+        """All documents once, in order; loads them into memory."""
         documents = read(self._documents, Stretches.whole([len(each) for each in self._documents]))
         plan = Layout(documents.bounds, self._context).plan(np.arange(len(documents)), 0)
         yield from self._batches(documents.ids, plan, np.arange(plan.n_rows), 0)

@@ -1,4 +1,4 @@
-"""Pairs of token lists, in memory and on disk."""
+"""Pairs of token lists, in memory or on disk."""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ BOUND = np.dtype(np.int64)
 
 
 class TokenLists:
-    """Lists of token ids that stand in one array, so that millions of them cost no Python objects."""
+    """Lists of token ids in one array, so that millions of them need no Python objects."""
 
     def __init__(self, ids: AnyIntArray, starts: IntArray, stops: IntArray) -> None:
         self._ids, self._starts, self.lengths = ids, starts, stops - starts
@@ -31,7 +31,7 @@ class TokenLists:
         return self._ids[self._starts[index] : self._starts[index] + self.lengths[index]]
 
     def padded(self, indices: IntArray, pad_id: int, *, first: int | None = None, last: int | None = None) -> IntArray:
-        """Some of the lists as rows of one array, with a token before and after each, padded on the right."""
+        """Some lists as a right-padded array, with an additional token before and after each."""
         begin = 0 if first is None else 1
         ends = self.lengths[indices] + begin
         rows = np.full((len(indices), int(ends.max()) + (last is not None)), pad_id, dtype=np.int64)
@@ -47,11 +47,11 @@ class TokenLists:
 
 
 class Pairs:
-    """Source and target lists in memory, those of a pair side by side.
+    """Source and target lists in memory, adjacent for each pair.
 
     Args:
-        ids: All tokens: a source's, its target's, the next source's, and so on.
-        bounds: Where each list begins, and behind all where the last ends; (2n + 1,).
+        ids: All tokens: a source, its target, the next source, and so on.
+        bounds: The start of each list, and the end of the last, (2n + 1,).
     """
 
     def __init__(self, ids: AnyIntArray, bounds: IntArray) -> None:
@@ -61,7 +61,7 @@ class Pairs:
 
     @classmethod
     def of(cls, src: Sequence[Sequence[int]], tgt: Sequence[Sequence[int]]) -> "Pairs":
-        """Pairs of lists."""
+        """Make pairs from lists."""
         ids, lengths = _joined(src, tgt, np.dtype(np.int32))
         return cls(ids, np.concatenate([[0], lengths.cumsum()]))
 
@@ -70,11 +70,11 @@ class Pairs:
         return len(self.bounds) // 2
 
     def bounds_of(self, start: int, stop: int) -> IntArray:
-        """Where the lists of some pairs begin and end; (2 (stop - start) + 1,)."""
+        """The bounds of the lists of some pairs, (2 (stop - start) + 1,)."""
         return self.bounds[2 * start : 2 * stop + 1]
 
     def ids_of(self, start: int, stop: int) -> AnyIntArray:
-        """Some of the tokens."""
+        """A range of the tokens."""
         return self.ids[start:stop]
 
 
@@ -93,13 +93,13 @@ class AnyPairs(Protocol):
 
 
 class StoredPairs:
-    """Pairs on disk, of which only those asked for come into memory.
+    """Pairs on disk, loaded into memory on demand.
 
-    They are read and not mapped: a read costs no more, and mapped pages would count as memory until they are let go.
+    They are read, not mapped: reading is as fast, and mapped pages would count as memory until they are released.
 
     Args:
-        stem: What the names of both files begin with.
-        dtype: Of a token.
+        stem: Common beginning of the names of both files.
+        dtype: Type of a token.
 
     Raises:
         OSError: A file cannot be read.
@@ -124,7 +124,7 @@ class StoredPairs:
 
 
 class PairWriter:
-    """Writes pairs so that `StoredPairs` reads them."""
+    """Writes pairs for `StoredPairs`."""
 
     def __init__(self, stem: Path, dtype: np.dtype[Any]) -> None:
         self._dtype, self._end = dtype, 0
@@ -133,12 +133,12 @@ class PairWriter:
         self._bounds.write(np.zeros(1, dtype=BOUND).tobytes())
 
     def add(self, src: Sequence[Sequence[int]], tgt: Sequence[Sequence[int]]) -> None:
-        """Write some more."""
+        """Append pairs."""
         ids, lengths = _joined(src, tgt, self._dtype)
         self._write(ids.tobytes(), lengths)
 
     def add_texts(self, src: Sequence[str], tgt: Sequence[str]) -> None:
-        """Write texts, whose tokens are their bytes."""
+        """Append texts, with their bytes as tokens."""
         texts = [text.encode("utf-8") for pair in zip(src, tgt, strict=True) for text in pair]
         self._write(b"".join(texts), np.array([len(text) for text in texts], dtype=BOUND))
 
@@ -168,14 +168,14 @@ def _files(stem: Path) -> tuple[Path, Path]:
 def _joined(
     src: Sequence[Sequence[int]], tgt: Sequence[Sequence[int]], dtype: np.dtype[Any]
 ) -> tuple[AnyIntArray, IntArray]:
-    """The tokens of pairs, side by side, and the lengths of their lists."""
+    """The adjacent tokens of pairs, and the lengths of their lists."""
     both: list[Iterable[int]] = [side for pair in zip(src, tgt, strict=True) for side in pair]
     lengths = np.fromiter((len(side) for pair in zip(src, tgt, strict=True) for side in pair), dtype=BOUND)
     return np.fromiter(itertools.chain.from_iterable(both), dtype=dtype, count=int(lengths.sum())), lengths
 
 
 def _read(path: Path, dtype: np.dtype[Any], start: int, stop: int) -> npt.NDArray[Any]:
-    """Some numbers of a file."""
+    """A range of the numbers in a file."""
     found = np.fromfile(path, dtype, count=stop - start, offset=start * dtype.itemsize)
     assert len(found) == stop - start, f"{path} has no numbers from {start + len(found)} to {stop}"
     return found

@@ -1,31 +1,39 @@
-"""Making things ready beside the work that needs them."""
+"""Prefetch: preparing items in a thread."""
 
 import queue
 import threading
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
+from heed.models.system.threads import is_refused
+
 Thing = TypeVar("Thing")
-WAIT = 0.1  # seconds after which a full queue looks whether anyone still wants what is in it
+WAIT = 0.1  # seconds between checks whether a consumer of a full queue still exists
 
 
 class _End(Generic[Thing]):
-    """Behind the last thing, with the error that ended them."""
+    """The end of the items, with the error that ended them, if any."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.error = error
 
 
 def ahead(things: Iterator[Thing], ready: int = 2) -> Iterator[Thing]:
-    """The same things in the same order, made by a thread that keeps some ready.
+    """The same items in the same order, made by a thread that keeps some ready.
 
-    The thread ends with the things, with an error of theirs, which is passed on, or when the iterator is closed.
-    It begins with the first thing that is asked for.
+    The thread starts when the first item is requested. It ends after the last item, after an error, which is passed on,
+    or when the iterator is closed.
     """
     made: queue.Queue[Thing | _End[Thing]] = queue.Queue(ready)
     closed = threading.Event()
     thread = threading.Thread(target=_make, args=(things, made, closed), daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:
+        if not is_refused(error):
+            raise
+        yield from things
+        return
     try:
         while not isinstance(thing := made.get(), _End):
             yield thing
@@ -48,7 +56,7 @@ def _make(things: Iterator[Thing], made: "queue.Queue[Thing | _End[Thing]]", clo
 
 
 def _put(thing: Thing | _End[Thing], made: "queue.Queue[Thing | _End[Thing]]", closed: threading.Event) -> bool:
-    """Hand a thing over; False if nobody wants it any more."""
+    """Put an item into the queue; False if there is no consumer any more."""
     while not closed.is_set():
         try:
             made.put(thing, timeout=WAIT)

@@ -1,4 +1,4 @@
-"""Subword regularization: the same text in other subwords each time that it is learnt from (arXiv 1910.13267)."""
+"""Subword regularization: a new random segmentation of the text in each epoch (arXiv 1910.13267)."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -9,24 +9,24 @@ from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data.batching.bucketing import even_cuts, sorted_by_length
 from heed.transformer.data.batching.pairs import AnyPairs, IntArray, Pairs, TokenLists
 
-GROUP = 32  # batches whose pairs are cut into subwords, sorted by length, and cut into as many batches again
+GROUP = 32  # number of batches that are segmented, sorted by length and batched again together
 
 
 @dataclasses.dataclass(frozen=True)
 class Resampling:
-    """Draws the subwords of pairs."""
+    """Samples the segmentation of pairs."""
 
-    texts: Sequence[AnyPairs]  # the texts of the corpora, as bytes of UTF-8 in place of tokens
+    texts: Sequence[AnyPairs]  # texts of the corpora, as UTF-8 bytes instead of tokens
     src: Tokenizer
     tgt: Tokenizer
-    share: float  # of merges left out
+    share: float  # share of merges to skip
 
     def batches(
         self, texts: Pairs, group: Sequence[IntArray], draw: np.random.SeedSequence
     ) -> Iterator[tuple[Pairs, IntArray]]:
-        """As many batches again, of the same pairs in the subwords that are drawn.
+        """Batch the same pairs again with sampled subwords, into the same number of batches.
 
-        Batches that were planned by the usual subwords would be a third padding, and some twice as large as others.
+        Batches planned with the usual subwords would be a third padding, and some twice as large as others.
         """
         pairs = self._pairs(texts, np.concatenate(group), draw)
         lengths, order = sorted_by_length(pairs.src.lengths, pairs.tgt.lengths)
@@ -35,7 +35,7 @@ class Resampling:
             yield pairs, plan[number]
 
     def _pairs(self, texts: Pairs, rows: IntArray, draw: np.random.SeedSequence) -> Pairs:
-        seeds = (draw.generate_state(2) >> 1).tolist()  # SentencePiece keeps the largest for "no seed"
+        seeds = (draw.generate_state(2) >> 1).tolist()  # SentencePiece reserves the largest for "no seed"
         sides = (self.src, texts.src, seeds[0]), (self.tgt, texts.tgt, seeds[1])
         src, tgt = (tokenizer.sample(_decoded(side, rows), self.share, seed) for tokenizer, side, seed in sides)
         return Pairs.of(src, tgt)

@@ -1,4 +1,4 @@
-"""Where tokens are kept: under a key that is a function of the text and of what was made of it."""
+"""Token cache: tokens on disk, under a key that is a function of the text and of the processing."""
 
 import contextlib
 import dataclasses
@@ -6,30 +6,29 @@ import hashlib
 import json
 import shutil
 import stat
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from heed.models.errors import DataError, HeedError
-from heed.models.system.files import directory_whole, refuse_existing, sha256, write_whole
+from heed.models.system.files import directory_whole, hidden_beside, refuse_existing, sha256, write_whole
 
-VERSION = 1  # of what is made of text: another one has other keys
-OWN = "cache"  # of a run, where no other was named
+VERSION = 2  # version of the processing; another version has other keys
+OWN = "cache"  # directory in a run, unless another was named
 RECORD = "text.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class TextFile:
-    """A file of text as it was when it was read."""
+    """A text file as it was when it was read."""
 
     path: str
     size: int  # bytes
-    modified: int  # nanoseconds; where it and the size are the same, so is the content
+    modified: int  # nanoseconds; if it and the size are unchanged, so is the content
     sha256: str
 
     @classmethod
     def read(cls, path: str) -> "TextFile":
-        """What a file is now.
+        """The present state of a file.
 
         Raises:
             DataError: It can be read only once.
@@ -37,11 +36,11 @@ class TextFile:
         """
         status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):
-            raise DataError(f"{path}: no file, and text is read several times; store it in one")
+            raise DataError(f"{path}: not a regular file, but text is read several times; store it in a file")
         return cls(path, status.st_size, status.st_mtime_ns, sha256(Path(path)))
 
     def has_changed(self) -> bool:
-        """Whether the file is another one now; not, if it is gone."""
+        """Whether the file has changed; a missing file has not."""
         if not Path(self.path).exists():
             return False
         status = Path(self.path).stat()
@@ -51,11 +50,11 @@ class TextFile:
 
 @dataclasses.dataclass(frozen=True)
 class TextRecord:
-    """Which text a run learns from, and where its tokens are."""
+    """The training text of a run, and the place of its tokens."""
 
     files: tuple[TextFile, ...]
     key: str
-    cache: str | None = None  # directory; None: the run's own
+    cache: str | None = None  # directory of the cache; None: in the run
 
     def write(self, run: Path) -> None:
         """Write it into the directory of a run."""
@@ -63,7 +62,7 @@ class TextRecord:
 
     @classmethod
     def load(cls, run: Path) -> "TextRecord | None":
-        """That of a run; None, where there is none yet.
+        """Read the record of a run; None if there is none yet.
 
         Raises:
             DataError: It is damaged.
@@ -75,16 +74,16 @@ class TextRecord:
         except FileNotFoundError:
             return None
         except (ValueError, TypeError, KeyError) as error:
-            raise DataError(f"{path}: damaged ({error}); delete it, and the text is read again") from None
+            raise DataError(f"{path}: damaged ({error}); delete it, and heed reads the text again") from None
 
     @classmethod
     def of_run(cls, run: Path, paths: Sequence[str], key: Callable[[Sequence[TextFile]], str]) -> "TextRecord":
-        """That of a run; of one from before there were records it is made now.
+        """The record of a run; for a run from before there were records, a new one.
 
         Args:
-            run: Its directory.
+            run: The run's directory.
             paths: The files of its text.
-            key: Of its tokens, for files as they are now.
+            key: Key of its tokens, for the present files.
 
         Raises:
             DataError: It is damaged.
@@ -101,31 +100,31 @@ class TextRecord:
         return (Path(self.cache) if self.cache else run / OWN) / self.key
 
     def require(self, run: Path) -> Path:
-        """The directory of the tokens, which are there or can be made again from the same text.
+        """The directory of the tokens, which exist or can be made again from the same text.
 
         Raises:
-            DataError: A file has changed, or is gone as the tokens are.
+            DataError: A file has changed, or a file and the tokens are missing.
         """
         entry = self.entry(run)
         for file in self.files:
             if file.has_changed():
                 raise DataError(
-                    f"{file.path}: has changed since {run} was made; restore it, or train a new run on the new text"
+                    f"{file.path}: changed since {run} was made; restore it, or train a new run on the new text"
                 )
             if not entry.is_dir() and not Path(file.path).exists():
-                raise DataError(f"{file.path}: is gone, and so are the tokens of {run} in {entry}; restore either")
+                raise DataError(f"{file.path}: missing, and so are the tokens of {run} in {entry}; restore either")
         return entry
 
 
 def key_of(**parts: object) -> str:
-    """A name for what is made of these parts."""
+    """The key of what is made from these parts."""
     return hashlib.sha256(json.dumps({"version": VERSION, **parts}, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def make_entry(path: Path, fill: Callable[[Path], None]) -> None:
-    """Make a directory by `fill`, whole or not at all, unless it is there.
+    """Create a directory atomically with `fill`, unless it exists.
 
-    Several runs may share a cache: where another one has made it in the meantime, its work is taken.
+    Several runs may share a cache; if another one has created it in the meantime, its work is used.
     """
     if path.is_dir():
         return
@@ -141,11 +140,12 @@ def make_entry(path: Path, fill: Callable[[Path], None]) -> None:
 
 @contextlib.contextmanager
 def workplace(run: Path, cache: Path | None) -> Iterator[Path]:
-    """The cache that is named, or one beside a run that is to be made, which the run takes over or nobody."""
+    """The named cache, or a temporary one beside a new run, which the run takes over."""
     if cache:
         yield cache
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{run.name}.", dir=run.absolute().parent))
+    aside = hidden_beside(run)
+    aside.mkdir()
     try:
         (aside / OWN).mkdir()
         yield aside / OWN
@@ -154,5 +154,5 @@ def workplace(run: Path, cache: Path | None) -> Iterator[Path]:
 
 
 def read_files(paths: Sequence[str]) -> tuple[TextFile, ...]:
-    """Files as they are now, each once."""
+    """The present state of files, each once."""
     return tuple(TextFile.read(path) for path in dict.fromkeys(paths))

@@ -1,4 +1,4 @@
-"""Text as tokens on disk: made once, whole or not at all, and opened without reading it."""
+"""Text as tokens on disk: written once and atomically, and opened without reading them."""
 
 import contextlib
 import dataclasses
@@ -23,9 +23,9 @@ from heed.transformer.data.reservoir import fingerprint
 from heed.transformer.data.sources import Pair, Source
 
 FACTS = "facts.json"
-SAMPLE = 300_000  # pairs that stand for all
-CHUNK = 4096  # pairs that are tokenized together
-CHARACTERS = 1 << 19  # of documents that are
+SAMPLE = 300_000  # pairs in a sample
+CHUNK = 4096  # pairs tokenized together
+CHARACTERS = 1 << 19  # characters of documents tokenized together
 BYTE = np.dtype(np.uint8)
 
 
@@ -34,15 +34,15 @@ class Corpora:
     """Corpora as tokens on disk."""
 
     tokens: tuple[StoredPairs, ...]
-    texts: tuple[StoredPairs, ...]  # as bytes; none, where only the tokens are needed
-    facts: Mapping[str, int]  # how many there are, and were left out
+    texts: tuple[StoredPairs, ...]  # texts as bytes; none if only tokens are needed
+    facts: Mapping[str, int]  # numbers of pairs, and of pairs dropped by reason
 
     def __len__(self) -> int:
         """The number of pairs."""
         return sum(map(len, self.tokens))
 
     def sample(self, most: int = SAMPLE) -> Pairs:
-        """So many of the pairs, spread evenly, in memory."""
+        """A sample of the pairs, evenly spaced, in memory."""
         sizes = [len(corpus) for corpus in self.tokens]
         every = Stretches.whole(sizes)
         if len(self) > most:
@@ -55,22 +55,22 @@ class Corpora:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Making:
-    """What to make of the pairs of sources."""
+    """How to process the pairs of sources."""
 
     tokenizers: tuple[Tokenizer, Tokenizer]
     filter: Filter
-    seed: int  # of the fingerprints of
-    held: Collection[int]  # the sources that are held out
-    duplicates: Path | None  # a byte for each pair, 1 where it has been before
-    texts: bool  # whether to keep the texts as well
+    seed: int  # seed of the fingerprints of
+    held: Collection[int]  # held-out sources
+    duplicates: Path | None  # a byte for each pair, 1 if it is a duplicate
+    texts: bool  # whether to store the texts as well
     threads: int
 
 
 def write_corpora(directory: Path, sources: Sequence[Source], making: Making) -> Counter[str]:
-    """Tokenize pairs into the files of a directory, to be opened by `open_corpora`.
+    """Tokenize pairs into files of a directory, for `open_corpora`.
 
     Returns:
-        How many pairs there are, and how many were left out for which reason.
+        The number of pairs, and how many were dropped for each reason.
 
     Raises:
         DataError: A file cannot be used.
@@ -91,7 +91,7 @@ def write_corpora(directory: Path, sources: Sequence[Source], making: Making) ->
 
 
 def _chunks(source: Source, making: Making, marks: Iterator[int], counts: Counter[str]) -> Iterator[list[Pair]]:
-    """The pairs of a source that are to be learnt from, some together."""
+    """The training pairs of a source, in chunks."""
     pairs = iter(source)
     while chunk := list(itertools.islice(pairs, CHUNK)):
         n_pairs = len(chunk)
@@ -110,6 +110,8 @@ def _write(
 ) -> None:
     sides = [src for src, _ in pairs], [tgt for _, tgt in pairs]
     ids = [tokenizer.encode(side, making.threads) for tokenizer, side in zip(making.tokenizers, sides, strict=True)]
+    for tokenizer, side in zip(making.tokenizers, ids, strict=True):
+        counts.update(lacking(tokenizer, side))
     kept, src, tgt = making.filter.select(ids[0], ids[1], counts)
     tokens.add(src, tgt)
     counts["pairs"] += len(kept)
@@ -117,14 +119,20 @@ def _write(
         texts.add_texts(*([side[number] for number in kept] for side in sides))
 
 
-def write_text(directory: Path, parts: Iterator[Part], tokenizer: TextTokenizer, threads: int) -> Counter[str]:
-    """Tokenize documents into the files of a directory, to be opened by `open_corpora` as one corpus.
+def lacking(tokenizer: Tokenizer, rows: Sequence[list[int]]) -> dict[str, int]:
+    """How many pieces rows of tokens have, how many are unknown, and how many are bytes of rare characters."""
+    ids = np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int64)
+    n_unknown = int((ids == tokenizer.unk_id).sum())
+    return {"pieces": len(ids), "unknown": n_unknown, "bytes": int(tokenizer.is_lacking[ids].sum()) - n_unknown}
 
-    A pair is a prompt and its text; the parts of a long document follow each other, and its end token stands in the
-    last.
+
+def write_text(directory: Path, parts: Iterator[Part], tokenizer: TextTokenizer, threads: int) -> Counter[str]:
+    """Tokenize documents into files of a directory, for `open_corpora`, as one corpus.
+
+    A pair is a prompt and its text. The parts of a long document follow each other, and the last has the end token.
 
     Returns:
-        How many documents and tokens there are.
+        The numbers of documents and tokens.
 
     Raises:
         DataError: A file cannot be used.
@@ -146,7 +154,7 @@ def write_text(directory: Path, parts: Iterator[Part], tokenizer: TextTokenizer,
 
 
 def _some(parts: Iterator[Part]) -> Iterator[list[Part]]:
-    """Parts, some together."""
+    """Parts, in chunks."""
     some, size = list[Part](), 0
     for part in parts:
         some.append(part)
@@ -159,21 +167,21 @@ def _some(parts: Iterator[Part]) -> Iterator[list[Part]]:
 
 
 def token_type(tokenizers: Sequence[Tokenizer]) -> "np.dtype[Any]":
-    """The smallest numbers that every token fits into."""
+    """The smallest integer type for every token."""
     return np.dtype(np.uint16 if max(map(len, tokenizers)) <= 1 << 16 else np.int32)
 
 
 def write_facts(
     directory: Path, n_corpora: int, dtype: "np.dtype[Any]", counts: Mapping[str, int], *, texts: bool
 ) -> None:
-    """Write what `open_corpora` must know, behind the files themselves."""
+    """Write the facts that `open_corpora` needs, after the files themselves."""
     sizes = {file.name: file.stat().st_size for file in sorted(directory.iterdir())}
     facts = {"corpora": n_corpora, "texts": texts, "token": dtype.name, "counts": dict(counts), "files": sizes}
     (directory / FACTS).write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
 
 
 def open_corpora(directory: Path) -> Corpora:
-    """Open what was made.
+    """Open tokenized corpora.
 
     Raises:
         DataError: It is damaged.
@@ -182,7 +190,7 @@ def open_corpora(directory: Path) -> Corpora:
     facts = json.loads((directory / FACTS).read_text("utf-8"))
     for name, size in facts["files"].items():
         if (directory / name).stat().st_size != size:
-            raise DataError(f"{directory / name}: damaged; delete {directory}, and it is made again")
+            raise DataError(f"{directory / name}: damaged; delete {directory}, and heed makes it again")
     numbers = range(facts["corpora"])
     return Corpora(
         tokens=tuple(StoredPairs(directory / str(number), np.dtype(facts["token"])) for number in numbers),
@@ -196,5 +204,5 @@ def _texts(directory: Path, number: int) -> Path:
 
 
 def _bytes(file: BinaryIO) -> Iterator[int]:
-    """The bytes of a file, one after another."""
+    """The bytes of a file, in chunks."""
     return itertools.chain.from_iterable(iter(lambda: file.read(CHUNK), b""))

@@ -1,54 +1,56 @@
-"""Checkpoints: everything that training needs to go on, in safetensors, whole or not at all."""
+"""Checkpoints: everything that training needs to continue, in safetensors, written atomically."""
 
 import dataclasses
-import hashlib
+import errno
 import json
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load as deserialize
-from safetensors.torch import save as serialize
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from heed.models.errors import ModelError
 from heed.models.spec.legacy import parameter_name
 from heed.models.spec.tables import from_table, to_table
-from heed.models.errors import ModelError
-from heed.models.system.files import directory_whole, write_whole
+from heed.models.system.files import directory_whole, sha256, share, write_whole
 from heed.transformer.training.distributed import spread
 
-Weights = dict[str, Tensor]  # by their names in the network
+Weights = dict[str, Tensor]  # tensors by their names in the network
 
-MOMENTS = ("exp_avg", "exp_avg_sq")  # what Adam keeps of each parameter, beside its step
+MOMENTS = ("exp_avg", "exp_avg_sq")  # Adam's moments of each parameter, besides its step
 WEIGHTS, OPTIMIZER, PROGRESS = "model.safetensors", "optimizer.safetensors", "progress.json"
-RAW = "training/"  # before the names of the weights in training, where others are judged
+RAW = "training/"  # prefix of the names of weights in training, if others are validated
 WAY_OUT = "delete it to use an earlier one"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Where training stands, and how good the network is there."""
+    """The position of training, and the figures of the network there."""
 
     step: int = 0  # optimizer steps done
-    epoch: int = 0  # passes over the corpus completed
-    batch: int = 0  # batches of the present pass done
-    share: float = 0.0  # of the present pass that is done
-    seconds: float = 0.0  # time spent, over all sittings
-    loss: float | None = None  # validation: negative log-likelihood of a token, in nats
+    epoch: int = 0  # completed epochs
+    batch: int = 0  # completed batches of the present epoch
+    share: float = 0.0  # share of the present epoch that is done
+    seconds: float = 0.0  # time spent, over all sessions
+    loss: float | None = None  # negative log-likelihood per token, in nats
     bleu: float | None = None  # validation, greedy
-    best: float | None = None  # the best validation so far, by what the run goes by; more is better
-    n_stale: int = 0  # validations since then
-    trend: float | None = None  # running mean of the training's negative log-likelihood of a token, in nats
-    lowest: float | None = None  # the lowest that it was
-    n_skipped: int = 0  # steps in a row whose gradient was no number
-    n_rollbacks: int = 0  # how often training went back to an earlier checkpoint
+    best: float | None = None  # the best validation so far by the run's measure; higher is better
+    best_loss: float | None = None  # its loss, which decides where others are as good, as with BLEU 0 and 0
+    n_stale: int = 0  # validations since the best one
+    trend: float | None = None  # running mean of the training negative log-likelihood per token, in nats
+    lowest: float | None = None  # its minimum
+    n_skipped: int = 0  # consecutive steps with a gradient that was not finite
+    n_rollbacks: int = 0  # number of rollbacks to an earlier checkpoint
 
 
 def save_weights(directory: Path, weights: Weights, progress: Progress) -> None:
-    """Make a checkpoint for use alone: weights and their figures."""
-    _save(directory, {WEIGHTS: serialize(weights)}, progress, {})
+    """Save a checkpoint for inference only: weights and figures."""
+    _save(directory, {WEIGHTS: weights}, progress, {})
 
 
 def save(
@@ -58,28 +60,28 @@ def save(
     progress: Progress,
     log: Mapping[str, Any],
 ) -> None:
-    """Make a checkpoint that training can go on from.
+    """Save a checkpoint that training can continue from.
 
     Args:
-        directory: Its name; what stands there is replaced.
-        weights: Those to be judged and exported.
-        states: What `optimizer_states` gave, and the weights in training where they are others.
-        progress: Where training stands.
-        log: How much of the log is of the steps until here.
+        directory: The checkpoint's directory; an existing one is replaced.
+        weights: The weights to validate and export.
+        states: The result of `optimizer_states`, and the weights in training if they differ.
+        progress: The position of training.
+        log: The position of the log.
     """
-    _save(directory, {WEIGHTS: serialize(weights), OPTIMIZER: serialize(states)}, progress, log)
+    _save(directory, {WEIGHTS: weights, OPTIMIZER: states}, progress, log)
 
 
-def _save(directory: Path, files: dict[str, bytes], progress: Progress, log: Mapping[str, Any]) -> None:
-    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+def _save(directory: Path, files: dict[str, Weights], progress: Progress, log: Mapping[str, Any]) -> None:
     with directory_whole(directory, force=True) as aside:
-        for name, data in files.items():
-            (aside / name).write_bytes(data)
+        for name, tensors in files.items():
+            _write(aside / name, tensors)
+        hashes = {name: sha256(aside / name) for name in files}
         (aside / PROGRESS).write_bytes(_progress_file(progress, log, hashes))
 
 
 def save_progress(directory: Path, progress: Progress, log: Mapping[str, Any]) -> None:
-    """Put new figures into a checkpoint, whose weights stay; it was saved before they were known."""
+    """Update the figures of a checkpoint that was saved before they were known."""
     write_whole(directory / PROGRESS, _progress_file(progress, log, _read_progress(directory)["sha256"]))
 
 
@@ -89,9 +91,9 @@ def _progress_file(progress: Progress, log: Mapping[str, Any], hashes: Mapping[s
 
 
 def write_weights(directory: Path, weights: Weights) -> None:
-    """Make a directory of weights alone."""
+    """Write a directory with only weights."""
     directory.mkdir()
-    (directory / WEIGHTS).write_bytes(serialize(weights))
+    _write(directory / WEIGHTS, weights)
 
 
 def read_weights(directory: Path) -> Weights:
@@ -104,7 +106,7 @@ def read_weights(directory: Path) -> Weights:
 
 
 def read_states(directory: Path) -> Weights:
-    """What `save` was given as states.
+    """The `states` of a checkpoint; see `save`.
 
     Raises:
         ModelError: The file is damaged.
@@ -123,7 +125,7 @@ def load_progress(directory: Path) -> Progress:
 
 
 def load_log(directory: Path) -> dict[str, Any]:
-    """How much of the log is of the steps until a checkpoint, as `save` was told.
+    """The position of the log at a checkpoint; see `save`.
 
     Raises:
         ModelError: The file is damaged.
@@ -134,9 +136,11 @@ def load_log(directory: Path) -> dict[str, Any]:
 def _read_progress(directory: Path) -> dict[str, Any]:
     try:
         table = json.loads((directory / PROGRESS).read_text("utf-8"))
+    except PermissionError:
+        raise
     except (OSError, ValueError) as error:
         raise ModelError(f"{directory}: the checkpoint is damaged ({error}); {WAY_OUT}") from None
-    if isinstance(table, dict) and "step" in table:  # of a run of format 1, which had nothing else
+    if isinstance(table, dict) and "step" in table:  # a run of format 1, which had nothing else
         table = {"progress": to_table(Progress()) | table, "log": {}, "sha256": {}}
     if not isinstance(table, dict) or not all(
         isinstance(table.get(key), dict) for key in ("progress", "log", "sha256")
@@ -151,10 +155,10 @@ def weights_of(network: nn.Module) -> Weights:
 
 
 def put_weights(weights: Weights, network: nn.Module, where: Path) -> None:
-    """Put weights into a network.
+    """Load weights into a network.
 
     Raises:
-        ModelError: They belong to another network.
+        ModelError: They do not fit the network.
     """
     parameters = dict(network.named_parameters())
     shapes = {name: parameter.shape for name, parameter in parameters.items()}
@@ -173,16 +177,16 @@ def put_weights(weights: Weights, network: nn.Module, where: Path) -> None:
 
 
 def load_weights(directory: Path, network: nn.Module) -> None:
-    """Put a checkpoint's weights into a network.
+    """Load a checkpoint's weights into a network.
 
     Raises:
-        ModelError: The file is damaged or belongs to another network.
+        ModelError: The file is damaged or does not fit the network.
     """
     put_weights(read_weights(directory), network, directory / WEIGHTS)
 
 
 def optimizer_states(network: nn.Module, optimizer: torch.optim.Optimizer) -> Weights:
-    """What the optimizer keeps of each parameter, by the parameter's name, a slash and what it is."""
+    """The optimizer's state of each parameter, by the parameter's name, a slash and the name of the state."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in network.named_parameters()}
     return {
         f"{names[parameter]}/{key}": value
@@ -192,10 +196,10 @@ def optimizer_states(network: nn.Module, optimizer: torch.optim.Optimizer) -> We
 
 
 def put_optimizer_states(states: Weights, network: nn.Module, optimizer: torch.optim.Optimizer, where: Path) -> None:
-    """Put back what `optimizer_states` gave.
+    """Restore the result of `optimizer_states`.
 
     Raises:
-        ModelError: It belongs to another network.
+        ModelError: It does not fit the network.
     """
     parameters = dict(network.named_parameters())
     found = {name: tensor.shape for name, tensor in states.items() if "/" in name}
@@ -209,6 +213,21 @@ def put_optimizer_states(states: Weights, network: nn.Module, optimizer: torch.o
         optimizer.state[own][field] = states[key].to(own.device) if field == "step" else spread(states[key], own)
 
 
+def grown(weights: Weights, network: nn.Module) -> Weights:
+    """Weights for a network of a larger vocabulary: of each matrix with too few rows, the first of a fresh one's.
+
+    Raises:
+        RuntimeError: They belong to a network that differs in more.
+    """
+    found = dict(weights)
+    for name, fresh in network.named_parameters(remove_duplicate=False):
+        own = weights.get(name)
+        if own is not None and len(own) < len(fresh):
+            found[name] = fresh.detach().clone()
+            found[name][: len(own)] = own
+    return found
+
+
 def mean(directories: Sequence[Path]) -> Weights:
     """The mean of several checkpoints' weights (section 6.1)."""
     total: Weights = {}
@@ -216,6 +235,26 @@ def mean(directories: Sequence[Path]) -> Weights:
         for name, tensor in read_weights(directory).items():
             total[name] = total[name] + tensor.double() if name in total else tensor.double()
     return {name: (tensor / len(directories)).float() for name, tensor in total.items()}
+
+
+def _write(path: Path, tensors: Weights) -> None:
+    """Write tensors from where they are in memory, without a copy of all of them.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:
+        raise _os_error(error, path) from None
+    share(path)
+
+
+def _os_error(error: SafetensorError, path: Path) -> OSError:
+    """What the operating system has said to safetensors, which passes on its words alone: "(os error 28)"."""
+    found = re.search(r"os error (\d+)", str(error))
+    number = int(found[1]) if found else errno.EIO
+    return OSError(number, os.strerror(number), str(path))
 
 
 def _present_name(stored: str) -> str:
@@ -227,10 +266,11 @@ def _present_name(stored: str) -> str:
 def _load(directory: Path, name: str) -> Weights:
     path = directory / name
     try:
-        data = path.read_bytes()
         expected = _read_progress(directory)["sha256"].get(name) if (directory / PROGRESS).exists() else None
-        if expected is not None and hashlib.sha256(data).hexdigest() != expected:
-            raise ModelError(f"{path}: the checkpoint is damaged (its SHA-256 is another one); {WAY_OUT}")
-        return {_present_name(name): tensor for name, tensor in deserialize(data).items()}
+        if expected is not None and sha256(path) != expected:
+            raise ModelError(f"{path}: the checkpoint is damaged (its SHA-256 differs); {WAY_OUT}")
+        return {_present_name(name): tensor for name, tensor in load_file(path).items()}
+    except PermissionError:
+        raise
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: the checkpoint is damaged ({error}); {WAY_OUT}") from None

@@ -1,4 +1,4 @@
-"""What training reports, and the record of it in the run's directory."""
+"""Reports of training, and their record in the run's directory."""
 
 import dataclasses
 import json
@@ -23,37 +23,37 @@ class StepReport:
     loss: float  # label-smoothed, in nats, summed over the batch
     nll: float  # negative log-likelihood in nats, summed over the batch
     n_tokens: int  # target tokens in the batch
-    n_filled: int  # places of the batch's rows with a token in them
-    n_cells: int  # all places
-    grad_norm: float  # of the gradient of the mean loss of a token, before clipping
-    flops: float  # operations that the step needs, without those on padding
+    n_filled: int  # positions of the batch with a token
+    n_cells: int  # all positions
+    grad_norm: float  # norm of the gradient of the mean loss per token, before clipping
+    flops: float  # operations of the step, without padding
     learning_rate: float
-    seconds: float  # since the end of the last step, the making of the batch included
-    share_done: float  # of the way to the nearest limit, 0 to 1
+    seconds: float  # time since the end of the last step, including the batch's preparation
+    share_done: float  # share of the way to the nearest limit, 0 to 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Validation:
-    """How good the network is at a step."""
+    """The validation of the network at a step."""
 
     step: int
     epoch: int
-    minutes: float  # of training so far, over all sittings
-    averaged: bool = False  # whether the weights are the mean of the last checkpoints
+    minutes: float  # of training so far, over all sessions
+    averaged: bool = False  # whether the weights are the average of the last checkpoints
     judgement: Judgement
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Incident:
-    """Something that should not happen, and what was done about it."""
+    """An incident, and what was done about it."""
 
-    event: str  # "skipped": a step's gradient was no number; "rolled_back": to an earlier checkpoint
+    event: str  # "skipped": a step with a gradient that was not finite; "rolled_back": to an earlier checkpoint
     step: int
     facts: Mapping[str, float]
 
 
 class Listener(Protocol):
-    """Whoever is told how training goes."""
+    """Receives reports of training."""
 
     def on_step(self, report: StepReport) -> None:
         """A step is done."""
@@ -69,10 +69,10 @@ class Listener(Protocol):
 
 
 class Meter:
-    """Means over the steps since it was last read.
+    """Averages over the steps since it was last read.
 
     Args:
-        sums: What an earlier one had counted; see `sums`.
+        sums: The sums of an earlier meter; see `sums`.
     """
 
     FIELDS = ("loss", "nll", "n_tokens", "n_filled", "n_cells", "flops", "seconds", "grad_norm", "n_steps")
@@ -81,12 +81,12 @@ class Meter:
         self.sums: dict[str, float] = {**dict.fromkeys(self.FIELDS, 0), **(sums or {})}
 
     def add(self, report: StepReport) -> None:
-        """Count a step."""
+        """Add a step."""
         for field in self.FIELDS:
             self.sums[field] += 1 if field == "n_steps" else getattr(report, field)
 
     def read(self) -> dict[str, float]:
-        """Loss, perplexity, norm of the gradient, share of padding, tokens and operations a second; begins anew."""
+        """Loss, perplexity, gradient norm, share of padding, tokens and operations per second; then resets."""
         sums = self.sums
         n_tokens, seconds = max(sums["n_tokens"], 1), max(sums["seconds"], 1e-9)
         means = {
@@ -102,20 +102,20 @@ class Meter:
 
 
 def perplexity(nll: float) -> float:
-    """e^nll for a negative log-likelihood a token, in nats; infinite where that overflows."""
+    """e^nll for a negative log-likelihood per token in nats; infinite on overflow."""
     return math.exp(nll) if nll < 700 else math.inf
 
 
 class RunLog:
     """Writes a run's `log.jsonl` and TensorBoard events.
 
-    The log is that of a run which was never stopped: what a sitting wrote after the checkpoint from which the next one
-    goes on is cut off, for it comes again. Only measured times differ.
+    The log equals that of a run that was never stopped, except for measured times: records after the checkpoint from
+    which a session resumes are cut off, because they come again.
 
     Args:
-        directory: The run's.
+        directory: The run's directory.
         every: Steps between two records.
-        peak: Operations a second that the device can do.
+        peak: Peak operations per second of the device.
     """
 
     def __init__(self, directory: Path, every: int = 50, peak: float = math.inf) -> None:
@@ -136,18 +136,18 @@ class RunLog:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What `restore` needs, at the end of a step."""
+        """The state for `restore`, at the end of a step."""
         return {"bytes": self._file.tell(), "sums": dict(self._meter.sums)}
 
     def restore(self, state: Mapping[str, Any], step: int) -> None:
-        """Go on after a step where `state` was taken; {}: where the log ends."""
+        """Continue after the step of `state`; {}: at the end of the log."""
         self._file.truncate(min(state.get("bytes", self._file.tell()), os.fstat(self._file.fileno()).st_size))
         self._file.seek(0, os.SEEK_END)
         self._meter = Meter(state.get("sums"))
         self._first_step = step + 1
 
     def on_start(self, **facts: object) -> None:
-        """Record what the run works with, if this is where it begins."""
+        """Record the facts about data, network and machine, at the start of a run."""
         if self._file.tell() == 0:
             self._record("start", facts)
 
@@ -174,7 +174,7 @@ class RunLog:
         self._record(incident.event, {"step": incident.step, **incident.facts})
 
     def _draw(self, group: str, figures: Mapping[str, float], step: int) -> None:
-        """Put figures into TensorBoard's file, in which what comes again takes the place of what was there."""
+        """Write figures for TensorBoard, where repeated steps replace earlier ones."""
         if self._events is None:
             self._events = SummaryWriter(str(self._directory / "tensorboard"), purge_step=self._first_step or None)
         for name, value in figures.items():
@@ -188,5 +188,5 @@ class RunLog:
 
 
 def _rounded(value: float) -> float | None:
-    """Six digits after the point; JSON has no infinity and no NaN."""
+    """Round to six digits after the point; None for infinity and NaN, which JSON lacks."""
     return round(value, 6) if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""A training run on disk: what was asked, the tokenizers, the held-out text, the checkpoints."""
+"""A training run on disk: settings, tokenizers, validation text, checkpoints."""
 
 import fcntl
 import importlib.metadata
@@ -12,25 +12,26 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import tomli_w
-from heed.models.spec.tables import defaults, from_table, to_table
+
+from heed.models.errors import HeedError, ModelError
+from heed.models.runs.settings import FORMAT, LIMITS, config_file, read_config
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.preset import network_spec
-from heed.models.errors import HeedError, ModelError
+from heed.models.spec.tables import defaults, from_table, to_table
 from heed.models.system.files import directory_whole, write_whole
-from heed.models.runs.settings import FORMAT, LIMITS, config_file, read_config
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.models.tokenizers.subwords import Tokenizer, load_tokenizers, write_tokenizers
-from heed.transformer.training.runs import checkpoint
 from heed.transformer.data.batching.token_cache import OWN, TextRecord
+from heed.transformer.data.documents import Document, load_documents, write_documents
+from heed.transformer.data.parallel_text import ParallelText, read_validation, write_validation
+from heed.transformer.data.shortlist import Shortlist
+from heed.transformer.model import Transformer
+from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import Progress, Weights
 from heed.transformer.training.runs.settings import TextConfig, TrainConfig, TranslationConfig
-from heed.transformer.data.parallel_text import ParallelText, read_validation, write_validation
-from heed.transformer.data.documents import Document, load_documents, write_documents
-from heed.transformer.model import Transformer
-from heed.transformer.data.shortlist import Shortlist
 
-INITIAL = "initial"  # the weights that training begins with, if they are not fresh
-AVERAGE = "average"  # the checkpoint that is the mean of the last ones
+INITIAL = "initial"  # the initial weights of a warm start
+AVERAGE = "average"  # the average of the last checkpoints
 CONTEXT = 512  # tokens of a row of training text, where the network itself knows no limit
 
 
@@ -38,10 +39,10 @@ Train = TypeVar("Train", TranslationConfig, TextConfig)
 
 
 class Run(ABC, Generic[Train]):
-    """A directory that holds a training run.
+    """The directory of a training run.
 
-    Its files: config.toml (all that was asked), the tokenizer or two, the text it is judged by, checkpoints/, log.jsonl
-    and tensorboard/.
+    Files: config.toml (all settings), one or two tokenizers, the validation text, checkpoints/, log.jsonl and
+    tensorboard/.
     """
 
     task: ClassVar[str]  # what the network is trained for
@@ -52,7 +53,7 @@ class Run(ABC, Generic[Train]):
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Read the directory of a run of this kind.
+        """Open the directory of a run of this kind.
 
         Raises:
             ModelError: See `open_run`; or the run is of another task.
@@ -68,41 +69,39 @@ class Run(ABC, Generic[Train]):
         """Read what a run's directory has beside config.toml."""
 
     def new_network(self) -> Transformer:
-        """The network with fresh weights."""
+        """The network with initial weights."""
         return Transformer(self.spec)
 
     def load_network(self, path: Path) -> Transformer:
-        """The network with the weights of a checkpoint, for use and not for training."""
+        """The network with the weights of a checkpoint, for inference."""
         network = self.new_network()
         checkpoint.load_weights(path, network)
         return network.eval()
 
     def limit(self, limits: Mapping[str, object]) -> None:
-        """Let the run end by other limits than it was made with."""
+        """Replace the limits of the run."""
         kept = {name: value for name, value in to_table(self.train).items() if name not in LIMITS}
         self.train = from_table(type(self.train), kept | dict(limits), str(self.path))
 
     def record_limits(self) -> None:
-        """Let config.toml say by which limits it ends."""
+        """Write the limits to config.toml."""
         file = self.path / "config.toml"
         table = tomllib.loads(file.read_text("utf-8")) | {"train": to_table(self.train)}
         write_whole(file, tomli_w.dumps(table).encode())
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """Let no other process train this run meanwhile; what a killed one left half done is deleted.
+        """Lock the run against other processes; delete what a killed process left unfinished.
 
         Raises:
-            HeedError: Another one does.
+            HeedError: Another process is training it.
         """
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise HeedError(
-                    f"{self.path}: another heed train is at work on it; wait for its end, or stop it"
-                ) from None
+                raise HeedError(f"{self.path}: another heed train is using it; wait for it, or stop it") from None
             for leftover in (self.path / "checkpoints").glob(".*"):
                 shutil.rmtree(leftover)
             yield
@@ -111,24 +110,24 @@ class Run(ABC, Generic[Train]):
 
     @property
     def initial_path(self) -> Path:
-        """Where the weights stand that training begins with, if they are not fresh."""
+        """The path of the initial weights of a warm start."""
         return self.path / INITIAL
 
     def checkpoint_path(self, step: int) -> Path:
-        """Where the checkpoint of a step stands."""
+        """The path of the checkpoint of a step."""
         return self.path / "checkpoints" / f"step-{step:08d}"
 
     @property
     def average_path(self) -> Path:
-        """Where the mean of the last checkpoints stands."""
+        """The path of the average of the last checkpoints."""
         return self.path / "checkpoints" / AVERAGE
 
     def steps(self) -> list[Path]:
-        """The checkpoints that training can go on from, the oldest first."""
+        """The steps of checkpoints that training can continue from, the oldest first."""
         return sorted((self.path / "checkpoints").glob("step-*"))
 
     def ranked(self) -> list[Path]:
-        """All checkpoints, the mean of the last ones among them, the best first; see `TrainConfig.best_by`."""
+        """All checkpoints, including the average, best first; see `TrainConfig.best_by`."""
         found = [*self.steps(), *(self.path / "checkpoints").glob(AVERAGE)]
         rated = {path: checkpoint.load_progress(path) for path in found}
         return sorted(found, key=lambda path: _worth(rated[path], self.train.best_by), reverse=True)
@@ -141,15 +140,15 @@ class Run(ABC, Generic[Train]):
         """
         ranked = self.ranked()
         if not ranked:
-            raise HeedError(f"{self.path}: no checkpoint yet; go on with: heed train --resume {self.path}")
+            raise HeedError(f"{self.path}: no checkpoint yet; continue with: heed train --resume {self.path}")
         return ranked[0], checkpoint.load_progress(ranked[0])
 
 
 class TranslationRun(Run[TranslationConfig]):
-    """A run that learns to translate.
+    """A translation run.
 
-    Its files beside those of any run: tokenizer.model (or tokenizer.src.model and tokenizer.tgt.model), valid.src and
-    valid.tgt (the pairs it is judged by), shortlist.safetensors (the words that each source word needs).
+    Its files beside those of any run: tokenizer.model (or tokenizer.src.model and tokenizer.tgt.model), valid.jsonl
+    (the pairs it is judged by), shortlist.safetensors (the words that each source word needs).
     """
 
     task = "translate"
@@ -180,14 +179,14 @@ class TranslationRun(Run[TranslationConfig]):
         text: TextRecord | None = None,
         cache: Path | None = None,
     ) -> "TranslationRun":
-        """Make the directory of a new run.
+        """Create the directory of a new run.
 
         Args:
-            path: It.
+            path: The run's directory.
             spec: The network.
-            train: What was asked.
-            tokenizers: Of the source and of the target.
-            validation: The pairs that it is judged by.
+            train: The training settings.
+            tokenizers: The source and target tokenizers.
+            validation: The validation pairs.
             shortlist: The words that each source word needs.
             initial: Weights to begin with; None: fresh ones.
             text: What it learns from.
@@ -206,7 +205,7 @@ class TranslationRun(Run[TranslationConfig]):
 
     @property
     def validation(self) -> ParallelText:
-        """The pairs that the run is judged by."""
+        """The validation pairs."""
         with _restorable():
             return read_validation(self.path)
 
@@ -214,7 +213,7 @@ class TranslationRun(Run[TranslationConfig]):
 class TextRun(Run[TextConfig]):
     """A run that learns to continue a text.
 
-    Its files beside those of any run: tokenizer.model and valid.jsonl (the documents it is judged by).
+    Files besides those of any run: tokenizer.model and valid.jsonl (validation documents).
     """
 
     task = "generate"
@@ -246,7 +245,7 @@ class TextRun(Run[TextConfig]):
         text: TextRecord | None = None,
         cache: Path | None = None,
     ) -> "TextRun":
-        """Make the directory of a new run; see `TranslationRun.create`.
+        """Create the directory of a new run; see `TranslationRun.create`.
 
         Raises:
             HeedError: `path` exists.
@@ -259,7 +258,7 @@ class TextRun(Run[TextConfig]):
 
     @property
     def validation(self) -> list[Document]:
-        """The documents that the run is judged by."""
+        """The validation documents."""
         with _restorable():
             return load_documents(self.path / "valid.jsonl")
 
@@ -272,7 +271,7 @@ def _created(
     train: TranslationConfig | TextConfig,
     initial: Weights | None,
 ) -> Iterator[Path]:
-    """The directory of a new run, to be filled aside."""
+    """The directory of a new run, under a temporary name until it is complete."""
     config = {
         "format": FORMAT,
         "heed": importlib.metadata.version("heed"),
@@ -297,7 +296,7 @@ def _take_text(aside: Path, text: TextRecord | None, cache: Path | None) -> None
 
 @contextmanager
 def _restorable() -> Iterator[None]:
-    """Say what to do about a file of a run that cannot be read."""
+    """Add what to do to the error of an unreadable file."""
     try:
         yield
     except OSError as error:
@@ -314,10 +313,10 @@ RUNS: Mapping[str, type[TranslationRun] | type[TextRun]] = {run.task: run for ru
 
 
 def open_run(path: Path) -> TranslationRun | TextRun:
-    """Read the directory of a run.
+    """Open the directory of a run.
 
     Raises:
-        ModelError: It is no run, is damaged, or was made by a later heed.
+        ModelError: It is not a run, is damaged, or was made by a later heed.
     """
     file = config_file(path)
     task, network, train = read_settings(file)
@@ -336,8 +335,14 @@ def read_settings(file: Path) -> tuple[str, dict[str, object], dict[str, object]
         OSError: It cannot be read.
     """
     config = read_config(file)
-    new = {} if config.is_complete else defaults(RUNS[config.task].settings)
+    new = {} if config.is_complete else _earlier_settings(RUNS[config.task].settings)
     return config.task, config.network, new | config.train
+
+
+def _earlier_settings(settings: type[TranslationConfig] | type[TextConfig]) -> dict[str, object]:
+    """What runs of earlier formats do not say; both sides of their vocabularies were normalized in one way."""
+    found = defaults(settings)
+    return found | {name: "nfkc" for name in found if name.endswith("_normalization")}
 
 
 def _worth(progress: Progress, best_by: str) -> tuple[float, float]:

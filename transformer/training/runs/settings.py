@@ -1,35 +1,38 @@
-"""What a training run was asked to do."""
+"""The settings of a training run."""
 
 import dataclasses
 import math
-
 from typing import ClassVar
 
 from heed.models.errors import ModelError
 
+# See heed.transformer.data.normalization.
+NORMALIZATIONS = ("nfkc", "nfc")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """What every run is asked; the defaults are those of the paper's base model (section 5)."""
+    """The settings of every run; the defaults are those of the paper's base model (section 5)."""
 
     limits_may_change: ClassVar[bool] = True  # whether the learning rate of a step does not depend on the last one
 
-    init_from: str | None = None  # a run or a bundle whose weights and vocabulary to begin with
-    tokenizer: tuple[str, ...] = ()  # SentencePiece models: one for both sides, or source and target
-    vocab_size: int = 37000  # pieces to learn, of each vocabulary
-    batch_tokens: int = 25000  # tokens a batch and side, padding included (section 5.1)
-    warmup: int = 4000  # steps of rising learning rate (section 5.3)
-    precision: str = "auto"  # "bfloat16" or "float32"; "auto": bfloat16 where the device computes in it
-    steps: int | None = None  # optimizer steps at most
-    epochs: int | None = None  # passes over the text at most
-    minutes: float | None = None  # time at most
+    init_from: str | None = None  # warm start: a run or a bundle with initial weights and vocabulary
+    tokenizer: tuple[str, ...] = ()  # SentencePiece models: one joint, or source and target
+    extend_vocabulary: int = 0  # pieces to learn and to add to those SentencePiece models
+    vocab_size: int = 37000  # pieces to learn for each vocabulary
+    batch_tokens: int = 25000  # tokens per batch and side, with padding (section 5.1)
+    warmup: int = 4000  # warmup steps (section 5.3)
+    precision: str = "auto"  # "bfloat16" or "float32"; "auto": bfloat16 if the device supports it
+    steps: int | None = None  # maximum number of optimizer steps
+    epochs: int | None = None  # maximum number of epochs
+    minutes: float | None = None  # maximum time
     valid_every: int = 1000  # steps between two validations, each with a checkpoint
-    average: int = 5  # last checkpoints that are averaged at the end (section 6.1)
-    keep: int | None = None  # last checkpoints kept; None: those to be averaged
-    keep_best: int = 1  # best checkpoints kept beside them
-    best_by: str = "bleu"  # what makes a checkpoint the best: "bleu", and where there is none or a tie, "loss"
-    patience: int | None = None  # validations in a row that bring no new best, after which training ends
-    ema: float = 0.0  # decay of the moving average of weights that is judged and exported; 0: the weights themselves
+    average: int = 5  # number of last checkpoints averaged at the end (section 6.1)
+    keep: int | None = None  # number of last checkpoints kept; None: as many as are averaged
+    keep_best: int = 1  # number of best checkpoints kept as well
+    best_by: str = "bleu"  # measure of the best checkpoint: "bleu" (with loss if there is none, and for ties) or "loss"
+    patience: int | None = None  # early stopping: validations without a new best before training ends
+    ema: float = 0.0  # decay of the moving average of weights that is validated and exported; 0: the weights themselves
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -37,11 +40,13 @@ class TrainConfig:
             raise ModelError("; ".join(wrong))
 
     def _wrong(self) -> list[str]:
-        """What cannot be."""
+        """What is wrong with the settings."""
         sizes = ("vocab_size", "batch_tokens", "warmup", "valid_every", "average", "keep", "keep_best", "patience")
         wrong = self._not_above_zero(*sizes, "steps", "epochs", "minutes")
         if self.steps is self.epochs is self.minutes is None:
-            wrong.append("one of steps, epochs and minutes must say when to stop")
+            wrong.append("one of steps, epochs and minutes must be given")
+        if self.extend_vocabulary < 0 or (self.extend_vocabulary and not self.tokenizer):
+            wrong.append("extend_vocabulary must be a number of pieces for the vocabulary of tokenizer or init_from")
         if not 0 <= self.seed < 2**63:
             wrong.append(f"seed must be at least 0 and below 2^63, not {self.seed!r}")
         if self.precision not in ("auto", "bfloat16", "float32"):
@@ -56,7 +61,7 @@ class TrainConfig:
 
     @property
     def n_kept(self) -> int:
-        """Last checkpoints that are kept."""
+        """Number of last checkpoints kept."""
         return self.average if self.keep is None else self.keep
 
     def _not_above_zero(self, *names: str) -> list[str]:
@@ -70,21 +75,27 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TranslationConfig(TrainConfig):
-    """A run that learns to translate."""
+    """A translation run."""
 
-    src: tuple[str, ...] = ()  # source text files, a sentence a line
-    tgt: tuple[str, ...] = ()  # target text files, line by line the translations
-    data: tuple[str, ...] = ()  # more pairs, each FILE.tsv, FILE.jsonl or SOURCE,TARGET, and :WEIGHT
-    valid_src: tuple[str, ...] = ()  # validation text; without it, pairs are held out of the training text
+    src: tuple[str, ...] = ()  # source text files, one sentence per line
+    tgt: tuple[str, ...] = ()  # target text files, translations line by line
+    data: tuple[str, ...] = ()  # more pairs, each FILE.tsv, FILE.csv, FILE.jsonl or SOURCE,TARGET, and :WEIGHT
+    src_field: str | None = None  # of data in one file: the source's column, or its field; None: 1, or src
+    tgt_field: str | None = None  # the target's; None: 2, or tgt
+    valid_src: tuple[str, ...] = ()  # validation text; without it, training pairs are held out
     valid_tgt: tuple[str, ...] = ()
-    src_language: str = ""  # what the model card calls it: "en"
+    src_language: str = ""  # for the model card, such as "en"
     tgt_language: str = ""
     joint: bool = True  # learn one vocabulary for both sides
-    max_length: int = 128  # tokens; pairs with a longer side are left out
-    max_ratio: float | None = None  # of the longer side to the shorter, in tokens; other pairs are left out
-    deduplicate: bool = False  # leave out pairs that have been before
-    subword_sampling: float = 0.0  # share of the merges of subwords left out, drawn anew each time; 0: none
-    learning_rate_scale: float = 1.0  # times the paper's schedule
+    src_normalization: str = "nfkc"  # what a learnt vocabulary does to sources; see heed.transformer.data.normalization
+    tgt_normalization: str = "nfc"  # and to targets, which come out as they were learnt
+    max_length: int = 128  # tokens; pairs with a longer side are dropped
+    max_ratio: float | None = (
+        None  # maximum ratio of the longer side to the shorter, in tokens; other pairs are dropped
+    )
+    deduplicate: bool = False  # drop duplicate pairs
+    subword_sampling: float = 0.0  # subword regularization: share of merges skipped; 0: none
+    learning_rate_scale: float = 1.0  # factor of the paper's schedule
     label_smoothing: float = 0.1  # ε_ls (section 5.4)
 
     def _wrong(self) -> list[str]:
@@ -97,8 +108,11 @@ class TranslationConfig(TrainConfig):
             wrong.append(f"subword_sampling must be at least 0 and below 1, not {self.subword_sampling!r}")
         if not 0 <= self.label_smoothing < 1:
             wrong.append(f"label_smoothing must be at least 0 and below 1, not {self.label_smoothing!r}")
+        for name in ("src_normalization", "tgt_normalization"):
+            if getattr(self, name) not in NORMALIZATIONS:
+                wrong.append(f"{name} must be 'nfkc' or 'nfc', not {getattr(self, name)!r}")
         if bool(self.valid_src) != bool(self.valid_tgt):
-            wrong.append("valid_src and valid_tgt go together")
+            wrong.append("valid_src and valid_tgt must be given together")
         if len(self.tokenizer) > 2:
             wrong.append(f"tokenizer takes one file, or a source and a target file, not {len(self.tokenizer)}")
         return wrong
@@ -110,12 +124,12 @@ class TextConfig(TrainConfig):
 
     limits_may_change = False
 
-    text: tuple[str, ...] = ()  # files; a .txt is one text, a line of a .jsonl another
-    pairs: tuple[str, ...] = ()  # .jsonl files of prompts and completions: only the completions are learnt
+    text: tuple[str, ...] = ()  # files; a .txt is one text, a .jsonl has one per line
+    pairs: tuple[str, ...] = ()  # .jsonl files of prompts and completions; only completions are learnt
     valid_text: tuple[str, ...] = ()  # validation text; without it, some is held out
     valid_pairs: tuple[str, ...] = ()
-    text_field: str = "text"  # of a line of a .jsonl
-    learning_rate: float = 6e-4  # at the end of the warm-up; from there it falls to a tenth by half a cosine
+    text_field: str = "text"  # field of a .jsonl with the text
+    learning_rate: float = 6e-4  # peak after warmup; then it decays to a tenth by half a cosine
     weight_decay: float = 0.1  # of matrices
 
     def _wrong(self) -> list[str]:

@@ -1,26 +1,26 @@
-"""What a run begins with that another one has learnt."""
+"""Warm start: initial weights and vocabulary from another run or a bundle."""
 
 import dataclasses
 from pathlib import Path
 
 from heed.models.spec.tables import to_table
 from heed.models.tokenizers.subwords import tokenizer_files
+from heed.transformer.data.shortlist import Shortlist
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import Weights
 from heed.transformer.training.runs.run import open_run
-from heed.transformer.data.shortlist import Shortlist
 
 
 @dataclasses.dataclass(frozen=True)
 class Initial:
-    """A network that was trained before."""
+    """A trained network as the start of a run."""
 
     task: str
     network: dict[str, object]  # the table of its description
     tokenizer: tuple[str, ...]  # its files
-    languages: dict[str, object]  # what it translates, by the names of `TranslationConfig`
+    languages: dict[str, object]  # its languages, by the names of `TranslationConfig`
     weights: Weights
-    shortlist: Shortlist | None  # of a network that translates, with a large vocabulary
+    shortlist: Shortlist | None  # of a translation network with a large vocabulary
 
 
 def from_run(path: Path) -> Initial:

@@ -1,0 +1,109 @@
+"""Documents: files that are read whole, of which passages are translated."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Protocol
+
+from heed.cli.io.inputs import Window
+from heed.cli.io.records import Decoder, Record, unchanged
+from heed.models.errors import DataError
+
+BYTE_ORDER_MARK = "\ufeff"
+
+
+@dataclasses.dataclass(frozen=True)
+class Passage:
+    """A place of a document, and what is translated of it."""
+
+    start: int  # in characters of the document
+    end: int
+    texts: tuple[str, ...]
+    fill: Callable[..., str]  # what the place has with translations, one for each text
+
+    def unless_same(self, text: str) -> "Passage":
+        """The passage of a document, which stays as it is where each translation is the text itself."""
+
+        def fill(*translations: str) -> str:
+            return text[self.start : self.end] if translations == self.texts else self.fill(*translations)
+
+        return dataclasses.replace(self, fill=fill)
+
+
+class Grammar(Protocol):
+    """Finds the passages of a kind of document."""
+
+    def charset(self, data: bytes) -> str:
+        """How a document's characters are encoded."""
+        ...
+
+    def passages(self, text: str) -> Iterator[Passage]:
+        """The passages of a document, in order.
+
+        Raises:
+            DataError: It is no such document; it names the line.
+        """
+        ...
+
+    def warnings(self) -> list[str]:
+        """What the user must know of the translations that were filled in."""
+        ...
+
+
+class Document:
+    """Reads a document whole; what is not in a passage passes byte for byte.
+
+    Args:
+        grammar: Of the document.
+        decoder: Of the texts that are translated; the rest may be anything.
+    """
+
+    has_marks = True  # the texts have marks that a translation must keep
+    n_bad = 0
+
+    def __init__(self, grammar: Grammar, decoder: Decoder) -> None:
+        self._grammar, self._decoder = grammar, decoder
+
+    def records(self, windows: Iterable[Window], limit: int) -> Iterator[list[Record]]:
+        """The passages of the document, `limit` at a time.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+        name, lines = "stdin", list[bytes]()
+        for window in windows:
+            name = window.name
+            lines += window.lines
+        try:
+            found = self._records(b"".join(lines))
+            while some := list(islice(found, limit)):
+                yield some
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from None
+
+    def warnings(self) -> list[str]:
+        """See `Grammar`."""
+        return self._grammar.warnings()
+
+    def _records(self, data: bytes) -> Iterator[Record]:
+        charset = self._grammar.charset(data)
+
+        def encode(text: str) -> bytes:
+            return text.encode(charset, "surrogateescape")
+
+        try:
+            text = data.decode(charset, "surrogateescape")
+            if encode(text) != data:
+                raise DataError(f"not all of it is {charset}, as it says; convert it to UTF-8 with iconv")
+        except (UnicodeError, LookupError) as error:
+            raise DataError(f"it cannot be read as {charset} ({error}); convert it to UTF-8 with iconv") from None
+        before, here = b"", 0
+        if text.startswith(BYTE_ORDER_MARK):
+            before, text = encode(BYTE_ORDER_MARK), text.removeprefix(BYTE_ORDER_MARK)
+        for passage in self._grammar.passages(text):
+            before += encode(text[here : passage.start])
+            texts = tuple(map(self._decoder.replace, passage.texts))
+            yield Record(texts, before, b"", lambda *found, fill=passage.fill: encode(fill(*found)))
+            before, here = b"", passage.end
+        if rest := before + encode(text[here:]):
+            yield unchanged(rest)

@@ -1,0 +1,108 @@
+"""Searches by the rules of each family, against transformers' own, in PyTorch."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tokenizers
+import torch
+
+from heed.export.importers.checkpoints import read_model
+from heed.export.importers.importer import load_network
+from heed.export.importers.search import decode_config
+from heed.export.importers.texts import ORDINARY
+from heed.models.errors import ModelError
+from heed.models.tasks.translator import Translator
+from heed.models.tokenizers.loading import line_tokenizers
+from heed.transformer.decoding import TorchNetwork
+from tests.export.importers import tiny
+from tests.export.importers.conftest import names
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "greedy": {"num_beams": 1},
+    "beams": {"num_beams": 3, "length_penalty": 1.0},
+    "a strong penalty": {"num_beams": 3, "length_penalty": 2.0},
+    "no penalty": {"num_beams": 3, "length_penalty": 0.0},
+    "early": {"num_beams": 3, "early_stopping": True},
+    "never early": {"num_beams": 3, "early_stopping": "never"},
+    "at least so many": {"num_beams": 3, "min_length": 9},
+    "no bigram twice": {"num_beams": 3, "no_repeat_ngram_size": 2},
+    "two ends": {"num_beams": 3, "eos_token_id": [2, 7, 11]},
+    "forbidden": {"num_beams": 2, "bad_words_ids": [[5], [9], [20]], "suppress_tokens": [21]},
+}
+
+
+def save(path: Path, form: str, changes: dict[str, Any], **sizes: Any) -> Any:
+    """Draw a model that ends sentences now and then, and say how it is to be searched."""
+    model = tiny.draw(form, **sizes)
+    with torch.no_grad():
+        if hasattr(model, "final_logits_bias"):
+            model.final_logits_bias[0, 2] += 2.5
+    for key, value in ({"max_length": 16} | changes).items():
+        setattr(model.generation_config, key, value)
+    model.save_pretrained(path)
+    return model
+
+
+def assert_the_same(path: Path, model: Any, languages: tuple[str, str] = ("", "")) -> None:
+    """The outputs of some texts are those of transformers."""
+    found = read_model(path)
+    for name, data in found.vocabulary.files.items():
+        (path / name).write_bytes(data)
+    src, tgt = line_tokenizers(path, found.spec, found.vocabulary.conventions, languages)
+    translator = Translator(TorchNetwork(load_network(found.spec, found.weights)), src, tgt, found.decode, split=False)
+    lines = [line for line in ORDINARY if len(src.encode([line])[0]) < 39][:8]
+    assert len(lines) >= 4
+    outputs = set()
+    for line, translation in zip(lines, translator.translate(lines), strict=True):
+        source = torch.tensor([[*src.encode([line])[0], src.eos_id]])
+        (output,) = model.generate(source, attention_mask=torch.ones_like(source), use_cache=False)
+        expected = [token for token in output.tolist()[1:] if token not in tgt.ends and token != tgt.pad_id]
+        assert [*tgt.forced, *translation.tokens] == expected
+        outputs.add(tuple(expected))
+    assert len(outputs) > 1
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_bart(name: str, byte_level: tokenizers.Tokenizer, tmp_path: Path) -> None:
+    byte_level.model.save(str(tmp_path))
+    size = byte_level.get_vocab_size()
+    model = save(tmp_path, "bart", SETTINGS[name] | {"forced_bos_token_id": 0}, vocab_size=size)
+    assert_the_same(tmp_path, model)
+
+
+@pytest.mark.parametrize("name", ["beams", "early"])
+def test_nllb(name: str, pieces: Callable[..., bytes], tmp_path: Path) -> None:
+    sentencepiece = pieces(400, bos_id=1, eos_id=2, unk_id=0, pad_id=-1)
+    (tmp_path / "sentencepiece.bpe.model").write_bytes(sentencepiece)
+    n = len(names(sentencepiece)) + 1
+    added = [{"id": n + number, "content": name} for number, name in enumerate(["deu_Latn", "eng_Latn"])]
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"added_tokens": added}))
+    model = save(tmp_path, "m2m100", SETTINGS[name] | {"forced_bos_token_id": n}, vocab_size=n + 2)
+    assert_the_same(tmp_path, model, ("eng", "deu"))
+
+
+def test_t5(pieces: Callable[..., bytes], tmp_path: Path) -> None:
+    (tmp_path / "spiece.model").write_bytes(pieces(400, pad_id=0, eos_id=1, unk_id=2))
+    model = save(tmp_path, "t5-v1.1", {"num_beams": 2}, vocab_size=500, eos_token_id=1, pad_token_id=0)
+    assert_the_same(tmp_path, model)
+
+
+def test_words_of_several_tokens_cannot_be_forbidden(byte_level: tokenizers.Tokenizer, tmp_path: Path) -> None:
+    byte_level.model.save(str(tmp_path))
+    save(tmp_path, "bart", {"bad_words_ids": [[5, 6]]}, vocab_size=byte_level.get_vocab_size())
+    with pytest.raises(ModelError, match="several tokens"):
+        read_model(tmp_path)
+
+
+def test_what_the_newer_file_says_counts(tmp_path: Path) -> None:
+    from heed.export.importers.formats.checkpoint import Checkpoint
+
+    tiny.save("bart", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text()) | {"num_beams": 6, "length_penalty": 0.5}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "generation_config.json").write_text(json.dumps({"num_beams": 5, "eos_token_id": 2}))
+    found = decode_config(Checkpoint(tmp_path))
+    assert (found.beam_size, found.length_penalty, found.by_length) == (5, 0.5, True)
