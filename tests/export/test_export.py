@@ -489,8 +489,8 @@ def test_an_export_is_proved_and_says_so(
     assert quality.test_set == "test.in"
     card = (output / "README.md").read_text("utf-8")
     for figure in (
-        f"| the same greedy outputs | {manifest.parity.greedy_identical} of 20 |",
-        f"| the same outputs by beam 4 | {manifest.parity.beam_identical} of 20 |",
+        f"| identical greedy outputs | {manifest.parity.greedy_identical} of 20 |",
+        f"| identical beam outputs 4 | {manifest.parity.beam_identical} of 20 |",
         f"| BLEU | {quality.bleu:.2f} |",
         f"| chrF | {quality.chrf:.2f} |",
         quality.bleu_signature,
