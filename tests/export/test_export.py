@@ -490,7 +490,7 @@ def test_an_export_is_proved_and_says_so(
     card = (output / "README.md").read_text("utf-8")
     for figure in (
         f"| identical greedy outputs | {manifest.parity.greedy_identical} of 20 |",
-        f"| identical beam outputs 4 | {manifest.parity.beam_identical} of 20 |",
+        f"| identical outputs with beam 4 | {manifest.parity.beam_identical} of 20 |",
         f"| BLEU | {quality.bleu:.2f} |",
         f"| chrF | {quality.chrf:.2f} |",
         quality.bleu_signature,
@@ -644,7 +644,8 @@ def test_a_bundle_translates_as_the_run_s_network_does(
     run = TranslationRun.open(trained)
     network = run.load_network(run.best()[0])
     lines = [*digit_lines(40, 9), "", "nothing known", "1 2 3" * 30]
-    ours = Translator.load(bundle, threads=1).translate(lines)
-    theirs = Translator(TorchNetwork(network), run.src_tokenizer, run.tgt_tokenizer).translate(lines)
+    translator = Translator.load(bundle, threads=1)
+    ours = translator.translate(lines)
+    theirs = Translator(TorchNetwork(network), run.src_tokenizer, run.tgt_tokenizer).translate(lines, translator.config)
     assert [found.text for found in ours] == [found.text for found in theirs]
     assert len({found.text for found in ours}) > 20
