@@ -14,7 +14,7 @@ class Engine:
 
     device: torch.device
     processes: Processes = ALONE
-    sharded: bool = False  # see `Processes.together`
+    sharded: bool = False  # each process keeps a part of weights, gradients and moments
     accumulate: int = 1  # parts of a batch that each process computes one after another
 
 
