@@ -82,6 +82,10 @@ class Loss(nn.Module):
         """See `Objective.loss`."""
         return self._objective.loss(self.network, batch)
 
+    def judge(self, number: int) -> Judgement:
+        """See `Objective.judge`."""
+        return self._objective.judge(self.network, number)
+
 
 @dataclasses.dataclass(frozen=True)
 class Computing:
