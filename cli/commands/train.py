@@ -37,7 +37,7 @@ SECTIONS = {
     "Network that goes on with text": ("n_kv_heads", "positions", "activation", "context"),
     "Vocabulary": ("tokenizer", "joint", "vocab_size"),
     "Batches and optimizer": ("batch_tokens", "warmup", "precision", "seed"),
-    "To translate": ("subword_sampling", "learning_rate_scale", "label_smoothing"),
+    "To translate": ("subword_sampling", "copy_augment", "case_augment", "learning_rate_scale", "label_smoothing"),
     "To go on with text": ("learning_rate", "weight_decay"),
     "When to stop and to validate": ("steps", "epochs", "minutes", "patience", "valid_every"),
     "What to keep": ("average", "ema", "keep", "keep_best", "best_by"),
@@ -131,6 +131,12 @@ SECTIONS = {
 @click.option(
     "--subword-sampling", type=float, help="Share of merges of subwords left out, drawn anew in each epoch: 0.1."
 )
+@click.option(
+    "--copy-augment",
+    type=float,
+    help="Share of the pairs with the same name, number, address or code word on both sides that get another one: 0.5.",
+)
+@click.option("--case-augment", type=float, help="Share of the pairs in capitals, or with a title as source: 0.05.")
 @click.option("--warmup", type=int, help="Steps of rising learning rate.")
 @click.option("--learning-rate-scale", type=float, help="Times the paper's schedule.")
 @click.option("--learning-rate", type=float, help="At the end of the warm-up; it falls to a tenth.")

@@ -3,7 +3,7 @@
 import hashlib
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from heed.models.errors import DataError
@@ -11,8 +11,9 @@ from heed.models.spec.config import ModelConfig, defaults, from_table
 from heed.models.system.files import sha256
 from heed.models.system.processor import available_cores
 from heed.models.tokenizers.subwords import Tokenizer, load_tokenizers, write_tokenizers
+from heed.transformer.data.augmentation.augmentation import Augmentation
 from heed.transformer.data.batching.batches import Batches
-from heed.transformer.data.batching.subword_regularization import Resampling
+from heed.transformer.data.batching.variation import Variation
 from heed.transformer.data.batching.token_cache import TextFile, TextRecord, key_of, make_entry, read_files, workplace
 from heed.transformer.data.batching.tokens import Corpora, Making, open_corpora, write_corpora
 from heed.transformer.data.corpus_scan import sample, survey
@@ -27,7 +28,7 @@ from heed.transformer.data.parallel_text import (
 )
 from heed.transformer.data.reservoir import fingerprint
 from heed.transformer.data.shortlist import ALWAYS, Shortlist, learn_shortlist
-from heed.transformer.data.sources import Source, match_files, parse_source
+from heed.transformer.data.sources import Pair, Source, match_files, parse_source
 from heed.transformer.data.vocabulary import train_tokenizer
 from heed.transformer.training.runs.run import TranslationRun
 from heed.transformer.training.runs.settings import TranslationConfig
@@ -118,7 +119,30 @@ def batches(run: TranslationRun, corpora: Corpora) -> Batches:
         batch_tokens=train.batch_tokens,
         weights=[source.weight for source in sources_of(train)],
         facts=facts,
-        resampling=Resampling(corpora.texts, *tokenizers, train.subword_sampling) if corpora.texts else None,
+        variation=_variation(run, corpora) if corpora.texts else None,
+    )
+
+
+def _variation(run: TranslationRun, corpora: Corpora) -> Variation:
+    """How the pairs of a run differ each time that they are learnt."""
+    train = run.train
+    return Variation(
+        corpora.texts,
+        run.src_tokenizer,
+        run.tgt_tokenizer,
+        train.subword_sampling,
+        augmentation(train, corpora.sample_texts()) if train.augments else None,
+        max_length=train.max_length,
+    )
+
+
+def augmentation(config: TranslationConfig, pairs: Iterable[Pair]) -> Augmentation:
+    """What a run asks for, by the names in a sample of its pairs."""
+    return Augmentation(
+        pairs,
+        (config.src_language, config.tgt_language),
+        copy_share=config.copy_augment,
+        case_share=config.case_augment,
     )
 
 
@@ -208,7 +232,7 @@ def _make_tokens(
                 seed=config.seed,
                 held=_held(validation, config),
                 duplicates=mark_duplicates(sources, Path(aside)) if config.deduplicate else None,
-                texts=config.subword_sampling > 0,
+                texts=config.varies,
                 threads=threads or available_cores(),
             )
             counts = write_corpora(directory, sources, making)
@@ -259,7 +283,7 @@ def _tokens_key(
         held=sorted(_held(validation, config)),
         tokenizers=[hashlib.sha256(tokenizer.model).hexdigest() for tokenizer in tokenizers],
         filter=[config.max_length, config.max_ratio, config.deduplicate],
-        texts=config.subword_sampling > 0,
+        texts=config.varies,
     )
 
 

@@ -17,7 +17,6 @@ VERBATIM: dict[str, Any] = {
     "remove_extra_whitespaces": False,
     "add_dummy_prefix": False,
     "byte_fallback": True,
-    "split_digits": True,
     "allow_whitespace_only_pieces": True,  # for the indentation of programs
     "user_defined_symbols": ["\n"],
     "required_chars": SPACE,  # also of a text without any; in bytes, it could not be told from the character itself
@@ -51,6 +50,7 @@ def train_tokenizer(lines: Iterable[str], *, vocab_size: int, name: str, verbati
             bos_id=2,
             eos_id=3,
             minloglevel=2,
+            split_digits=True,  # a number is copied digit by digit, and none is rare
             **(VERBATIM if verbatim else {}),
         )
     except RuntimeError as error:

@@ -24,7 +24,7 @@ def make_config(
 
     def make(n_pairs: int = 100, **wishes: object) -> TranslationConfig:
         files = {side: (write_lines(f"train.{side}", digit_lines(n_pairs, 1)),) for side in ("src", "tgt")}
-        settings: dict[str, object] = {"vocab_size": 25, "steps": 1, **files}
+        settings: dict[str, object] = {"vocab_size": 15, "steps": 1, **files}
         return TranslationConfig(**settings | wishes)  # type: ignore[arg-type]
 
     return make
@@ -71,7 +71,7 @@ def test_one_vocabulary_serves_both_sides(make_config: MakeConfig, tmp_path: Pat
     run, _ = new_run(tmp_path / "run", NETWORK, make_config())
     assert run.src_tokenizer.model == run.tgt_tokenizer.model
     assert run.model.tied_embeddings
-    assert run.model.src_vocab_size == run.model.tgt_vocab_size == len(run.src_tokenizer) == 25
+    assert run.model.src_vocab_size == run.model.tgt_vocab_size == len(run.src_tokenizer) == 15
 
 
 def test_the_one_vocabulary_is_of_both_sides(
@@ -87,7 +87,7 @@ def test_two_vocabularies_serve_a_side_each(
     make_config: MakeConfig, write_lines: Callable[[str, list[str]], str], tmp_path: Path
 ) -> None:
     words = write_lines("train.words", ["one two", "three four"] * 50)
-    run, _ = new_run(tmp_path / "run", NETWORK, make_config(joint=False, vocab_size=18, tgt=(words,)))
+    run, _ = new_run(tmp_path / "run", NETWORK, make_config(joint=False, vocab_size=15, tgt=(words,)))
     assert not run.model.tied_embeddings
     assert run.src_tokenizer.unk_id not in run.src_tokenizer.encode(["1 2"])[0]
     assert run.tgt_tokenizer.unk_id not in run.tgt_tokenizer.encode(["two"])[0]

@@ -24,6 +24,7 @@ from heed.transformer.data.sources import Pair, Source
 
 FACTS = "facts.json"
 SAMPLE = 300_000  # pairs that stand for all
+SAMPLE_TEXTS = 100_000  # of them
 CHUNK = 4096  # pairs that are tokenized together
 CHARACTERS = 1 << 19  # of documents that are
 BYTE = np.dtype(np.uint8)
@@ -51,6 +52,12 @@ class Corpora:
             numbers = np.repeat(np.arange(len(sizes)), [len(part) for part in parts])
             every = Stretches(numbers, starts, np.minimum(starts + BLOCK, np.array(sizes)[numbers]))
         return read(self.tokens, every)
+
+    def sample_texts(self, most: int = SAMPLE_TEXTS) -> Iterator[tuple[str, str]]:
+        """The texts of so many of the pairs, where they are kept."""
+        pairs = Corpora(self.texts, (), {}).sample(most)
+        for src, tgt in zip(pairs.src, pairs.tgt, strict=True):
+            yield src.tobytes().decode("utf-8"), tgt.tobytes().decode("utf-8")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

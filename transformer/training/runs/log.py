@@ -30,6 +30,8 @@ class StepReport:
     learning_rate: float
     seconds: float  # since the end of the last step, the making of the batch included
     share_done: float  # of the way to the nearest limit, 0 to 1
+    n_copied: int = 0  # pairs with other names or numbers than in the text, see --copy-augment
+    n_recased: int = 0  # pairs in another case, see --case-augment
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,7 @@ class Meter:
         sums: What an earlier one had counted; see `sums`.
     """
 
-    FIELDS = ("loss", "nll", "n_tokens", "n_filled", "n_cells", "flops", "seconds", "grad_norm", "n_steps")
+    FIELDS = ("loss", "nll", "n_tokens", "n_filled", "n_cells", "flops", "seconds", "grad_norm", "n_steps", "n_copied", "n_recased")
 
     def __init__(self, sums: Mapping[str, float] | None = None) -> None:
         self.sums: dict[str, float] = {**dict.fromkeys(self.FIELDS, 0), **(sums or {})}
@@ -86,7 +88,8 @@ class Meter:
             self.sums[field] += 1 if field == "n_steps" else getattr(report, field)
 
     def read(self) -> dict[str, float]:
-        """Loss, perplexity, norm of the gradient, share of padding, tokens and operations a second; begins anew."""
+        """Loss, perplexity, norm of the gradient, share of padding, tokens and operations a second, and how many pairs
+        were augmented; begins anew."""
         sums = self.sums
         n_tokens, seconds = max(sums["n_tokens"], 1), max(sums["seconds"], 1e-9)
         means = {
@@ -97,6 +100,7 @@ class Meter:
             "tokens_per_second": sums["n_tokens"] / seconds,
             "flops_per_second": sums["flops"] / seconds,
         }
+        means.update({name: sums[f"n_{name}"] for name in ("copied", "recased") if sums[f"n_{name}"]})
         self.sums = dict.fromkeys(self.FIELDS, 0)
         return means
 

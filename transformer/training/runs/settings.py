@@ -80,6 +80,8 @@ class TranslationConfig(TrainConfig):
     max_ratio: float | None = None  # of the longer side to the shorter, in tokens; other pairs are left out
     deduplicate: bool = False  # leave out pairs that have been before
     subword_sampling: float = 0.0  # share of the merges of subwords left out, drawn anew each time; 0: none
+    copy_augment: float = 0.0  # share of the pairs with a name or number on both sides that get another one
+    case_augment: float = 0.0  # share of the pairs that are written in capitals, or as titles
     learning_rate_scale: float = 1.0  # times the paper's schedule
     label_smoothing: float = 0.1  # ε_ls (section 5.4)
 
@@ -91,6 +93,9 @@ class TranslationConfig(TrainConfig):
             wrong.append(f"max_ratio must be a number of at least 1, not {self.max_ratio!r}")
         if not 0 <= self.subword_sampling < 1:
             wrong.append(f"subword_sampling must be at least 0 and below 1, not {self.subword_sampling!r}")
+        for name in ("copy_augment", "case_augment"):
+            if not 0 <= getattr(self, name) <= 1:
+                wrong.append(f"{name} must be a share from 0 to 1, not {getattr(self, name)!r}")
         if not 0 <= self.label_smoothing < 1:
             wrong.append(f"label_smoothing must be at least 0 and below 1, not {self.label_smoothing!r}")
         if bool(self.valid_src) != bool(self.valid_tgt):
@@ -98,6 +103,17 @@ class TranslationConfig(TrainConfig):
         if len(self.tokenizer) > 2:
             wrong.append(f"tokenizer takes one file, or a source and a target file, not {len(self.tokenizer)}")
         return wrong
+
+
+    @property
+    def augments(self) -> bool:
+        """Whether pairs are changed."""
+        return self.copy_augment > 0 or self.case_augment > 0
+
+    @property
+    def varies(self) -> bool:
+        """Whether pairs differ each time that they are learnt, so that their texts are needed."""
+        return self.augments or self.subword_sampling > 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data.batching import batches as batches_module
 from heed.transformer.data.batching.batches import Batch, Batches
 from heed.transformer.data.batching.pairs import Pairs
-from heed.transformer.data.batching.subword_regularization import Resampling
+from heed.transformer.data.batching.variation import Variation
 from heed.transformer.data.vocabulary import train_tokenizer
 
 SHARE = 0.3
@@ -32,8 +32,8 @@ def batches(words: Tokenizer, lines: list[str]) -> Batches:
         np.array([0, *[len(line) for line in lines for _ in range(2)]]).cumsum(),
     )
     pairs = Pairs.of(words.encode(lines), words.encode([line[::-1] for line in lines]))
-    resampling = Resampling([texts], words, words, SHARE)
-    return Batches([pairs], words, words, batch_tokens=200, resampling=resampling)
+    variation = Variation([texts], words, words, SHARE)
+    return Batches([pairs], words, words, batch_tokens=200, variation=variation)
 
 
 def rows(batch: Batch) -> list[list[int]]:
