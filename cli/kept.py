@@ -29,6 +29,13 @@ def options(function: Function) -> Function:
     for option in (
         click.option(
             "--keep",
+            "keep",
+            multiple=True,
+            hidden=True,  # the name of --protect in heed 0.1
+            callback=_regular_expression,
+        ),
+        click.option(
+            "--protect",
             multiple=True,
             metavar="PATTERN",
             callback=_regular_expression,
@@ -55,6 +62,8 @@ class Report:
     def __init__(self) -> None:
         self._missing: list[tuple[int, str]] = []
         self._apart: list[tuple[int, str]] = []
+        self._copied: list[tuple[int, str]] = []
+        self._looped: list[tuple[int, str]] = []
 
     def add(self, first: int, found: Sequence[Sequence["Translation"]]) -> None:
         """Look through the best translations of some more lines, of which the first has a number, counted from 0."""
@@ -64,18 +73,38 @@ class Report:
                 self._missing.append((number, ", ".join(missing)))
             if any(each.apart for each in best):
                 self._apart.append((number, ""))
+            if best[0].copied:
+                self._copied.append((number, " ".join(dict.fromkeys(best[0].copied))))
+            if best[0].looped:
+                self._looped.append((number, ""))
 
     def warnings(self) -> list[str]:
         """What is to be told at the end; line numbers are counted from 1, over all inputs."""
         found = []
         if self._missing:
-            found.append(f"{len(self._missing)} lines lack a term of the glossary: {_some(self._missing)}")
+            found.append(f"{_lines(self._missing, 'lack')} a term of the glossary: {_some(self._missing)}")
         if self._apart:
             found.append(
                 f"{len(self._apart)} lines were translated in the pieces between what they keep, for its place in them "
                 f"could not be told: {_some(self._apart)}"
             )
+        if self._copied:
+            found.append(
+                f"{_lines(self._copied, 'ha', 's', 've')} characters that the model does not know, copied as they are: "
+                f"{_some(self._copied)}"
+            )
+        if self._looped:
+            end = "does not end" if len(self._looped) == 1 else "do not end"
+            found.append(
+                f"{_lines(self._looped, 'repeat')} a phrase again and again, or {end}: {_some(self._looped)}; "
+                "try --no-repeat-ngram 3"
+            )
         return found
+
+
+def _lines(lines: list[tuple[int, str]], verb: str, one: str = "s", several: str = "") -> str:
+    """As "1 line lacks" and "2 lines lack"."""
+    return f"1 line {verb}{one}" if len(lines) == 1 else f"{len(lines)} lines {verb}{several}"
 
 
 def _some(lines: list[tuple[int, str]]) -> str:

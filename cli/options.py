@@ -82,6 +82,14 @@ max_length = click.option(
     type=click.IntRange(min=1),
     help="Tokens of a translation, at most.  [default: the source's and 50]",
 )
+repetition_penalty = click.option(
+    "--repetition-penalty",
+    type=click.FloatRange(min=1),
+    help="Multiply the log-probabilities of tokens that came before; more than 1 makes them less likely.  [default: 1]",
+)
+no_repeat_ngram = click.option(
+    "--no-repeat-ngram", type=click.IntRange(min=1), help="Forbid repeating any N-gram of tokens."
+)
 batch_size = click.option(
     "--batch-size",
     type=click.IntRange(min=1),

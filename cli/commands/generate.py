@@ -56,12 +56,8 @@ DRAWING = ("stop", "temperature", "top_k", "top_p", "min_p", "repetition_penalty
 @click.option("--top-k", type=click.IntRange(min=1), help="Draw among so many of the likeliest tokens.")
 @click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), help="Among the fewest with this probability.")
 @click.option("--min-p", type=click.FloatRange(0, 1), help="Among those with this share of the likeliest's.")
-@click.option(
-    "--repetition-penalty",
-    type=click.FloatRange(min=1),
-    help="Makes tokens that were there less likely.  [default: 1]",
-)
-@click.option("--no-repeat-ngram", type=click.IntRange(min=1), help="No so many tokens in a row twice.")
+@options.repetition_penalty
+@options.no_repeat_ngram
 @click.option("--seed", type=click.IntRange(min=0), help="The same seed gives the same text.")
 @click.option("--greedy", is_flag=True, help="Always the likeliest token, as --temperature 0.")
 @click.option("--beam-size", type=click.IntRange(min=1), help="Search the likeliest text with so many hypotheses.")

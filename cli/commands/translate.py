@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from heed.models.tasks.translator import Translator
 
 INVITATION = "Translating what you type, a line at a time; Ctrl-D ends."
-SEARCH = ("beam_size", "length_penalty", "max_length")
+SEARCH = ("beam_size", "length_penalty", "max_length", "repetition_penalty", "no_repeat_ngram")
 
 
 class Shard(click.ParamType[tuple[int, int]]):
@@ -47,7 +47,7 @@ class Shard(click.ParamType[tuple[int, int]]):
     sections={
         "Input and output": ("inputs", "output", "force", "input_format", "column", "field", "document", "strict"),
         "Results": ("as_json", "n_best"),
-        "Terms and tags": ("keep", "keep_tags", "glossary"),
+        "Terms and tags": ("protect", "keep_tags", "glossary"),
         "Model and search": ("model", *SEARCH, "shortlist", "split"),
         "Running": ("shard", "resume", "batch_size", "device", "threads"),
     },
@@ -93,6 +93,8 @@ class Shard(click.ParamType[tuple[int, int]]):
 @options.beam_size
 @options.length_penalty
 @options.max_length
+@options.repetition_penalty
+@options.no_repeat_ngram
 @options.shortlist
 @options.split
 @kept.options
@@ -122,6 +124,9 @@ def command(
     Reads stdin or files and writes a line for each line, in order, blank for blank. Lines are translated as soon as
     they have arrived, so a person may type them.
     """
+    if old := asked.pop("keep"):
+        messages.note("--keep is called --protect now; the old name goes in the next release")
+        asked["protect"] += old
     names = inputs or ("-",)
     file = None if output is None or str(output) == "-" else output
     _refuse(names, file, shard, resume=resume, asked=asked)
@@ -135,8 +140,8 @@ def command(
     from heed.models.tasks.translator import WINDOW
 
     how = {name: asked[name] for name in ("device", "shortlist", "split", "glossary")}
-    translator = load_translator(model, threads=threads, shares=bool(asked["keep"] or asked["keep_tags"]), **how)
-    keeper, report = Keeper(translator, asked["keep"], tags=asked["keep_tags"]), kept.Report()
+    translator = load_translator(model, threads=threads, shares=bool(asked["protect"] or asked["keep_tags"]), **how)
+    keeper, report = Keeper(translator, asked["protect"], tags=asked["keep_tags"]), kept.Report()
     config = _config(translator, asked)
     job = _job(find_model(model), {"shard": shard, **asked}) if file else {}
     decoder = Decoder(strict=asked["strict"])

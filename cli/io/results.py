@@ -27,7 +27,7 @@ def json_object(pieces: Pieces, n_best: int) -> Result:
         return {
             "translation": _one_line(found.text),
             "score": round(found.score, 6),
-            "tokens": pieces(found.tokens),
+            "tokens": _tokens(pieces(found.tokens), found),
         }
 
     def write(_: int, record: Record, found: Sequence[Translation]) -> bytes:
@@ -37,6 +37,12 @@ def json_object(pieces: Pieces, n_best: int) -> Result:
         return json.dumps(result, ensure_ascii=False).encode() + b"\n"
 
     return write
+
+
+def _tokens(pieces: list[str], found: Translation) -> list[str]:
+    """The tokens, with placeholders in the place of what stood for them."""
+    texts = (found.shown.get(number, piece) for number, piece in enumerate(pieces))
+    return [text for text in texts if text]
 
 
 def _one_line(text: str) -> str:

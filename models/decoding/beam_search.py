@@ -7,15 +7,16 @@ import numpy as np
 
 from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.decoding.batching import LEAVING, SLOTS, going_on, padded, place
-from heed.models.decoding.config import DecodeConfig, SpecialIds
+from heed.models.decoding.config import ROOM, DecodeConfig, SpecialIds
 from heed.models.decoding.constraints import Constraints, Requirement
+from heed.models.decoding.repetition import without_repetition
 from heed.models.errors import ModelError
 from heed.models.runtime.protocol import State
 
 
 @dataclasses.dataclass(frozen=True)
 class Hypothesis:
-    """An output and its worth."""
+    """An output and its worth; a repetition penalty is part of its log-probability."""
 
     tokens: list[int]  # without special tokens
     log_prob: float  # of the tokens and, where the search ended by itself, of the end token
@@ -48,8 +49,8 @@ class Beams:
     """The hypotheses of a batch of sentences, and which of them to go on with.
 
     One ends when its end token is among the best `beam_size` candidates. At the length limit the hypotheses count as
-    they stand. A sentence is done when as many have ended as the beam is wide, or when none that goes on can still be
-    among the `n_best`: a log-probability only falls, and the length penalty is largest at the limit.
+    they stand. A sentence is done when none that is alive can still be among the `n_best`: a log-probability only
+    falls, and the length penalty is largest at the limit. So to stop early changes no result, but of one beam.
 
     Args:
         first: What each output begins with, a token that it does not count, (B,).
@@ -78,13 +79,17 @@ class Beams:
         self._seen: BoolArray = np.zeros((B, 1, SLOTS), dtype=bool)
         self._log_probs: FloatArray = np.zeros((B, 1), dtype=np.float32)
         self._history: list[tuple[IntArray, IntArray]] = []  # of each step: parents and tokens, (B, W)
+        self._blank: BoolArray = np.full((B, 1), special.blank is not None)  # which may not end, for they say nothing
+        self._guarded = config.repetition_penalty is not None or config.no_repeat_ngram is not None
+        self._outputs: IntArray = np.zeros((B, 1, 0), dtype=np.int64)  # (B, W, T) where guarded
         nothing = np.full((B, W), -np.inf, dtype=np.float32)
         self._ended = Ended(nothing, nothing, np.zeros((B, W), dtype=np.int64), np.zeros((B, W), dtype=np.int64))
 
     def step(self, state: State) -> None:
         """Let a state predict, and go on with the best."""
         slots, mask = place(self._seen)
-        top = self._config.beam_size + 2  # one for each beam, the end, and the unknown token
+        # One for each beam, the end, what is never put out, and what repetition may cost its place.
+        top = self._config.beam_size + 1 + len(self._special.suppressed) + self._outputs.shape[2]
         wanted = self._constraints.wanted() if self._constraints else None
         log_probs, ids = state.step(self._tokens, len(self._history), slots, mask, top, wanted)
         self._advance(log_probs, ids, mask)
@@ -92,8 +97,7 @@ class Beams:
     def _advance(self, log_probs: FloatArray, ids: IntArray, mask: BoolArray) -> None:
         """Choose the next hypotheses among the candidates, (B, W, top or fewer), given what each has seen."""
         B, W = len(ids), self._config.beam_size
-        log_probs = np.where(ids == self._special.unk_id, -np.inf, log_probs)
-        totals = self._log_probs[:, :, None] + log_probs
+        totals = self._log_probs[:, :, None] + self._allowed(log_probs, ids)
         totals, order = self._constraints.order(totals, ids) if self._constraints else by_log_prob(totals)
         order = order[:, : 2 * W]  # at most W of them are ends
         totals, parents = np.take_along_axis(totals, order, axis=1), order // ids.shape[2]
@@ -111,6 +115,7 @@ class Beams:
         if self._constraints:
             self._constraints.follow(parents, self._tokens)
         self._seen = np.take_along_axis(mask, parents[:, :, None], axis=1)
+        self._follow(parents)
         at_limit = length >= self._max_lengths
         if at_limit.any():
             standing = np.broadcast_to(np.arange(alive.shape[1]), alive.shape)
@@ -121,6 +126,24 @@ class Beams:
         self.done |= at_limit | self._settled()
         self._seen[self.done] = False
 
+    def _allowed(self, log_probs: FloatArray, ids: IntArray) -> FloatArray:
+        """The log-probabilities of candidates, (B, W, N), -inf for those that may not be."""
+        if self._guarded:
+            log_probs = without_repetition(self._outputs, ids, log_probs, self._config)
+        refused = np.isin(ids, self._special.suppressed)
+        if self._blank.any():
+            refused |= self._blank[:, :, None] & (ids == self._special.eos_id)
+        return np.where(refused, np.float32(-np.inf), log_probs)
+
+    def _follow(self, parents: IntArray) -> None:
+        """Note what the chosen hypotheses have said, given their parents, (B, W)."""
+        self._blank = np.take_along_axis(self._blank, parents, axis=1)
+        if self._special.blank is not None and self._blank.any():
+            self._blank &= np.isin(self._tokens, self._special.blank)
+        if self._guarded:
+            before = np.take_along_axis(self._outputs, parents[:, :, None], axis=1)
+            self._outputs = np.concatenate([before, self._tokens[:, :, None]], axis=2)
+
     def _end(self, log_probs: FloatArray, beams: IntArray, length: int, last_step: int) -> None:
         """Count hypotheses, (B, W), as ended, but impossible ones (-inf) and those of sentences that are done."""
         possible = np.where(self.done[:, None], -np.inf, log_probs).astype(np.float32)
@@ -130,10 +153,10 @@ class Beams:
 
     def _settled(self) -> BoolArray:
         """Which sentences have their best hypotheses already, (B,)."""
-        scores = self._ended.score
         attainable = self._log_probs.max(axis=1) / length_penalty(self._max_lengths, self._config.length_penalty)
-        wanted = scores[:, self._n_best - 1]
-        settled: BoolArray = np.isfinite(scores[:, -1]) | (np.isfinite(wanted) & (wanted >= attainable))
+        wanted = self._ended.score[:, self._n_best - 1]
+        # One beam is greedy search, which ends where its one hypothesis does.
+        settled: BoolArray = np.isfinite(wanted) & ((wanted >= attainable) | (self._config.beam_size == 1))
         return settled
 
     def hypotheses(self, row: int) -> list[Hypothesis]:
@@ -158,7 +181,7 @@ class Beams:
 
     def keep(self, rows: IntArray) -> None:
         """Go on with these sentences alone, in this order."""
-        for name in ("done", "_max_lengths", "_tokens", "_seen", "_log_probs"):
+        for name in ("done", "_max_lengths", "_tokens", "_seen", "_log_probs", "_blank", "_outputs"):
             setattr(self, name, getattr(self, name)[rows])
         self._history = [(parents[rows], tokens[rows]) for parents, tokens in self._history]
         self._ended = Ended(*(getattr(self._ended, field.name)[rows] for field in dataclasses.fields(Ended)))
@@ -199,7 +222,7 @@ def search(
     src, src_mask = padded(sources)
     state.read(src, src_mask)
     lengths = src_mask.sum(axis=1)
-    max_lengths = lengths - 1 + 50 if config.max_length is None else np.full_like(lengths, config.max_length)
+    max_lengths = lengths - 1 + ROOM if config.max_length is None else np.full_like(lengths, config.max_length)
     if context is not None:  # the last token of an output is not read
         max_lengths = np.minimum(max_lengths, context + 1 - lengths)
     first = np.array([source[-1] if special.bos_id is None else special.bos_id for source in sources])

@@ -209,7 +209,8 @@ class Generator:
         ids = [self.encode(prompt, max_tokens=config.max_length, truncate=truncate) for prompt in prompts]
         # Where no length is given, a continuation is as long as there is room.
         bounded = dataclasses.replace(config, max_length=config.max_length or self.context)
-        special = SpecialIds(bos_id=None, eos_id=self.tokenizer.eos_id, unk_id=self.tokenizer.pieces.unk_id)
+        suppressed = self.tokenizer.pieces.suppressed
+        special = SpecialIds(bos_id=None, eos_id=self.tokenizer.eos_id, suppressed=suppressed)
         found: dict[int, list[Generation]] = {}
         for batch in plan_batches([len(row) for row in ids], max(1, batch_size // config.beam_size)):
             sources = [ids[i] for i in batch]
@@ -243,11 +244,10 @@ class Generator:
         # At first all samples of a row read the same token.
         tokens = np.array([[row[0].tokens[-1]] for row in rows])
         seen: BoolArray = np.zeros((len(rows), 1, 0), dtype=bool)
-        never = [self.tokenizer.pad_id, self.tokenizer.pieces.unk_id, self.tokenizer.bos_id]
         for position in count():
             slots, mask = (None, seen) if alone else place(seen)
             log_probs = self._state.predict(tokens, position, slots, mask)
-            for token in never:
+            for token in self.tokenizer.pieces.suppressed:
                 log_probs[:, :, token] = -np.inf
             for row, predicted in zip(rows, log_probs, strict=True):
                 for sample, of_sample in zip(row, cycle(predicted)):

@@ -1,4 +1,4 @@
-"""A translator that keeps mark-up and placeholders as they are."""
+"""A translator that keeps tags, placeholders and characters that its model does not know."""
 
 import dataclasses
 import re
@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 from heed.models.decoding.alignment import Span
 from heed.models.decoding.config import DecodeConfig
-from heed.models.tasks.translation import Translation
+from heed.models.tasks.translation import Sentence, Translation, combine
 from heed.models.tasks.translator import BATCH_SIZE, Translator
-from heed.models.text.markup import PATTERNS, Marked, around, find_kept, keeps_names, put_back, take_out
+from heed.models.text.markup import Marked, keeps_names, put_back, take_out
+from heed.models.text.placeholders import ESCAPES, PATTERNS, around, find_kept
+from heed.models.text.tags import parts_sentences, scan
+from heed.models.text.units import Splitter, Unit
 
-LONGEST = 5000  # characters of a line whose words are aligned all with all; tags nested as deep are no text
-TURNS = 3  # ways to name the placeholders of a line, before it is given up
+LONGEST = 5000  # characters of a text whose words are aligned all with all; tags nested as deep are no text
+TURNS = 3  # ways to name the placeholders of a text, before it is given up
 
 
 class Keeper:
@@ -19,65 +22,157 @@ class Keeper:
 
     Args:
         translator: Translates what is left of a line.
-        patterns: Regular expressions, besides `PATTERNS` where `tags`.
-        tags: Keep mark-up, URLs, e-mail addresses, what stands in braces, and what printf takes.
+        patterns: Regular expressions, besides mark-up and `PATTERNS` where `tags`.
+        tags: Keep mark-up, URLs, e-mail addresses, and what programs fill in.
 
     Raises:
         re.error: A pattern is no regular expression.
     """
 
     def __init__(self, translator: Translator, patterns: Sequence[str], *, tags: bool) -> None:
-        self._translator = translator
-        self._patterns = [re.compile(pattern, re.DOTALL) for pattern in (*patterns, *(PATTERNS if tags else ()))]
+        self._translator, self._tags = translator, tags
+        every = (*patterns, *((*PATTERNS, ESCAPES) if tags else ()))
+        self._patterns = [re.compile(pattern, re.DOTALL) for pattern in every]
+        self._splitter = Splitter(translator.has_words, translator.unknown)
 
     def n_best(
-        self, lines: Sequence[str], config: DecodeConfig | None = None, n: int = 1, *, batch_size: int = BATCH_SIZE
+        self,
+        lines: Sequence[str],
+        config: DecodeConfig | None = None,
+        n: int = 1,
+        *,
+        batch_size: int = BATCH_SIZE,
+        inside: Sequence[str] | None = None,
     ) -> list[list[Translation]]:
-        """As `Translator.n_best` does; a translation that could not be given all of what was to be kept says so."""
+        """As `Translator.n_best` does; a translation that could not be given all of what was to be kept says so.
+
+        Args:
+            lines: They.
+            config: How to search.
+            n: Translations wanted of each.
+            batch_size: Sentences decoded together.
+            inside: What mark-up each line stands in from the line before; see `tags.scan`.
+        """
+        split = [self._units(line, inside[i] if inside else "") for i, line in enumerate(lines)]
+        units = [unit for line in split for unit in line if unit.text]
+        results = iter(self._translations(units, config, n, batch_size))
+        return [
+            combine(
+                [
+                    (Sentence(each.text, [], each.before, each.after), _choices(each, next(results) if each.text else []))
+                    for each in line
+                ],
+                n,
+            )
+            for line in split
+        ]
+
+    def _units(self, line: str, inside: str) -> list[Unit]:
+        markup = scan(line, inside)[0] if self._tags else []
+        kept = find_kept(line, self._patterns, markup) if self._patterns else []
+        marked = set(markup)
+        bounds = [span for span in kept if _is_bound(line[slice(*span)], tags=span in marked)]
+        within = set(bounds)
+        return self._splitter.split(line, [span for span in kept if span not in within], bounds, escaped=self._tags)
+
+    def _translations(
+        self, units: Sequence[Unit], config: DecodeConfig | None, n: int, batch_size: int
+    ) -> list[list[Translation]]:
         found: dict[int, list[Translation]] = {}
-        kept = {i: spans for i, line in enumerate(lines) if (spans := find_kept(line, self._patterns))}
-        plain = [i for i in range(len(lines)) if i not in kept]
-        for i, spans in kept.items():
-            if not any(re.search(r"\w", text) for text in around(lines[i], spans)):  # all of it is kept
-                found[i] = [Translation(lines[i], [], 0.0, 0.0)]
-            elif len(lines[i]) > LONGEST:
-                found[i] = [self._apart(lines[i], spans, config, batch_size)]
-        waiting = [i for i in kept if i not in found]
+        plain = [i for i, unit in enumerate(units) if not unit.kept and not unit.escaped]
+        waiting = [i for i, unit in enumerate(units) if unit.kept or unit.escaped]
+        short = [i for i in waiting if len(units[i].text) <= LONGEST]
         for turn in range(TURNS):
-            marked = {i: taken for i in waiting if (taken := take_out(lines[i], kept[i], turn))}
+            marked = {i: taken for i in short if (taken := _taken_out(units[i], turn))}
             asked = [*plain, *marked] if turn == 0 else list(marked)
-            texts = [marked[i].text if i in marked else lines[i] for i in asked]
+            texts = [marked[i].text if i in marked else units[i].text for i in asked]
             results = self._translator.n_best(texts, config, n, batch_size=batch_size)
             for i, best in zip(asked, results, strict=True):
                 whole = best if i not in marked else self._put_back(marked[i], best)
                 if whole:
                     found[i] = whole
-            waiting = [i for i in waiting if i not in found]
-            if not waiting:
+            short = [i for i in short if i not in found]
+            if not short:
                 break
         for i in waiting:
-            found[i] = [self._apart(lines[i], kept[i], config, batch_size)]
-        return [found[i] for i in range(len(lines))]
+            if i not in found:
+                found[i] = [self._apart(units[i], config, batch_size)]
+        return [found[i] for i in range(len(units))]
 
     def _put_back(self, marked: Marked, best: Sequence[Translation]) -> list[Translation]:
         """The translations that have the names, with what was taken out."""
         found = []
         for translation in best:
             if keeps_names(marked, translation.text):
-                shares = self._translator.shares(marked.text, translation.text) if marked.marks else None
-                found.append(dataclasses.replace(translation, text=put_back(marked, translation.text, shares)))
+                aligned = marked.marks and self._translator.aligns
+                shares = self._translator.shares(marked.text, translation.text) if aligned else None
+                text = put_back(marked, translation.text, shares)
+                shown = _shown(self._translator.pieces(translation.tokens), marked.names)
+                found.append(dataclasses.replace(translation, text=text, shown=shown))
         return found
 
-    def _apart(self, line: str, kept: Sequence[Span], config: DecodeConfig | None, batch_size: int) -> Translation:
-        """A line whose placeholders have no names that stay: what is between them is translated by itself."""
-        between = self._translator.translate(around(line, kept), config, batch_size=batch_size)
-        pieces = [*(line[slice(*span)] for span in kept), ""]
-        texts = [text for each, piece in zip(between, pieces, strict=True) for text in (each.text, piece)]
+    def _apart(self, unit: Unit, config: DecodeConfig | None, batch_size: int) -> Translation:
+        """A text whose placeholders have no names that stay: what is between them is translated by itself."""
+        pieces = [_edges(piece) for piece in around(unit.text, unit.kept)]
+        between = self._translator.translate([words for _, words, _ in pieces], config, batch_size=batch_size)
+        filled = Marked("", [], {}, unit.escaped).filled
+        texts = [
+            filled(before + _as_part(each.text) + after)
+            for (before, words, after), each in zip(pieces, between, strict=True)
+        ]
+        placeholders = [*(unit.text[slice(*span)] for span in unit.kept), ""]
         return Translation(
-            text="".join(texts),
+            text="".join(part for pair in zip(texts, placeholders, strict=True) for part in pair),
             tokens=[token for each in between for token in each.tokens],
             log_prob=sum(each.log_prob for each in between),
             score=sum(each.score for each in between),
             missing=tuple(term for each in between for term in each.missing),
+            looped=any(each.looped for each in between),
             apart=True,
         )
+
+
+def _is_bound(kept: str, *, tags: bool) -> bool:
+    return parts_sentences(kept) if tags else re.fullmatch(ESCAPES, kept) is not None
+
+
+def _choices(unit: Unit, best: list[Translation]) -> list[Translation]:
+    """The translations of a unit, with what of it the model does not know."""
+    if not unit.text:
+        return [Translation("", [], 0.0, 0.0, copied=unit.copied)]
+    return [dataclasses.replace(each, copied=unit.copied) for each in best] if unit.copied else best
+
+
+def _taken_out(unit: Unit, turn: int) -> Marked | None:
+    return take_out(unit.text, unit.kept, turn, symbols=unit.symbols, escaped=unit.escaped)
+
+
+def _edges(piece: str) -> tuple[str, str, str]:
+    """What is before the first word of a part of a sentence, from it to the last one, and after it."""
+    words = [match.span() for match in re.finditer(r"\w+", piece)]
+    start, end = (words[0][0], words[-1][1]) if words else (0, 0)
+    return piece[:start], piece[start:end], piece[end:]
+
+
+def _as_part(translation: str) -> str:
+    """A translation of a part of a sentence, without the stop that models like to put after it."""
+    return re.sub(r"(?<=\w)[.!?]\Z", "", translation)
+
+
+def _shown(pieces: list[str], names: dict[str, str]) -> dict[int, str]:
+    """What to show for tokens that names are made of: the placeholder for the first, and nothing for the others."""
+    ends, length = list[int](), 0
+    for piece in pieces:
+        length += len(piece)
+        ends.append(length)
+    text, shown = "".join(pieces), dict[int, str]()
+    for name, placeholder in names.items():
+        start = text.find(name)
+        if start < 0:
+            continue
+        first = next(i for i, end in enumerate(ends) if end > start)
+        last = next(i for i, end in enumerate(ends) if end >= start + len(name))
+        before = text[ends[first] - len(pieces[first]) : start]
+        shown |= dict.fromkeys(range(first, last + 1), "")
+        shown[first] = before + placeholder + text[start + len(name) : ends[last]]
+    return shown

@@ -3,6 +3,8 @@
 import dataclasses
 import heapq
 import unicodedata
+from collections.abc import Mapping
+from itertools import accumulate
 from operator import itemgetter
 from typing import Any
 
@@ -16,6 +18,9 @@ class Translation:
     log_prob: float  # of the tokens and their end, in nats; with a shortlist, among the tokens of the line's
     score: float  # log_prob over the length penalty; what the search ranks by
     apart: bool = False  # what is between its placeholders was translated piece by piece; see `Keeper`
+    looped: bool = False  # a phrase comes again and again, or there is no end before the length limit
+    copied: tuple[str, ...] = ()  # characters that the model does not know, and that stayed as they were
+    shown: Mapping[int, str] = dataclasses.field(default_factory=dict)  # in the place of tokens, by their number
     missing: tuple[tuple[str, ...], ...] = ()  # terms of which the text has none of the translations
 
 
@@ -53,10 +58,23 @@ def combine(sentences: list[tuple[Sentence, list[Translation]]], n: int) -> list
                 tokens=[token for choice in chosen for token in choice.tokens],
                 log_prob=sum((choice.log_prob for choice in chosen), 0.0),
                 score=score,
+                apart=any(choice.apart for choice in chosen),
+                looped=any(choice.looped for choice in chosen),
+                copied=tuple(each for choice in chosen for each in choice.copied),
+                shown=_shown(chosen),
                 missing=tuple(term for choice in chosen for term in choice.missing),
             )
         )
     return found
+
+
+def _shown(chosen: list[Translation]) -> dict[int, str]:
+    starts = accumulate((len(choice.tokens) for choice in chosen), initial=0)
+    return {
+        start + number: text
+        for start, choice in zip(starts, chosen, strict=False)
+        for number, text in choice.shown.items()
+    }
 
 
 def _choices(chain: tuple[Any, ...]) -> list[Translation]:

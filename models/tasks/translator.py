@@ -1,6 +1,7 @@
 """Lines of text to their translations: tokens, batches of about equal length, search, and text again."""
 
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -8,15 +9,17 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, cast
 
 from heed.models.arrays import FloatArray
-from heed.models.decoding.alignment import align
+from heed.models.decoding.alignment import Span, align
 from heed.models.decoding.batching import plan_batches
 from heed.models.decoding.beam_search import Hypothesis, search
-from heed.models.decoding.config import DecodeConfig, SpecialIds
+from heed.models.decoding.config import ROOM, DecodeConfig, SpecialIds
 from heed.models.decoding.constraints import Requirement
+from heed.models.decoding.repetition import is_loop
 from heed.models.runtime.protocol import Network, State
 from heed.models.system.processor import available_cores
 from heed.models.tasks.translation import Sentence, Translation, combine
 from heed.models.text.glossary import Glossary, Words, appears
+from heed.models.text.placeholders import has_letters
 from heed.models.text.sentences import cut, split_sentences
 from heed.models.tokenizers.subwords import Tokenizer
 
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 BATCH_SIZE = 64  # lines decoded together, at most
 WINDOW = 32  # batches whose lines are sorted by length together
 WIDER = 2  # how many times as wide the beam is for what must appear: it is shared by what lacks more and less
+# Characters that are not seen, and no part of a word: tokenizers take them for spaces, or for what they do not know.
+INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 LONGEST = 512  # tokens; a sentence that is longer is translated in parts, for attention grows with the square
 
 
@@ -44,6 +49,7 @@ class Translator:
         language: Of the lines, as "de", where it is known; see `split_sentences`.
         glossary: What must appear in translations.
         whole: The network over the whole vocabulary, where `network` goes by a shortlist; for a glossary and `shares`.
+        aligns: Whether one of them is of ONNX Runtime and over the whole vocabulary, as `shares` needs.
     """
 
     def __init__(
@@ -58,6 +64,7 @@ class Translator:
         language: str | None = None,
         glossary: Glossary | None = None,
         whole: Network | None = None,
+        aligns: bool = False,
     ) -> None:
         self.config = config or DecodeConfig()
         self._split, self._language = split, language
@@ -66,9 +73,14 @@ class Translator:
         self._states = _states(network, workers)
         self._whole_states = _states(whole, workers) if whole else self._states
         self._glossary = glossary
+        self.aligns = aligns  # whether `shares` may be asked for
         self._src, self._tgt = src_tokenizer, tgt_tokenizer
+        self._known, self._not_known = set[str](), set[str]()  # characters
         self._special = SpecialIds(
-            bos_id=tgt_tokenizer.bos_id, eos_id=tgt_tokenizer.eos_id, unk_id=tgt_tokenizer.unk_id
+            bos_id=tgt_tokenizer.bos_id,
+            eos_id=tgt_tokenizer.eos_id,
+            suppressed=tgt_tokenizer.suppressed,
+            blank=tgt_tokenizer.blank,
         )
 
     @classmethod
@@ -123,6 +135,7 @@ class Translator:
             language=manifest.src_language,
             glossary=Glossary.read(glossary, tgt) if glossary else None,
             whole=whole,
+            aligns=whole is not None or not shortlist,
         )
 
     def translate(
@@ -151,13 +164,14 @@ class Translator:
         Those of a line of several sentences are the combinations of its sentences' translations with the best sums of
         scores.
         """
+        config = config or self.config
         sentences = self._sentences(lines)
         chosen = [sentence for line in sentences for sentence in line if sentence.tokens]
         sources = [[*sentence.tokens, self._src.eos_id] for sentence in chosen]
-        results = self._translations(self._search(sources, config or self.config, n, batch_size))
+        results = self._translations(sources, self._search(sources, config, n, batch_size), config)
         if self._glossary:
             terms = [self._glossary.find(sentence.text) for sentence in chosen]
-            self._require(self._glossary, terms, sources, results, config or self.config, n, batch_size)
+            self._require(self._glossary, terms, sources, results, config, n, batch_size)
         found = iter(results)
         combined = [
             combine([(each, next(found) if each.tokens else [each.unchanged()]) for each in line], n)
@@ -186,12 +200,31 @@ class Translator:
         """The texts of a translation's tokens, with "▁" for the space before a word."""
         return [self._tgt.piece(token) for token in tokens]
 
+    def has_words(self, text: str) -> bool:
+        """Whether a text has something to translate: letters, or what else the model's vocabulary is made of."""
+        return has_letters(text) or (not self._src.has_letters and not text.isspace() and text != "")
+
+    def unknown(self, text: str) -> list[Span]:
+        """Where the characters of a text are that the model does not know, with the rest of their words."""
+        new = set(text) - self._known - self._not_known
+        self._known |= {character for character in new if self._src.unk_id not in self._src.encode([character])[0]}
+        self._not_known |= new - self._known
+        if self._not_known.isdisjoint(text):
+            return []
+        ids, spans = self._src.encode_spans(text)
+        found = [span for token, span in zip(ids, spans, strict=True) if token == self._src.unk_id and span[0] < span[1]]
+        return [(start + len(part) - len(part.lstrip()), end) for start, end in found if (part := text[start:end]).strip()]
+
     def _sentences(self, lines: Sequence[str]) -> list[list[Sentence]]:
         """The sentences of each line, cut where they are too long; none for an empty line."""
         pieces = [split_sentences(line, self._language) if self._split else [line] for line in lines]
-        words = [piece.strip() for line in pieces for piece in line]
+        words = [self._readable(piece) for line in pieces for piece in line]
         tokens = iter(self._src.encode(words))
         return [[part for piece in line for part in self._fit(piece, next(tokens))] for line in pieces]
+
+    def _readable(self, piece: str) -> str:
+        """What the network reads of a piece; nothing where nothing is to translate."""
+        return INVISIBLE.sub("", piece).strip() if self.has_words(piece) else ""
 
     def _fit(self, piece: str, tokens: list[int]) -> list[Sentence]:
         """A sentence with its white space, in parts that the network can take."""
@@ -200,7 +233,7 @@ class Translator:
             n_before = len(piece) - len(piece.lstrip())
             return [Sentence(words, tokens, piece[:n_before], piece[n_before + len(words) :])]
         parts = list(cut(piece, max(1, len(piece) * LONGEST * 3 // 4 // len(tokens))))
-        encoded = self._src.encode([part.strip() for part in parts])
+        encoded = self._src.encode([self._readable(part) for part in parts])
         return [fitting for part, ids in zip(parts, encoded, strict=True) for fitting in self._fit(part, ids)]
 
     def _require(
@@ -222,17 +255,27 @@ class Translator:
         begins_word, bos_id = self._tgt.begins_word, self._tgt.bos_id
         requirements = [Requirement([glossary.phrase(term) for term in terms[i]], begins_word, bos_id) for i in lacking]
         wide = dataclasses.replace(config, beam_size=WIDER * config.beam_size)
-        hypotheses = self._search([sources[i] for i in lacking], wide, n, batch_size, requirements)
-        for i, best in zip(lacking, self._translations(hypotheses), strict=True):
+        asked = [sources[i] for i in lacking]
+        hypotheses = self._search(asked, wide, n, batch_size, requirements)
+        for i, best in zip(lacking, self._translations(asked, hypotheses, config), strict=True):
             results[i] = [
                 dataclasses.replace(each, missing=tuple(term for term in terms[i] if not appears(term, each.text)))
                 for each in best
             ]
 
-    def _translations(self, hypotheses: list[list[Hypothesis]]) -> list[list[Translation]]:
+    def _translations(
+        self, sources: list[list[int]], hypotheses: list[list[Hypothesis]], config: DecodeConfig
+    ) -> list[list[Translation]]:
+        """The best hypotheses of each source as text, with a note of those that loop."""
         texts = iter(self._tgt.decode([found.tokens for best in hypotheses for found in best]))
         return [
-            [Translation(next(texts), each.tokens, each.log_prob, each.score) for each in best] for best in hypotheses
+            [
+                Translation(
+                    next(texts), each.tokens, each.log_prob, each.score, looped=_loops(each.tokens, source, config)
+                )
+                for each in best
+            ]
+            for source, best in zip(sources, hypotheses, strict=True)
         ]
 
     def _search(
@@ -286,6 +329,12 @@ class Translator:
         remaining = iter(lines)
         while window := list(islice(remaining, batch_size * WINDOW)):
             yield from self.translate(window, config, batch_size=batch_size)
+
+
+def _loops(tokens: list[int], source: list[int], config: DecodeConfig) -> bool:
+    """Whether an output repeats itself again and again, or did not end where only the usual limit stopped it."""
+    endless = config.max_length is None and len(tokens) == len(source) - 1 + ROOM
+    return endless or is_loop(tokens, source)
 
 
 def _tell_parted(

@@ -1,25 +1,16 @@
-"""Mark-up and placeholders: taken out of a line before it is translated, and put into its translation."""
+"""Tags and placeholders within a sentence: taken out before it is translated, and put into its translation."""
 
 import dataclasses
+import html
 import re
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from heed.models.arrays import BoolArray, FloatArray
 from heed.models.decoding.alignment import Span, word_spans
+from heed.models.text.tags import is_inline
 
-TAG = r"<!--(?:(?!<!--|-->).)*+-->|</?[A-Za-z][\w:.-]*(?:\s[^<>]*)?/?>"
-# Mark-up, URLs, addresses, what stands in braces, and what printf takes. Each reads what it cannot match once, and not
-# from every character on: lines may be megabytes long.
-PATTERNS = (
-    TAG,
-    r"(?:(?:https?|ftp)://|www\.)[^\s<>\"']*[^\s<>\"'.,;:!?)\]]",
-    r"(?<![\w.+-])[\w.+-]++@[\w-]+(?:\.[\w-]+)+",
-    r"\$?\{\{?[^{}]+\}\}?",
-    r"(?<![\w%])%(?:\d+\$|\(\w+\))?[-+0#]*+\d*+(?:\.\d+)?[sdifuxX@](?!\w)",
-)
 # Names, which translations keep, stand for placeholders; of those that are not in a line, the first that do.
 NAMES = ("Tom", "Boston", "Maria", "Peter", "London", "David", "Berlin", "Anna", "Paris", "Martin", "Robert", "Chicago")
 
@@ -42,39 +33,26 @@ class Marked:
     text: str
     marks: list[Mark]  # the outermost
     names: dict[str, str]  # and the placeholders they stand for
+    escaped: bool = False  # whether the line writes &, < and > as entities
+
+    def filled(self, text: str) -> str:
+        """A part of a translation with the placeholders in the places of their names."""
+        if self.escaped:
+            text = html.escape(text, quote=False)
+        return re.sub("|".join(self.names), lambda match: self.names[match[0]], text) if self.names else text
 
 
-def find_kept(line: str, patterns: Sequence[re.Pattern[str]]) -> list[Span]:
-    """Where the matches of patterns are, from left to right; at one place that of the first pattern, and none empty."""
-    ahead = [_next(pattern, line, 0) for pattern in patterns]
-    spans = list[Span]()
-    while matches := [match for match in ahead if match]:
-        spans.append(min(matches, key=re.Match.start).span())
-        end = spans[-1][1]
-        ahead = [
-            _next(pattern, line, end) if match and match.start() < end else match
-            for pattern, match in zip(patterns, ahead, strict=True)
-        ]
-    return spans
-
-
-def _next(pattern: re.Pattern[str], line: str, place: int) -> re.Match[str] | None:
-    return next((match for match in pattern.finditer(line, place) if match[0]), None)
-
-
-def around(line: str, kept: Sequence[Span]) -> list[str]:
-    """What of a line is before, between and after what is kept."""
-    ends = [0, *(end for span in kept for end in span), len(line)]
-    return [line[start:end] for start, end in pairwise(ends)][::2]
-
-
-def take_out(line: str, kept: Sequence[Span], turn: int = 0) -> Marked | None:
+def take_out(
+    line: str, kept: Sequence[Span], turn: int = 0, *, symbols: Collection[Span] = (), escaped: bool = False
+) -> Marked | None:
     """Take what is to be kept out of a line; None where the names do not suffice.
 
     Args:
         line: A line of text.
         kept: Where it is; see `find_kept`.
         turn: How many of the possible names to leave out.
+        symbols: What of it stands at a place, as a single tag does, and for no word.
+        escaped: Whether the line writes &, < and > as entities, and its translation must, too.
     """
     free = [name for name in NAMES if name not in line][turn:]
     text, names, end = "", dict[str, str](), 0
@@ -82,7 +60,7 @@ def take_out(line: str, kept: Sequence[Span], turn: int = 0) -> Marked | None:
     open_marks = [root]
     for start, stop in kept:
         text, found, end = text + line[end:start], line[start:stop], stop
-        if not re.fullmatch(TAG, found, re.DOTALL):
+        if not is_inline(found) and (start, stop) not in symbols:
             if not free:
                 return None
             name = free.pop(0)
@@ -98,14 +76,14 @@ def take_out(line: str, kept: Sequence[Span], turn: int = 0) -> Marked | None:
         after = bool(text[-1:].strip()) and not line[end : end + 1].strip()
         mark = Mark(found, "", (len(text), len(text)), after)
         open_marks[-1].inner.append(mark)
-        if not found.startswith(("</", "<!")) and not found.endswith("/>"):
+        if not found.startswith(("</", "<!")) and not found.endswith("/>") and (start, stop) not in symbols:
             open_marks.append(mark)
     _lift(open_marks, root)
-    return Marked(text + line[end:], root.inner, names)
+    return Marked(text + line[end:], root.inner, names, escaped)
 
 
 def _closes(kept: str, mark: Mark) -> bool:
-    return kept[2:].rstrip("> \t") == re.split(r"[\s>]", mark.opening[1:])[0]
+    return kept[2:-1].rstrip() == re.split(r"[\s>]", mark.opening[1:])[0]
 
 
 def _gap(before: str, after: str) -> str:
@@ -251,16 +229,9 @@ def _render(marked: Marked, translation: str, marks: list[Mark], span: Span) -> 
     here, parts = span[0], []
     for mark in sorted(marks, key=lambda mark: mark.span):
         inner = _render(marked, translation, mark.inner, mark.span)
-        parts += [_named(marked, translation[here : mark.span[0]]), mark.opening, inner, mark.closing]
+        parts += [marked.filled(translation[here : mark.span[0]]), mark.opening, inner, mark.closing]
         here = max(here, mark.span[1])
-    return "".join([*parts, _named(marked, translation[here : span[1]])])
-
-
-def _named(marked: Marked, text: str) -> str:
-    """A text with the placeholders in the places of their names."""
-    if not marked.names:
-        return text
-    return re.sub("|".join(marked.names), lambda match: marked.names[match[0]], text)
+    return "".join([*parts, marked.filled(translation[here : span[1]])])
 
 
 def keeps_names(marked: Marked, translation: str) -> bool:

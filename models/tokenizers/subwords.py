@@ -11,6 +11,8 @@ import sentencepiece
 
 from heed.models.errors import ModelError
 
+LONGEST_PIECE = 16  # characters, SentencePiece's default
+
 
 class Tokenizer:
     """A SentencePiece model with padding, beginning, end and unknown pieces.
@@ -61,6 +63,23 @@ class Tokenizer:
     def is_byte(self, token_id: int) -> bool:
         """Whether a piece is one byte of a character that has no piece, written as <0x0A>."""
         return bool(self._pieces.is_byte(token_id))
+
+    @property
+    def suppressed(self) -> tuple[int, ...]:
+        """The tokens that no output has: padding, the beginning and the unknown piece."""
+        return tuple(sorted({self.pad_id, self.bos_id, self.unk_id} - {self.eos_id}))
+
+    @cached_property
+    def blank(self) -> tuple[int, ...]:
+        """The pieces that are nothing but spaces; by name, for it takes long to look at all."""
+        found = {self._pieces.piece_to_id("\u2581" * n) for n in range(1, LONGEST_PIECE + 1)}
+        return tuple(sorted(found - {self.unk_id}))
+
+    @cached_property
+    def has_letters(self) -> bool:
+        """Whether there is a piece with a letter; some models read numbers alone."""
+        texts = (self.piece(i) for i in range(len(self)) if not self._pieces.is_control(i) and not self.is_byte(i))
+        return any(character.isalpha() for piece in texts if piece != self.piece(self.unk_id) for character in piece)
 
     @cached_property
     def begins_word(self) -> npt.NDArray[np.bool_]:

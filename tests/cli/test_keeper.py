@@ -43,13 +43,15 @@ def test_mark_up_and_placeholders_are_kept(heed: Heed) -> None:
 
 
 def test_a_pattern_of_one_s_own_is_kept(heed: Heed) -> None:
-    found = translate(heed, "Is ACME-12 expensive? I gave @alice a book.\n", "--keep", r"[A-Z]+-\d+", "--keep", r"@\w+")
+    found = translate(
+        heed, "Is ACME-12 expensive? I gave @alice a book.\n", "--protect", r"[A-Z]+-\d+", "--protect", r"@\w+"
+    )
     assert len(re.findall(r"ACME-12\b", found[0])) == len(re.findall(r"@alice\b", found[0])) == 1
 
 
 def test_what_has_nothing_to_keep_is_translated_as_ever(heed: Heed) -> None:
     text = "".join((DATA / "tatoeba.test.en").read_text("utf-8").splitlines(keepends=True)[:40])
-    assert translate(heed, text, "--keep-tags", "--keep", "<x>") == translate(heed, text)
+    assert translate(heed, text, "--keep-tags", "--protect", "<x>") == translate(heed, text)
 
 
 def test_a_line_of_more_placeholders_than_there_are_names_is_translated_piece_by_piece(heed: Heed) -> None:
@@ -73,7 +75,7 @@ def test_a_line_of_very_many_tags_keeps_them(heed: Heed) -> None:
 
 
 def test_a_pattern_that_is_none_is_refused(heed: Heed) -> None:
-    result = heed("translate", "--keep", "(", stdin=b"a\n")
+    result = heed("translate", "--protect", "(", stdin=b"a\n")
     assert result.exit_code == 2
     assert "'(' is no regular expression" in result.stderr
 
@@ -101,7 +103,7 @@ def test_a_term_of_two_sentences_is_told(heed: Heed, tmp_path: Path) -> None:
     terms.write_text("Yahoo! The Firm\tBahnhof\ncar\tWagen\n", "utf-8")
     text = b"The car.\nI like Yahoo! The Firm is big. The car is red.\n"
     result = heed("translate", "--glossary", terms, "--threads", "1", stdin=text)
-    assert result.stderr == "Warning: 1 lines lack a term of the glossary: line 2 (Bahnhof)\n"
+    assert result.stderr == "Warning: 1 line lacks a term of the glossary: line 2 (Bahnhof)\n"
     assert heed("translate", "--no-split", "--glossary", terms, "--threads", "1", stdin=text).stderr == ""
 
 
@@ -110,7 +112,7 @@ def test_lines_are_numbered_as_in_the_input(heed: Heed, tmp_path: Path) -> None:
     terms.write_text("station\tHauptbahnhofsvorplatz\n", "utf-8")
     source.write_text("Good morning!\n" * 3 + "The station.\n")
     options = ["--glossary", terms, "--max-length", "2", "--threads", "1", "-i", source]
-    told = "Warning: 1 lines lack a term of the glossary: line 4 (Hauptbahnhofsvorplatz)\n"
+    told = "Warning: 1 line lacks a term of the glossary: line 4 (Hauptbahnhofsvorplatz)\n"
     assert heed("translate", *options).stderr == told
     assert heed("translate", *options, "--shard", "2/2").stderr == told
 
@@ -188,3 +190,10 @@ def test_of_200_lines_all_tags_are_balanced_and_around_the_known_words() -> None
             n_right += f"<b>{expected}</b>" in found.text
     assert n_known > 100
     assert n_right >= 0.9 * n_known
+
+
+def test_protect_s_old_name_still_works(heed: Heed) -> None:
+    result = heed("translate", "--threads", "1", "--keep", r"[A-Z]+-\d+", stdin=b"Is ACME-12 expensive?\n")
+    assert "ACME-12" in result.stdout
+    assert result.stderr == "--keep is called --protect now; the old name goes in the next release\n"
+    assert "--keep " not in heed("translate", "--help").stdout

@@ -33,7 +33,7 @@ from heed.transformer.masks import padding_mask
 from heed.transformer.model import Transformer
 from heed.transformer.training.runs.run import TranslationRun
 
-SPECIAL = SpecialIds(bos_id=2, eos_id=3, unk_id=1)
+SPECIAL = SpecialIds(bos_id=2, eos_id=3, suppressed=(0, 1, 2))
 PAD = 0
 B, S, T = 3, 5, 7
 

@@ -232,7 +232,10 @@ def test_what_is_never_used_has_a_scale_too(draw_language_model: Draw) -> None:
 
 @pytest.mark.parametrize("beam_size", [1, 3])
 def test_a_search_finds_the_same(sides: tuple[TorchTextNetwork, OnnxTextNetwork], beam_size: int) -> None:
-    config, special = DecodeConfig(beam_size=beam_size, max_length=20), SpecialIds(bos_id=None, eos_id=3, unk_id=1)
+    config, special = (
+        DecodeConfig(beam_size=beam_size, max_length=20),
+        SpecialIds(bos_id=None, eos_id=3, suppressed=(0, 1, 2)),
+    )
     theirs, ours = (search(side.state(), PROMPTS, config, special, n_best=beam_size) for side in sides)
     for one, other in zip(ours, theirs, strict=True):
         assert [found.tokens for found in one] == [found.tokens for found in other]
@@ -302,7 +305,7 @@ def test_the_text_that_a_bundle_makes_is_the_network_s(heed: Heed, trained_text:
     run = TextRun.open(trained_text)
     network, tokenizer = run.load_network(run.best()[0]), run.tokenizer
     prompt = [tokenizer.bos_id, *tokenizer.encode("1 2 3")]
-    special = SpecialIds(bos_id=None, eos_id=tokenizer.eos_id, unk_id=tokenizer.unk_id)
+    special = SpecialIds(bos_id=None, eos_id=tokenizer.eos_id, suppressed=tokenizer.pieces.suppressed)
     config = DecodeConfig(beam_size=1, max_length=20)
     ((greedy,),) = search(TorchTextNetwork(network).state(), [prompt], config, special)
     result = heed("generate", "-m", text_bundle, "1 2 3", "--greedy", "--max-tokens", 20, "--no-echo")

@@ -15,7 +15,7 @@ from heed.transformer.language_model import LanguageModel
 from heed.transformer.masks import causal_mask
 
 V, CONTEXT = 13, 24
-SPECIAL = SpecialIds(bos_id=None, eos_id=3, unk_id=1)
+SPECIAL = SpecialIds(bos_id=None, eos_id=3, suppressed=(0, 1, 2))
 PROMPTS = [[2, 5, 6, 7, 8], [2], [2, 9, 9], [2, 4, 12], [2, 7, 6, 5, 4, 4, 4]]
 FORMS: dict[str, dict[str, object]] = {
     "gpt2": {},
@@ -104,7 +104,7 @@ def test_a_search_goes_on_from_the_prompts(network: LanguageModel, beam_size: in
 
 def test_a_search_ends_where_the_context_does(network: LanguageModel) -> None:
     """The last token of an output is not read. Rows that are done stay for some steps beside those that go on."""
-    endless = SpecialIds(bos_id=None, eos_id=V, unk_id=1)  # no token is the end
+    endless = SpecialIds(bos_id=None, eos_id=V, suppressed=(0, 1, 2))  # no token is the end
     prompts = [[2, *[7] * (CONTEXT - 1)], [2, 7], [2, 8], [2, 9], [2, 10], [2, 11, 12, 5]]
     found = search(TorchTextNetwork(network).state(), prompts, DecodeConfig(max_length=50), endless, context=CONTEXT)
     assert [len(prompt) + len(best.tokens) for prompt, (best, *_) in zip(prompts, found, strict=True)] == [

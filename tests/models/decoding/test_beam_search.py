@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 from dataclasses import dataclass
 
@@ -17,7 +18,8 @@ from heed.transformer.decoding import TorchNetwork
 from heed.transformer.masks import padding_mask
 from heed.transformer.model import Transformer
 
-SPECIAL = SpecialIds(bos_id=2, eos_id=3, unk_id=1)
+SPECIAL = SpecialIds(bos_id=2, eos_id=3, suppressed=(0, 1, 2))
+BLANK = dataclasses.replace(SPECIAL, blank=(4,))
 Tokens = tuple[int, ...]
 Alive = tuple[Tokens, np.float32]
 
@@ -29,14 +31,14 @@ class Language:
     seed: int
     vocab_size: int
     end: float = 0.0  # added to the end token's logit
-    unknown: float = 0.0  # and to the unknown token's
+    unknown: float = 0.0  # and to those of tokens that are never put out
 
     @functools.cache  # noqa: B019 - a language is as small as a test
     def log_probs(self, source: Tokens, prefix: Tokens) -> FloatArray:
         random = np.random.default_rng([self.seed, len(source), *source, *prefix])
         logits = 2 * random.standard_normal(self.vocab_size)
         logits[SPECIAL.eos_id] += self.end
-        logits[SPECIAL.unk_id] += self.unknown
+        logits[list(SPECIAL.suppressed)] += self.unknown
         return (logits - np.log(np.exp(logits).sum())).astype(np.float32)
 
     def forced(self, source: Tokens, tokens: Tokens) -> float:
@@ -94,51 +96,64 @@ class FakeState:
         self.slots = {(places[b], slot): what for (b, slot), what in self.slots.items() if b in places}
 
 
-def continuations(language: Language, source: Tokens, alive: list[Alive], n_best: int) -> list[Alive]:
-    """The best hypotheses one token longer."""
-    found: list[Alive] = []
-    for tokens, log_prob in alive:
-        nexts = language.log_probs(source, tokens)
-        order = [token for token in np.argsort(-nexts, kind="stable").tolist() if token != SPECIAL.unk_id]
-        found += [((*tokens, token), log_prob + float(nexts[token])) for token in order]
-    return sorted(found, key=lambda item: -item[1])[:n_best]
+def may_follow(tokens: Tokens, token: int, config: DecodeConfig, special: SpecialIds) -> bool:
+    """Whether a token may come after others."""
+    n = config.no_repeat_ngram
+    whole = (*tokens, token)
+    if n and whole[-n:] in [whole[i : i + n] for i in range(len(whole) - n)]:
+        return False
+    is_blank = special.blank is not None and all(each in special.blank for each in tokens)
+    return token not in special.suppressed and not (token == special.eos_id and is_blank)
 
 
-def beam_search(language: Language, source: Tokens, config: DecodeConfig) -> list[Hypothesis]:
-    """The search once more, in the words of its description: lists of hypotheses, one sentence."""
+def following(
+    language: Language, source: Tokens, tokens: Tokens, config: DecodeConfig, special: SpecialIds
+) -> list[Alive]:
+    """What may follow, the likeliest first, with what a penalty makes of its log-probability."""
+    nexts = language.log_probs(source, tokens).copy()
+    nexts[list(set(tokens))] *= np.float32(config.repetition_penalty or 1)
+    order = np.argsort(-nexts, kind="stable").tolist()
+    return [((*tokens, token), nexts[token]) for token in order if may_follow(tokens, token, config, special)]
+
+
+def beam_search(language: Language, source: Tokens, config: DecodeConfig, special: SpecialIds) -> list[Hypothesis]:
+    """The search once more, in the words of its description: lists of hypotheses, one sentence, and no early end."""
     W = config.beam_size
     limit = config.max_length or len(source) - 1 + 50
     alive: list[Alive] = [((), np.float32(0))]
     ended: list[Hypothesis] = []
     for length in range(1, limit + 1):
-        best = continuations(language, source, alive, 2 * W)
+        longer = [
+            (whole, log_prob + float(of_token))
+            for tokens, log_prob in alive
+            for whole, of_token in following(language, source, tokens, config, special)
+        ]
+        best = sorted(longer, key=lambda item: -item[1])[: 2 * W]
         ends = [(tokens[:-1], log_prob) for tokens, log_prob in best[:W] if tokens[-1] == SPECIAL.eos_id]
         alive = [(tokens, log_prob) for tokens, log_prob in best if tokens[-1] != SPECIAL.eos_id][:W]
         if length == limit:
             ends += alive
         divisor = np.float32(((5 + length) / 6) ** config.length_penalty)
         ended += [Hypothesis(list(tokens), float(total), float(total / divisor)) for tokens, total in ends]
-        if len(ended) >= W:
+        if ended and W == 1:
             break
     return sorted(ended, key=lambda hypothesis: -hypothesis.score)[:W]
 
 
-def greedy(language: Language, source: Tokens, limit: int) -> Tokens:
+def greedy(language: Language, source: Tokens, config: DecodeConfig, special: SpecialIds) -> Tokens:
     tokens: Tokens = ()
-    while len(tokens) < limit:
-        nexts = language.log_probs(source, tokens).copy()
-        nexts[SPECIAL.unk_id] = -np.inf
-        token = int(nexts.argmax())
-        if token == SPECIAL.eos_id:
+    while len(tokens) < (config.max_length or 0):
+        (whole, _), *_ = following(language, source, tokens, config, special)
+        if whole[-1] == SPECIAL.eos_id:
             break
-        tokens = (*tokens, token)
+        tokens = whole
     return tokens
 
 
 LANGUAGES = st.builds(
     Language,
     seed=st.integers(0, 2**32),
-    vocab_size=st.integers(5, 12),
+    vocab_size=st.integers(6, 12),
     end=st.sampled_from([-3.0, 0.0, 2.0]),
     unknown=st.sampled_from([0.0, 5.0]),
 )
@@ -148,15 +163,19 @@ CONFIGS = st.builds(
     beam_size=st.integers(1, 5),
     length_penalty=st.sampled_from([0.0, 0.6, 1.0, 2.0]),
     max_length=st.integers(1, 7),
+    repetition_penalty=st.none() | st.sampled_from([1.0, 1.5]),
+    no_repeat_ngram=st.none() | st.integers(2, 3),
 )
+SPECIALS = st.sampled_from([SPECIAL, BLANK])
 
 
-@given(LANGUAGES, SOURCES, CONFIGS, st.integers(1, 5))
+@given(LANGUAGES, SOURCES, CONFIGS, SPECIALS, st.integers(1, 5))
 def test_a_search_finds_what_the_plain_one_finds(
-    language: Language, sources: list[list[int]], config: DecodeConfig, n_best: int
+    language: Language, sources: list[list[int]], config: DecodeConfig, special: SpecialIds, n_best: int
 ) -> None:
-    found = search(FakeState(language), sources, config, SPECIAL, n_best=n_best)
-    expected = [beam_search(language, tuple(source), config)[:n_best] for source in sources]
+    """It once stopped when as many had ended as the beam is wide, though one that went on was far better."""
+    found = search(FakeState(language), sources, config, special, n_best=n_best)
+    expected = [beam_search(language, tuple(source), config, special)[:n_best] for source in sources]
     assert [[h.tokens for h in hypotheses] for hypotheses in found] == [[h.tokens for h in x] for x in expected]
     assert found == expected
 
@@ -164,21 +183,51 @@ def test_a_search_finds_what_the_plain_one_finds(
 @given(LANGUAGES, SOURCES, CONFIGS)
 def test_a_batch_is_decoded_as_one_by_one(language: Language, sources: list[list[int]], config: DecodeConfig) -> None:
     state = FakeState(language)
-    alone = [search(state, [source], config, SPECIAL)[0] for source in sources]
-    assert search(state, sources, config, SPECIAL) == alone
+    alone = [search(state, [source], config, BLANK)[0] for source in sources]
+    assert search(state, sources, config, BLANK) == alone
 
 
-@given(LANGUAGES, SOURCES, st.integers(1, 7))
-def test_one_beam_is_greedy(language: Language, sources: list[list[int]], limit: int) -> None:
-    found = search(FakeState(language), sources, DecodeConfig(beam_size=1, max_length=limit), SPECIAL)
-    expected = [list(greedy(language, tuple(source), limit)) for source in sources]
+@given(LANGUAGES, SOURCES, CONFIGS, SPECIALS)
+def test_one_beam_is_greedy(
+    language: Language, sources: list[list[int]], config: DecodeConfig, special: SpecialIds
+) -> None:
+    config = dataclasses.replace(config, beam_size=1)
+    found = search(FakeState(language), sources, config, special)
+    expected = [list(greedy(language, tuple(source), config, special)) for source in sources]
     assert [[h.tokens for h in hypotheses] for hypotheses in found] == [[tokens] for tokens in expected]
+
+
+@given(LANGUAGES, SOURCES, CONFIGS)
+def test_no_result_scores_below_greedy_s_where_that_was_in_the_beam(
+    language: Language, sources: list[list[int]], config: DecodeConfig
+) -> None:
+    limit = config.max_length or 0
+    for source in sources:
+        ((one,),) = search(FakeState(language), [source], dataclasses.replace(config, beam_size=1), BLANK)
+        ((best, *_),) = search(FakeState(language), [source], config, BLANK)
+        alive: list[Alive] = [((), np.float32(0))]
+        whole = (*one.tokens, BLANK.eos_id)[:limit]
+        for length in range(1, len(whole) + 1):
+            longer = [
+                (tokens, log_prob + of_token)
+                for before, log_prob in alive
+                for tokens, of_token in following(language, tuple(source), before, config, BLANK)
+            ]
+            longer.sort(key=lambda item: -item[1])
+            top = [tokens for tokens, _ in longer[: config.beam_size]]
+            alive = [each for each in longer if each[0][-1] != BLANK.eos_id][: config.beam_size]
+            if whole[:length] not in [*top, *(tokens for tokens, _ in alive)]:
+                break  # greedy's was pruned
+        else:
+            if whole[-1] != BLANK.eos_id or whole in top:
+                assert best.score >= one.score - 1e-5
 
 
 @given(LANGUAGES, SOURCES, CONFIGS)
 def test_a_log_probability_is_that_of_the_tokens_and_the_end(
     language: Language, sources: list[list[int]], config: DecodeConfig
 ) -> None:
+    config = dataclasses.replace(config, repetition_penalty=None)
     found = search(FakeState(language), sources, config, SPECIAL, n_best=config.beam_size)
     for source, hypotheses in zip(sources, found, strict=True):
         assert 1 <= len(hypotheses) <= config.beam_size
@@ -199,16 +248,36 @@ def test_no_special_token_but_those_of_the_text_is_put_out(
 ) -> None:
     for hypotheses in search(FakeState(language), sources, config, SPECIAL, n_best=config.beam_size):
         for hypothesis in hypotheses:
-            assert SPECIAL.unk_id not in hypothesis.tokens
-            assert SPECIAL.eos_id not in hypothesis.tokens
+            assert not {*SPECIAL.suppressed, SPECIAL.eos_id} & set(hypothesis.tokens)
         assert len({tuple(hypothesis.tokens) for hypothesis in hypotheses}) == len(hypotheses)
+
+
+@given(LANGUAGES, SOURCES, CONFIGS)
+def test_no_output_is_blank(language: Language, sources: list[list[int]], config: DecodeConfig) -> None:
+    """Lists of the best once had an empty translation of a full line."""
+    assume((config.max_length or 0) > 1)  # a single token may be blank
+    language = dataclasses.replace(language, end=4.0)
+    for hypotheses in search(FakeState(language), sources, config, BLANK, n_best=config.beam_size):
+        for hypothesis in hypotheses:
+            at_limit = len(hypothesis.tokens) == config.max_length
+            assert at_limit or any(token != 4 for token in hypothesis.tokens)
+
+
+@given(LANGUAGES, SOURCES, CONFIGS, st.integers(1, 3))
+def test_no_n_gram_comes_twice(language: Language, sources: list[list[int]], config: DecodeConfig, n: int) -> None:
+    assume(language.vocab_size > 4 + (config.max_length or 0))
+    config = dataclasses.replace(config, no_repeat_ngram=n)
+    for hypotheses in search(FakeState(language), sources, config, SPECIAL, n_best=config.beam_size):
+        for tokens in (hypothesis.tokens for hypothesis in hypotheses):
+            n_grams = [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
+            assert len(set(n_grams)) == len(n_grams)
 
 
 @given(LANGUAGES, st.integers(1, 3))
 def test_a_beam_as_wide_as_the_language_finds_the_best(language: Language, limit: int) -> None:
     """Where nothing can be pruned, the search is exhaustive."""
-    assume(language.vocab_size <= 6)
-    source, words = (5, 3), [i for i in range(language.vocab_size) if i not in (SPECIAL.unk_id, SPECIAL.eos_id)]
+    assume(language.vocab_size <= 8)
+    source, words = (5, 3), range(4, language.vocab_size)
     outputs: list[Tokens] = [()]
     whole: list[Tokens] = []
     for _ in range(limit):

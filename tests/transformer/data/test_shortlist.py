@@ -24,7 +24,7 @@ from heed.transformer.model import Transformer
 from heed.transformer.training.runs.run import TranslationRun
 
 EOS = 3
-SPECIAL = SpecialIds(bos_id=2, eos_id=EOS, unk_id=1)
+SPECIAL = SpecialIds(bos_id=2, eos_id=EOS, suppressed=(0, 1, 2))
 V = 40
 
 

@@ -1,0 +1,128 @@
+"""Placeholders: what stands in a text for something else, and what no translation changes."""
+
+import re
+from collections.abc import Collection, Sequence
+from itertools import pairwise
+
+from heed.models.decoding.alignment import Span
+
+DEEPEST = 8  # braces within braces
+
+
+def _braces(depth: int) -> str:
+    inner = rf"(?:[^{{}}]|{_braces(depth - 1)})" if depth else "[^{}]"
+    return rf"\{{{inner}*+\}}"
+
+
+# The conversions of printf in C, Objective-C, Python, Ruby and gettext, with all their flags, widths and lengths.
+WIDTH = r"(?:\*(?:\d+\$)?+|\d++)?+"
+LENGTH = r"(?:hh|h|ll|l|L|q|j|z|t|I64|I32)?+"
+CONVERSION = (
+    rf"%(?:\d+\$|\(\w+\)|<(?!PRI)\w+>)?+[-+#0'_^I]*+{WIDTH}(?:\.{WIDTH})?+"
+    rf"(?:<PRI\w++>|{LENGTH}(?:[sdiufxXcp@]|[a-zA-Z](?!\w)))"
+)
+# Each reads what it cannot match once, and not from every character on: lines may be megabytes long.
+PATTERNS = (
+    r"(?:(?:https?|ftp)://|www\.)[^\s<>\"']*[^\s<>\"'.,;:!?)\]]",
+    r"(?<![\w.+-])[\w.+-]++@[\w-]+(?:\.[\w-]+)+",
+    # {0}, {name!r:>10}, {:?}, ${HOME}, %{name}, #{x}, {{user.name}}, and messages of ICU with braces in their braces.
+    rf"[$%#]?{_braces(DEEPEST)}",
+    # %s %-*.*lf %(count)d %% in a row, %1 of Qt and %1% of Boost, %PATH% of Windows.
+    # A space is a flag, too, where no number is before the %.
+    rf"(?<![\d%])(?:{CONVERSION}|%L?\d{{1,2}}(?!\w)(?:%(?!\d))?|%%)+|%%|%[A-Za-z_]\w*+%"
+    rf"|(?<!\d )(?<![\d%])%\x20[-+#0]*+{WIDTH}(?:\.{WIDTH})?+{LENGTH}[a-zA-Z](?!\w)",
+    r"(?<![\w$])\$(?:[A-Za-z_]\w*+|\([^()\s]*+\))",
+    # Options of commands, and paths.
+    r"(?<![\w-])--[A-Za-z][\w-]*\w(?:=[^\s,;.)\]'\"]++)?|(?<![\w-])-[A-Za-z](?![\w-])",
+    r"(?<![\w/.~<])(?:~|\.{1,2})?/(?:[\w+@~.-]*[\w+@~-]/?)++|(?<!\w)[A-Za-z]:\\[^\s\"'<>|]++",
+)
+ESCAPES = r"(?:\\[nrt])+"  # line ends and tabs, as programs write them: they part sentences
+QUOTES = dict(zip("\"'`([{<«»‹›“”„‘’‚「『", "\"'`)]}>»«›‹””“’’‘」』", strict=True))  # noqa: RUF001
+WORD = re.compile(r"[0-9A-Z_a-z\u00c0-\u024f]")
+LETTER = re.compile(r"[^\W\d_]")
+
+
+def find_kept(line: str, patterns: Sequence[re.Pattern[str]], taken: Sequence[Span] = ()) -> list[Span]:
+    """Where the matches of patterns are, from left to right; at one place that of the first pattern, and none empty.
+
+    Args:
+        line: A line of text.
+        patterns: They.
+        taken: What is kept already, ahead of them all.
+    """
+    fixed = iter([*taken, (len(line) + 1, len(line) + 1)])
+    spans, (start, stop) = list[Span](), next(fixed)
+    ahead = [_next(pattern, line, 0) for pattern in patterns]
+    while True:
+        best = min((match.span() for match in ahead if match), key=lambda span: span[0], default=None)
+        if best is None or best[0] >= start or best[1] > start:
+            if start > len(line):
+                if best is None:
+                    return spans
+                end = _take(spans, best)
+            else:
+                end = _take(spans, (start, stop))
+                start, stop = next(fixed)
+        else:
+            end = _take(spans, best)
+        ahead = [
+            _next(pattern, line, end) if match and match.start() < end else match
+            for pattern, match in zip(patterns, ahead, strict=True)
+        ]
+
+
+def _take(spans: list[Span], span: Span) -> int:
+    spans.append(span)
+    return span[1]
+
+
+def _next(pattern: re.Pattern[str], line: str, place: int) -> re.Match[str] | None:
+    return next((match for match in pattern.finditer(line, place) if match[0]), None)
+
+
+def around(line: str, kept: Sequence[Span]) -> list[str]:
+    """What of a line is before, between and after what is kept."""
+    ends = [0, *(end for span in kept for end in span), len(line)]
+    return [line[start:end] for start, end in pairwise(ends)][::2]
+
+
+def tidied(text: str, spans: Sequence[Span], fixed: Collection[Span] = ()) -> list[Span]:
+    """Placeholders with what belongs to them, as spans that neither touch nor overlap.
+
+    To a placeholder belong the Latin letters and digits that it is one word with, the quotation marks or brackets
+    around it, and the next placeholder, where no letter is between them.
+
+    Args:
+        text: A text.
+        spans: What is kept of it, from left to right.
+        fixed: Those that stay as they are: tags.
+    """
+    found = list[Span]()
+    for number, span in enumerate(spans):
+        if span in fixed:
+            found.append(span)
+            continue
+        low = found[-1][1] if found else 0
+        high = spans[number + 1][0] if number + 1 < len(spans) else len(text)
+        start, end = widened(text, (max(span[0], low), span[1]), low, high)
+        if found and found[-1] not in fixed and not has_letters(text[found[-1][1] : start]):
+            start, _ = found.pop()
+        found.append((start, end))
+    return found
+
+
+def widened(text: str, span: Span, low: int, high: int) -> Span:
+    """A placeholder, within these limits, with the word it is part of, and with marks around it."""
+    start, end = span
+    while start > low and WORD.match(text[start - 1]):
+        start -= 1
+    while end < high and WORD.match(text[end]):
+        end += 1
+    while low < start and end < high and QUOTES.get(text[start - 1]) == text[end]:
+        start, end = start - 1, end + 1
+    return start, end
+
+
+def has_letters(text: str) -> bool:
+    """Whether a text has something to translate."""
+    return LETTER.search(text) is not None

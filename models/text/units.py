@@ -1,0 +1,143 @@
+"""What of a line is translated by itself: the text between block elements, without what stands at its edges."""
+
+import dataclasses
+import html
+import re
+from collections.abc import Callable, Sequence
+
+from heed.models.decoding.alignment import Span
+from heed.models.text.placeholders import tidied
+from heed.models.text.tags import is_inline
+
+ENTITY = re.compile(r"&(?:[A-Za-z]\w{1,30}|#\d{1,7}|#[xX][0-9A-Fa-f]{1,6});")
+AFTER = re.compile(r"\s*[:;.!?)\]>|=\u2013\u2014-]+\s+")  # what parts a placeholder from the sentence after it
+BEFORE = re.compile(r"[:=]\s*\Z")  # and from the one before
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """A part of a line with what stands around it; the units of a line, joined, are the line."""
+
+    before: str
+    text: str  # with characters for entities; empty where there is nothing to translate
+    after: str
+    kept: tuple[Span, ...] = ()  # of the text
+    symbols: frozenset[Span] = frozenset()  # those of them that stand at a place, and for no word
+    escaped: bool = False  # whether the line has entities, and so writes &, < and > as such
+    copied: tuple[str, ...] = ()  # what of it the model does not know
+
+
+class Splitter:
+    """Cuts lines into units.
+
+    Args:
+        has_words: Whether a text has something to translate.
+        unknown: Where the characters of a text are that the model does not know.
+    """
+
+    def __init__(self, has_words: Callable[[str], bool], unknown: Callable[[str], list[Span]]) -> None:
+        self._has_words, self._unknown = has_words, unknown
+
+    def split(self, line: str, kept: Sequence[Span], bounds: Sequence[Span], *, escaped: bool) -> list[Unit]:
+        """Cut a line where something that is kept parts sentences.
+
+        Args:
+            line: A line of text.
+            kept: What is kept within sentences, from left to right.
+            bounds: What parts them.
+            escaped: Whether the line may write characters as entities.
+        """
+        escaped = escaped and ENTITY.search(line) is not None
+        units, before, start = list[Unit](), "", 0
+        inner = iter([*kept, (len(line), len(line))])
+        span = next(inner)
+        for bound in [*bounds, (len(line), len(line))]:
+            spans = []
+            while span[1] <= bound[0] and span[0] < len(line):
+                spans.append((span[0] - start, span[1] - start))
+                span = next(inner)
+            unit = self._unit(line[start : bound[0]], spans, escaped=escaped)
+            start, markup = bound[1], line[slice(*bound)]
+            if unit.text or not units:
+                before += unit.before
+                units += [dataclasses.replace(unit, before=before, after=unit.after + markup)]
+                before = ""
+            else:
+                copied = units[-1].copied + unit.copied
+                after = units[-1].after + unit.before + markup
+                units[-1] = dataclasses.replace(units[-1], after=after, copied=copied)
+        return units
+
+    def _unit(self, raw: str, spans: Sequence[Span], *, escaped: bool) -> Unit:
+        """The unit of a text between bounds."""
+        if not self._has_words(_without(ENTITY.sub(" ", raw) if escaped and not spans else raw, spans)):
+            return Unit(raw, "", "")
+        spans = tidied(raw, spans, _marks(raw, spans))
+        before, text, after, spans = _peeled(raw, spans, self._has_words)
+        if escaped:
+            text, spans = _unescaped(text, spans)
+        new = [span for span in self._unknown(text) if not any(a < span[1] and span[0] < b for a, b in spans)]
+        copied = tuple(text[slice(*span)] for span in new)
+        symbols = frozenset(_with_space(text, span) for span in new if not re.search(r"\w", text[slice(*span)]))
+        if new:
+            spans = sorted([*spans, *symbols, *(span for span in new if re.search(r"\w", text[slice(*span)]))])
+            spans = tidied(text, spans, _marks(text, spans) | symbols)
+        if not self._has_words(_without(text, spans)):
+            return Unit(raw, "", "", copied=copied)
+        return Unit(before, text, after, tuple(spans), symbols, escaped, copied)
+
+
+def _marks(text: str, spans: Sequence[Span]) -> set[Span]:
+    """Those that are tags, which stand at a place of the text, and for none of its words."""
+    return {span for span in spans if is_mark(text[slice(*span)])}
+
+
+def is_mark(kept: str) -> bool:
+    """Whether something kept is a tag or a comment, and no placeholder."""
+    return kept.startswith("<") and is_inline(kept)
+
+
+def _with_space(text: str, span: Span) -> Span:
+    """A symbol with the space before it, or, at the beginning, after it."""
+    start, end = span
+    if text[start - 1 : start] == " ":
+        return start - 1, end
+    return (start, end + 1) if start == 0 and text[end : end + 1] == " " else span
+
+
+def _without(text: str, spans: Sequence[Span]) -> str:
+    start, parts = 0, []
+    for span in spans:
+        parts.append(text[start : span[0]])
+        start = span[1]
+    return " ".join([*parts, text[start:]])
+
+
+def _peeled(text: str, spans: list[Span], has_words: Callable[[str], bool]) -> tuple[str, str, str, list[Span]]:
+    """A text without the placeholders at its ends that punctuation parts from it: before, text, after, and spans."""
+    before = after = ""
+    if spans and not is_mark(text[slice(*spans[0])]) and not has_words(text[: spans[0][0]]):
+        found = AFTER.match(text, spans[0][1])
+        if found and (len(spans) == 1 or found.end() <= spans[1][0]):
+            before, text = text[: found.end()], text[found.end() :]
+            spans = [(start - found.end(), end - found.end()) for start, end in spans[1:]]
+    if spans and not is_mark(text[slice(*spans[-1])]) and not has_words(text[spans[-1][1] :]):
+        start = spans[-1][0]
+        if BEFORE.search(text[:start]) and has_words(_without(text[:start], spans[:-1])):
+            text, after = text[:start], text[start:]
+            spans = spans[:-1]
+    return before, text, after, spans
+
+
+def _unescaped(text: str, spans: Sequence[Span]) -> tuple[str, list[Span]]:
+    """A text with characters for its entities, but for those in what is kept; and where that is then."""
+    parts, found, start, length = list[str](), list[Span](), 0, 0
+    for span in [*spans, (len(text), len(text))]:
+        parts.append(html.unescape(text[start : span[0]]))
+        length += len(parts[-1])
+        if span[0] < len(text):
+            found.append((length, length + span[1] - span[0]))
+        parts.append(text[slice(*span)])
+        length += len(parts[-1])
+        start = span[1]
+    return "".join(parts), found
