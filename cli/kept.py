@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from heed.cli import messages
+from heed.models.tasks.doubts import doubts
+
 if TYPE_CHECKING:
     from heed.models.tasks.translation import Translation
 
@@ -51,6 +54,12 @@ def options(function: Function) -> Function:
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
             help="File of terms that must appear: a term, a tab and its translation in each line.",
         ),
+        click.option(
+            "--repair/--no-repair",
+            default=True,
+            show_default=True,
+            help="Search again where a translation lost a number, an address, a code word or a name.",
+        ),
     ):
         function = option(function)
     return function
@@ -64,6 +73,8 @@ class Report:
         self._apart: list[tuple[int, str]] = []
         self._copied: list[tuple[int, str]] = []
         self._looped: list[tuple[int, str]] = []
+        self._repaired: list[tuple[int, str]] = []
+        self._doubtful: list[tuple[int, str]] = []
 
     def add(self, first: int, found: Sequence[Sequence["Translation"]]) -> None:
         """Look through the best translations of some more lines, of which the first has a number, counted from 0."""
@@ -77,6 +88,20 @@ class Report:
                 self._copied.append((number, " ".join(dict.fromkeys(best[0].copied))))
             if best[0].looped:
                 self._looped.append((number, ""))
+            if best[0].repaired:
+                self._repaired.append((number, ", ".join(dict.fromkeys(best[0].repaired))))
+            if reasons := doubts(best[0]):
+                self._doubtful.append((number, ", ".join(reasons)))
+                messages.detail(f"line {number} is doubtful: {', '.join(reasons)}")
+
+    def notes(self) -> list[str]:
+        """What was done for translations; line numbers are counted from 1, over all inputs."""
+        found = []
+        if self._repaired:
+            found.append(f"{_lines(self._repaired, 'w', 'as', 'ere')} searched again for what got lost: {_some(self._repaired)}")
+        if self._doubtful:
+            found.append(f"{_lines(self._doubtful, '', 'is', 'are')} doubtful: {_some(self._doubtful)}")
+        return found
 
     def warnings(self) -> list[str]:
         """What is to be told at the end; line numbers are counted from 1, over all inputs."""

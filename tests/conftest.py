@@ -174,6 +174,7 @@ def heed() -> Callable[..., Result]:
 def trained(
     tmp_path_factory: pytest.TempPathFactory,
     digit_lines: Callable[[int, int], list[str]],
+    digits: Tokenizer,
     heed: Callable[..., Result],
 ) -> Path:
     """A run of `heed train`, long enough that different lines have different translations. Do not write to it."""
@@ -181,7 +182,9 @@ def trained(
     text = directory / "digits"
     text.write_text("".join(line + "\n" for line in digit_lines(400, 1)), "utf-8")
     network = ["--preset", "tiny", "--d-model", "16", "--d-ff", "32", "--n-heads", "2", "--norm", "pre"]
-    training = ["--vocab-size", "15", "--batch-tokens", "512", "--warmup", "30", "--dropout", "0", "--steps", "150"]
+    (directory / "digits.model").write_bytes(digits.model)
+    vocabulary = ["--tokenizer", str(directory / "digits.model")]
+    training = [*vocabulary, "--batch-tokens", "512", "--warmup", "30", "--dropout", "0", "--steps", "150"]
     rest = ["--valid-every", "50", "--precision", "float32", "--device", "cpu", "--threads", "1"]
     languages = ["--src-language", "digits", "--tgt-language", "numbers"]
     run = directory / "run"

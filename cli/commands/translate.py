@@ -47,7 +47,7 @@ class Shard(click.ParamType[tuple[int, int]]):
     sections={
         "Input and output": ("inputs", "output", "force", "input_format", "column", "field", "document", "strict"),
         "Results": ("as_json", "n_best"),
-        "Terms and tags": ("protect", "keep_tags", "glossary"),
+        "Terms and tags": ("protect", "keep_tags", "glossary", "repair"),
         "Model and search": ("model", *SEARCH, "shortlist", "split"),
         "Running": ("shard", "resume", "batch_size", "device", "threads"),
     },
@@ -83,7 +83,7 @@ class Shard(click.ParamType[tuple[int, int]]):
     help="Lines without a blank one between are a paragraph, which becomes one line.",
 )
 @click.option("--strict", is_flag=True, help="Stop at text that is no UTF-8, and do not replace it.")
-@click.option("--json", "as_json", is_flag=True, help="Write objects: source, translation, score, tokens.")
+@click.option("--json", "as_json", is_flag=True, help="Write objects: source, translation, score, confidence, doubts, tokens.")
 @click.option(
     "--n-best",
     type=click.IntRange(min=1),
@@ -139,7 +139,7 @@ def command(
     from heed.models.tasks.keeper import Keeper
     from heed.models.tasks.translator import WINDOW
 
-    how = {name: asked[name] for name in ("device", "shortlist", "split", "glossary")}
+    how = {name: asked[name] for name in ("device", "shortlist", "split", "glossary", "repair")}
     translator = load_translator(model, threads=threads, shares=bool(asked["protect"] or asked["keep_tags"]), **how)
     keeper, report = Keeper(translator, asked["protect"], tags=asked["keep_tags"]), kept.Report()
     config = _config(translator, asked)
@@ -159,6 +159,8 @@ def command(
             numbered = enumerate(zip(window, found, strict=True), start=first)
             sink.write(b"".join(result(number, record, best) for number, (record, best) in numbered), window)
             progress.add(len(window), source.position)
+    for note in report.notes():
+        (messages.note if file else messages.detail)(note)  # a filter in a pipe says no more than it must
     for warning in report.warnings():
         messages.warning(warning)
     warn_replaced(decoder)

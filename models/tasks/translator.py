@@ -1,9 +1,11 @@
 """Lines of text to their translations: tokens, batches of about equal length, search, and text again."""
 
 import dataclasses
+import functools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from itertools import islice
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, cast
@@ -13,10 +15,11 @@ from heed.models.decoding.alignment import Span, align
 from heed.models.decoding.batching import plan_batches
 from heed.models.decoding.beam_search import Hypothesis, search
 from heed.models.decoding.config import ROOM, DecodeConfig, SpecialIds
-from heed.models.decoding.constraints import Requirement
+from heed.models.decoding.constraints import Phrase, Requirement
 from heed.models.decoding.repetition import is_loop
 from heed.models.runtime.protocol import Network, State
 from heed.models.system.processor import available_cores
+from heed.models.tasks.repair import Repair
 from heed.models.tasks.translation import Sentence, Translation, combine
 from heed.models.text.glossary import Glossary, Words, appears
 from heed.models.text.placeholders import has_letters
@@ -48,8 +51,10 @@ class Translator:
         split: Translate each sentence of a line by itself, and not the line as a whole.
         language: Of the lines, as "de", where it is known; see `split_sentences`.
         glossary: What must appear in translations.
-        whole: The network over the whole vocabulary, where `network` goes by a shortlist; for a glossary and `shares`.
-        aligns: Whether one of them is of ONNX Runtime and over the whole vocabulary, as `shares` needs.
+        whole: Makes the network over the whole vocabulary, where `network` goes by a shortlist, when it is needed first:
+            for a glossary, for `shares` and for a second search.
+        repair: Finds what translations lost; None: nothing does.
+        aligns: Whether one of the networks is of ONNX Runtime and over the whole vocabulary, as `shares` needs.
     """
 
     def __init__(
@@ -63,7 +68,8 @@ class Translator:
         split: bool = True,
         language: str | None = None,
         glossary: Glossary | None = None,
-        whole: Network | None = None,
+        whole: Callable[[], Network] | None = None,
+        repair: Repair | None = None,
         aligns: bool = False,
     ) -> None:
         self.config = config or DecodeConfig()
@@ -71,7 +77,7 @@ class Translator:
         self._workers = workers
         self._pool = ThreadPoolExecutor(workers)  # starts no thread before one is needed
         self._states = _states(network, workers)
-        self._whole_states = _states(whole, workers) if whole else self._states
+        self._whole, self._repair = whole, repair
         self._glossary = glossary
         self.aligns = aligns  # whether `shares` may be asked for
         self._src, self._tgt = src_tokenizer, tgt_tokenizer
@@ -82,6 +88,10 @@ class Translator:
             suppressed=tgt_tokenizer.suppressed,
             blank=tgt_tokenizer.blank,
         )
+
+    @cached_property
+    def _whole_states(self) -> "SimpleQueue[State]":
+        return _states(self._whole(), self._workers) if self._whole else self._states
 
     @classmethod
     def load(
@@ -94,6 +104,7 @@ class Translator:
         split: bool = True,
         glossary: "Path | None" = None,
         shares: bool = False,
+        repair: bool = True,
     ) -> "Translator":
         """Load a bundle.
 
@@ -106,6 +117,7 @@ class Translator:
             split: See the class.
             glossary: A file of terms that must appear; see `Glossary.read`.
             shares: `shares` will be asked for.
+            repair: Search again where a translation lost a number, an address, a code word or a name; see `Repair`.
 
         Raises:
             DataError: The glossary cannot be used.
@@ -123,8 +135,7 @@ class Translator:
             workers = threads or available_cores() if device == "cpu" else 1
             shortlist = shortlist and bundle.has_shortlist
             network = OnnxNetwork(path, config, device=device, threads=1, shortlist=shortlist)
-            unlimited = shortlist and (glossary or shares)
-            whole = OnnxNetwork(path, config, device=device, threads=1) if unlimited else None
+            whole = functools.partial(OnnxNetwork, path, config, device=device, threads=1) if shortlist else None
         return cls(
             network,
             src,
@@ -135,7 +146,8 @@ class Translator:
             language=manifest.src_language,
             glossary=Glossary.read(glossary, tgt) if glossary else None,
             whole=whole,
-            aligns=whole is not None or not shortlist,
+            repair=Repair(src, tgt, (manifest.src_language, manifest.tgt_language), searches=repair),
+            aligns=bool(glossary or shares or not shortlist),
         )
 
     def translate(
@@ -172,6 +184,9 @@ class Translator:
         if self._glossary:
             terms = [self._glossary.find(sentence.text) for sentence in chosen]
             self._require(self._glossary, terms, sources, results, config, n, batch_size)
+        elif self._repair:
+            again = functools.partial(self._again, sources, config, n, batch_size)
+            self._repair.mend([sentence.text for sentence in chosen], results, again)
         found = iter(results)
         combined = [
             combine([(each, next(found) if each.tokens else [each.unchanged()]) for each in line], n)
@@ -252,16 +267,28 @@ class Translator:
             for i, (asked, best) in enumerate(zip(terms, results, strict=True))
             if not all(appears(term, each.text) for term in asked for each in best)
         ]
-        begins_word, bos_id = self._tgt.begins_word, self._tgt.bos_id
-        requirements = [Requirement([glossary.phrase(term) for term in terms[i]], begins_word, bos_id) for i in lacking]
-        wide = dataclasses.replace(config, beam_size=WIDER * config.beam_size)
-        asked = [sources[i] for i in lacking]
-        hypotheses = self._search(asked, wide, n, batch_size, requirements)
-        for i, best in zip(lacking, self._translations(asked, hypotheses, config), strict=True):
+        phrases = [[glossary.phrase(term) for term in terms[i]] for i in lacking]
+        for i, best in zip(lacking, self._again(sources, config, n, batch_size, lacking, phrases), strict=True):
             results[i] = [
                 dataclasses.replace(each, missing=tuple(term for term in terms[i] if not appears(term, each.text)))
                 for each in best
             ]
+
+    def _again(
+        self,
+        sources: list[list[int]],
+        config: DecodeConfig,
+        n: int,
+        batch_size: int,
+        chosen: Sequence[int],
+        phrases: Sequence[Sequence[Phrase]],
+    ) -> list[list[Translation]]:
+        """Translate some of the sources again, with what is required of each."""
+        begins_word, bos_id = self._tgt.begins_word, self._tgt.bos_id
+        requirements = [Requirement(each, begins_word, bos_id) for each in phrases]
+        wide = dataclasses.replace(config, beam_size=WIDER * config.beam_size)
+        asked = [sources[i] for i in chosen]
+        return self._translations(asked, self._search(asked, wide, n, batch_size, requirements), config)
 
     def _translations(
         self, sources: list[list[int]], hypotheses: list[list[Hypothesis]], config: DecodeConfig

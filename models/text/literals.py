@@ -17,7 +17,7 @@ TOKEN = re.compile(
 NUMBER = re.compile(r"\d+(?:[.,:/'’-]\d+)*")
 MEASURE = re.compile(r"(\d+(?:[.,]\d+)*)[^\W\d_]{1,3}")  # 3rd, 10km, 90s: the digits alone are written alike
 PARTS = re.compile(r"[^\W\d_](?:\.[^\W\d_])+")  # e.g, U.S: abbreviations, which are translated
-POSSESSIVE = re.compile(r"['’]s?$")
+CLITIC = re.compile(r"['’](?![A-ZÀ-Þ]).*$")  # of Tom's, I'm, don't; not of O'Brien
 
 
 class Kind(enum.Enum):
@@ -48,7 +48,7 @@ def find_literals(text: str) -> Iterator[Literal]:
     for match in TOKEN.finditer(text):
         word, start = match[0], match.start()
         if kind := _kind(word):
-            yield Literal(kind, POSSESSIVE.sub("", word) if kind is Kind.NAME else word, start)
+            yield Literal(kind, CLITIC.sub("", word) if kind is Kind.NAME else word, start)
         elif measure := MEASURE.fullmatch(word):
             yield Literal(Kind.NUMBER, measure[1], start)
 
@@ -62,7 +62,7 @@ def _kind(word: str) -> Kind | None:
         return None
     if _is_code(word):
         return Kind.CODE
-    return Kind.NAME if word[0].isupper() and len(POSSESSIVE.sub("", word)) > 1 else None
+    return Kind.NAME if word[0].isupper() and len(CLITIC.sub("", word)) > 1 else None
 
 
 def _is_code(word: str) -> bool:
