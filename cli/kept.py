@@ -1,7 +1,8 @@
 """What `heed translate` is to keep or to use: mark-up, placeholders and terms; and a word on what it could not."""
 
+import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,10 @@ import click
 
 from heed.cli import messages
 from heed.models.tasks.doubts import doubts
+from heed.models.text.tags import scan
 
 if TYPE_CHECKING:
+    from heed.cli.io.records import Record
     from heed.models.tasks.translation import Translation
 
 SHOWN = 5  # lines named in a warning
@@ -47,7 +50,7 @@ def options(function: Function) -> Function:
         click.option(
             "--keep-tags",
             is_flag=True,
-            help="Leave mark-up as it is (<b>…</b>), URLs, e-mail addresses, {name}, {0}, %s.",
+            help="Leave tags and comments, URLs, e-mail addresses, placeholders ({name}, %s), options and paths as they are.",
         ),
         click.option(
             "--glossary",
@@ -63,6 +66,32 @@ def options(function: Function) -> Function:
     ):
         function = option(function)
     return function
+
+
+class OpenMarkup:
+    """What mark-up lines leave open for the next, as a comment of several lines."""
+
+    def __init__(self) -> None:
+        self._inside, self._since, self._number = "", 0, 0
+
+    def follow(self, windows: Iterable[list["Record"]]) -> Iterator[list["Record"]]:
+        """The records, with what each stands in."""
+        for window in windows:
+            yield [self._next(record) for record in window]
+
+    def _next(self, record: "Record") -> "Record":
+        inside = self._inside
+        self._number += 1
+        _, self._inside = scan(record.words, inside)
+        if self._inside and not inside:
+            self._since = self._number
+        return dataclasses.replace(record, inside=inside) if inside else record
+
+    def warnings(self) -> list[str]:
+        """What is to be told at the end."""
+        if not self._inside:
+            return []
+        return [f"mark-up that line {self._since} opens is closed nowhere; from there on nothing was translated"]
 
 
 class Report:
@@ -110,8 +139,8 @@ class Report:
             found.append(f"{_lines(self._missing, 'lack')} a term of the glossary: {_some(self._missing)}")
         if self._apart:
             found.append(
-                f"{len(self._apart)} lines were translated in the pieces between what they keep, for its place in them "
-                f"could not be told: {_some(self._apart)}"
+                f"{_lines(self._apart, 'w', 'as', 'ere')} translated in the pieces between what they keep, for its "
+                f"place in them could not be told: {_some(self._apart)}"
             )
         if self._copied:
             found.append(

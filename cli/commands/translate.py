@@ -142,6 +142,7 @@ def command(
     how = {name: asked[name] for name in ("device", "shortlist", "split", "glossary", "repair")}
     translator = load_translator(model, threads=threads, shares=bool(asked["protect"] or asked["keep_tags"]), **how)
     keeper, report = Keeper(translator, asked["protect"], tags=asked["keep_tags"]), kept.Report()
+    markup = kept.OpenMarkup()
     config = _config(translator, asked)
     job = _job(find_model(model), {"shard": shard, **asked}) if file else {}
     decoder = Decoder(strict=asked["strict"])
@@ -152,8 +153,11 @@ def command(
         LineProgress(source.size, hidden=file is None and sys.stdout.isatty()) as progress,
     ):
         windows = _records(source, batch_size * WINDOW, _format(decoder, asked), document=asked["document"])
+        if asked["keep_tags"] and asked["input_format"] == "lines":
+            windows = markup.follow(windows)
         for window in sink.unwritten(windows):
-            found = keeper.n_best([record.words for record in window], config, n_best, batch_size=batch_size)
+            lines, inside = [record.words for record in window], [record.inside for record in window]
+            found = keeper.n_best(lines, config, n_best, batch_size=batch_size, inside=inside)
             first = source.first + sink.n_records
             report.add(first, found)
             numbered = enumerate(zip(window, found, strict=True), start=first)
@@ -161,7 +165,7 @@ def command(
             progress.add(len(window), source.position)
     for note in report.notes():
         (messages.note if file else messages.detail)(note)  # a filter in a pipe says no more than it must
-    for warning in report.warnings():
+    for warning in [*report.warnings(), *markup.warnings()]:
         messages.warning(warning)
     warn_replaced(decoder)
 

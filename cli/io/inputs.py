@@ -16,6 +16,7 @@ from heed.cli.io.records import Decoder, Plain
 from heed.models.errors import DataError
 from heed.models.system.compression import decompressed, is_damage
 from heed.models.system.files import named_errors
+from heed.models.text.encoding import other_encoding
 
 COUNTED = 1 << 16  # lines counted at a time
 
@@ -103,6 +104,8 @@ class Inputs:
             with self._open(name) as stream, _damage_told(shown):
                 for lines in read_windows(stream, limit):
                     if number == 1:
+                        if wrong := other_encoding(b"".join(lines[:100])):
+                            raise DataError(f"{shown}: {wrong}")
                         self._drop_mark(shown, lines)
                     if place < len(self._names) - 1 and not lines[-1].endswith(b"\n"):
                         lines[-1] += b"\n"  # another line may follow

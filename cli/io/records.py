@@ -21,6 +21,7 @@ class Record:
     before: bytes  # what stands around it
     after: bytes  # with the line's ending
     encode: Callable[[str], bytes]  # a translation as it stands there
+    inside: str = ""  # what mark-up the line before has left open; see `heed.models.text.tags.scan`
 
     def filled(self, text: str) -> bytes:
         """The line with a translation in the place of the words."""

@@ -90,6 +90,7 @@ class Beams:
         slots, mask = place(self._seen)
         # One for each beam, the end, what is never put out, and what repetition may cost its place.
         top = self._config.beam_size + 1 + len(self._special.suppressed) + self._outputs.shape[2]
+        top += self._constraints.n_refused if self._constraints else 0
         wanted = self._constraints.wanted() if self._constraints else None
         log_probs, ids = state.step(self._tokens, len(self._history), slots, mask, top, wanted)
         self._advance(log_probs, ids, mask)

@@ -5,7 +5,7 @@ other alone, and share the beam with those that lack more or less (dynamic beam 
 1804.06609). So a term waits for the place where it costs least.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -25,12 +25,16 @@ class Requirement:
         phrases: What must appear. A form's tokens begin with a new word.
         begins_word: Which tokens no word goes on with: those that begin with a space or a punctuation mark, (V,).
         bos_id: Begins every output.
+        refused: Tokens that must not appear, but in a phrase.
     """
 
-    def __init__(self, phrases: Sequence[Phrase], begins_word: BoolArray, bos_id: int) -> None:
+    def __init__(
+        self, phrases: Sequence[Phrase], begins_word: BoolArray, bos_id: int, refused: Iterable[int] = ()
+    ) -> None:
         self._phrases, self._begins_word, self._bos_id = phrases, begins_word, bos_id
         self._beginnings = {form[:n] for forms in phrases for form in forms for n in range(1, len(form) + 1)}
         self._alphabet = {token for form in self._beginnings for token in form}
+        self.refused = frozenset(refused) - self._alphabet
         self._states: dict[Said, int] = {}
         self._said: list[Said] = []
         self._lacks: list[int] = []
@@ -107,6 +111,11 @@ class Constraints:
         self._states: IntArray = np.zeros((len(requirements), 1), dtype=np.int64)  # (B, W)
         self._length = 0  # of the hypotheses, in tokens
 
+    @property
+    def n_refused(self) -> int:
+        """How many tokens the most of a sentence's must not appear: so many candidates more are needed."""
+        return max(len(requirement.refused) for requirement in self._requirements)
+
     def wanted(self) -> IntArray:
         """The tokens to look at beside the best, of each hypothesis, (B, W, N): the end, and what it lacks."""
         rows = [
@@ -138,6 +147,9 @@ class Constraints:
         left = self._max_lengths[:, None, None] - self._length - 1
         again = (tokens[..., :, None] == tokens[..., None, :]) & np.tri(N, k=-1, dtype=bool)
         refused = again.any(axis=-1) | (is_end & (lacking > 0))
+        for row, requirement in enumerate(self._requirements):
+            if requirement.refused:
+                refused[row] |= np.isin(tokens[row], list(requirement.refused))
         late = ((lacking > left) | is_over) & ~is_end
         in_time = ~refused & ~late & np.isfinite(totals)
         refused |= late & in_time.any(axis=(1, 2), keepdims=True)  # where all are late, they go on

@@ -4,7 +4,6 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-from heed.models.decoding.alignment import Span
 from heed.models.decoding.config import DecodeConfig
 from heed.models.tasks.translation import Sentence, Translation, combine
 from heed.models.tasks.translator import BATCH_SIZE, Translator
@@ -59,7 +58,10 @@ class Keeper:
         return [
             combine(
                 [
-                    (Sentence(each.text, [], each.before, each.after), _choices(each, next(results) if each.text else []))
+                    (
+                        Sentence(each.text, [], each.before, each.after),
+                        _choices(each, next(results) if each.text else []),
+                    )
                     for each in line
                 ],
                 n,
@@ -117,7 +119,7 @@ class Keeper:
         between = self._translator.translate([words for _, words, _ in pieces], config, batch_size=batch_size)
         filled = Marked("", [], {}, unit.escaped).filled
         texts = [
-            filled(before + _as_part(each.text) + after)
+            filled(before + _as_part(words, each.text) + after)
             for (before, words, after), each in zip(pieces, between, strict=True)
         ]
         placeholders = [*(unit.text[slice(*span)] for span in unit.kept), ""]
@@ -148,15 +150,15 @@ def _taken_out(unit: Unit, turn: int) -> Marked | None:
 
 
 def _edges(piece: str) -> tuple[str, str, str]:
-    """What is before the first word of a part of a sentence, from it to the last one, and after it."""
-    words = [match.span() for match in re.finditer(r"\w+", piece)]
+    """What is before the first word of a part of a sentence, from it to the last one with its stop, and after it."""
+    words = [match.span() for match in re.finditer(r"\w+[.!?]*", piece)]
     start, end = (words[0][0], words[-1][1]) if words else (0, 0)
     return piece[:start], piece[start:end], piece[end:]
 
 
-def _as_part(translation: str) -> str:
-    """A translation of a part of a sentence, without the stop that models like to put after it."""
-    return re.sub(r"(?<=\w)[.!?]\Z", "", translation)
+def _as_part(source: str, translation: str) -> str:
+    """A translation of a part of a sentence, without a stop that the part does not have."""
+    return translation if source.endswith((".", "!", "?")) else re.sub(r"(?<=\w)[.!?]\Z", "", translation)
 
 
 def _shown(pieces: list[str], names: dict[str, str]) -> dict[int, str]:

@@ -21,7 +21,7 @@ from heed.models.runtime.protocol import Network, State
 from heed.models.system.processor import available_cores
 from heed.models.tasks.repair import Repair
 from heed.models.tasks.translation import Sentence, Translation, combine
-from heed.models.text.glossary import Glossary, Words, appears
+from heed.models.text.glossary import Glossary, appears
 from heed.models.text.placeholders import has_letters
 from heed.models.text.sentences import cut, split_sentences
 from heed.models.tokenizers.subwords import Tokenizer
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 64  # lines decoded together, at most
 WINDOW = 32  # batches whose lines are sorted by length together
+TURNS = 3  # searches for what must appear, each without the words that displaced it in the one before
 WIDER = 2  # how many times as wide the beam is for what must appear: it is shared by what lacks more and less
 # Characters that are not seen, and no part of a word: tokenizers take them for spaces, or for what they do not know.
 INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
@@ -182,8 +183,8 @@ class Translator:
         sources = [[*sentence.tokens, self._src.eos_id] for sentence in chosen]
         results = self._translations(sources, self._search(sources, config, n, batch_size), config)
         if self._glossary:
-            terms = [self._glossary.find(sentence.text) for sentence in chosen]
-            self._require(self._glossary, terms, sources, results, config, n, batch_size)
+            texts = [sentence.text for sentence in chosen]
+            self._require(self._glossary, texts, sources, results, config, n, batch_size)
         elif self._repair:
             again = functools.partial(self._again, sources, config, n, batch_size)
             self._repair.mend([sentence.text for sentence in chosen], results, again)
@@ -221,14 +222,18 @@ class Translator:
 
     def unknown(self, text: str) -> list[Span]:
         """Where the characters of a text are that the model does not know, with the rest of their words."""
-        new = set(text) - self._known - self._not_known
+        new = set(INVISIBLE.sub("", text)) - self._known - self._not_known
         self._known |= {character for character in new if self._src.unk_id not in self._src.encode([character])[0]}
         self._not_known |= new - self._known
         if self._not_known.isdisjoint(text):
             return []
         ids, spans = self._src.encode_spans(text)
-        found = [span for token, span in zip(ids, spans, strict=True) if token == self._src.unk_id and span[0] < span[1]]
-        return [(start + len(part) - len(part.lstrip()), end) for start, end in found if (part := text[start:end]).strip()]
+        found = [
+            span for token, span in zip(ids, spans, strict=True) if token == self._src.unk_id and span[0] < span[1]
+        ]
+        return [
+            (start + len(part) - len(part.lstrip()), end) for start, end in found if (part := text[start:end]).strip()
+        ]
 
     def _sentences(self, lines: Sequence[str]) -> list[list[Sentence]]:
         """The sentences of each line, cut where they are too long; none for an empty line."""
@@ -254,24 +259,47 @@ class Translator:
     def _require(
         self,
         glossary: Glossary,
-        terms: list[list[Words]],
+        texts: list[str],
         sources: list[list[int]],
         results: list[list[Translation]],
         config: DecodeConfig,
         n: int,
         batch_size: int,
     ) -> None:
-        """Translate again, and with what is asked, where a translation lacks a term."""
-        lacking = [
-            i
-            for i, (asked, best) in enumerate(zip(terms, results, strict=True))
-            if not all(appears(term, each.text) for term in asked for each in best)
-        ]
-        phrases = [[glossary.phrase(term) for term in terms[i]] for i in lacking]
-        for i, best in zip(lacking, self._again(sources, config, n, batch_size, lacking, phrases), strict=True):
+        """Translate again, and with what is asked, where a translation lacks a term.
+
+        A term may then hang on at the end, beside another translation of its word. So that one is refused in the next
+        turn, and the turn before counts where that does not help.
+        """
+        places = [glossary.places(text) for text in texts]
+
+        def displaced(i: int, best: list[Translation]) -> set[int]:
+            shares = self.shares(texts[i], best[0].text) if self.aligns else None
+            return set() if shares is None else glossary.displaced(best[0].text, shares, places[i])
+
+        refused = {
+            i: displaced(i, best)
+            for i, best in enumerate(results)
+            if not all(appears(term, each.text) for term in places[i] for each in best)
+        }
+        wide = dataclasses.replace(config, beam_size=WIDER * config.beam_size)
+        lacking = set(refused)
+        for turn in range(TURNS if lacking else 0):
+            asked = [sources[i] for i in refused]
+            requirements = [glossary.requirement(places[i], tokens) for i, tokens in refused.items()]
+            hypotheses = self._search(asked, wide, n, batch_size, requirements)
+            found = dict(zip(refused, self._translations(asked, hypotheses, config), strict=True))
+            for i, best in found.items():
+                if turn == 0 or all(appears(term, best[0].text) for term in places[i]):
+                    results[i] = best
+            more = {i: displaced(i, best) - refused[i] for i, best in found.items()}
+            refused = {i: refused[i] | tokens for i, tokens in more.items() if tokens}
+            if not refused:
+                break
+        for i in lacking:
             results[i] = [
-                dataclasses.replace(each, missing=tuple(term for term in terms[i] if not appears(term, each.text)))
-                for each in best
+                dataclasses.replace(each, missing=tuple(term for term in places[i] if not appears(term, each.text)))
+                for each in results[i]
             ]
 
     def _again(

@@ -2,14 +2,20 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from heed.models.decoding.constraints import Phrase
+import numpy as np
+
+from heed.models.arrays import FloatArray
+from heed.models.decoding.alignment import word_spans
+from heed.models.decoding.constraints import Phrase, Requirement
 from heed.models.errors import DataError
+from heed.models.text.encoding import other_encoding
 from heed.models.tokenizers.subwords import Tokenizer
 
 TOKEN = re.compile(r"\w+|[^\w\s]")
+SURE = 0.5  # the share that a term has at least in a word that stands for it
 Words = tuple[str, ...]
 
 
@@ -53,7 +59,10 @@ class Glossary:
             DataError: It cannot be read, or a line is wrong; see the class.
         """
         try:
-            lines = path.read_bytes().decode("utf-8-sig").split("\n")
+            content = path.read_bytes()
+            if wrong := other_encoding(content):
+                raise DataError(f"{path}: {wrong}")
+            lines = content.decode("utf-8-sig").split("\n")
         except OSError as error:
             raise DataError(f"{path}: {error.strerror}") from None
         except UnicodeDecodeError as error:
@@ -82,10 +91,17 @@ class Glossary:
 
     def find(self, text: str) -> list[Words]:
         """The terms in a text, each once: the translations of which one must appear."""
-        found = dict.fromkeys(tuple(self._translations[words]) for words in self._matches(text))
-        return list(found)
+        return list(self.places(text))
 
-    def _matches(self, text: str) -> Iterator[Words]:
+    def places(self, text: str) -> dict[Words, list[int]]:
+        """The terms in a text, by their translations, and the numbers of the text's words that belong to each."""
+        found: dict[Words, list[int]] = {}
+        for start, words in self._matches(text):
+            numbers = found.setdefault(tuple(self._translations[words]), [])
+            numbers += range(start, start + len(words))
+        return found
+
+    def _matches(self, text: str) -> Iterator[tuple[int, Words]]:
         written = split_words(text)
         small = tuple(word.lower() for word in written)
         start = 0
@@ -94,10 +110,34 @@ class Glossary:
             candidates = (words[start:end] for end in ends for words in (written, small))
             match = next((words for words in candidates if words in self._translations), None)
             if match:
-                yield match
+                yield start, match
             start += len(match or (1,))
 
-    def phrase(self, translations: Words) -> Phrase:
+    def displaced(self, text: str, shares: FloatArray, places: dict[Words, list[int]]) -> set[int]:
+        """The tokens of words that stand in a translation for a term, and are of none of its translations.
+
+        Args:
+            text: The translation.
+            shares: What each word of the source has of each of its words; see `decoding.alignment.align`.
+            places: The terms in the source; see `places`.
+        """
+        ids, spans = self._tokenizer.encode_spans(text)
+        words, found = word_spans(text), set[int]()
+        for translations, numbers in places.items():
+            own = {word for each in translations for word in split_words(each)}
+            of_term = np.where([text[slice(*word)] in own for word in words], 0, shares[numbers].sum(axis=0))
+            if of_term.max(initial=0) >= SURE:
+                start, end = words[int(of_term.argmax())]
+                tokens = [token for token, (a, b) in zip(ids, spans, strict=True) if a < end and start < b]
+                found.add(max(tokens, key=lambda token: len(self._tokenizer.piece(token))))
+        return found
+
+    def requirement(self, terms: Iterable[Words], refused: set[int]) -> Requirement:
+        """What a search must put out, one translation of each term, and what it must not."""
+        phrases = [self._phrase(term) for term in terms]
+        return Requirement(phrases, self._tokenizer.begins_word, self._tokenizer.bos_id, refused)
+
+    def _phrase(self, translations: Words) -> Phrase:
         """The tokens of translations, for a search that must put out one of them."""
         return [form for translation in translations for form in self._forms[translation]]
 

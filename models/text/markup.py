@@ -9,7 +9,7 @@ import numpy as np
 
 from heed.models.arrays import BoolArray, FloatArray
 from heed.models.decoding.alignment import Span, word_spans
-from heed.models.text.tags import is_inline
+from heed.models.text.tags import is_tag
 
 # Names, which translations keep, stand for placeholders; of those that are not in a line, the first that do.
 NAMES = ("Tom", "Boston", "Maria", "Peter", "London", "David", "Berlin", "Anna", "Paris", "Martin", "Robert", "Chicago")
@@ -60,7 +60,7 @@ def take_out(
     open_marks = [root]
     for start, stop in kept:
         text, found, end = text + line[end:start], line[start:stop], stop
-        if not is_inline(found) and (start, stop) not in symbols:
+        if not is_tag(found) and (start, stop) not in symbols:
             if not free:
                 return None
             name = free.pop(0)

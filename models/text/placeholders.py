@@ -1,8 +1,10 @@
 """Placeholders: what stands in a text for something else, and what no translation changes."""
 
 import re
+from collections import deque
 from collections.abc import Collection, Sequence
 from itertools import pairwise
+from operator import itemgetter
 
 from heed.models.decoding.alignment import Span
 
@@ -30,8 +32,8 @@ PATTERNS = (
     # %s %-*.*lf %(count)d %% in a row, %1 of Qt and %1% of Boost, %PATH% of Windows.
     # A space is a flag, too, where no number is before the %.
     rf"(?<![\d%])(?:{CONVERSION}|%L?\d{{1,2}}(?!\w)(?:%(?!\d))?|%%)+|%%|%[A-Za-z_]\w*+%"
-    rf"|(?<!\d )(?<![\d%])%\x20[-+#0]*+{WIDTH}(?:\.{WIDTH})?+{LENGTH}[a-zA-Z](?!\w)",
-    r"(?<![\w$])\$(?:[A-Za-z_]\w*+|\([^()\s]*+\))",
+    rf"|(?<=\d){CONVERSION}(?!\w)|(?<!\d )(?<![\d%])%\x20[-+#0]*+{WIDTH}(?:\.{WIDTH})?+{LENGTH}[a-zA-Z](?!\w)",
+    r"(?<!\$)\$(?:[A-Za-z_]\w*+|\([^()\s]*+\))",
     # Options of commands, and paths.
     r"(?<![\w-])--[A-Za-z][\w-]*\w(?:=[^\s,;.)\]'\"]++)?|(?<![\w-])-[A-Za-z](?![\w-])",
     r"(?<![\w/.~<])(?:~|\.{1,2})?/(?:[\w+@~.-]*[\w+@~-]/?)++|(?<!\w)[A-Za-z]:\\[^\s\"'<>|]++",
@@ -48,36 +50,25 @@ def find_kept(line: str, patterns: Sequence[re.Pattern[str]], taken: Sequence[Sp
     Args:
         line: A line of text.
         patterns: They.
-        taken: What is kept already, ahead of them all.
+        taken: Matches of yet another pattern, ahead of the first.
     """
-    fixed = iter([*taken, (len(line) + 1, len(line) + 1)])
-    spans, (start, stop) = list[Span](), next(fixed)
+    waiting = deque(taken)
     ahead = [_next(pattern, line, 0) for pattern in patterns]
-    while True:
-        best = min((match.span() for match in ahead if match), key=lambda span: span[0], default=None)
-        if best is None or best[0] >= start or best[1] > start:
-            if start > len(line):
-                if best is None:
-                    return spans
-                end = _take(spans, best)
-            else:
-                end = _take(spans, (start, stop))
-                start, stop = next(fixed)
-        else:
-            end = _take(spans, best)
+    spans = list[Span]()
+    while matches := [*([waiting[0]] if waiting else []), *(match for match in ahead if match)]:
+        spans.append(min(matches, key=itemgetter(0)))
+        end = spans[-1][1]
+        while waiting and waiting[0][0] < end:
+            waiting.popleft()
         ahead = [
-            _next(pattern, line, end) if match and match.start() < end else match
+            _next(pattern, line, end) if match and match[0] < end else match
             for pattern, match in zip(patterns, ahead, strict=True)
         ]
+    return spans
 
 
-def _take(spans: list[Span], span: Span) -> int:
-    spans.append(span)
-    return span[1]
-
-
-def _next(pattern: re.Pattern[str], line: str, place: int) -> re.Match[str] | None:
-    return next((match for match in pattern.finditer(line, place) if match[0]), None)
+def _next(pattern: re.Pattern[str], line: str, place: int) -> Span | None:
+    return next((match.span() for match in pattern.finditer(line, place) if match[0]), None)
 
 
 def around(line: str, kept: Sequence[Span]) -> list[str]:

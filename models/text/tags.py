@@ -7,12 +7,10 @@ from heed.models.decoding.alignment import Span
 NAME = r"[A-Za-z][\w:.-]*+"
 VALUE = r"\"[^\"]*+\"|'[^']*+'"
 TAG = rf"</?{NAME}(?:(?=[\s/])(?:=\s*+(?:{VALUE})|[^<>])*+)?>"  # a value may hold a >
+ATTRIBUTE = rf"[\w:@.-]++(?:\s*+=\s*+(?:{VALUE}|\"[^\"]*+(?P<double>\Z)|'[^']*+(?P<single>\Z)|[^\s\"'<>]++|(?=\s*\Z)))"
 # A tag that goes on in the next line: after its name come attributes with values, of which the last may be cut.
-CUT_TAG = (
-    rf"</?{NAME}(?:\s++(?:[\w:@.-]++\s*+=\s*+(?:{VALUE}|\"[^\"]*+(?P<double>\Z)|'[^']*+(?P<single>\Z)|[^\s\"'<>]*+))?+)*+"
-    r"/?(?P<tag>\Z)"
-)
-REST_OF_TAG = rf"\s*+(?:[\w:@.-]++(?:\s*+=\s*+(?:{VALUE}|[^\s\"'<>]++))?+\s*+)*+/?(?:>|(?P<tag>\Z))"
+CUT_TAG = rf"</?{NAME}(?:\s++(?:{ATTRIBUTE})?+)*+/?(?P<tag>\Z)"
+REST_OF_TAG = rf"\s*+(?:=\s*+)?+(?:{VALUE})?+\s*+(?:{ATTRIBUTE}?+\s*+)*+/?(?:>|(?P<tag>\Z))"
 # What begins so is kept to its end, in whatever line that is. Groups without characters are named by what is open.
 MARKUP = re.compile(
     r"<!--.*?(?:-->|(?P<comment>\Z))"
@@ -32,9 +30,9 @@ CLOSERS = {
     "instruction": r".*?(?:\?>|(?P<instruction>\Z))",
     "declaration": r"[^<>]*+(?:>|(?P<declaration>\Z))",
     "tag": REST_OF_TAG,
-    "double": rf"[^\"]*+(?:\"{REST_OF_TAG}|(?P<double>\Z))",
-    "single": rf"[^']*+(?:'{REST_OF_TAG}|(?P<single>\Z))",
-    **{name: rf"(?i:.*?(?:</{name}\s*+>|(?P<content>\Z)))" for name in ("script", "style", "pre", "textarea")},
+    "double": rf"[^\"]*+(?:\"{REST_OF_TAG}|(?P<still>\Z))",
+    "single": rf"[^']*+(?:'{REST_OF_TAG}|(?P<still>\Z))",
+    **{name: rf"(?i:.*?(?:</{name}\s*+>|(?P<still>\Z)))" for name in ("script", "style", "pre", "textarea")},
 }
 # Elements whose tags part sentences: blocks, cells, line breaks, and what HTML's and DocBook's heads have.
 BLOCKS = frozenset(
@@ -65,23 +63,32 @@ def scan(line: str, inside: str = "") -> tuple[list[Span], str]:
     else:
         rest = None
     if rest:
-        if rest.lastgroup:  # nothing in the line closes it
-            return [(0, len(line))], inside if rest.lastgroup == "content" else rest.lastgroup
+        if left := _left_open(rest):
+            return [(0, len(line))], inside if left == "still" else left
         spans, place = [rest.span()], rest.end()
     found = None
     for found in MARKUP.finditer(line, place):
         spans.append(found.span())
-    if found is None or found.lastgroup in (None, "raw", "code"):
-        return spans, ""
-    return spans, found["raw"].lower() if found.lastgroup == "content" else str(found.lastgroup)
+    left = _left_open(found) if found else ""
+    return spans, found["raw"].lower() if found and left == "content" else left
+
+
+def _left_open(found: re.Match[str]) -> str:
+    """What mark-up leaves open at the end of its line: the name of the group that matched there."""
+    groups = [name for name, text in found.groupdict().items() if text == ""]
+    return groups[0] if groups else ""  # an attribute's value ahead of its tag
+
+
+def is_tag(text: str) -> bool:
+    """Whether a text is one tag or comment."""
+    if text.startswith("<!--"):
+        return text.endswith("-->")
+    return re.fullmatch(TAG, text, re.DOTALL) is not None
 
 
 def is_inline(markup: str) -> bool:
     """Whether mark-up is a tag or a comment that stands within a sentence."""
-    if markup.startswith("<!--"):
-        return markup.endswith("-->")
-    found = re.fullmatch(TAG, markup, re.DOTALL)
-    return found is not None and tag_name(markup) not in BLOCKS
+    return is_tag(markup) and tag_name(markup) not in BLOCKS
 
 
 def tag_name(tag: str) -> str:

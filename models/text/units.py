@@ -124,7 +124,7 @@ def _peeled(text: str, spans: list[Span], has_words: Callable[[str], bool]) -> t
     if spans and not is_mark(text[slice(*spans[-1])]) and not has_words(text[spans[-1][1] :]):
         start = spans[-1][0]
         if BEFORE.search(text[:start]) and has_words(_without(text[:start], spans[:-1])):
-            text, after = text[:start], text[start:]
+            text, after = text[:start].rstrip(), text[len(text[:start].rstrip()) :]
             spans = spans[:-1]
     return before, text, after, spans
 

@@ -1,5 +1,6 @@
 """Mark-up, placeholders and terms, through the command."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from heed.cli.io.records import Record
+from heed.cli.kept import OpenMarkup
 from heed.models.bundle.bundle import Bundle
 from heed.models.bundle.catalog import find
 from heed.models.decoding.alignment import align, word_spans
@@ -55,13 +58,16 @@ def test_what_has_nothing_to_keep_is_translated_as_ever(heed: Heed) -> None:
 
 
 def test_a_line_of_more_placeholders_than_there_are_names_is_translated_piece_by_piece(heed: Heed) -> None:
-    line = "I am here. " + "{x} {y}" * 10 + " Good morning!"
+    line = "I am here. " + "{x} and {y} " * 10 + "Good morning!"
     result = heed("translate", "--keep-tags", "--threads", "1", stdin=f"Hello.\n{line}\n".encode())
     assert result.exit_code == 0
     before, after = translate(heed, "I am here.\nGood morning!\n")
-    assert result.stdout_bytes.decode().split("\n")[1] == f"{before} {'{x} {y}' * 10} {after}"
+    found = result.stdout_bytes.decode().split("\n")[1]
+    assert found.startswith(f"{before} {{x}} ")
+    assert found.endswith(f" {{y}} {after}")
+    assert re.findall(r"\{.\}", found) == re.findall(r"\{.\}", line)
     assert result.stderr == (
-        "Warning: 1 lines were translated in the pieces between what they keep, for its place in them could not be "
+        "Warning: 1 line was translated in the pieces between what they keep, for its place in them could not be "
         "told: line 2\n"
     )
 
@@ -190,6 +196,80 @@ def test_of_200_lines_all_tags_are_balanced_and_around_the_known_words() -> None
             n_right += f"<b>{expected}</b>" in found.text
     assert n_known > 100
     assert n_right >= 0.9 * n_known
+
+
+def test_a_term_takes_the_place_of_its_word(heed: Heed, tmp_path: Path) -> None:
+    """It was once hung on the end: "Das Café ist geschlossen Kaffeehaus."."""
+    terms = tmp_path / "terms.tsv"
+    terms.write_text("café\tKaffeehaus\nteacher\tPädagoge\n", "utf-8")
+    text = "The café is closed.\nTom must be a good teacher.\n"
+    found = translate(heed, text, "--glossary", terms)
+    assert found == ["Das Kaffeehaus ist geschlossen.", "Tom muss ein guter Pädagoge sein."]
+
+
+@pytest.mark.parametrize("line", ["12345", "=====", "*", "2 + 2 = 4", "3.14159", "?!", "  - 1,5 % -", "\u200b"])
+def test_a_line_without_a_letter_passes_as_it_is(heed: Heed, line: str) -> None:
+    assert translate(heed, line + "\n") == [line]
+
+
+def test_characters_that_the_model_does_not_know_stay_and_are_told(heed: Heed) -> None:
+    text = "I love you \U0001f600.\nGood morning!\n你好\nŁódź is a city.\n"
+    result = heed("translate", "--threads", "1", stdin=text.encode())
+    assert result.stdout.split("\n")[::2][:2] == ["Ich liebe dich \U0001f600.", "你好"]
+    assert "Łódź" in result.stdout.split("\n")[3]
+    assert result.stderr == (
+        "Warning: 3 lines have characters that the model does not know, copied as they are: line 1 (\U0001f600), "
+        "line 3 (你好), line 4 (Ł ź)\n"
+    )
+
+
+@pytest.mark.parametrize("invisible", "\u200b\u2060\u00ad\ufeff\u200e")
+def test_characters_that_are_not_seen_part_no_word(heed: Heed, invisible: str) -> None:
+    text = f"The sta{invisible}tion is closed.\n"
+    assert translate(heed, text) == translate(heed, text.replace(invisible, ""))
+
+
+def test_tokens_show_what_stands_in_the_translation(heed: Heed) -> None:
+    result = heed("translate", "--json", "--keep-tags", "--threads", "1", stdin=b"I know {name}. Hello {x}!\n")
+    tokens = "".join(json.loads(result.stdout)["tokens"])
+    assert tokens.count("{name}") == tokens.count("{x}") == 1
+    assert not re.search("Tom|Boston|Maria", tokens)
+
+
+def test_mark_up_of_several_lines_is_kept(heed: Heed) -> None:
+    text = "<P\n>I am hungry.</P\n>\n<!-- It is\ncold. -->It is cold.\n<style>\na {}\n</style>\n"
+    hungry, cold = translate(heed, "I am hungry.\nIt is cold.\n")
+    expected = f"<P\n>{hungry}</P\n>\n<!-- It is\ncold. -->{cold}\n<style>\na {{}}\n</style>"
+    assert translate(heed, text, "--keep-tags") == expected.split("\n")
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_what_a_line_stands_in_is_known_however_lines_arrive(size: int) -> None:
+    lines = ["Yes.", "a <!-- b", "c", "d --> e <p", "class='x'>f", "g"]
+    records = [Record(line, b"", b"\n", str.encode) for line in lines]
+    windows = [records[i : i + size] for i in range(0, len(records), size)]
+    found = [record.inside for window in OpenMarkup().follow(windows) for record in window]
+    assert found == ["", "", "comment", "comment", "tag", ""]
+
+
+def test_mark_up_that_is_closed_nowhere_is_told(heed: Heed) -> None:
+    result = heed("translate", "--keep-tags", "--threads", "1", stdin=b"Yes.\n<!-- a\nb\nc\n")
+    assert result.stderr == (
+        "Warning: mark-up that line 2 opens is closed nowhere; from there on nothing was translated\n"
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_utf_16_is_told(heed: Heed, encoding: str, tmp_path: Path) -> None:
+    result = heed("translate", stdin="Good morning!\nHow are you?\n".encode(encoding))
+    assert result.exit_code == 3
+    assert re.fullmatch(r"Error: stdin: (UTF-..(?:LE|BE)?); convert it: iconv -f \1 -t UTF-8\n", result.stderr)
+    assert result.stdout == ""
+    for name in ("src", "tgt"):
+        (tmp_path / name).write_bytes("Good morning!\n".encode(encoding) * 40)
+    trained = heed("train", "--src", tmp_path / "src", "--tgt", tmp_path / "tgt", "-o", tmp_path / "run")
+    assert trained.exit_code == 3
+    assert f"{tmp_path / 'src'}: UTF-" in trained.stderr
 
 
 def test_protect_s_old_name_still_works(heed: Heed) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from heed.models.errors import DataError
 from heed.models.system.compression import decompressed, is_damage
+from heed.models.text.encoding import other_encoding
 
+PROBED = 100  # lines; those after the first begin with the second half of a line end
 FORMATS = {".gz": "gzip", ".zst": "Zstandard"}
 
 
@@ -16,13 +18,15 @@ def lines(path: Path) -> Iterator[str]:
     r"""The lines of a text file, split on \n alone (str.splitlines would also cut at U+2028 and others).
 
     Raises:
-        DataError: A line is no UTF-8, or a compressed file is damaged.
+        DataError: The file is UTF-16, a line is no UTF-8, or a compressed file is damaged.
         HeedError: Nothing here can read `.zst`.
         OSError: The file cannot be read.
     """
     with path.open("rb") as file, decompressed(file, path.name) as content, _damage_named(path):
         stream = content if content is file else io.BufferedReader(content)  # type: ignore[type-var]
         for number, line in enumerate(stream, 1):
+            if number <= PROBED and (wrong := other_encoding(line[number > 1 :])):
+                raise DataError(f"{path}: {wrong}")
             if number == 1 and line.startswith(codecs.BOM_UTF8):  # the mark of other systems is no text
                 line = line.removeprefix(codecs.BOM_UTF8)  # noqa: PLW2901
                 if not line:

@@ -220,3 +220,15 @@ def test_pytorch_and_onnx_find_the_same(tmp_path: Path) -> None:
         assert tokens == reference
         assert log_prob == pytest.approx(expected, rel=1e-4)
     assert all(has(best[0][0], each) for best, each in zip(ours, phrases, strict=True))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32), SOURCES, PHRASES, st.sets(st.sampled_from(WORDS), max_size=3), st.integers(1, 4))
+def test_what_is_refused_comes_in_phrases_alone(
+    seed: int, source: list[int], phrases: Phrases, refused: set[int], beam_size: int
+) -> None:
+    requirement = Requirement(phrases, BEGINS_WORD, BOS, refused)
+    needed = {token for forms in phrases for form in forms for token in form}
+    config = DecodeConfig(beam_size=beam_size, max_length=8)
+    for best in search(RandomState(seed), [source], config, SPECIAL, n_best=beam_size, requirements=[requirement]):
+        assert all(not (refused - needed).intersection(hypothesis.tokens) for hypothesis in best)

@@ -9,19 +9,15 @@ from hypothesis import strategies as st
 
 from heed.models.arrays import FloatArray
 from heed.models.decoding.alignment import word_spans
-from heed.models.text.markup import (
-    NAMES,
-    PATTERNS,
-    Marked,
-    around,
-    best_run,
-    find_kept,
-    keeps_names,
-    put_back,
-    take_out,
-)
+from heed.models.text.markup import NAMES, Marked, best_run, keeps_names, put_back, take_out
+from heed.models.text.placeholders import PATTERNS, around, find_kept
+from heed.models.text.tags import scan
 
 USUAL = [re.compile(pattern, re.DOTALL) for pattern in PATTERNS]
+
+
+def spans(line: str) -> list[tuple[int, int]]:
+    return find_kept(line, USUAL, scan(line)[0])
 
 
 def shares(src: str, tgt: str, pairs: dict[str, str]) -> FloatArray:
@@ -31,55 +27,15 @@ def shares(src: str, tgt: str, pairs: dict[str, str]) -> FloatArray:
 
 
 def kept(line: str) -> list[str]:
-    return [line[slice(*span)] for span in find_kept(line, USUAL)]
+    return [line[slice(*span)] for span in spans(line)]
 
 
 def without_kept(line: str) -> str:
-    return "".join(around(line, find_kept(line, USUAL)))
+    return "".join(around(line, spans(line)))
 
 
 def taken_out(line: str, turn: int = 0) -> Marked | None:
-    return take_out(line, find_kept(line, USUAL), turn)
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        ("a <b>c</b><br/> <a href='x > y'>", ["<b>", "</b>", "<br/>", "<a href='x >"]),
-        ("3 < 4 and 5 > 4, a <- b", []),
-        ("<!-- <b> --> x", ["<!-- <b> -->"]),
-        ("See https://a.de/b?c=d#e, or (http://f.org/g).", ["https://a.de/b?c=d#e", "http://f.org/g"]),
-        ("Ask me.too+1@mail.example.com.", ["me.too+1@mail.example.com"]),
-        ("{0} {name} ${HOME} {{user.name}} {}", ["{0}", "{name}", "${HOME}", "{{user.name}}"]),
-        ("%s %1$s %-5.2f %(count)d", ["%s", "%1$s", "%-5.2f", "%(count)d"]),
-        ("100% sure, 5%d, 50%safe", []),
-    ],
-)
-def test_what_is_kept(line: str, expected: list[str]) -> None:
-    assert kept(line) == expected
-
-
-@pytest.mark.parametrize("line", ["a" * 10**6, "<!--" * 10**5, "%" + "0" * 10**6, "{a" * 10**5, "www." * 10**5 + " "])
-def test_what_looks_like_it_takes_no_longer(line: str) -> None:
-    """It would take hours, were it read again from each character on."""
-    assert sum(map(len, kept(line))) <= len(line)
-
-
-@pytest.mark.parametrize(
-    ("patterns", "expected"),
-    [
-        (["(?i)TOM", "ann"], ["Tom", "ann", "tom"]),
-        (["(?P<a>T)om", "(?P<a>a)nn"], ["Tom", "ann"]),
-        ([r"(T)om", r"(.)\1"], ["Tom", "nn"]),
-        (["x*", "|"], []),
-        (["and a", "ann and", "and t"], ["and a", "and t"]),
-        (["T", "Tom"], ["T"]),
-        ([], []),
-    ],
-)
-def test_patterns_do_not_meddle_with_each_other(patterns: list[str], expected: list[str]) -> None:
-    line = "Tom and ann and tom"
-    assert [line[slice(*span)] for span in find_kept(line, [*map(re.compile, patterns)])] == expected
+    return take_out(line, spans(line), turn)
 
 
 @given(st.lists(st.tuples(st.integers(-8, 8) | st.just(-np.inf), st.booleans(), st.booleans()), max_size=9))

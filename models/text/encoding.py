@@ -1,0 +1,27 @@
+"""Which encoding a file is in that is not UTF-8, by its first bytes."""
+
+import codecs
+
+PROBED = 4096  # bytes
+MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",  # ahead of UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+
+
+def other_encoding(start: bytes) -> str | None:
+    """What is wrong with a file that begins so, and the way out; None where it may be UTF-8.
+
+    UTF-16 without a mark is known by NUL bytes, of which nearly all stand at even places, or at odd ones.
+    """
+    for mark, name in MARKS.items():
+        if start.startswith(mark):
+            return f"{name}; convert it: iconv -f {name} -t UTF-8"
+    places = [place % 2 for place, byte in enumerate(start[:PROBED]) if byte == 0]
+    for parity, name in enumerate(("UTF-16BE", "UTF-16LE")):
+        same = places.count(parity)
+        if same >= 2 and same >= 0.4 * (len(start[:PROBED]) // 2) and same >= 0.95 * len(places):
+            return f"{name}; convert it: iconv -f {name} -t UTF-8"
+    return None
