@@ -50,7 +50,7 @@ def options(function: Function) -> Function:
         click.option(
             "--keep-tags",
             is_flag=True,
-            help="Leave tags and comments, URLs, e-mail addresses, placeholders ({name}, %s), options and paths as they are.",
+            help="Leave tags, comments, URLs, e-mail addresses, placeholders ({name}, %s), options, paths as they are.",
         ),
         click.option(
             "--glossary",
@@ -127,7 +127,9 @@ class Report:
         """What was done for translations; line numbers are counted from 1, over all inputs."""
         found = []
         if self._repaired:
-            found.append(f"{_lines(self._repaired, 'w', 'as', 'ere')} searched again for what got lost: {_some(self._repaired)}")
+            found.append(
+                f"{_lines(self._repaired, 'w', 'as', 'ere')} searched again for what got lost: {_some(self._repaired)}"
+            )
         if self._doubtful:
             found.append(f"{_lines(self._doubtful, '', 'is', 'are')} doubtful: {_some(self._doubtful)}")
         return found

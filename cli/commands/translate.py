@@ -83,7 +83,9 @@ class Shard(click.ParamType[tuple[int, int]]):
     help="Lines without a blank one between are a paragraph, which becomes one line.",
 )
 @click.option("--strict", is_flag=True, help="Stop at text that is no UTF-8, and do not replace it.")
-@click.option("--json", "as_json", is_flag=True, help="Write objects: source, translation, score, confidence, doubts, tokens.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Write objects: source, translation, score, confidence, doubts, tokens."
+)
 @click.option(
     "--n-best",
     type=click.IntRange(min=1),

@@ -22,8 +22,7 @@ def moses(number: int, _: Record, found: Sequence[Translation]) -> bytes:
 
 
 def json_object(pieces: Pieces, n_best: int) -> Result:
-    """Makes an object of source, translation, score, confidence, doubts and tokens, and of the alternatives where they
-    are wanted."""
+    """Makes an object of what `translation` gives for the best, with its source, and of the alternatives if wanted."""
 
     def translation(found: Translation) -> dict[str, object]:
         return {

@@ -15,7 +15,7 @@ RARE = 3  # tokens, at least, of a name that is copied: those that are translate
 HALF_DAY = re.compile(r"\s?[ap]\.?m\b", re.IGNORECASE)  # behind a time that may become one of 24 hours
 CAPITALIZING = ("de", "lb")  # languages in which a capital letter tells no name
 # By how many nats a repaired translation may be less likely than the first one, for each token that was required. With
-# the default model of 0.1, names that English and German write alike cost 0.0 to 4.2, words that are translated 2.2 to 17.
+# the default model of 0.1, names that English and German write alike cost up to 4.2, other words 2.2 to 17.
 MARGIN = {Kind.NUMBER: 6.0, Kind.ADDRESS: 6.0, Kind.CODE: 6.0, Kind.NAME: 2.5}
 
 
@@ -50,8 +50,9 @@ class Repair:
         self._names = (languages[0] or "").split("-")[0] not in CAPITALIZING
 
     def mend(self, sources: Sequence[str], found: list[list[Translation]], again: Again) -> None:
-        """Put better translations in the place of those that lost something; those that still lack it say so, but
-        for names, which may rightly have been translated.
+        """Put better translations in the place of those that lost something.
+
+        Those that still lack it say so, but for names: these may rightly have been translated.
 
         Args:
             sources: Sentences.
@@ -59,7 +60,9 @@ class Repair:
             again: Searches again.
         """
         lost = {i: missing for i, source in enumerate(sources) if (missing := self.lost(source, found[i][0].text))}
-        sure = {i: some for i, missing in lost.items() if (some := [each for each in missing if each.kind is not Kind.NAME])}
+        sure = {
+            i: some for i, missing in lost.items() if (some := [each for each in missing if each.kind is not Kind.NAME])
+        }
         if self._searches:
             self._mend(lost, found, again)
             # What cannot be had with a name may be had without it.
@@ -94,7 +97,7 @@ class Repair:
         return list(dict.fromkeys(found))
 
     def _has_number(self, number: str, translation: str) -> bool:
-        """Whether a number stands in a translation, with marks between thousands or without, or may stand there in words."""
+        """Whether a number stands in a translation, between thousands with marks or without, or may stand in words."""
         if re.search(r"[-/:]", number):  # a date or a time, of which the parts may change places
             return all(re.search(rf"(?<!\d)0?{int(part)}(?!\d)", translation) for part in re.findall(r"\d+", number))
         if number.isdecimal() and int(number) <= SPELT:
@@ -114,7 +117,7 @@ class Repair:
         return [tuple(self._tgt.encode([lost.text])[0])]
 
     def _is_rare(self, word: str) -> bool:
-        """Whether a word with a capital is a name of which the model knows no translation; not "Neither" or "Monday"."""
+        """Whether a word with a capital is a name that the model cannot translate; "Neither" and "Monday" are not."""
         written, small = (len(tokens) for tokens in self._src.encode([word, word.lower()]))
         return small >= written >= RARE
 

@@ -52,8 +52,8 @@ class Translator:
         split: Translate each sentence of a line by itself, and not the line as a whole.
         language: Of the lines, as "de", where it is known; see `split_sentences`.
         glossary: What must appear in translations.
-        whole: Makes the network over the whole vocabulary, where `network` goes by a shortlist, when it is needed first:
-            for a glossary, for `shares` and for a second search.
+        whole: Makes the network over the whole vocabulary, where `network` goes by a shortlist, when first needed: for
+            a glossary, for `shares` or for a second search.
         repair: Finds what translations lost; None: nothing does.
         aligns: Whether one of the networks is of ONNX Runtime and over the whole vocabulary, as `shares` needs.
     """

@@ -10,14 +10,14 @@ TOKEN = re.compile(
     r"""
     (?: [A-Za-z][A-Za-z0-9+.-]*:// | www\. ) [^\s<>"]* [\w/]    # https://example.com/a?b=1
     | [\w.+-]+ @ \w[\w-]* (?: \.[\w-]+ )+                       # someone@example.com
-    | (?<![\w/]) (?: ~?/ | \.{1,2}/ | --? )? \w+ (?: [.,:/\\_#&+'’-]+ \w+ )*
+    | (?<![\w/]) (?: ~?/ | \.{1,2}/ | --? )? \w+ (?: [.,:/\\_#&+'\u2019-]+ \w+ )*
     """,
     re.VERBOSE,
 )  # fmt: skip
-NUMBER = re.compile(r"\d+(?:[.,:/'’-]\d+)*")
+NUMBER = re.compile(r"\d+(?:[.,:/'\u2019-]\d+)*")
 MEASURE = re.compile(r"(\d+(?:[.,]\d+)*)[^\W\d_]{1,3}")  # 3rd, 10km, 90s: the digits alone are written alike
 PARTS = re.compile(r"[^\W\d_](?:\.[^\W\d_])+")  # e.g, U.S: abbreviations, which are translated
-CLITIC = re.compile(r"['’](?![A-ZÀ-Þ]).*$")  # of Tom's, I'm, don't; not of O'Brien
+CLITIC = re.compile(r"['\u2019](?![A-ZÀ-Þ]).*$")  # of Tom's, I'm, don't; not of O'Brien
 
 
 class Kind(enum.Enum):
@@ -70,7 +70,7 @@ def _is_code(word: str) -> bool:
     if re.search(r"[_\\]|^(?:~?/|\.{1,2}/|--)", word):
         return True
     if re.search(r"\d", word):
-        return bool(re.search(r"[^\W\d_]", word)) and not re.search(r"['’]", word)
+        return bool(re.search(r"[^\W\d_]", word)) and not re.search(r"['\u2019]", word)
     if re.search(r"[^\W\d_]\.[^\W\d_]", word):
         return not PARTS.match(word)
     return bool(re.search(r"[a-zß-ÿ][A-Z]", word)) and "-" not in word  # JavaScript, iPhone

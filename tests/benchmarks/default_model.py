@@ -6,14 +6,15 @@ The same command goes on with a run that was stopped; more --minutes let it trai
 
 - tatoeba/en-de.tsv.gz: English, a tab, German ("www.manythings.org/anki and tatoeba.org", CC BY 2.0 FR);
 - gnome/en-de.{en,de}.gz: GNOME's user documentation (CC BY 3.0);
-- prose, software, handbooks and dictionary, each with en-de.{en,de}.gz, dev.{en,de}.gz and sources.tsv, which says under
-  which licence which lines stand: only those under `OPEN` are taken.
+- prose, software, handbooks and dictionary, each with en-de.{en,de}.gz, dev.{en,de}.gz and sources.tsv, which says
+  under which licence which lines stand: only those under `OPEN` are taken.
 
-Beside the text stand pairs made from patterns (default_model/made_pairs.py): dates, times, prices, counts, lists. The network
-and its first weights are those of the default model of 0.1 (--first), which learnt Tatoeba for a hundred minutes, with a
-vocabulary that copies (first_weights.py). What is held out is held out by English sentence, whatever its case, punctuation and
-spacing: the test set in tests/data, 1,000 pairs of Tatoeba; the dev sets of all folders; and some of Tatoeba for validation,
-which the model of 0.1 has seen, so that BLEU on validation is too high at first. The last line is JSON.
+Beside the text stand pairs made from patterns (default_model/made_pairs.py): dates, times, prices, counts, lists. The
+network and its first weights are those of the default model of 0.1 (--first), which learnt Tatoeba for a hundred
+minutes, with a vocabulary that copies (first_weights.py). What is held out is held out by English sentence, whatever
+its case, punctuation and spacing: the test set in tests/data, 1,000 pairs of Tatoeba; the dev sets of all folders;
+and some of Tatoeba for validation, which the model of 0.1 has seen, so that BLEU on validation is too high at first.
+The last line is JSON.
 """
 
 import argparse
@@ -41,18 +42,27 @@ SEED = 2017
 N_MADE = 60_000
 N_VALID = {"tatoeba": 400, "prose": 100, "software": 100, "handbooks": 100}  # pairs that training is judged by
 # How often an epoch has each pair. The dictionary is CLDR's names of countries and amounts with units.
-WEIGHTS = {"tatoeba": 1.0, "gnome": 1.0, "prose": 2.0, "software": 1.0, "handbooks": 0.5, "dictionary": 1.0, "made": 0.5}
+WEIGHTS = {
+    "tatoeba": 1.0,
+    "gnome": 1.0,
+    "prose": 2.0,
+    "software": 1.0,
+    "handbooks": 0.5,
+    "dictionary": 1.0,
+    "made": 0.5,
+}
 DEVELOPED = ("prose", "software", "handbooks", "games", "debian-descriptions")
 OPEN = re.compile(
     r"apache|mit\b|expat|bsd|mpl|cc-by-\d|cc0|public.domain|unicode|isc$|zlib|universal declaration", re.IGNORECASE
 )
 LICENCE = "CC BY 2.0 FR, CC BY 3.0 and 4.0, MPL 2.0, Apache 2.0, MIT, BSD, Unicode 3.0, as its training text"
 TRAINED_ON = (
-    "English-German sentence pairs: Tatoeba, from www.manythings.org/anki and tatoeba.org (CC BY 2.0 FR); GNOME's user "
-    "documentation (CC BY 3.0); help and messages of LibreOffice, Firefox and Thunderbird (MPL 2.0), Home Assistant, pretix, "
-    "Subversion, Node-RED, Corona-Warn-App (Apache 2.0), Chromium (BSD), indico, Shopware (MIT) and smaller programs under "
-    "Apache, MIT, BSD, ISC; the PHP manual (CC BY 3.0); opensource.guide and tldr-pages (CC BY 4.0); names and units of "
-    "Unicode CLDR (Unicode 3.0); and sentences made from patterns for dates, times, prices, names and files."
+    "English-German sentence pairs: Tatoeba, from www.manythings.org/anki and tatoeba.org (CC BY 2.0 FR); "
+    "GNOME's user documentation (CC BY 3.0); help and messages of LibreOffice, Firefox and Thunderbird (MPL "
+    "2.0), Home Assistant, pretix, Subversion, Node-RED, Corona-Warn-App (Apache 2.0), Chromium (BSD), indico, "
+    "Shopware (MIT) and smaller programs under Apache, MIT, BSD, ISC; the PHP manual (CC BY 3.0); "
+    "opensource.guide and tldr-pages (CC BY 4.0); names and units of Unicode CLDR (Unicode 3.0); and sentences "
+    "made from patterns for dates, times, prices, names and files."
 )
 TRAINING: dict[str, object] = {
     "batch_tokens": 2048,
@@ -194,7 +204,9 @@ def figures(data: Path, work: Path) -> dict[str, object]:
 def evaluated(work: Path, src: Path, tgt: Path) -> dict[str, float]:
     asked = [HEED, "evaluate", "-m", str(work / "en-de"), "--src", str(src), "--ref", str(tgt), "--json"]
     scores = json.loads(subprocess.run(asked, check=True, capture_output=True, text=True).stdout)
-    return {name: scores[name]["score"] if isinstance(scores[name], dict) else scores[name] for name in ("bleu", "chrf")}
+    return {
+        name: scores[name]["score"] if isinstance(scores[name], dict) else scores[name] for name in ("bleu", "chrf")
+    }
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""What a model keeps of what must be kept, English to German: names, places, numbers, dates, times, prices, files and so on.
+"""What a model keeps of what must be kept, English to German: names, places, numbers, dates, prices, files and so on.
 
     python tests/benchmarks/keeping.py [OPTIONS of heed translate, as -m MODEL --no-repair]
 
-Lines are drawn by a seed from patterns and words that stand in no training text made for this project
-(default_model/sentences.tsv and words.tsv have others). A line counts where its translation has all that it must have: a
-name as it is, a number with German marks. Prints the share by kind; the last line is JSON. --show prints the lines that
-lack something.
+Lines are drawn by a seed from other patterns and words than those that training text is made from
+(default_model/sentences.tsv and words.tsv). A line counts where its translation has all that it must have: a name as it
+is, a number with German marks. Prints the share by kind; the last line is JSON. --show prints the lines that lack
+something.
 """
 
 import argparse
@@ -20,12 +20,20 @@ from random import Random
 HEED = str(Path(sys.executable).with_name("heed"))
 SEED = 1706
 N_LINES = 20  # of a kind
-FIRST = "Elif Kwame Siobhan Yuki Matteo Zofia Bjørn Priya Nadia Oksana Thabo Renée Iker Svetlana Hamish Leila Joaquín Mirela"
-FIRST_NAMES = FIRST.split()
-LAST = "Yilmaz Mensah Walsh Watanabe Conti Wiśniewska Haugen Raman Haddad Melnyk Dlamini Lefèvre Etxeberria Orlova Campbell"
-LAST_NAMES = [*LAST.split(), "McAllister", "D'Angelo", "van Dijk", "Nakamura", "Szczepański"]
-CITIES = "Bristol Ottawa Perth Zagreb Rotterdam Dresden Stuttgart Tallinn Riga Malmö Bilbao Montevideo Osaka Nagoya Jakarta Linz"
-PLACES = [*CITIES.split(), "Basel", "Kigali", "Salamanca", "Aberdeen", "Innsbruck", "Wellington", "San Francisco", "Porto Alegre"]
+FIRST_NAMES = [
+    "Elif", "Kwame", "Siobhan", "Yuki", "Matteo", "Zofia", "Bjørn", "Priya", "Nadia", "Oksana", "Thabo", "Renée",
+    "Iker", "Svetlana", "Hamish", "Leila", "Joaquín", "Mirela",
+]  # fmt: skip
+LAST_NAMES = [
+    "Yilmaz", "Mensah", "Walsh", "Watanabe", "Conti", "Wiśniewska", "Haugen", "Raman", "Haddad", "Melnyk",
+    "Dlamini", "Lefèvre", "Etxeberria", "Orlova", "Campbell", "McAllister", "D'Angelo", "Nakamura", "Szczepański",
+    "van Dijk",
+]  # fmt: skip
+PLACES = [
+    "Bristol", "Ottawa", "Perth", "Zagreb", "Rotterdam", "Dresden", "Stuttgart", "Tallinn", "Riga", "Malmö",
+    "Bilbao", "Montevideo", "Osaka", "Nagoya", "Jakarta", "Linz", "Basel", "Kigali", "Salamanca", "Aberdeen",
+    "Innsbruck", "Wellington", "San Francisco", "Porto Alegre",
+]  # fmt: skip
 MONTHS = {
     "January": "Januar",
     "March": "März",
@@ -40,7 +48,7 @@ Line = tuple[str, list[str]]  # a sentence, and regular expressions that its tra
 
 
 def pick(draw: Random, patterns: str, **words: str) -> str:
-    return draw.choice([line for line in patterns.strip().split("\n")]).strip().format(**words)
+    return draw.choice(patterns.strip().split("\n")).strip().format(**words)
 
 
 def exactly(text: str) -> str:
@@ -145,7 +153,11 @@ def time(draw: Random) -> Line:
         Lunch starts at {t} sharp.
         It is {t} now.
         The last ferry left at {t} yesterday."""
-    either = rf"0?{hour}[:.]{minute:02}|0?{(hour - 1) % 12 + 1}[:.]{minute:02}" if "m." in written else rf"0?{hour}[:.]{minute:02}"
+    either = (
+        rf"0?{hour}[:.]{minute:02}|0?{(hour - 1) % 12 + 1}[:.]{minute:02}"
+        if "m." in written
+        else rf"0?{hour}[:.]{minute:02}"
+    )
     return pick(draw, patterns, t=written), [rf"(?<!\d)({either})(?!\d)"]
 
 
@@ -183,7 +195,9 @@ def file(draw: Random) -> Line:
 
 def address(draw: Random) -> Line:
     host = draw.choice(("rosenhof.at", "blue-kettle.net", "citylibrary.org", "meteo24.ch", "pinewood.shop"))
-    url = draw.choice((f"https://{host}/menu", f"www.{host}", f"info@{host}", f"http://{host}/a/17?x=2", f"j.doe@{host}"))
+    url = draw.choice(
+        (f"https://{host}/menu", f"www.{host}", f"info@{host}", f"http://{host}/a/17?x=2", f"j.doe@{host}")
+    )
     patterns = """The recipe is at {url}.
         I got a mail about {url}.
         Please look at {url} before noon.
@@ -192,7 +206,9 @@ def address(draw: Random) -> Line:
 
 
 def code(draw: Random) -> Line:
-    word = draw.choice(("QX-7731", "B2B", "ISO-8859-1", "getUserName", "max_retries", "AX410", "MP3", "T-1000", "RFC2119"))
+    word = draw.choice(
+        ("QX-7731", "B2B", "ISO-8859-1", "getUserName", "max_retries", "AX410", "MP3", "T-1000", "RFC2119")
+    )
     patterns = """The label says {word}.
         Nobody understands {word} here.
         Replace {word} with something else.
@@ -200,7 +216,17 @@ def code(draw: Random) -> Line:
     return pick(draw, patterns, word=word), [exactly(word)]
 
 
-KINDS: tuple[Callable[[Random], Line], ...] = (first_name, full_name, place, cities, names, number, thousands, decimal, date)
+KINDS: tuple[Callable[[Random], Line], ...] = (
+    first_name,
+    full_name,
+    place,
+    cities,
+    names,
+    number,
+    thousands,
+    decimal,
+    date,
+)
 KINDS += (time, price, capitals, file, address, code)
 
 

@@ -13,9 +13,9 @@ from heed.models.system.processor import available_cores
 from heed.models.tokenizers.subwords import Tokenizer, load_tokenizers, write_tokenizers
 from heed.transformer.data.augmentation.augmentation import Augmentation
 from heed.transformer.data.batching.batches import Batches
-from heed.transformer.data.batching.variation import Variation
 from heed.transformer.data.batching.token_cache import TextFile, TextRecord, key_of, make_entry, read_files, workplace
 from heed.transformer.data.batching.tokens import Corpora, Making, open_corpora, write_corpora
+from heed.transformer.data.batching.variation import Variation
 from heed.transformer.data.corpus_scan import sample, survey
 from heed.transformer.data.duplicates import mark_duplicates
 from heed.transformer.data.parallel_text import (

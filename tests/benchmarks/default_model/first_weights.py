@@ -1,8 +1,8 @@
 """What the training of the default model begins with: the model of 0.1, with a vocabulary that copies.
 
-That model's pieces keep their numbers and what was learnt of them, so it translates as before. Pieces of several digits, or
-of a digit with the space before it, are retired: numbers are read digit by digit. New are 256 pieces for the bytes of
-characters that have none, and the characters that the new text has and Tatoeba had not.
+That model's pieces keep their numbers and what was learnt of them, so it translates as before. Pieces of several
+digits, or of a digit with the space before it, are retired: numbers are read digit by digit. New are 256 pieces for
+the bytes of characters that have none, and the characters that the new text has and Tatoeba had not.
 """
 
 import dataclasses

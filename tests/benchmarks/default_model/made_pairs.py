@@ -1,4 +1,4 @@
-"""Pairs made from patterns: dates, times, prices, counts, names, lists, files, addresses, in the forms of both languages."""
+"""Pairs made from patterns: dates, times, prices, counts, names, lists, files, addresses, in both languages."""
 
 import re
 from pathlib import Path

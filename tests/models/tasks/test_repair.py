@@ -18,7 +18,11 @@ LETTERS = " ".join("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZäöüß
 @pytest.fixture(scope="module")
 def pieces() -> Tokenizer:
     """Frequent words have pieces of their own, other ones a piece for each letter."""
-    return train_tokenizer([LETTERS, *["costs Monday the books in ask see she has good all they she hello"] * 50], vocab_size=120, name="letters")
+    return train_tokenizer(
+        [LETTERS, *["costs Monday the books in ask see she has good all they she hello"] * 50],
+        vocab_size=120,
+        name="letters",
+    )
 
 
 @pytest.fixture
@@ -118,7 +122,9 @@ def test_repair_helps_and_leaves_other_lines_alone() -> None:
     with_repair, without = (
         Translator.load(find(None), threads=1, repair=repair).translate([*numbers, *plain]) for repair in (True, False)
     )
-    kept = [[number in each.text for number, each in zip(german, found, strict=False)] for found in (with_repair, without)]
+    kept = [
+        [number in each.text for number, each in zip(german, found, strict=False)] for found in (with_repair, without)
+    ]
     assert all(kept[0])
     assert all(now or not before for now, before in zip(*kept, strict=True))
     for now, before in zip(with_repair, without, strict=True):

@@ -14,10 +14,13 @@ from heed.models.text.literals import Kind, find_literals
         ("mail some.one@example.co.uk!", [(Kind.ADDRESS, "some.one@example.co.uk")]),
         ("open ~/notes.txt, /etc/hosts", [(Kind.CODE, "~/notes.txt"), (Kind.CODE, "/etc/hosts")]),
         ("run report_final.pdf --force", [(Kind.CODE, "report_final.pdf"), (Kind.CODE, "--force")]),
-        ("in JavaScript, XK-4821 and iPhone", [(Kind.CODE, "JavaScript"), (Kind.CODE, "XK-4821"), (Kind.CODE, "iPhone")]),
+        (
+            "in JavaScript, XK-4821 and iPhone",
+            [(Kind.CODE, "JavaScript"), (Kind.CODE, "XK-4821"), (Kind.CODE, "iPhone")],
+        ),
         ("e.g. at 5 p.m. in the U.S.", [(Kind.NUMBER, "5"), (Kind.NAME, "U.S")]),
         ("Jean-Luc and Tom's dog", [(Kind.NAME, "Jean-Luc"), (Kind.NAME, "Tom")]),
-        ("O'Brien’s and/or don't", [(Kind.NAME, "O'Brien")]),
+        ("O'Brien\u2019s and/or don't", [(Kind.NAME, "O'Brien")]),
         ("nothing of it", []),
     ],
 )

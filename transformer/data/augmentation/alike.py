@@ -68,7 +68,5 @@ def learn_names(pairs: Iterable[Pair]) -> list[str]:
     return sorted(
         name
         for name, n_alike in alike.items()
-        if len(name) >= SHORTEST
-        and n_alike >= ALIKE * seen[name]
-        and small[name.lower()] <= ORDINARY * seen[name]
+        if len(name) >= SHORTEST and n_alike >= ALIKE * seen[name] and small[name.lower()] <= ORDINARY * seen[name]
     )

@@ -86,5 +86,5 @@ def _joins_names(pair: Pair, things: Sequence[Alike]) -> bool:
 def _recased(pair: Pair, random: Random) -> Pair:
     """Both sides in capitals, or the source as a title, of which other languages make plain sentences."""
     if random.random() < TITLES:
-        return re.sub(r"(?<![\w'’])[^\W\d_]", lambda match: match[0].upper(), pair[0]), pair[1]
+        return re.sub(r"(?<![\w'\u2019])[^\W\d_]", lambda match: match[0].upper(), pair[0]), pair[1]
     return pair[0].upper(), pair[1].upper()

@@ -146,7 +146,10 @@ def _other_digits(number: str, random: Random) -> str:
     if ":" in number:
         drawn = [random.randint(0, 59 if i else 23) for i in range(len(parts))]
     elif len(parts) > 2 and all(len(part) in (1, 2, 4) for part in parts):
-        drawn = [random.randint(1, 9 if len(part) == 1 else 28) if len(part) < 3 else _as_long(part, random) for part in parts]
+        drawn = [
+            random.randint(1, 9 if len(part) == 1 else 28) if len(part) < 3 else _as_long(part, random)
+            for part in parts
+        ]
     else:
         drawn = [_as_long(part, random) for part in parts]
     return "".join(str(new % 10 ** len(part)).zfill(len(part)) for new, part in zip(drawn, parts, strict=True))

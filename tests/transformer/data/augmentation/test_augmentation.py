@@ -65,7 +65,9 @@ def test_both_sides_have_the_new_things_and_all_else_stays(seed: int) -> None:
         assert sorted(digits_of(src)) == sorted(digits_of(tgt))
         for before, after in zip(pair, augmented.pair, strict=True):
             kept = [word for word in re.findall(r"[^\W\d_]+", before) if word[0].islower() and len(word) > 2]
-            assert [word for word in kept if word not in ("notes", "txt", "https", "example", "com") and word not in after] == []
+            assert [
+                word for word in kept if word not in ("notes", "txt", "https", "example", "com") and word not in after
+            ] == []
 
 
 @given(st.integers(0, 2**32 - 1))
