@@ -50,7 +50,7 @@ def options(function: Function) -> Function:
         click.option(
             "--keep-tags",
             is_flag=True,
-            help="Leave tags, comments, URLs, e-mail addresses, placeholders ({name}, %s), options, paths as they are.",
+            help="Leave tags, URLs, e-mail addresses, placeholders ({name}, %s), options and paths as they are.",
         ),
         click.option(
             "--glossary",

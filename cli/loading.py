@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from heed.models.tasks.translator import Translator
 
 
-def find_model(model: str | None, kind: str = "encoder-decoder") -> Path:
-    """The directory of the model that a command was asked for, by its option or by the environment; or the default.
+def find_model(model: str | None, task: str = "translate") -> Path:
+    """The directory of the model that a command was asked for by its option or the environment, or a task's default.
 
     Raises:
         ModelError: There is no such model.
@@ -26,7 +26,7 @@ def find_model(model: str | None, kind: str = "encoder-decoder") -> Path:
     from heed.models.bundle import catalog
 
     try:
-        return catalog.find(model, kind)
+        return catalog.find(model, task)
     except ModelError as error:
         if click.get_current_context().get_parameter_source("model") is ParameterSource.ENVIRONMENT:
             raise ModelError(f"HEED_MODEL: {error}") from None
@@ -73,7 +73,7 @@ def load_generator(model: str | None, *, device: str, threads: int | None) -> "G
     """
     from heed.models.tasks.generator import Generator
 
-    path = find_model(model, "decoder")
+    path = find_model(model, "generate")
     with messages.timed(f"Loaded {path} for {device}"):
         return Generator.load(path, device=device, threads=threads)
 

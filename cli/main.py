@@ -12,14 +12,16 @@ from typing import Any
 
 import click
 
-from heed.cli.io.signals import ENDING, Terminated, end_on_sigterm
+from heed.cli.io.signals import ENDING, Terminated, came, end_on_signals
 from heed.models.errors import HeedError
+from heed.models.system.huge_pages import allow_huge_pages
 
 # Help and completion name every command without importing what it needs.
 COMMANDS = {
     "train": "Train a Transformer to translate, or to go on with text.",
     "runs": "List training runs and draw how they went.",
     "export": "Turn a training run into a verified ONNX bundle.",
+    "import": "Make a bundle of another toolkit's model.",
     "translate": "Translate lines of text.",
     "generate": "Go on with a text.",
     "score": "Say how likely texts or translations are.",
@@ -42,7 +44,8 @@ class Program(click.Group):
         """Import the module of a command."""
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"heed.cli.commands.{cmd_name}").command
+        module = "import_" if cmd_name == "import" else cmd_name  # which Python does not take for a name
+        command = importlib.import_module(f"heed.cli.commands.{module}").command
         assert isinstance(command, click.Command)
         return command
 
@@ -75,7 +78,7 @@ class Program(click.Group):
 def _errors_told() -> Iterator[None]:
     """Turn a known error into a line on stderr and an exit status."""
     try:
-        with _signals_unwrapped():
+        with _signals_win():
             yield
     except HeedError as error:
         click.echo(f"Error: {error}", err=True)
@@ -87,6 +90,9 @@ def _errors_told() -> Iterator[None]:
             sys.exit(141)
         click.echo(f"Error: {_describe(error)}", err=True)
         sys.exit(1)
+    except MemoryError:
+        click.echo("Error: out of memory; free some, or raise the limit (ulimit -v)", err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except Terminated:
@@ -94,13 +100,15 @@ def _errors_told() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _signals_unwrapped() -> Iterator[None]:
-    """Let a signal that came while ONNX Runtime was imported be a signal, which that takes for a failed import."""
+def _signals_win() -> Iterator[None]:
+    """Let a signal be a signal that a library has taken for its own failure: SentencePiece's callback, an import."""
     try:
         yield
-    except ImportError as error:
-        if isinstance(error.__cause__, (KeyboardInterrupt, Terminated)):
-            raise error.__cause__ from None
+    except (SystemExit, click.exceptions.Exit):
+        raise
+    except BaseException:
+        if number := came():
+            sys.exit(128 + number)
         raise
 
 
@@ -149,18 +157,30 @@ def run() -> None:
     All output is out by then, and taking down Python and ONNX Runtime piece by piece takes longer than a sentence.
     """
     try:
+        status = _status()
+    except (KeyboardInterrupt, Terminated):  # that came between two lines of this
+        status = 128 + (came() or signal.SIGINT)
+    for number in ENDING:  # another one ends what may still wait, without a word
+        signal.signal(number, signal.SIG_DFL)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)
+
+
+def _status() -> int:
+    """Run the command line; returns its exit status."""
+    try:
         with _errors_told():
             _open_closed_streams()
-            end_on_sigterm()
+            end_on_signals()
+            allow_huge_pages()
             main()
     except SystemExit as end:
-        for number in ENDING:  # another one ends what may still wait, without a word
-            signal.signal(number, signal.SIG_DFL)
-        if isinstance(end.code, str):  # something to say, which Python does
-            raise
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        os._exit(end.code or 0)
+        if isinstance(end.code, str):
+            click.echo(end.code, err=True)
+            return 1
+        return end.code or 0
+    return 0
 
 
 def _open_closed_streams() -> None:

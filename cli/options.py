@@ -1,5 +1,6 @@
 """Options that several commands share, so that they have one name and one help text."""
 
+import math
 from collections.abc import Iterable
 
 import click
@@ -16,6 +17,22 @@ ENVIRONMENT = {
     "NO_COLOR": "No colours, whatever its value.",
 }
 TEXT_FILE = click.Path(exists=True, dir_okay=False, readable=True)
+
+
+class Threshold(click.ParamType[float]):
+    """A number above 0, or "off": infinity."""
+
+    name = "number"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Check it."""
+        try:
+            number = math.inf if value == "off" else float(value)
+        except ValueError:
+            number = math.nan
+        if not number > 0:
+            self.fail(f"{value!r} is neither a number above 0 nor off", param, ctx)
+        return number
 
 
 class Model(click.types.StringParamType):
@@ -76,6 +93,11 @@ length_penalty = click.option(
     "--length-penalty",
     type=click.FloatRange(min=0, max=10),
     help="α of the paper; more favours longer translations.  [default: the model's, 0.6]",
+)
+beam_threshold = click.option(
+    "--beam-threshold",
+    type=Threshold(),
+    help="Drop hypotheses whose log-probability is this far below the best (nats), or off.  [default: the model's]",
 )
 max_length = click.option(
     "--max-length",

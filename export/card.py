@@ -2,88 +2,64 @@
 
 import math
 
-from heed.models.bundle.manifest import Manifest, Parity, Quality, TextManifest, TextParity, TranslationManifest
-from heed.models.spec.config import LanguageModelConfig, ModelConfig
+from heed.models.bundle.manifest import Manifest, Parity, Quality
+from heed.models.spec.network import NetworkSpec
+from heed.models.spec.stack import StackSpec
+from heed.models.tasks.task import TASKS
 
 
-def write_card(manifest: TranslationManifest) -> str:
-    """The text of the README.md of a bundle that translates."""
-    languages = f"{manifest.src_language or 'source'} → {manifest.tgt_language or 'target'}"
+def write_card(manifest: Manifest) -> str:
+    """The text of a bundle's README.md."""
+    task = TASKS[manifest.task]
+    languages = [manifest.src_language or "source", manifest.tgt_language or "target"]
+    between = f", {' → '.join(languages)}" if manifest.network.encoder else ""
+    command = f"heed {manifest.task} -m {manifest.name} {task.example}".rstrip()
     sections = [
-        *_head(manifest, f"A Transformer that translates {languages}", f"heed translate -m {manifest.name}"),
-        _network(manifest.network),
-        *_origin(manifest),
-        "## Quality\n",
-        _quality(manifest.quality) if manifest.quality else "Not measured at the export.\n",
-        "## Equal to the network in PyTorch\n",
-        _parity(manifest.parity),
-    ]
-    return "\n".join(sections)
-
-
-def write_text_card(manifest: TextManifest) -> str:
-    """The text of the README.md of a bundle that goes on with text."""
-    sections = [
-        *_head(
-            manifest, "A Transformer that goes on with text", f'heed generate -m {manifest.name} "Once upon a time"'
-        ),
-        _language_model(manifest.network),
-        *_origin(manifest),
-        "## Quality, and equal to the network in PyTorch\n",
-        _text_parity(manifest.parity),
-    ]
-    return "\n".join(sections)
-
-
-def _head(manifest: Manifest, what: str, command: str) -> list[str]:
-    return [
         f"# {manifest.name}\n",
-        f"{what}, for heed:\n",
+        f"A Transformer that {task.does}{between}, for heed:\n",
         f"    {command}\n",
-        f"Made by heed {manifest.heed}, bundle format {manifest.format}. Products in {manifest.precision}.\n",
+        f"Made by heed {manifest.heed}, bundle format {manifest.format}. Matrix products in {manifest.precision}.\n",
         "## Network\n",
-    ]
-
-
-def _origin(manifest: Manifest) -> list[str]:
-    return [
+        _network(manifest.network),
         "## Training text\n",
         f"{manifest.trained_on or 'Not stated.'}\n",
         f"Licence of the model: {manifest.licence or 'not stated'}.\n",
+        *(["## Quality\n", _quality(manifest.quality)] if manifest.quality else []),
+        "## Parity with PyTorch\n",
+        _parity(manifest.parity),
+        *(["## Origin\n", _origin(manifest)] if manifest.origin else []),
     ]
+    return "\n".join(sections)
 
 
-def _language_model(network: LanguageModelConfig) -> str:
-    shared = "" if network.n_kv_heads == network.n_heads else f" that share {network.n_kv_heads} of keys and values"
+def _network(spec: NetworkSpec) -> str:
+    stacks = "".join(f"- {name}: {_stack(stack)}\n" for name, stack in spec.stacks.items())
+    matrices = ["one shared embedding matrix"] if spec.encoder and spec.shared_embedding else []
+    matrices += [f"{'the same' if spec.tied_output else 'another'} matrix for the output"]
+    return f"Width (d_model) {spec.d_model}; {', '.join(matrices)}.\n\n{stacks}"
+
+
+def _stack(spec: StackSpec) -> str:
+    attention, feed_forward, norm = spec.attention, spec.feed_forward, spec.norm
+    shared = f", {attention.n_kv_heads} of keys and values" if attention.n_kv_heads != attention.n_heads else ""
+    limit = "" if spec.n_positions is None else f" (at most {spec.n_positions:,} tokens)"
+    gated = "gated " if feed_forward.gated else ""
     return (
-        f"{network.n_layers} layers, d_model {network.d_model}, d_ff {network.d_ff} ({network.activation}), "
-        f"{network.n_heads} heads{shared}, {network.positions} positions, {network.norm} norm before each sub-layer, "
-        f"context {network.context:,} tokens, vocabulary {network.vocab_size:,}, one embedding matrix for input and "
-        "output.\n"
+        f"{spec.n_layers} layers, {attention.n_heads} heads{shared}, feed-forward width (d_ff) {feed_forward.d_ff}, "
+        f"{gated}{feed_forward.activation}, {norm.kind} norm {norm.placement} each sub-layer, "
+        f"{spec.positions.kind} positions{limit}, {spec.vocab_size:,} pieces"
     )
 
 
-def _text_parity(parity: TextParity) -> str:
+def _origin(manifest: Manifest) -> str:
+    compared = manifest.compared
+    if compared is None:
+        return f"Imported from {manifest.origin}. It was not compared with another program's results.\n"
+    ids = "" if compared.ids_identical is None else f" {compared.ids_identical} of them have the same token ids."
     return (
-        f"Measured at the export over {parity.tokens:,} tokens of the validation text in {parity.texts} texts, ONNX "
-        "Runtime against PyTorch in float32:\n\n"
-        "| | |\n|---|---|\n"
-        f"| perplexity of a token, PyTorch | {math.exp(parity.loss_torch):.3f} |\n"
-        f"| perplexity of a token, this bundle | {math.exp(parity.loss_bundle):.3f} |\n"
-        f"| bits a byte, this bundle | {parity.bits_per_byte:.4f} |\n"
-        f"| texts that both go on with by the same tokens, greedily | {parity.greedy_identical} of {parity.texts} |\n"
-        f"| largest difference of a token's log-probability | {parity.log_prob_difference:.2g} |\n"
-    )
-
-
-def _network(network: ModelConfig) -> str:
-    return (
-        f"{network.n_layers} + {network.n_layers} layers, d_model {network.d_model}, d_ff {network.d_ff}, "
-        f"{network.n_heads} heads, layer norm {'after' if network.norm == 'post' else 'before'} each sub-layer, "
-        f"vocabulary {network.src_vocab_size:,}"
-        + ("" if network.src_vocab_size == network.tgt_vocab_size else f" and {network.tgt_vocab_size:,}")
-        + f", {'one shared' if network.tied_embeddings else 'three separate'} embedding "
-        f"{'matrix' if network.tied_embeddings else 'matrices'}.\n"
+        f"Imported from {manifest.origin}, and compared with {compared.reference} on {compared.texts} texts of "
+        f"{compared.tokens:,} tokens: log-probabilities differ by at most {compared.log_prob_difference:.2g}, and the "
+        f"likeliest next token is the same after {compared.likeliest_identical:,} tokens.{ids}\n"
     )
 
 
@@ -101,13 +77,18 @@ def _quality(quality: Quality) -> str:
 
 
 def _parity(parity: Parity) -> str:
+    rows = {
+        "the same greedy outputs": f"{parity.greedy_identical} of {parity.texts}",
+        f"the same outputs by beam {parity.beam_size}": f"{parity.beam_identical} of {parity.texts}",
+        "of these, near-ties": parity.near_ties,
+        "largest difference of a log-probability": f"{parity.log_prob_difference:.2g}",
+        "perplexity of a token, PyTorch": f"{math.exp(parity.loss_torch):.4f}",
+        "perplexity of a token, this bundle": f"{math.exp(parity.loss_bundle):.4f}",
+    }
+    if parity.bits_per_byte is not None:
+        rows["bits a byte, this bundle"] = f"{parity.bits_per_byte:.4f}"
+    table = "".join(f"| {name} | {figure} |\n" for name, figure in rows.items())
     return (
-        f"Measured at the export over {parity.sentences} sentences of the validation text, ONNX Runtime against "
-        "PyTorch in float32:\n\n"
-        "| | |\n|---|---|\n"
-        f"| the same greedy translations | {parity.greedy_identical} of {parity.sentences} |\n"
-        f"| the same translations by beam {parity.beam_size} | {parity.beam_identical} of {parity.sentences} |\n"
-        f"| largest difference of a log-probability | {parity.log_prob_difference:.2g} |\n"
-        f"| perplexity of the references, PyTorch | {math.exp(parity.loss_torch):.4f} |\n"
-        f"| perplexity of the references, this bundle | {math.exp(parity.loss_bundle):.4f} |\n"
+        f"The export compared {parity.texts:,} texts of {parity.tokens or 0:,} tokens, ONNX Runtime against PyTorch in "
+        f"float32:\n\n| | |\n|---|---|\n{table}"
     )

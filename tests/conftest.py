@@ -10,21 +10,128 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import hypothesis
 import pytest
 import sentencepiece
 import torch
 from click.testing import CliRunner, Result
+from hypothesis import strategies as st
 
 from heed.cli.main import main
-from heed.models.spec.config import LanguageModelConfig, ModelConfig
+from heed.models.spec.network import NetworkSpec
+from heed.models.spec.options import changed
+from heed.models.spec.positions import Learned, RelativeBuckets, Rotary, RotaryScaling, Sinusoidal
+from heed.models.spec.preset import complete, preset, sized
+from heed.models.spec.stack import AttentionSpec, FeedForwardSpec, NormSpec, StackSpec
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data import preparation
 from heed.transformer.data.vocabulary import train_tokenizer
-from heed.transformer.language_model import LanguageModel
 from heed.transformer.model import Transformer
 from heed.transformer.training.runs.run import TranslationRun
 from heed.transformer.training.runs.settings import TranslationConfig
+
+# Random networks
+
+
+@st.composite
+def attention_specs(draw: st.DrawFn) -> AttentionSpec:
+    n_kv_heads = draw(st.integers(1, 2))
+    return AttentionSpec(
+        n_heads=n_kv_heads * draw(st.integers(1, 2)),
+        n_kv_heads=n_kv_heads,
+        d_head=draw(st.sampled_from([4, 6, 8])),
+        biases=draw(st.booleans()),
+        output_bias=draw(st.booleans()),
+        scale=draw(st.sampled_from([None, 1.0, 0.2])),
+        qk_norm=draw(st.booleans()),
+        window=draw(st.sampled_from([None, None, 3])),
+        soft_cap=draw(st.sampled_from([None, None, 2.0])),
+    )
+
+
+def scalings() -> st.SearchStrategy[RotaryScaling]:
+    return st.builds(
+        RotaryScaling,
+        method=st.sampled_from(["linear", "llama3", "yarn"]),
+        factor=st.sampled_from([2.0, 4.0]),
+        original_positions=st.just(16),
+        beta_fast=st.just(4.0),
+    )
+
+
+def positions() -> st.SearchStrategy[Any]:
+    offsets = st.sampled_from([0, 2])
+    return st.one_of(
+        st.builds(
+            Sinusoidal,
+            layout=st.sampled_from(["interleaved", "halves"]),
+            spacing=st.sampled_from(["paper", "tensor2tensor"]),
+            offset=offsets,
+        ),
+        st.builds(Learned, n_positions=st.just(24), offset=offsets),
+        st.builds(
+            Rotary,
+            n_positions=st.just(24),
+            base=st.sampled_from([100.0, 10000.0]),
+            d_rotary=st.sampled_from([None, 2, 4]),
+            interleaved=st.booleans(),
+            scaling=st.none() | scalings(),
+        ),
+        st.builds(RelativeBuckets, n_buckets=st.sampled_from([4, 8]), max_distance=st.sampled_from([9, 20])),
+    )
+
+
+def stacks(vocab_size: int) -> st.SearchStrategy[StackSpec]:
+    feed_forwards = st.builds(
+        FeedForwardSpec,
+        d_ff=st.sampled_from([8, 20]),
+        activation=st.sampled_from(["relu", "gelu", "gelu_tanh", "silu"]),
+        gated=st.booleans(),
+        biases=st.booleans(),
+    )
+    norms = st.builds(
+        NormSpec,
+        kind=st.sampled_from(["layer", "rms"]),
+        placement=st.sampled_from(["after", "before"]),
+        eps=st.sampled_from([1e-6, 1e-3]),
+        bias=st.booleans(),
+        last=st.booleans(),
+        embedding=st.booleans(),
+    )
+    return st.builds(
+        StackSpec,
+        vocab_size=st.just(vocab_size),
+        n_layers=st.integers(1, 3),
+        attention=attention_specs(),
+        feed_forward=feed_forwards,
+        norm=norms,
+        positions=positions(),
+    )
+
+
+@st.composite
+def network_specs(draw: st.DrawFn) -> NetworkSpec:
+    shared, there = draw(st.booleans()), draw(st.sampled_from(["both", "both", "decoder", "encoder"]))
+    encoder = draw(stacks(11)) if there != "decoder" else None
+    decoder = draw(stacks(11 if shared else 13)) if there != "encoder" else None
+    return NetworkSpec(
+        d_model=draw(st.sampled_from([8, 12])),
+        encoder=encoder,
+        decoder=decoder,
+        scale_embedding=draw(st.booleans()),
+        shared_embedding=shared,
+        tied_output=draw(st.booleans()),
+        output_bias=draw(st.booleans()),
+        output_scale=draw(st.sampled_from([None, 0.3])),
+        output_soft_cap=draw(st.sampled_from([None, 3.0])),
+        dropout=0.0,
+    )
+
+
+# How long an example takes is the machine's affair: on a busy one any deadline fails.
+hypothesis.settings.register_profile("heed", deadline=None)
+hypothesis.settings.load_profile("heed")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -82,14 +189,63 @@ def digits(digit_lines: Callable[[int, int], list[str]]) -> Tokenizer:
     return Tokenizer(model.getvalue(), "digits")
 
 
-@pytest.fixture(scope="session")
-def draw_network() -> Callable[[Mapping[str, object]], Transformer]:
-    """Makes a small network, given the rest of its sizes, in which every parameter counts."""
+class Describe(Protocol):
+    """Describes a small network, given its task, the sizes of its vocabularies, and the options that differ."""
 
-    def draw(sizes: Mapping[str, object]) -> Transformer:
+    def __call__(
+        self, task: str = "translate", /, *, vocab_size: int = 11, src_vocab_size: int | None = None, **options: object
+    ) -> NetworkSpec: ...
+
+
+SMALL = {"n_layers": 2, "d_model": 16, "d_ff": 24, "n_heads": 2}
+FORMS: dict[str, tuple[str, dict[str, object]]] = {  # by the task: a preset, and what differs
+    "translate": ("tiny", {}),
+    "generate": ("gpt2", {"context": 24}),
+}
+
+
+@pytest.fixture(scope="session")
+def describe() -> Describe:
+    """Describes small networks; options are those of `heed.models.spec.options`."""
+
+    def describe(
+        task: str = "translate", /, *, vocab_size: int = 11, src_vocab_size: int | None = None, **options: object
+    ) -> NetworkSpec:
+        name, usual = FORMS[task]
+        table = changed(complete(preset(name)["network"]), {**SMALL, **usual, **options})
+        src_size = vocab_size if src_vocab_size is None else src_vocab_size
+        return sized(table, src_size, vocab_size, joint=src_size == vocab_size)
+
+    return describe
+
+
+@pytest.fixture(scope="session")
+def draw() -> Callable[[NetworkSpec], Transformer]:
+    """Makes a network of a description in which every parameter counts: none is 0 or 1, and attention far from even."""
+
+    def draw(spec: NetworkSpec) -> Transformer:
+        network = Transformer(spec).eval()
+        with torch.no_grad():
+            for name, parameter in network.named_parameters():
+                parameter.copy_(torch.randn_like(parameter) * 0.3 + name.endswith("norm.weight"))
+        return network
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def specs() -> st.SearchStrategy[NetworkSpec]:
+    """Small networks of all forms."""
+    return network_specs()
+
+
+@pytest.fixture(scope="session")
+def draw_network(describe: Describe) -> Callable[..., Transformer]:
+    """Makes a small network that translates, given options, in which every parameter counts."""
+
+    def draw(**options: Any) -> Transformer:
         torch.manual_seed(7)
-        config = ModelConfig(n_layers=2, d_model=16, d_ff=24, n_heads=2, **sizes)  # type: ignore[arg-type]
-        network = Transformer(config).eval()
+        network = Transformer(describe("translate", **options)).eval()
         with torch.no_grad():
             for name, parameter in network.named_parameters():  # fresh biases are 0, and fresh norms scale by 1
                 if parameter.dim() == 1:
@@ -109,13 +265,12 @@ def verbatim() -> TextTokenizer:
 
 
 @pytest.fixture(scope="session")
-def draw_language_model() -> Callable[..., LanguageModel]:
-    """Makes a small language model, given sizes that differ, whose predictions depend on all that it reads."""
+def draw_language_model(describe: Describe) -> Callable[..., Transformer]:
+    """Makes a small network that continues text, given options, whose predictions depend on all that it reads."""
 
-    def draw(**sizes: object) -> LanguageModel:
+    def draw(**options: Any) -> Transformer:
         torch.manual_seed(7)
-        usual = {"n_layers": 2, "d_model": 16, "d_ff": 24, "n_heads": 2, "n_kv_heads": 2, "context": 24}
-        network = LanguageModel(LanguageModelConfig(**{**usual, **sizes})).eval()  # type: ignore[arg-type]
+        network = Transformer(describe("generate", **options)).eval()
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.add_(torch.randn_like(parameter) * 0.3)
@@ -181,12 +336,12 @@ def trained(
     directory = tmp_path_factory.mktemp("trained")
     text = directory / "digits"
     text.write_text("".join(line + "\n" for line in digit_lines(400, 1)), "utf-8")
-    network = ["--preset", "tiny", "--d-model", "16", "--d-ff", "32", "--n-heads", "2", "--norm", "pre"]
+    network = ["--preset", "tiny", "--d-model", "16", "--d-ff", "32", "--n-heads", "2", "--norm-placement", "before"]
     (directory / "digits.model").write_bytes(digits.model)
     vocabulary = ["--tokenizer", str(directory / "digits.model")]
     training = [*vocabulary, "--batch-tokens", "512", "--warmup", "30", "--dropout", "0", "--steps", "150"]
     rest = ["--valid-every", "50", "--precision", "float32", "--device", "cpu", "--threads", "1"]
-    languages = ["--src-language", "digits", "--tgt-language", "numbers"]
+    languages = ["--src-language", "digits", "--tgt-language", "numbers", "--src-normalization", "nfc"]
     run = directory / "run"
     result = heed("train", "--src", text, "--tgt", text, "-o", run, *network, *training, *rest, *languages)
     assert result.exit_code == 0, result.stderr
@@ -256,7 +411,8 @@ def make_digit_run(
             "valid_tgt": (write_lines("valid.tgt", ["2 1", "3"]),),
             "tokenizer": (str(tmp_path / "digits.model"),),
         }
-        network = {"n_layers": 1, "d_model": 16, "d_ff": 24, "n_heads": 2, "dropout": dropout}
+        sizes = {"n_layers": 1, "d_model": 16, "d_ff": 24, "n_heads": 2, "dropout": dropout}
+        network = changed(complete(preset("tiny")["network"]), sizes)
         settings = {"batch_tokens": 60, "warmup": 30, "precision": "float32", "steps": 12, "valid_every": 3}
         config = TranslationConfig(**files | settings | wishes)  # type: ignore[arg-type]
         run, _ = preparation.new_run(tmp_path / name, network, config)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from heed.models.spec.config import TEXT_PRESETS, TRANSLATION_PRESETS, ModelConfig, defaults, from_table, preset
-from heed.transformer.training.runs.settings import TranslationConfig
+from heed.models.spec.preset import TEXT_PRESETS, TRANSLATION_PRESETS
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "pyproject.toml").read_text("utf-8")
@@ -137,7 +136,7 @@ def test_no_dependency_is_idle_and_none_is_missing() -> None:
 def test_data_files_are_packaged() -> None:
     """Whatever in a package is no source is named in package-data."""
     data = PROJECT["tool"]["setuptools"]["package-data"]
-    presets = sorted(path.stem for path in (ROOT / "models/spec/presets").iterdir())
+    presets = sorted(path.stem for path in (ROOT / "models/spec/presets").rglob("*.toml"))
     assert presets == sorted((*TRANSLATION_PRESETS, *TEXT_PRESETS))
     patterns = [
         str(ROOT / name.removeprefix("heed.").replace(".", "/") / pattern)
@@ -148,15 +147,6 @@ def test_data_files_are_packaged() -> None:
     files = [path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file()]
     others = [path for path in files if path.suffix not in (".py", ".pyc") and path.name != "py.typed"]
     assert [path for path in others if not any(path.match(pattern) for pattern in patterns)] == []
-
-
-@pytest.mark.parametrize("name", TRANSLATION_PRESETS)
-def test_a_preset_is_a_configuration(name: str) -> None:
-    tables = preset(name)
-    assert set(tables) == {"model", "train"}
-    from_table(ModelConfig, defaults(ModelConfig) | tables["model"], name)
-    files = {"src": ["a"], "tgt": ["b"]}
-    from_table(TranslationConfig, defaults(TranslationConfig) | tables["train"] | files, name)
 
 
 @pytest.mark.parametrize("package", PACKAGES)

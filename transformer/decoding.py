@@ -1,28 +1,43 @@
-"""The PyTorch networks as the search sees them: numpy in, the best candidates out."""
+"""A PyTorch network as searches and samples see it: numpy in, candidates and log-probabilities out."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from heed.models.arrays import BoolArray, FloatArray, IntArray
-from heed.transformer.attention import KeyValueCache
-from heed.transformer.language_model import LanguageModel
-from heed.transformer.masks import causal_mask
-from heed.transformer.model import DecoderState, Transformer
+from heed.models.spec.network import NetworkSpec
+from heed.transformer.attention import KeyValueCache, Sight
+from heed.transformer.block import BlockCache
+from heed.transformer.masks import as_numbers, causal_mask
+from heed.transformer.model import Stack, Transformer
+
+SCORED = 1 << 22  # logits that exist at a time while texts are scored
 
 
 class TorchState:
-    """Sources being decoded by a PyTorch network; see `heed.models.runtime.protocol.State`."""
+    """Sources and outputs being decoded by a PyTorch network; see `heed.models.runtime.protocol.State`."""
 
     def __init__(self, network: Transformer) -> None:
-        self._network = network
-        self._device = network.projection.weight.device
-        self._state: DecoderState | None = None
+        assert network.decoder is not None, "only a decoder writes"
+        self._network, self._decoder = network, network.decoder
+        self._device = network.output_weight.device
+        self._memory: Sight | None = None
+        self._prefilled = _Prefilled(network.decoder, self._array(np.zeros((0, 0), dtype=bool)))
 
     @torch.inference_mode()
-    def read(self, src: IntArray, src_mask: BoolArray) -> None:
+    def encode(self, src: IntArray, src_mask: BoolArray) -> None:
         """See `heed.models.runtime.protocol.State`."""
-        self._state = self._network.start(self._tensor(src), self._tensor(src_mask)[:, None, None])
+        mask = self._array(src_mask)[:, None, None]
+        self._memory = Sight(as_numbers(mask), memory=self._network.encode(self._array(src), mask))
+
+    @torch.inference_mode()
+    def prefill(self, prompts: IntArray, prompt_mask: BoolArray, *, alone: bool = False) -> None:  # noqa: ARG002
+        """See `heed.models.runtime.protocol.State`."""
+        self._prefilled = _Prefilled(self._decoder, self._array(prompt_mask[:, 1:]))
+        if prompts.shape[1] > 1:
+            sight = self._prefilled.whole_sight()
+            positions = self._prefilled.prompt_positions
+            self._network.decode(self._array(prompts[:, :-1]), positions, sight, self._memory, self._prefilled.caches)
 
     @torch.inference_mode()
     def step(
@@ -33,133 +48,140 @@ class TorchState:
         mask: BoolArray,
         top: int,
         wanted: IntArray | None = None,
+        live: BoolArray | None = None,  # noqa: ARG002 - all are computed
     ) -> tuple[FloatArray, IntArray]:
         """See `heed.models.runtime.protocol.State`."""
-        assert self._state is not None, "a batch is read before the first step"
-        logits = self._network.decode(
-            self._tensor(tokens),
-            torch.tensor([position], device=self._device),
-            self._tensor(mask)[:, None],  # (B, 1, W, C)
-            self._state,
-            self._tensor(slots),
-        )
-        return _best(logits.float().log_softmax(-1), top, wanted)
+        log_probs = self._log_probs(tokens, position, slots, mask)
+        values, ids = log_probs.topk(min(top, log_probs.shape[-1]), dim=-1)
+        if wanted is not None:
+            ids = torch.cat([ids, self._array(wanted)], dim=-1)
+            values = log_probs.gather(-1, ids)
+        return values.cpu().numpy(), ids.cpu().numpy()
+
+    @torch.inference_mode()
+    def log_probs(self, tokens: IntArray, position: int, slots: IntArray | None, mask: BoolArray) -> FloatArray:
+        """See `heed.models.runtime.protocol.State`."""
+        if slots is None:
+            slots, mask = np.full(tokens.shape, position), np.ones((*tokens.shape, position + 1), dtype=bool)
+        found: FloatArray = self._log_probs(tokens, position, slots, mask).cpu().numpy()
+        return found
+
+    @torch.inference_mode()
+    def forced(self, tgt: IntArray, src_mask: BoolArray | None = None) -> FloatArray:
+        """See `heed.models.runtime.protocol.State`."""
+        found: FloatArray = _normal(self._network.logits(self._states(tgt, src_mask))).cpu().numpy()
+        return found
+
+    @torch.inference_mode()
+    def score(self, tgt: IntArray, targets: IntArray, src_mask: BoolArray | None = None) -> FloatArray:
+        """See `heed.models.runtime.protocol.State`."""
+        states, wanted = self._states(tgt, src_mask).flatten(0, 1), self._array(targets).flatten()
+        size = max(1, SCORED // len(self._network.output_weight))
+        parts = zip(states.split(size), wanted[:, None].split(size), strict=True)
+        found = [_normal(self._network.logits(some)).gather(1, of) for some, of in parts]
+        scores: FloatArray = torch.cat(found).view(targets.shape).cpu().numpy()
+        return scores
 
     @torch.inference_mode()
     def keep(self, rows: IntArray) -> None:
         """See `heed.models.runtime.protocol.State`."""
-        if self._state is not None:
-            self._state.keep(self._tensor(rows))
+        chosen = self._array(rows)
+        if self._memory is not None:
+            self._memory = _kept(self._memory, chosen)
+        self._prefilled.keep(chosen)
 
-    def _tensor(self, array: IntArray | BoolArray) -> Tensor:
-        return _tensor(array, self._device)
+    def _log_probs(self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray) -> Tensor:
+        """The log-probabilities of all that may follow each token, (B, W, V)."""
+        positions, sight = self._prefilled.step_sight(position, self._array(slots), self._array(mask))
+        states = self._network.decode(self._array(tokens), positions, sight, self._memory, self._prefilled.caches)
+        return _normal(self._network.logits(states))
+
+    def _states(self, tgt: IntArray, src_mask: BoolArray | None) -> Tensor:
+        """The states after each token of whole outputs, (B, T, D)."""
+        memory, positions = self._memory, torch.arange(tgt.shape[1], device=self._device)
+        if memory is not None and src_mask is not None:
+            memory = Sight(as_numbers(self._array(src_mask)[:, None, None]), memory=memory.memory)
+        sight = self._decoder.causal_sight(positions, self._device)
+        return self._network.decode(self._array(tgt), positions, sight, memory)
+
+    def _array(self, array: IntArray | BoolArray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+
+class _Prefilled:
+    """Prompts that were read, and the tokens of steps behind them: their keys and values, and where these stand.
+
+    Args:
+        decoder: Whose they are.
+        mask: Which slots hold a token of a prompt, (B, P - 1): each that has another behind it.
+    """
+
+    def __init__(self, decoder: Stack, mask: Tensor) -> None:
+        self._decoder, self._mask = decoder, mask
+        self.caches = [BlockCache(KeyValueCache(), KeyValueCache()) for _ in decoder.layers]
+        self._positions = torch.arange(mask.shape[1], device=mask.device).expand(len(mask), -1)  # of slots, (B, C)
+
+    @property
+    def prompt_positions(self) -> Tensor:
+        return torch.arange(self._mask.shape[1], device=self._mask.device)
+
+    def whole_sight(self) -> Sight:
+        """What the tokens of prompts see."""
+        positions = self.prompt_positions
+        mask = causal_mask(len(positions), positions.device)
+        return self._decoder.sight(mask, positions, slots=positions.expand(len(self._mask), -1))
+
+    def step_sight(self, position: int, slots: Tensor, mask: Tensor) -> tuple[Tensor, Sight]:
+        """Where the tokens of a step stand, (B, 1), and what they see; see `State.step`."""
+        n_prompt, n_slots = self._mask.shape[1], self._mask.shape[1] + mask.shape[2]
+        positions = self._mask.sum(dim=1, keepdim=True) + position
+        if (limit := self._decoder.spec.n_positions) is not None:
+            positions = positions.clamp(max=limit - 1)
+        lacking = max(0, n_slots - self._positions.shape[1])
+        self._positions = torch.nn.functional.pad(self._positions, (0, lacking))
+        self._positions.scatter_(1, slots + n_prompt, positions.expand_as(slots))
+        seen = torch.cat([self._mask[:, None].expand(-1, mask.shape[1], -1), mask], dim=2)[
+            :, None
+        ]  # (B, 1, W, P - 1 + C)
+        keys = self._positions[:, :n_slots]
+        return positions, self._decoder.sight(seen, positions, keys, slots + n_prompt)
+
+    def keep(self, rows: Tensor) -> None:
+        """Continue with these rows alone."""
+        self._mask, self._positions = self._mask[rows], self._positions[rows]
+        for cache in self.caches:
+            cache.own.keep(rows)
+            cache.memory.keep(rows)
+
+
+def _kept(sight: Sight, rows: Tensor) -> Sight:
+    assert isinstance(sight.mask, Tensor)
+    assert sight.memory is not None
+    return Sight(sight.mask[rows], memory=sight.memory[rows])
+
+
+def _normal(logits: Tensor) -> Tensor:
+    """Log-probabilities of logits."""
+    return logits.float().log_softmax(-1)
 
 
 class TorchNetwork:
-    """A PyTorch network that `heed.models.decoding.beam_search.search` can decode with."""
+    """A PyTorch network to decode with; see `heed.models.runtime.protocol.Network`."""
 
     def __init__(self, network: Transformer) -> None:
         self._network = network
+
+    @property
+    def spec(self) -> NetworkSpec:
+        """See `heed.models.runtime.protocol.Network`."""
+        return self._network.spec
+
+    @property
+    def context(self) -> int | None:
+        """See `heed.models.runtime.protocol.Network`."""
+        decoder = self.spec.decoder
+        return decoder.n_positions if decoder else None
 
     def state(self) -> TorchState:
         """See `heed.models.runtime.protocol.Network`."""
         return TorchState(self._network)
-
-
-class TorchTextState:
-    """Texts being gone on with by a PyTorch network; see `heed.models.runtime.protocol.TextState`."""
-
-    def __init__(self, network: LanguageModel) -> None:
-        self._network = network
-        self._device = network.embedding.weight.device
-        self._caches: list[KeyValueCache] = []  # first the slots of the prompts, then those of the steps
-        self._prompt_mask = self._tensor(np.zeros((0, 0), dtype=bool))  # which slots hold a prompt's tokens, (B, S - 1)
-
-    @torch.inference_mode()
-    def read(self, src: IntArray, src_mask: BoolArray, *, alone: bool = False) -> None:  # noqa: ARG002
-        """See `heed.models.runtime.protocol.TextState`."""
-        self._caches = [KeyValueCache() for _ in self._network.layers]
-        self._prompt_mask = self._tensor(src_mask[:, 1:])  # a slot for each token that has another behind it
-        B, n_slots = self._prompt_mask.shape
-        if n_slots:
-            slots = torch.arange(n_slots, device=self._device).expand(B, -1)
-            mask = causal_mask(n_slots, self._device).expand(B, 1, -1, -1)
-            self._network(self._tensor(src[:, :-1]), slots, mask, self._caches, slots)
-
-    @torch.inference_mode()
-    def step(
-        self,
-        tokens: IntArray,
-        position: int,
-        slots: IntArray,
-        mask: BoolArray,
-        top: int,
-        wanted: IntArray | None = None,
-    ) -> tuple[FloatArray, IntArray]:
-        """See `heed.models.runtime.protocol.State`."""
-        return _best(self._log_probs(tokens, position, slots, mask), top, wanted)
-
-    @torch.inference_mode()
-    def predict(self, tokens: IntArray, position: int, slots: IntArray | None, mask: BoolArray) -> FloatArray:
-        """See `heed.models.runtime.protocol.TextState`."""
-        if slots is None:
-            slots, mask = np.full(tokens.shape, position), np.ones((*tokens.shape, position + 1), dtype=bool)
-        log_probs: FloatArray = self._log_probs(tokens, position, slots, mask).cpu().numpy()
-        return log_probs
-
-    @torch.inference_mode()
-    def score(self, ids: IntArray, targets: IntArray) -> FloatArray:
-        """See `heed.models.runtime.protocol.TextState`."""
-        T = ids.shape[1]
-        positions = torch.arange(T, device=self._device).expand(len(ids), -1)
-        logits = self._network(self._tensor(ids), positions, causal_mask(T, self._device))
-        log_probs = logits.float().log_softmax(-1).gather(2, self._tensor(targets)[:, :, None])[:, :, 0]
-        found: FloatArray = log_probs.cpu().numpy()
-        return found
-
-    @torch.inference_mode()
-    def keep(self, rows: IntArray) -> None:
-        """See `heed.models.runtime.protocol.State`."""
-        chosen = self._tensor(rows)
-        self._prompt_mask = self._prompt_mask[chosen]
-        for cache in self._caches:
-            cache.keep(chosen)
-
-    def _log_probs(self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray) -> Tensor:
-        """The log-probabilities of all that may follow each token, (B, W, V)."""
-        (B, W), n_slots = tokens.shape, self._prompt_mask.shape[1]
-        positions = (self._prompt_mask.sum(dim=1, keepdim=True) + position).expand(B, W)
-        positions = positions.clamp(max=self._network.config.context - 1)
-        prompt_mask = self._prompt_mask[:, None].expand(B, W, n_slots)
-        seen = torch.cat([prompt_mask, self._tensor(mask)], dim=2)[:, None]  # (B, 1, W, S - 1 + C)
-        places = self._tensor(slots) + n_slots
-        logits = self._network(self._tensor(tokens), positions, seen, self._caches, places)
-        return torch.log_softmax(logits.float(), dim=-1)
-
-    def _tensor(self, array: IntArray | BoolArray) -> Tensor:
-        return _tensor(array, self._device)
-
-
-class TorchTextNetwork:
-    """A PyTorch language model to generate with; see `heed.models.runtime.protocol.TextNetwork`."""
-
-    def __init__(self, network: LanguageModel) -> None:
-        self._network = network
-        self.context, self.vocab_size = network.config.context, network.config.vocab_size
-
-    def state(self) -> TorchTextState:
-        """See `heed.models.runtime.protocol.TextNetwork`."""
-        return TorchTextState(self._network)
-
-
-def _best(log_probs: Tensor, top: int, wanted: IntArray | None) -> tuple[FloatArray, IntArray]:
-    """The best candidates, (B, W, top), and behind them the wanted ones, (B, W, N); and their ids."""
-    values, ids = log_probs.topk(min(top, log_probs.shape[-1]), dim=-1)
-    if wanted is not None:
-        ids = torch.cat([ids, _tensor(wanted, log_probs.device)], dim=-1)
-        values = log_probs.gather(-1, ids)
-    return values.cpu().numpy(), ids.cpu().numpy()
-
-
-def _tensor(array: IntArray | BoolArray, device: torch.device) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).to(device)

@@ -8,7 +8,7 @@ from pathlib import Path
 from heed.cli.charts.scale import figure
 from heed.models.runs.history import VARIANTS, History, Record, is_number, variant_of
 
-KINDS = {"encoder-decoder": "translation", "decoder": "text"}
+TASKS = {"translate": "translation", "generate": "text"}
 FIGURES = {"bleu": "BLEU", "bits_per_byte": "bits a byte", "perplexity": "perplexity"}
 LONG = 120.0  # minutes that are told in hours
 MOST_STEPS = 5  # of an event, that are named
@@ -62,7 +62,7 @@ def _best(record: Record | None) -> str:
 def _facts(history: History) -> str:
     size, minutes, speed = history.start.get("parameters"), history.minutes, history.tokens_per_second
     parts = (
-        KINDS[history.kind],
+        TASKS[history.task],
         f"{size / 1e6:.3g}M parameters" if isinstance(size, int) else "",
         f"{history.last_step:,} steps",
         (f"{minutes:.1f} min" if minutes < LONG else f"{minutes / 60:.1f} h") if minutes else "",

@@ -30,8 +30,11 @@ HUES = {
     "dark": ("#6cb6ff", "#f0883e", "#57d364", "#c297ff", "#f778ba", "#39c5bb"),
 }  # each readable on its page, neighbours apart also for those who see red and green alike
 N_HUES = len(HUES["light"])
+# What makes a PNG knows no "sans-serif" of the system's: one of these must be there by its name.
+FAMILIES = """system-ui, "Segoe UI", "Helvetica Neue", Arial, "DejaVu Sans", "Liberation Sans", "Noto Sans", FreeSans,
+  Ubuntu, Cantarell, sans-serif"""
 SHAPES = """
-text { font-size: 12px; font-family: system-ui, "Segoe UI", "Helvetica Neue", Arial, "DejaVu Sans", sans-serif }
+text { font-size: 12px; font-family: %s }
 .name { font-size: 17px; font-weight: 600 } .title { font-size: 13px; font-weight: 600 } .heading { font-size: 13px }
 .unit { font-size: 12px; font-weight: 400 }
 .end { text-anchor: end } .middle { text-anchor: middle }
@@ -39,7 +42,7 @@ text { font-size: 12px; font-family: system-ui, "Segoe UI", "Helvetica Neue", Ar
 .raw { fill: none; stroke-width: 1; opacity: 0.35 } .best { stroke-width: 2 }
 .label { stroke-width: 4; paint-order: stroke; stroke-linejoin: round }
 .event { stroke-dasharray: 3 3 }
-"""
+""".replace("%s", FAMILIES)
 
 
 def style() -> str:
@@ -167,8 +170,8 @@ def png(svg: str) -> bytes:
     """
     import resvg_py
 
-    words = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9">{}</svg>'
-    with_text, without = (resvg_py.svg_to_bytes(svg_string=words.format(x)) for x in ('<text y="9">x</text>', ""))
+    probe = f'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><style>{SHAPES}</style>%s</svg>'
+    with_text, without = (resvg_py.svg_to_bytes(svg_string=probe % x) for x in ('<text y="9">x</text>', ""))
     if with_text == without:
         raise HeedError(
             "a PNG needs a font, and there is none on this machine; install one (fonts-dejavu-core), or write .html"

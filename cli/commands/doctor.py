@@ -45,7 +45,11 @@ def command(model: str | None, as_json: bool) -> None:
         "processor": _processor(),
         "providers": _providers(),
         "environment": {name: value for name, value in os.environ.items() if name.startswith("HEED_")},
-        "models": {"directory": str(catalog.models_directory()), "names": list(catalog.available())},
+        "models": {
+            "directory": str(catalog.models_directory()),
+            "names": list(catalog.available()),
+            "unreadable": catalog.unreadable(),
+        },
     }
     try:
         bundle = Bundle(path)
@@ -101,46 +105,19 @@ def _model(bundle: "Bundle") -> dict[str, Any]:
 
 def _device(bundle: "Bundle", device: str) -> dict[str, Any]:
     """How many nodes of each graph each execution provider runs when a device takes a step; or why it does not."""
-    from heed.models.bundle.manifest import TextManifest
     from heed.models.runtime.session import placement
+    from heed.models.tasks.task import TASKS
 
     try:
-        graphs = _text_step(bundle, device) if isinstance(bundle.manifest, TextManifest) else _step(bundle, device)
+        graphs = TASKS[bundle.manifest.task].try_out(bundle, device).graphs.sessions
     except ModelError as error:
         return {"error": str(error)}
     return {
         "nodes": {
             name: {provider: len(operators) for provider, operators in placement(session).items()}
             for name, session in graphs.items()
-            if session is not None
         }
     }
-
-
-def _step(bundle: "Bundle", device: str) -> dict[str, Any]:
-    """Translate with a model, and return its graphs."""
-    from heed.models.decoding.config import DecodeConfig
-    from heed.models.runtime.encoder_decoder import OnnxNetwork
-    from heed.models.tasks.translator import Translator
-    from heed.models.tokenizers.subwords import load_tokenizers
-
-    path, config = bundle.path, bundle.translation().network
-    network = OnnxNetwork(path, config, device=device, threads=1, shortlist=bundle.has_shortlist)
-    Translator(network, *load_tokenizers(path)).translate(["."], DecodeConfig(max_length=1))
-    return {"encoder": network.encoder, "decoder": network.decoder, "shortlist": network.shortlist}
-
-
-def _text_step(bundle: "Bundle", device: str) -> dict[str, Any]:
-    """Go on with a text by a model, and return its graphs."""
-    import numpy as np
-
-    from heed.models.runtime.decoder import OnnxTextNetwork
-    from heed.models.tokenizers.lossless import TextTokenizer
-
-    network = OnnxTextNetwork(bundle.path, bundle.text().network, device=device, threads=1)
-    ids = np.array([[TextTokenizer.load(bundle.path).bos_id]])
-    network.state().score(ids, ids)
-    return {"stream": network.stream, "decoder": network.decoder}
 
 
 def _hints(report: dict[str, Any]) -> list[str]:
@@ -150,6 +127,8 @@ def _hints(report: dict[str, Any]) -> list[str]:
         if name not in options.ENVIRONMENT:
             similar = difflib.get_close_matches(name, options.ENVIRONMENT, n=1)
             hints.append(f"{name} is not read" + "".join(f"; did you mean {guess}?" for guess in similar))
+    if problem := report["models"]["unreadable"]:
+        hints.append(f"{problem}; set HEED_MODELS to a directory of models that you may read")
     cores, of, threads = report["processor"]["cores"], report["processor"]["of"], os.environ.get("HEED_THREADS", "")
     if cores < of:
         hints.append(f"this process may use {cores} of the {of} cores")

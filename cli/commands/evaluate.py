@@ -14,13 +14,16 @@ from heed.cli.command import Command
 from heed.cli.io.inputs import Inputs
 from heed.cli.loading import load_translator, search_config
 from heed.models.errors import DataError
+from heed.models.text.scripts import bleu_tokenizer
 
 WINDOW = 1 << 16  # lines read at a time
 INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True)
 # sacreBLEU's own for languages without spaces, and others that need no download.
 TOKENIZERS = ("13a", "intl", "char", "zh", "none")
+SPACED = ("13a", "intl", "none")  # those that tell words by spaces
 TRANSLATING = (
-    "model", "beam_size", "length_penalty", "max_length", "shortlist", "split", "batch_size", "device", "threads"
+    "model", "beam_size", "beam_threshold", "length_penalty", "max_length", "shortlist", "split", "batch_size",
+    "device", "threads",
 )  # fmt: skip
 
 
@@ -70,6 +73,7 @@ class Score:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @options.model
 @options.beam_size
+@options.beam_threshold
 @options.length_penalty
 @options.max_length
 @options.shortlist
@@ -110,6 +114,11 @@ def command(
     lines = _read(name)
     references = [_read(ref) for ref in refs]
     _require_pairs(name, lines, dict(zip(refs, references, strict=True)))
+    suited = bleu_tokenizer(line for each in references for line in each)
+    if tokenize in SPACED and suited not in SPACED:
+        messages.note(
+            f"{refs[0]}: the script has no spaces, so the tokenizer {tokenize} finds no words; use --tokenize {suited}"
+        )
     translations = lines if hyp else _translate(lines, **translating)
     scores = _scores(metrics, translations, references, bootstrap)
     report = {key: dataclasses.asdict(score) for key, score in scores.items()}

@@ -13,9 +13,9 @@ from heed.models.errors import DataError, HeedError
 from heed.models.system.files import refuse_existing
 
 if TYPE_CHECKING:
-    from heed.export.label import Label
+    from heed.models.bundle.manifest import Manifest
     from heed.models.text.chat import ChatTemplate
-    from heed.transformer.training.runs.run import TextRun, TranslationRun
+    from heed.transformer.data.parallel_text import ParallelText
 
 
 @click.command(
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     type=click.Choice(["float32", "float16", "int8", "int4"]),
     default="float32",
     show_default=True,
-    help="Of matrix products. int8, and of a model of text int4, is smaller and faster on a CPU, float16 on a GPU.",
+    help="Of matrix products. int8 is smaller and faster on a CPU, int4 for text still smaller, float16 for a GPU.",
 )
 @click.option("--test-src", multiple=True, type=options.TEXT_FILE, help="Test set to measure BLEU and chrF on.")
 @click.option("--test-tgt", multiple=True, type=options.TEXT_FILE, help="Its translation.")
@@ -79,41 +79,40 @@ def command(
     refuse_existing(output, force=force)
     if output.exists() and not (output / "heed.json").is_file():
         raise HeedError(f"{output}: is no heed model, and --force replaces nothing else; choose another name")
+    from heed.export.exporter import export
     from heed.export.label import Label
-    from heed.transformer.training.runs.run import TextRun, open_run
+    from heed.export.tasks import TASKS
+    from heed.transformer.training.runs.run import open_run
 
     opened = open_run(run)
+    given = {"test_src": test_src, "test_tgt": test_tgt, "chat_template": chat_template}
+    for option, value in given.items():
+        if value and option not in TASKS[opened.task].options:
+            raise click.UsageError(f"--{option.replace('_', '-')} is for another task: {run} learns to {opened.task}.")
     label = Label(name=name or output.absolute().name, licence=licence, trained_on=trained_on)
-    if isinstance(opened, TextRun):
-        if test_src:
-            raise click.UsageError("--test-src: a model of text is measured on its run's validation text.")
-        _export_text(opened, output, precision, label, chat_template, force=force)
-        return
-    if precision == "int4" or chat_template:
-        raise click.UsageError("int4 and --chat-template are for models of text, and this one translates.")
-    _export_translation(opened, output, precision, label, (test_src, test_tgt), force=force)
+    template = _read_template(chat_template) if chat_template else None
+    test = _read_test(test_src, test_tgt) if test_src else None
+    messages.note("Writing the graphs and comparing them with PyTorch")
+    manifest = export(opened, output, precision=precision, label=label, test=test, chat_template=template, force=force)
+    _report(manifest)
+    messages.note(f"Done. Next: heed {manifest.task} -m {shlex.quote(str(output))}")
 
 
-def _export_translation(
-    run: "TranslationRun",
-    output: Path,
-    precision: str,
-    label: "Label",
-    test_paths: tuple[tuple[str, ...], tuple[str, ...]],
-    *,
-    force: bool,
-) -> None:
-    from heed.export.exporter import export
+def _read_test(src: tuple[str, ...], tgt: tuple[str, ...]) -> "tuple[str, ParallelText]":
+    """The name and the pairs of a test set."""
     from heed.transformer.data.parallel_text import read_pairs
 
-    test = (", ".join(Path(path).name for path in test_paths[0]), read_pairs(*test_paths)) if test_paths[0] else None
-    messages.note("Writing the graphs and comparing them with PyTorch")
-    manifest = export(run, output, precision=precision, label=label, test=test, force=force)
+    return ", ".join(Path(path).name for path in src), read_pairs(src, tgt)
+
+
+def _report(manifest: "Manifest") -> None:
     parity, quality = manifest.parity, manifest.quality
+    bits = "" if parity.bits_per_byte is None else f"; {parity.bits_per_byte:.4f} bits a byte"
     messages.note(
-        f"{parity.sentences} sentences: {parity.greedy_identical} greedy and {parity.beam_identical} beam "
-        f"{parity.beam_size} translations the same as PyTorch's; log-probabilities differ by at most "
-        f"{parity.log_prob_difference:.2g}; loss {parity.loss_bundle:.4f}, PyTorch's {parity.loss_torch:.4f}"
+        f"{parity.texts} texts of {parity.tokens:,} tokens: {parity.greedy_identical} greedy and "
+        f"{parity.beam_identical} beam {parity.beam_size} outputs the same as PyTorch's; log-probabilities differ by "
+        f"at most {parity.log_prob_difference:.2g}; loss {parity.loss_bundle:.4f}, PyTorch's {parity.loss_torch:.4f}"
+        f"{bits}"
     )
     if quality:
         whole = "" if quality.bleu_whole is None else f", over the whole vocabulary {quality.bleu_whole:.2f}"
@@ -121,28 +120,10 @@ def _export_translation(
             f"{quality.test_set}: BLEU {quality.bleu:.2f} (PyTorch {quality.bleu_torch:.2f}{whole}), "
             f"chrF {quality.chrf:.2f}"
         )
-    messages.note(f"Done. Translate with: heed translate -m {shlex.quote(str(output))}")
-
-
-def _export_text(
-    run: "TextRun", output: Path, precision: str, label: "Label", chat_template: str | None, *, force: bool
-) -> None:
-    from heed.export.text_exporter import export_text
-
-    template = _read_template(chat_template) if chat_template else None
-    messages.note("Writing the graphs and comparing them with PyTorch")
-    manifest = export_text(run, output, precision=precision, label=label, chat_template=template, force=force)
-    parity = manifest.parity
-    messages.note(
-        f"{parity.texts} texts of {parity.tokens:,} tokens: {parity.greedy_identical} go on as in PyTorch; "
-        f"log-probabilities differ by at most {parity.log_prob_difference:.2g}; loss {parity.loss_bundle:.4f}, "
-        f"PyTorch's {parity.loss_torch:.4f}; {parity.bits_per_byte:.4f} bits a byte"
-    )
-    messages.note(f"Done. Generate with: heed generate -m {shlex.quote(str(output))} PROMPT")
 
 
 def _read_template(path: str) -> "ChatTemplate":
-    from heed.models.spec.config import defaults, from_table
+    from heed.models.spec.tables import defaults, from_table
     from heed.models.text.chat import ChatTemplate
 
     try:

@@ -1,6 +1,5 @@
 """`heed models`."""
 
-import dataclasses
 import json
 import sys
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from heed.cli.loading import find_model
 from heed.models.errors import ModelError
 
 if TYPE_CHECKING:
-    from heed.models.bundle.manifest import TextManifest, TranslationManifest
+    from heed.models.bundle.manifest import Manifest
 
 
 @click.group(cls=Group)
@@ -49,13 +48,13 @@ def list_models() -> None:
             messages.warning(str(error))
             continue
         click.echo("\t".join([name, _languages(found), found.precision, str(path)]))
+    if problem := catalog.unreadable():
+        messages.warning(f"{problem}; the models in there are not listed: set HEED_MODELS to a directory of yours")
 
 
-def _languages(found: "TranslationManifest | TextManifest") -> str:
-    """From which to which a model translates; "text" where it goes on with text."""
-    from heed.models.bundle.manifest import TranslationManifest
-
-    if not isinstance(found, TranslationManifest):
+def _languages(found: "Manifest") -> str:
+    """From which to which a model translates; "text" where there is no source."""
+    if found.network.encoder is None:
         return "text"
     return f"{found.src_language or '?'}-{found.tgt_language or '?'}"
 
@@ -73,11 +72,12 @@ def info(model: str | None, as_json: bool) -> None:
     MODEL is a directory or a name; without it HEED_MODEL counts, or else the model that heed brings.
     """
     from heed.models.bundle import manifest
+    from heed.models.spec.tables import to_table
 
     path = find_model(model)
     found = manifest.read(path)
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(found), ensure_ascii=False))
+        click.echo(json.dumps(to_table(found), ensure_ascii=False))
         return
     card = (path / "README.md").read_text("utf-8")
     if not sys.stdout.isatty():

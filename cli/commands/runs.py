@@ -11,11 +11,12 @@ import click
 
 from heed.cli import messages, options
 from heed.cli.charts.drawing import Drawing
-from heed.cli.charts.headline import KINDS, figures
+from heed.cli.charts.headline import TASKS, figures
 from heed.cli.command import Command, Group
 from heed.models.errors import HeedError, ModelError
 from heed.models.runs.history import History, is_run
 from heed.models.system.files import refuse_existing, write_whole
+from heed.models.system.streams import is_stream
 
 PICTURES = (".html", ".svg", ".png")
 COLUMNS = ("run", "kind", "steps", "best", "last wrote", "done")
@@ -79,7 +80,7 @@ def _row(history: History) -> tuple[str, ...]:
     """What the list says of a run."""
     return (
         str(history.path),
-        KINDS[history.kind],
+        TASKS[history.task],
         str(history.last_step),
         next(iter(figures(history.best or {})), ""),
         datetime.fromtimestamp(history.written).isoformat(" ", "minutes"),
@@ -116,7 +117,8 @@ def show(runs: tuple[Path, ...], output: Path | None, force: bool, as_json: bool
     if output:
         if output.suffix not in PICTURES:
             raise click.UsageError(f"-o {output}: end the name in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}.")
-        refuse_existing(output, force=force)
+        if not is_stream(output):
+            refuse_existing(output, force=force)
     histories = [History.read(path) for path in dict.fromkeys(runs)]
     if as_json:
         _print_records(histories)

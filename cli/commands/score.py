@@ -19,7 +19,7 @@ from heed.models.errors import DataError, ModelError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from heed.models.tasks.scorer import Passage, Score, TextScorer
+    from heed.models.tasks.scorer import Passage, Score, Scorer
 
 WINDOW = 256  # texts read before the first is scored, where so many have arrived
 FILE = click.Path(exists=True, dir_okay=False, allow_dash=True)
@@ -90,15 +90,19 @@ def command(
     if src is not None and tgt is not None:
         _score_translations(output, src, tgt, length_penalty, **running)
         return
-    from heed.models.tasks.scorer import TextScorer
-
-    path = find_model(running.pop("model"), "decoder")
-    with messages.timed(f"Loaded {path} for {running['device']}"):
-        scorer = TextScorer.load(path, **running)
+    scorer = _load("generate", **running)
     windows = _pairs(scorer, pairs, end) if pairs else _texts(scorer, inputs or ("-",), end, document=document)
     for window in windows:
         output.add(scorer.score([passage for passage, _ in window]), sum(n_bytes for _, n_bytes in window))
     output.close()
+
+
+def _load(task: str, *, model: str | None, **running: Any) -> "Scorer":
+    from heed.models.tasks.scorer import Scorer
+
+    path = find_model(model, task)
+    with messages.timed(f"Loaded {path} for {running['device']}"):
+        return Scorer.load(path, task, **running)
 
 
 def _require_one_task(of_text: dict[str, Any], **of_translations: Any) -> None:
@@ -118,7 +122,7 @@ def _require_one_task(of_text: dict[str, Any], **of_translations: Any) -> None:
 
 
 def _texts(
-    scorer: "TextScorer", inputs: tuple[str, ...], end: bool, *, document: bool
+    scorer: "Scorer", inputs: tuple[str, ...], end: bool, *, document: bool
 ) -> "Iterator[list[tuple[Passage, int]]]":
     """The lines of files, or all of each; and how many bytes they have."""
     decoder = Decoder()
@@ -136,7 +140,7 @@ def _documents(inputs: tuple[str, ...]) -> "Iterator[list[str]]":
         warn_replaced(decoder, f"{name} is")
 
 
-def _pairs(scorer: "TextScorer", name: str, end: bool) -> "Iterator[list[tuple[Passage, int]]]":
+def _pairs(scorer: "Scorer", name: str, end: bool) -> "Iterator[list[tuple[Passage, int]]]":
     """The completions of a file's records, after their prompts."""
     plain = Plain(decoder := Decoder())
     with contextlib.closing(Inputs((name,), invitation=INVITATION)) as source:
@@ -145,7 +149,7 @@ def _pairs(scorer: "TextScorer", name: str, end: bool) -> "Iterator[list[tuple[P
     warn_replaced(decoder)
 
 
-def _pair(scorer: "TextScorer", line: str, end: bool) -> "tuple[Passage, int]":
+def _pair(scorer: "Scorer", line: str, end: bool) -> "tuple[Passage, int]":
     """A record's completion; of one that heed generate wrote, the very tokens, and the end where it came to one."""
     try:
         record = json.loads(line)
@@ -165,23 +169,18 @@ def _pair(scorer: "TextScorer", line: str, end: bool) -> "tuple[Passage, int]":
     return passage, len(completion.encode())
 
 
-def _score_translations(
-    output: "_Output", src: str, tgt: str, length_penalty: float | None, *, model: str | None, **running: Any
-) -> None:
+def _score_translations(output: "_Output", src: str, tgt: str, length_penalty: float | None, **running: Any) -> None:
     sources, translations = (_lines(name) for name in (src, tgt))
     if len(sources) != len(translations):
         raise DataError(
             f"{src}: {len(sources):,} lines, {tgt}: {len(translations):,} lines; "
             "give files that correspond line by line"
         )
-    from heed.models.tasks.scorer import TranslationScorer
-
-    path = find_model(model)
-    with messages.timed(f"Loaded {path} for {running['device']}"):
-        scorer = TranslationScorer.load(path, alpha=length_penalty, **running)
+    scorer = _load("translate", **running)
+    alpha = scorer.alpha if length_penalty is None else length_penalty
     for begin in range(0, len(sources), WINDOW):
         some = slice(begin, begin + WINDOW)
-        output.add(scorer.score(sources[some], translations[some]))
+        output.add(scorer.score(scorer.pairs(sources[some], translations[some])), alpha=alpha)
     output.close()
 
 
@@ -200,14 +199,13 @@ class _Output:
         self._scores: dict[str, float] = {"log_prob": 0.0, "n_tokens": 0, "score": 0.0}
         self._n, self._n_bytes, self._ranked = 0, 0, False
 
-    def add(self, scores: "Sequence[Score]", n_bytes: int = 0) -> None:
-        """Write scores; of texts, these have so many bytes together."""
-        from heed.models.tasks.scorer import TranslationScore
-
+    def add(self, scores: "Sequence[Score]", n_bytes: int = 0, alpha: float | None = None) -> None:
+        """Write scores: of texts that have so many bytes together, or of translations, with a length penalty."""
+        self._ranked = alpha is not None
         for score in scores:
             figures = _figures(score)
-            if isinstance(score, TranslationScore):
-                self._ranked, figures["score"] = True, score.score
+            if alpha is not None:
+                figures["score"] = score.penalized(alpha)
             if not self._only_total:
                 write(self._written(figures) + "\n")
             for name in self._scores:

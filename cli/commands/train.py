@@ -3,7 +3,8 @@
 import contextlib
 import shlex
 import signal
-from collections.abc import Iterator
+import typing
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
@@ -16,29 +17,39 @@ from heed.cli.io.signals import ENDING
 from heed.cli.new_run import Wish, create, refuse_changes, settled
 from heed.models.errors import ModelError
 from heed.models.runs.settings import LIMITS
-from heed.models.spec.config import TEXT_PRESETS, TRANSLATION_PRESETS, to_table
+from heed.models.spec.options import PATHS
+from heed.models.spec.positions import PositionSpec
+from heed.models.spec.preset import TEXT_PRESETS, TRANSLATION_PRESETS
+from heed.models.spec.stack import ACTIVATIONS, NORMS, PLACEMENTS
+from heed.models.spec.tables import to_table
 from heed.models.system.files import refuse_existing
 
 if TYPE_CHECKING:
-    from heed.transformer.data.batching.batches import Batches
-    from heed.transformer.data.batching.packing import Packing
     from heed.transformer.training.distributed import Processes
     from heed.transformer.training.engine import Engine
     from heed.transformer.training.runs.run import Run
+    from heed.transformer.training.tasks import AnyBatches
     from heed.transformer.training.trainer import Trainer
 
+# What --norm meant in heed 0.1, where it said one thing to translate and another to continue text.
+NORM_ALIASES = {
+    "post": ("norm_placement", "after"),
+    "pre": ("norm_placement", "before"),
+    "layer": ("norm_kind", "layer"),
+    "rms": ("norm_kind", "rms"),
+}
 SECTIONS = {
     "Text to translate": ("src", "tgt", "data", "valid_src", "valid_tgt", "src_language", "tgt_language"),
     "Pairs to leave out": ("max_length", "max_ratio", "deduplicate"),
-    "Text to go on with": ("text", "pairs", "valid_text", "valid_pairs", "text_field"),
+    "Text to continue": ("text", "pairs", "valid_text", "valid_pairs", "text_field"),
     "The run": ("output", "resume", "preset_name", "init_from", "config"),
-    "Network": ("n_layers", "d_model", "d_ff", "n_heads", "dropout", "norm"),
-    "Network that translates": ("tied_embeddings",),
-    "Network that goes on with text": ("n_kv_heads", "positions", "activation", "context"),
-    "Vocabulary": ("tokenizer", "joint", "vocab_size"),
+    "Network": ("n_layers", "encoder_layers", "decoder_layers", "d_model", "d_ff", "dropout", "tied"),
+    "Attention": ("n_heads", "n_kv_heads", "d_head", "positions", "context"),
+    "Layers": ("activation", "gated", "norm_kind", "norm_placement", "biases"),
+    "Vocabulary": ("tokenizer", "extend_vocabulary", "joint", "vocab_size", "src_normalization", "tgt_normalization"),
     "Batches and optimizer": ("batch_tokens", "warmup", "precision", "seed"),
     "To translate": ("subword_sampling", "copy_augment", "case_augment", "learning_rate_scale", "label_smoothing"),
-    "To go on with text": ("learning_rate", "weight_decay"),
+    "To continue text": ("learning_rate", "weight_decay"),
     "When to stop and to validate": ("steps", "epochs", "minutes", "patience", "valid_every"),
     "What to keep": ("average", "ema", "keep", "keep_best", "best_by"),
     "Running": ("device", "threads", "cache", "accumulate", "sharded", "dry_run"),
@@ -65,7 +76,7 @@ SECTIONS = {
     "--text",
     multiple=True,
     type=options.TEXT_FILE,
-    help="Text to go on with: a file is one text, a line of a .jsonl another (.gz, .zst too). Repeat for more.",
+    help="Text to continue: a file is one text, a line of a .jsonl another (.gz, .zst too). Repeat for more.",
 )
 @click.option(
     "--pairs",
@@ -96,23 +107,33 @@ SECTIONS = {
 @click.option("--config", type=click.Path(path_type=Path), help="Repeat an earlier run by its config.toml.")
 @click.option("--src-language", default="", help="What the model card calls the source: en.")
 @click.option("--tgt-language", default="", help="And the target: de.")
-@click.option("--n-layers", type=int, help="Layers, of the encoder and of the decoder.")
+@click.option("--n-layers", type=int, help="Layers of each stack.")
+@click.option("--encoder-layers", type=int, help="Layers of the encoder alone.")
+@click.option("--decoder-layers", type=int, help="Layers of the decoder alone; few of them decode fast.")
 @click.option("--d-model", type=int, help="Width.")
 @click.option("--d-ff", type=int, help="Inner width of the feed-forward sub-layers.")
 @click.option("--n-heads", type=int, help="Attention heads.")
 @click.option("--dropout", type=float, help="Share of activations dropped.")
 @click.option("--n-kv-heads", type=int, help="Heads of keys and values, each for a group of attention heads.")
+@click.option("--d-head", type=int, help="Width of a head.  [default: --d-model over --n-heads]")
 @click.option(
-    "--norm",
-    type=click.Choice(["post", "pre", "layer", "rms"]),
-    help="To translate: layer norm after each residual, or before. For text: layer norm or RMS norm.",
+    "--positions",
+    type=click.Choice([kind.kind for kind in typing.get_args(PositionSpec)]),
+    help="How a token's position is known.",
 )
-@click.option("--positions", type=click.Choice(["learned", "rotary"]), help="How a token's position is known.")
-@click.option("--activation", type=click.Choice(["gelu", "swiglu"]), help="Of the feed-forward sub-layers.")
-@click.option("--context", type=int, help="Tokens that the network sees at a time.")
+@click.option("--context", type=int, help="Tokens that fit, for learned and rotary positions.")
+@click.option(
+    "--activation",
+    type=click.Choice([*(name.replace("_", "-") for name in ACTIVATIONS), "swiglu"]),
+    help="Of the feed-forward sub-layers; swiglu is silu with --gated.",
+)
+@click.option("--gated/--ungated", default=None, help="Multiply the activation by a second projection, or not.")
+@click.option("--norm-kind", type=click.Choice(NORMS), help="Layer norm or RMS norm.")
+@click.option("--norm-placement", type=click.Choice(PLACEMENTS), help="After each residual connection, or before.")
+@click.option("--norm", type=click.Choice(list(NORM_ALIASES)), hidden=True)
+@click.option("--biases/--no-biases", default=None, help="Biases of all projections and norms, or none.")
 @click.option(
     "--tied/--untied",
-    "tied_embeddings",
     default=None,
     help="Share one matrix among source, target and output.",
 )
@@ -124,6 +145,21 @@ SECTIONS = {
 )
 @click.option("--joint/--separate", "joint", default=None, help="Learn one vocabulary, or one for each side.")
 @click.option("--vocab-size", type=int, help="Pieces to learn.")
+@click.option(
+    "--extend-vocabulary",
+    type=click.IntRange(min=1),
+    help="Learn so many pieces of this text and add them to the vocabulary of --init-from or --tokenizer.",
+)
+@click.option(
+    "--src-normalization",
+    type=click.Choice(["nfkc", "nfc"]),
+    help="What is done to source text: nfkc unites full-width and other forms, … and ...  [default: nfkc]",
+)
+@click.option(
+    "--tgt-normalization",
+    type=click.Choice(["nfkc", "nfc"]),
+    help="What is done to target text: nfc leaves it as it is.  [default: nfc]",
+)
 @click.option("--batch-tokens", type=int, help="Tokens a batch and side.")
 @click.option("--max-length", type=int, help="Leave out pairs with more tokens on a side.")
 @click.option("--max-ratio", type=float, help="Leave out pairs of which a side has so many times the other's tokens.")
@@ -191,7 +227,7 @@ def command(
     dry_run: bool,
     **asked: object,
 ) -> None:
-    """Train a Transformer to translate, or to go on with text.
+    """Train a Transformer to translate, or to continue text.
 
     \b
     heed train --src train.en --tgt train.de --minutes 60 -o runs/ende
@@ -203,7 +239,9 @@ def command(
     Ctrl-C, SIGTERM and a closed terminal save a checkpoint first. --config RUN/config.toml repeats a run.
     """
     given = {name: value for name, value in asked.items() if value not in (None, (), "")}
-    wish = Wish(preset_name, config, given, cache, threads)
+    network = _network_options(given)
+    given = {name: value for name, value in given.items() if name not in network and name != "norm"}
+    wish = Wish(preset_name, config, network, given, cache, threads)
     if output and resume:
         raise click.UsageError("--resume goes on with what the run was asked, and where it is; leave out -o.")
     if config and preset_name:
@@ -238,6 +276,20 @@ def command(
         ctx.exit(128 + ended_by)
 
 
+def _network_options(given: Mapping[str, object]) -> dict[str, object]:
+    """The options of the network, by the names of `heed.models.spec.options`."""
+    found = {name: value for name, value in given.items() if name in PATHS}
+    if "norm" in given:
+        option, value = NORM_ALIASES[str(given["norm"])]
+        messages.note(f"--norm {given['norm']} is now --{option.replace('_', '-')} {value}.")
+        found.setdefault(option, value)
+    if found.get("activation") == "swiglu":
+        found = {"gated": True} | found | {"activation": "silu"}
+    if "activation" in found:
+        found["activation"] = str(found["activation"]).replace("-", "_")
+    return found
+
+
 def _engine(
     processes: "Processes", device_name: str, threads: int | None, accumulate: int, *, sharded: bool
 ) -> "Engine":
@@ -263,20 +315,18 @@ def _estimate(path: Path, wish: Wish, engine: "Engine", *, begins: bool) -> None
     from heed.transformer.training.runs.run import open_run
 
     if begins:
-        network, config, _ = settled(wish)
-        found = estimate(network, config, engine)
+        plan = settled(wish)
+        found = estimate(plan.task, plan.network, plan.train, engine)
     else:
         run = open_run(path)
         refuse_changes(run, wish)
-        found = estimate(to_table(run.model), run.train, engine)
+        found = estimate(run.task, to_table(run.spec), run.train, engine)
     width = max(map(len, found))
     for name, value in found.items():
         click.echo(f"{name:<{width}}  {value}")
 
 
-def _prepare(
-    path: Path, wish: Wish, processes: "Processes", *, begins: bool
-) -> "tuple[Run[Any, Any], Batches | Packing]":
+def _prepare(path: Path, wish: Wish, processes: "Processes", *, begins: bool) -> "tuple[Run[Any], AnyBatches]":
     """The run and its text; what is to be made, the first process makes for all."""
     made = None
     failed = True
@@ -291,25 +341,23 @@ def _prepare(
     return made or _open(path, wish)
 
 
-def _open(path: Path, wish: Wish) -> "tuple[Run[Any, Any], Batches | Packing]":
-    from heed.transformer.data import preparation, text_preparation
-    from heed.transformer.training.runs.run import TextRun, open_run
+def _open(path: Path, wish: Wish) -> "tuple[Run[Any], AnyBatches]":
+    from heed.transformer.training.runs.run import open_run
+    from heed.transformer.training.tasks import TASKS
 
     run = open_run(path)
     refuse_changes(run, wish)
     if set(LIMITS) & wish.given.keys():
         run.record_limits()
     messages.note("Reading the text")
-    if isinstance(run, TextRun):
-        return run, text_preparation.load_text(run, wish.threads)
-    return run, preparation.batches(run, preparation.load_corpus(run, wish.threads))
+    return run, TASKS[run.task].resume(run, wish.threads)
 
 
-def _claimed(run: "Run[Any, Any]", processes: "Processes") -> contextlib.AbstractContextManager[None]:
+def _claimed(run: "Run[Any]", processes: "Processes") -> contextlib.AbstractContextManager[None]:
     return run.claimed() if processes.is_first else contextlib.nullcontext()
 
 
-def _train(run: "Run[Any, Any]", batches: "Batches | Packing", engine: "Engine") -> int | None:
+def _train(run: "Run[Any]", batches: "AnyBatches", engine: "Engine") -> int | None:
     """Train; returns the number of the signal that ended it, if one did."""
     import torch
 

@@ -15,6 +15,7 @@ from heed.cli.io.line_progress import LineProgress
 from heed.cli.io.records import Decoder, Jsonl, Plain, Tsv, join_paragraphs
 from heed.cli.loading import find_model, load_translator, search_config
 from heed.models.system.files import refuse_existing, sha256
+from heed.models.system.streams import is_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from heed.models.tasks.translator import Translator
 
 INVITATION = "Translating what you type, a line at a time; Ctrl-D ends."
-SEARCH = ("beam_size", "length_penalty", "max_length", "repetition_penalty", "no_repeat_ngram")
+SEARCH = ("beam_size", "beam_threshold", "length_penalty", "max_length", "repetition_penalty", "no_repeat_ngram")
 
 
 class Shard(click.ParamType[tuple[int, int]]):
@@ -93,6 +94,7 @@ class Shard(click.ParamType[tuple[int, int]]):
     "lines counted from 0. With --json, as alternatives.",
 )
 @options.beam_size
+@options.beam_threshold
 @options.length_penalty
 @options.max_length
 @options.repetition_penalty
@@ -132,7 +134,7 @@ def command(
     names = inputs or ("-",)
     file = None if output is None or str(output) == "-" else output
     _refuse(names, file, shard, resume=resume, asked=asked)
-    if file is not None and (file.is_file() or not file.exists()):
+    if file is not None and not is_stream(file):
         if resume and file.exists() and not file.with_name(f"{file.name}.part").exists():
             messages.note(f"{file} is complete already")
             return

@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from heed.cli import messages
+from heed.models.system.threads import is_refused
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -37,7 +38,12 @@ class LineProgress:
 
     def __enter__(self) -> "LineProgress":
         if self._bar:
-            self._bar.start()
+            try:
+                self._bar.start()
+            except RuntimeError as error:
+                if not is_refused(error):
+                    raise
+                self._bar = None
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:

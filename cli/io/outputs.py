@@ -17,6 +17,9 @@ from heed.models.errors import HeedError
 from heed.models.system.compression import compress
 from heed.models.system.files import named_errors
 from heed.models.system.resumable_output import GrownFile
+from heed.models.system.streams import is_stream, open_stream
+
+FIRST_STEP = 64  # records that are translated together first
 
 
 class Output(Protocol):
@@ -111,14 +114,14 @@ class FileOutput:
             )
 
     def unwritten(self, windows: Iterable[list[Record]]) -> Iterator[list[Record]]:
-        """The records that no earlier run has written.
+        """The records that no earlier run has written, the first ones in small steps: each is kept when it is done.
 
         Raises:
             HeedError: Those that one has written are not in the input.
         """
         earlier = self._file.progress
         n_left = earlier["records"] if earlier else 0
-        for window in windows:
+        for window in _in_growing_steps(windows):
             skipped, rest = window[:n_left], window[n_left:]
             if skipped:
                 self._count(skipped)
@@ -152,6 +155,19 @@ class FileOutput:
         )
 
 
+def _in_growing_steps(windows: Iterable[list[Record]]) -> Iterator[list[Record]]:
+    """Windows, cut so that each is at most twice as long as the one before it.
+
+    Long ones are translated faster, for their lines are sorted by length; of short jobs some is kept all the same.
+    """
+    size = FIRST_STEP
+    for window in windows:
+        start = 0
+        while start < len(window):
+            yield window[start : start + size]
+            start, size = start + size, 2 * size
+
+
 @contextlib.contextmanager
 def open_output(path: Path | None, job: Mapping[str, object], *, resume: bool, force: bool) -> Iterator[Output]:
     """The file, which appears when it is complete, or stdout.
@@ -163,9 +179,9 @@ def open_output(path: Path | None, job: Mapping[str, object], *, resume: bool, f
     if path is None:
         stdout = sys.stdout.buffer
         yield StreamOutput(cast("BinaryIO", getattr(stdout, "raw", stdout)))
-    elif path.exists() and not path.is_file():  # a pipe or a device is written to, not replaced
-        with named_errors(path), path.open("wb", buffering=0) as stream:
-            yield StreamOutput(cast("BinaryIO", stream))
+    elif is_stream(path):  # a pipe or a device is written to, not replaced
+        with named_errors(path), open_stream(path) as stream:
+            yield StreamOutput(stream)
     else:
         with FileOutput(path.resolve(), job, resume=resume, force=force) as output:
             yield output

@@ -80,7 +80,7 @@ class TrainProgress:
 
 
 def _words(name: str) -> str:
-    return "BLEU" if name == "bleu" else name.replace("_", " ")
+    return {"bleu": "BLEU", "chrf": "chrF"}.get(name) or name.replace("_", " ")
 
 
 def _plain(value: object) -> str:

@@ -1,38 +1,84 @@
-"""Signals that end the program, and lines that they do not cut."""
+"""Signals that end the program whatever a library makes of them, and lines that they do not cut."""
 
 import contextlib
 import signal
+import weakref
 from collections.abc import Iterator
 from types import FrameType
-from typing import NoReturn
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
+AGAIN = 0.2  # seconds after which a signal is raised again that a library has swallowed
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT has come: Ctrl-C."""
 
 
 class Terminated(BaseException):
     """SIGTERM has come; as KeyboardInterrupt, it is no error."""
 
 
-def end_on_sigterm() -> None:
-    """Let SIGTERM end the program as Ctrl-C does, with what is being written left in order; unless it is ignored."""
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
-        signal.signal(signal.SIGTERM, _terminate)
+class _Came:
+    """The signal that ends the program; a process has one such state, as it has one table of signal handlers."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._exception: weakref.ref[BaseException] | None = None
+
+    def exception(self, number: int) -> BaseException:
+        """What to raise for a signal; nobody holds on to it but who handles it."""
+        self.number = number
+        error = Interrupted() if number == signal.SIGINT else Terminated()
+        self._exception = weakref.ref(error)
+        return error
+
+    @property
+    def is_swallowed(self) -> bool:
+        """Whether the exception is gone, though the program goes on."""
+        return self._exception is not None and self._exception() is None
 
 
-def _terminate(_: int, __: FrameType | None) -> NoReturn:
-    raise Terminated
+_CAME = _Came()
+
+
+def end_on_signals() -> None:
+    """Let SIGINT and SIGTERM end the program, with what is being written left in order; unless they are ignored.
+
+    A handler raises an exception, and so does it when Python runs it within a callback, a destructor or an import of a
+    library. What the library makes of it does not count: another error is a signal then (see `came`), and an exception
+    that it has swallowed is raised again.
+    """
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
+    signal.signal(signal.SIGALRM, _end_again)
+
+
+def came() -> int | None:
+    """The signal that ends the program, if one has come."""
+    return _CAME.number
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    signal.setitimer(signal.ITIMER_REAL, AGAIN, AGAIN)
+    raise _CAME.exception(number)  # no local name: a frame that held it would keep it alive
+
+
+def _end_again(_: int, __: FrameType | None) -> None:
+    if _CAME.number is not None and _CAME.is_swallowed:
+        raise _CAME.exception(_CAME.number)
 
 
 @contextlib.contextmanager
 def signals_held() -> Iterator[None]:
     """Let a signal that would end the program wait for the end of the block; a second one does not wait."""
     before = {number: signal.getsignal(number) for number in ENDING}
-    came: list[int] = []
+    arrived: list[int] = []
 
     def hold(number: int, frame: FrameType | None) -> None:
-        if came and callable(handler := before[signal.Signals(number)]):
+        if arrived and callable(handler := before[signal.Signals(number)]):
             handler(number, frame)
-        came.append(number)
+        arrived.append(number)
 
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
@@ -42,5 +88,5 @@ def signals_held() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if came:
-        signal.raise_signal(signal.Signals(came[0]))
+    if arrived:
+        signal.raise_signal(signal.Signals(arrived[0]))

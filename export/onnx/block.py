@@ -1,87 +1,127 @@
-"""What the graphs of all networks are made of: heads, caches, attention, norms."""
+"""The parts of a stack of layers, in the order and with the names of `heed.transformer.block`."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from heed.export.onnx import positions as position_writer
 from heed.export.onnx.builder import CONTRIB, GraphBuilder
+from heed.models.spec.network import NetworkSpec
 
-FLOAT, INT64, BOOL = ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.BOOL
+FLOAT, INT32, INT64, BOOL = ir.DataType.FLOAT, ir.DataType.INT32, ir.DataType.INT64, ir.DataType.BOOL
 
 State = Mapping[str, npt.NDArray[np.float32]]
+Sublayer = Callable[[ir.Value], ir.Value]
+
+
+class Live(NamedTuple):
+    """Which of B · T tokens are computed: products are made for their rows alone."""
+
+    tokens: ir.Value  # their numbers, row by row, (R,)
+    rows: ir.Value  # the row of each token, (B, T); any row for those that are not computed
 
 
 class StackWriter:
-    """Writes the parts of a stack of layers.
+    """Writes the parts of an encoder or a decoder but for its attention.
+
+    What goes from layer to layer is (R, D) with a row for each of B · T tokens, or for those that are live, where a
+    graph's products are made for many rows, and (B, T, D) where they are made for few: "(…, D)".
 
     Args:
         graph: Where they are put.
-        state: The network's weights, by PyTorch's names.
-        n_heads: Heads of keys and values.
-        d_head: Their width.
+        state: The network's weights, by the names of `heed.models.spec.parameters`.
+        spec: The network's description.
+        name: "encoder" or "decoder".
+        live: The tokens that are computed; None: all.
     """
 
-    def __init__(self, graph: GraphBuilder, state: State, *, n_heads: int, d_head: int) -> None:
-        self._graph, self._state = graph, state
-        self._n_heads, self._d_head = n_heads, d_head
+    def __init__(
+        self, graph: GraphBuilder, state: State, spec: NetworkSpec, name: str, live: Live | None = None
+    ) -> None:
+        self.graph, self.state, self.spec, self.name, self.live = graph, state, spec, name, live
+        self.stack = spec.stacks[name]
 
-    def _split_heads(self, x: ir.Value, ids: ir.Value) -> ir.Value:
-        """x, with a row of numbers for each of some ids, (B, T), head by head: (B, H, T, K)."""
-        graph = self._graph
-        shape = graph.op("Concat", graph.op("Shape", ids), graph.integers(-1, self._d_head), axis=0)
-        return graph.op("Transpose", graph.op("Reshape", x, shape), perm=[0, 2, 1, 3])
+    def embed(self, ids: ir.Value, positions: ir.Value) -> ir.Value:
+        """The embeddings of token ids, (B, T), at positions, (1 or B, 1 or T): (…, D)."""
+        graph, spec = self.graph, self.spec
+        name, table = spec.embedding_of(self.name), f"{self.name}.positions"
+        x = graph.lookup(ids, name, self.state[f"{name}.weight"])
+        if spec.scale_embedding:
+            x = graph.op("Mul", x, graph.floats(math.sqrt(spec.d_model)))
+        learned = self.state.get(f"{table}.weight")
+        added = position_writer.added(graph, self.stack.positions, positions, learned, table, spec.d_model)
+        x = x if added is None else graph.op("Add", x, added)
+        if graph.many_rows:
+            x = self._gathered(graph.op("Reshape", x, graph.integers(-1, spec.d_model)))
+        return self.norm(f"{self.name}.embedding_norm", x) if self.stack.norm.embedding else x
 
-    def _places(self, rows: ir.Value, slots: ir.Value) -> ir.Value:
-        """Where ScatterND puts the keys of tokens, given their rows, (N,), and slots, (N, T): (N, H, T, 3)."""
-        graph, H = self._graph, self._n_heads
-        length = graph.op("Shape", slots, start=1)
-        shape = graph.op("Concat", graph.op("Shape", slots, end=1), graph.integers(H), length, axis=0)
-        parts = [
-            graph.op("Unsqueeze", rows, graph.integers(1, 2)),
-            graph.constant(np.arange(H)[:, None], np.int64),
-            graph.op("Unsqueeze", slots, graph.integers(1)),
-        ]
-        wide = [graph.op("Unsqueeze", graph.op("Expand", part, shape), graph.integers(3)) for part in parts]
-        return graph.op("Concat", *wide, axis=3)
+    def _gathered(self, x: ir.Value) -> ir.Value:
+        """The rows of x, (B · T, …), that are computed: (R, …)."""
+        return x if self.live is None else self.graph.op("Gather", x, self.live.tokens)
 
-    def _write(self, name: str, new: ir.Value, places: ir.Value, n_slots: str) -> ir.Value:
-        """The keys or values of an input with new ones, (N, H, T, K), in their places; an output of the graph."""
-        written = self._graph.op("ScatterND", self._cache(f"past_{name}", n_slots), places, new)
-        self._graph.output(name, written, self._graph.dtype, self._cache_shape(n_slots))
-        return written
+    def linear(self, name: str, x: ir.Value, *, rectified: bool = False) -> ir.Value:
+        """x, (…, D), through a projection of the network."""
+        weight, bias = self.state[f"{name}.weight"], self.state.get(f"{name}.bias")
+        return self.graph.linear(x, name, weight, bias, rectified=rectified)
 
-    def _cache(self, name: str, n_slots: str, dtype: ir.DataType | None = None) -> ir.Value:
-        """An input of keys or values; of the graph's own type, where none is given."""
-        return self._graph.input(name, dtype or self._graph.dtype, self._cache_shape(n_slots))
+    def norm(self, name: str, x: ir.Value) -> ir.Value:
+        """x, (…, D), normalized by a norm of the network."""
+        spec, graph = self.stack.norm, self.graph
+        if spec.kind == "rms":
+            return self.rms_norm(name, x)
+        parts = [f"{name}.{part}" for part in ("weight", "bias") if f"{name}.{part}" in self.state]
+        weights = [graph.weight(part, self.state[part]) for part in parts]
+        return graph.op("LayerNormalization", x, *weights, axis=-1, epsilon=spec.eps)
 
-    def _cache_shape(self, n_slots: str) -> list[int | str]:
-        return ["B", self._n_heads, n_slots, self._d_head]
-
-    def _norm(self, name: str, x: ir.Value) -> ir.Value:
-        """Layer norm; it may have no shift."""
-        parts = [f"{name}.{part}" for part in ("weight", "bias") if f"{name}.{part}" in self._state]
-        weights = [self._graph.weight(part, self._state[part]) for part in parts]
-        return self._graph.op("LayerNormalization", x, *weights, axis=-1, epsilon=1e-5)
-
-    def _rms_norm(self, name: str, x: ir.Value) -> ir.Value:
+    def rms_norm(self, name: str, x: ir.Value, factor: float = 1.0) -> ir.Value:
         """x over the root of its mean square, in the operators that ONNX Runtime makes one of when it loads them."""
-        graph, scale = self._graph, self._graph.weight(f"{name}.weight", self._state[f"{name}.weight"])
+        graph = self.graph
+        scale = graph.weight(f"{name}.weight", self.state[f"{name}.weight"] * np.float32(factor))
         mean = graph.op("ReduceMean", graph.op("Pow", x, graph.floats(2.0)), graph.integers(-1), keepdims=1)
-        root = graph.op("Sqrt", graph.op("Add", mean, graph.floats(1e-5)))
+        root = graph.op("Sqrt", graph.op("Add", mean, graph.floats(self.stack.norm.eps)))
         return graph.op("Mul", graph.op("Div", x, root), scale)
 
-    def _attend(self, q: ir.Value, k: ir.Value, v: ir.Value, mask: ir.Value, scale: float = 1.0) -> ir.Value:
-        """Scaled dot-product attention under an additive mask; heads side by side again, (B, T, H, K)."""
-        graph = self._graph
-        scores = graph.op("FusedMatMul", q, k, domain=CONTRIB, transB=1, alpha=scale)
-        heads = graph.op("MatMul", graph.op("Softmax", graph.op("Add", scores, mask), axis=-1), v)
-        return graph.op("Transpose", heads, perm=[0, 2, 1, 3])
+    def residual(self, name: str, x: ir.Value, sublayer: Sublayer) -> ir.Value:
+        """x plus what a sub-layer makes of it, normalized before or after."""
+        graph = self.graph
+        if self.stack.norm.placement == "before":
+            return graph.op("Add", x, graph.wide(sublayer(graph.narrow(self.norm(f"{name}.norm", x)))))
+        return self.norm(f"{name}.norm", graph.op("Add", x, graph.wide(sublayer(graph.narrow(x)))))
 
-    def _additive(self, mask: ir.Value, *axes: int) -> ir.Value:
-        """A mask as what is added to scores: 0 where True and -inf where False; with new dimensions."""
-        graph = self._graph
-        scores = graph.op("Where", mask, graph.floats(0.0), graph.floats(-math.inf))
-        return graph.op("Unsqueeze", scores, graph.integers(*axes))
+    def last(self, x: ir.Value) -> ir.Value:
+        """What the stack makes of its last layer's output."""
+        return self.graph.narrow(self.norm(f"{self.name}.norm", x) if self.stack.norm.last else x)
+
+    def feed_forward(self, name: str, x: ir.Value) -> ir.Value:
+        """x, (…, D), through a position-wise network."""
+        spec, inner = self.stack.feed_forward, self.linear(f"{name}.inner", x)
+        if spec.gated:
+            active = self._activated(self.linear(f"{name}.gate", x))
+            return self.linear(f"{name}.outer", self.graph.op("Mul", active, inner))
+        if spec.activation == "relu":  # which a product of integers has for nothing
+            return self.linear(f"{name}.outer", inner, rectified=True)
+        return self.linear(f"{name}.outer", self._activated(inner))
+
+    def _activated(self, x: ir.Value) -> ir.Value:
+        graph = self.graph
+        match self.stack.feed_forward.activation:
+            case "relu":
+                return graph.op("Relu", x)
+            case "gelu":
+                return graph.op("Gelu", x)
+            case "gelu_tanh":
+                return graph.op("FastGelu", x, domain=CONTRIB)
+            case _:
+                return graph.op("QuickGelu", x, domain=CONTRIB, alpha=1.0)  # SiLU
+
+    def soft_cap(self, x: ir.Value, cap: float | None, *, wide: bool = False) -> ir.Value:
+        """c · tanh(x / c), where there is a c; x is in float32 where `wide`, else as products are."""
+        if cap is None:
+            return x
+        graph = self.graph
+        limit = graph.floats(cap) if wide else graph.constant(cap, graph.dtype.numpy())
+        return graph.op("Mul", graph.op("Tanh", graph.op("Div", x, limit)), limit)

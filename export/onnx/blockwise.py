@@ -76,6 +76,8 @@ class BlockGraphBuilder(GraphBuilder):
         precision: "int8" or "int4".
     """
 
+    many_rows = False
+
     def __init__(self, name: str, weights: Weights, precision: str) -> None:
         super().__init__(name, weights, precision)
         self._bits = BITS[precision]
@@ -84,7 +86,7 @@ class BlockGraphBuilder(GraphBuilder):
         self, x: ir.Value, name: str, matrix: Array, bias: Array | None = None, *, rectified: bool = False
     ) -> ir.Value:
         """x, (…, D), times a matrix, (V, D) as PyTorch stores it, plus a bias, (V,)."""
-        assert not rectified, "no graph of this kind has rectified activations"
+        x = self.op("Relu", x) if rectified else x
         integers, scales = self._blocks(name, matrix)
         added = None if bias is None else self.weight(f"{name}.bias", self._stored(bias))
         V, D = matrix.shape
@@ -98,6 +100,10 @@ class BlockGraphBuilder(GraphBuilder):
             block_size=block_size(D),
             accuracy_level=INTEGER_PRODUCTS,
         )
+
+    def project(self, x: ir.Value, name: str, matrix: Array) -> ir.Value:
+        """As `linear`."""
+        return self.linear(x, name, matrix)
 
     def lookup(self, ids: ir.Value, name: str, matrix: Array) -> ir.Value:
         """The rows of a matrix, (V, D), at token ids of any shape, in float32."""

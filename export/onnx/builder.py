@@ -45,6 +45,8 @@ class GraphBuilder:
         precision: Of its matrix products: "float32", "float16" or "int8".
     """
 
+    many_rows = True  # whether products are made for many rows at a time, (R, D)
+
     def __init__(self, name: str, weights: Weights, precision: str) -> None:
         self.name, self.precision = name, precision
         # Of what products take and make, keys and values among it.
@@ -73,7 +75,7 @@ class GraphBuilder:
         kind: str,
         *inputs: ir.Value | None,
         domain: str = "",
-        **attributes: int | float | list[int],
+        **attributes: float | list[int],
     ) -> ir.Value:
         """Apply an operator that has one output."""
         return self._tape.op(kind, inputs, attributes, domain=domain)
@@ -133,6 +135,10 @@ class GraphBuilder:
         """
         y = self._product(x, self._own_columns(name, matrix), rectified)
         return y if bias is None else self.op("Add", y, self.weight(f"{name}.bias", self._stored(bias)))
+
+    def project(self, x: ir.Value, name: str, matrix: Array) -> ir.Value:
+        """As `linear`, by a matrix whose rows can be looked up in the same copy, and in float32."""
+        return self.product(x, self.columns(name, matrix))
 
     def product(self, x: ir.Value, columns: Columns) -> ir.Value:
         """x, (R, D), times the matrix of some columns, (D, V), in float32: log-probabilities are made of it."""
@@ -220,6 +226,11 @@ class GraphBuilder:
         quantized, scales = quantize_rows(matrix.astype(np.float32))
         stored = self.weight(f"{name}.int8_columns", quantized.T) if turned else self.weight(f"{name}.int8", quantized)
         return stored, self.weight(f"{name}.scale", scales)
+
+    @property
+    def nodes(self) -> Sequence[ir.Node]:
+        """Its operators, in their order."""
+        return self._tape.nodes
 
     def save(self, path: Path) -> None:
         """Write the graph; its weights are a file of their own."""

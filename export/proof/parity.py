@@ -1,81 +1,68 @@
-"""The proof of an export: ONNX Runtime against PyTorch, on real sentences."""
+"""The proof of an export: ONNX Runtime against PyTorch, on real text."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 
-from heed.models.arrays import FloatArray, IntArray
+from heed.models.arrays import BoolArray, FloatArray
 from heed.models.bundle.manifest import Parity
-from heed.models.decoding.batching import plan_batches
-from heed.models.decoding.config import DecodeConfig
+from heed.models.decoding.batching import padded, plan_batches
+from heed.models.decoding.beam_search import Hypothesis, search
+from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.models.errors import ModelError
-from heed.models.runtime.encoder_decoder import OnnxNetwork
-from heed.models.tasks.translator import Translator
-from heed.models.tokenizers.subwords import Tokenizer
-from heed.transformer.data.batching.pairs import Pairs
-from heed.transformer.data.parallel_text import ParallelText, tokenize
-from heed.transformer.decoding import TorchNetwork
-from heed.transformer.masks import padding_mask
-from heed.transformer.model import Transformer
+from heed.models.runtime.protocol import Network, State
+from heed.models.runtime.state import OnnxState
+from heed.models.tasks.scorer import LOGITS, Passage
 
-SENTENCES = 200
 BATCH_SIZE = 16
 BEAM_SIZE = 4
+PROMPT, CONTINUATION = 16, 32  # tokens that a text begins with, and that both sides continue it for
 # Both sides compute the same products in float32 and only add in another order; over some layers that leaves
 # differences of about 1e-5 in a log-probability.
 LOG_PROB_LIMIT = 1e-3
-# int8 and float16 round every product. The loss of a reference's token may grow by this many nats (perplexity by 2 %).
-LOSS_LIMIT = 0.02
+# Two tokens, or two outputs a token, between which the network itself sees no more of a difference than the sum of what
+# both log-probabilities may be off by. Which of them is chosen is decided by the order of additions.
+TIE = 2 * LOG_PROB_LIMIT
+# A near-tie within the beam decides which hypothesis is dropped, and so may change an output that is no near-tie.
+BEAM_SHARE = 0.05
+# Other precisions round every product. The loss of a text's token may grow by so many nats: 0.02 is 2 % of perplexity;
+# four bits round a weight to one of sixteen values.
+LOSS_LIMITS = {"float16": 0.02, "int8": 0.02, "int4": 0.2}
 
 
 def compare(
-    network: Transformer,
-    exported: OnnxNetwork,
-    tokenizers: tuple[Tokenizer, Tokenizer],
-    text: ParallelText,
+    before: Network, after: Network, passages: Sequence[Passage], special: SpecialIds, *, n_bytes: int | None = None
 ) -> Parity:
-    """Compare an exported network with the one it came from on the first sentences of a text."""
-    chosen = ParallelText(text.src[:SENTENCES], text.tgt[:SENTENCES])
-    pairs = tokenize(chosen, *tokenizers, max_length=512)
-    difference, loss_torch, loss_bundle = _forced(network, exported, tokenizers, pairs)
-    sides = Translator(TorchNetwork(network), *tokenizers), Translator(exported, *tokenizers)
-    return Parity(
-        sentences=len(chosen),
-        greedy_identical=_identical(sides, chosen.src, DecodeConfig(beam_size=1)),
-        beam_identical=_identical(sides, chosen.src, DecodeConfig(beam_size=BEAM_SIZE)),
-        beam_size=BEAM_SIZE,
-        log_prob_difference=difference,
-        loss_torch=loss_torch,
-        loss_bundle=loss_bundle,
-    )
+    """Compare an exported network with the one it came from.
 
-
-def require_shortlist(
-    whole: OnnxNetwork, narrowed: OnnxNetwork, tokenizers: tuple[Tokenizer, Tokenizer], text: ParallelText
-) -> None:
-    """Refuse a shortlist's graphs unless they predict what the whole vocabulary's do, among fewer tokens.
-
-    Raises:
-        ModelError: With the figure that is off.
+    Args:
+        before: The network in PyTorch, in float32.
+        after: What was exported.
+        passages: Texts, no longer than the context; what is given of them counts in no loss.
+        special: The special token ids.
+        n_bytes: Of the texts that count, where bits a byte are wanted.
     """
-    chosen = ParallelText(text.src[:SENTENCES], text.tgt[:SENTENCES])
-    pairs, states, difference = tokenize(chosen, *tokenizers, max_length=512), (whole.state(), narrowed.state()), 0.0
-    for src, tgt, _ in _forced_batches(pairs, tokenizers):
-        for state in states:
-            state.read(src, src != tokenizers[0].pad_id)
-        every, found = (state.log_probs(tgt) for state in states)
-        possible = np.isfinite(found)
-        among = np.where(possible, every[:, :, states[1].vocabulary], -np.inf)
-        total = np.broadcast_to(np.logaddexp.reduce(among, axis=2, keepdims=True), among.shape)
-        largest = np.abs(found[possible] - (among[possible] - total[possible])).max()
-        difference = float(np.maximum(difference, largest))  # keeps a NaN
-    if not difference <= LOG_PROB_LIMIT:
-        raise ModelError(
-            f"the export is refused: over the shortlist a log-probability differs by {difference:.2g}, more than "
-            f"{LOG_PROB_LIMIT:g}; this is a bug in heed: report it"
-        )
+    difference, losses, n_tokens = _forced(before, after, passages, special)
+    greedy, beam = (_Agreement(before, special) for _ in range(2))
+    for batch in _batches(passages, before):
+        greedy.add(batch, *(_greedy(side.state(), batch, special, before.context) for side in (before, after)))
+        theirs, ours = (_searched(side.state(), batch, special, before.context) for side in (before, after))
+        beam.add_hypotheses(batch, theirs, ours)
+    n_tokens = max(n_tokens, 1)
+    return Parity(
+        texts=len(passages),
+        tokens=n_tokens,
+        greedy_identical=greedy.n_identical,
+        beam_identical=beam.n_identical,
+        beam_size=BEAM_SIZE,
+        near_ties=greedy.n_ties + beam.n_ties,
+        log_prob_difference=difference,
+        loss_torch=losses[0] / n_tokens,
+        loss_bundle=losses[1] / n_tokens,
+        bits_per_byte=None if n_bytes is None else losses[1] / math.log(2) / max(n_bytes, 1),
+    )
 
 
 def require(parity: Parity, precision: str) -> None:
@@ -84,75 +71,168 @@ def require(parity: Parity, precision: str) -> None:
     Raises:
         ModelError: With the figure that is off.
     """
-    if precision == "float32":
-        if parity.greedy_identical < parity.sentences or parity.beam_identical < parity.sentences:
+    if precision != "float32":
+        limit = LOSS_LIMITS[precision]
+        if not parity.loss_bundle - parity.loss_torch <= limit:
             raise ModelError(
-                f"the export is refused: of {parity.sentences} sentences, {parity.greedy_identical} greedy and "
-                f"{parity.beam_identical} beam translations equal PyTorch's; this is a bug in heed: report it"
+                f"the export is refused: in {precision} the loss is {parity.loss_bundle:.4f} and in float32 "
+                f"{parity.loss_torch:.4f}, more than {limit:g} apart; export with a higher precision"
             )
-        if not parity.log_prob_difference <= LOG_PROB_LIMIT:
-            raise ModelError(
-                f"the export is refused: a log-probability differs from PyTorch's by {parity.log_prob_difference:.2g}, "
-                f"more than {LOG_PROB_LIMIT:g}; this is a bug in heed: report it"
-            )
-    elif not parity.loss_bundle - parity.loss_torch <= LOSS_LIMIT:
+        return
+    if not parity.log_prob_difference <= LOG_PROB_LIMIT:
         raise ModelError(
-            f"the export is refused: in {precision} the loss is {parity.loss_bundle:.4f} and in float32 "
-            f"{parity.loss_torch:.4f}, more than {LOSS_LIMIT:g} apart; export with --precision float32"
+            f"the export is refused: a log-probability differs from PyTorch's by {parity.log_prob_difference:.2g}, "
+            f"more than {LOG_PROB_LIMIT:g}: the graphs are wrong; report it with the network's description"
+        )
+    beams = parity.texts if parity.beam_identical is None else parity.beam_identical
+    if parity.greedy_identical < parity.texts or beams < (1 - BEAM_SHARE) * parity.texts:
+        raise ModelError(
+            f"the export is refused: of {parity.texts} texts, {parity.greedy_identical} greedy and {beams} beam "
+            "outputs equal PyTorch's, near-ties counted in: the graphs are wrong; report it, with what the run is"
         )
 
 
-@dataclasses.dataclass
-class _Totals:
-    difference: float = 0.0
-    nll_torch: float = 0.0
-    nll_bundle: float = 0.0
-    n_tokens: int = 0
+def require_shortlist(whole: Network, narrowed: Network, passages: Sequence[Passage], special: SpecialIds) -> None:
+    """Refuse a shortlist's graphs unless they predict what the whole vocabulary's do, among fewer tokens.
 
-
-def _forced_batches(
-    pairs: Pairs, tokenizers: tuple[Tokenizer, Tokenizer]
-) -> Iterator[tuple[IntArray, IntArray, IntArray]]:
-    """Sources, what the decoder reads and what it must predict: padded token ids, (B, S) and twice (B, T)."""
-    src_tokenizer, tgt_tokenizer = tokenizers
-    for batch in plan_batches(pairs.src.lengths.tolist(), BATCH_SIZE):
-        indices = np.array(batch)
-        yield (
-            pairs.src.padded(indices, src_tokenizer.pad_id, last=src_tokenizer.eos_id),
-            pairs.tgt.padded(indices, tgt_tokenizer.pad_id, first=tgt_tokenizer.bos_id),
-            pairs.tgt.padded(indices, tgt_tokenizer.pad_id, last=tgt_tokenizer.eos_id),
+    Raises:
+        ModelError: With the figure that is off.
+    """
+    states, difference = (whole.state(), narrowed.state()), 0.0
+    for batch in _batches(passages, whole):
+        every, found = (_log_probs(state, batch, special) for state in states)
+        assert isinstance(states[1], OnnxState)
+        possible = np.isfinite(found)
+        among = np.where(possible, every[:, :, states[1].vocabulary], -np.inf)
+        total = np.broadcast_to(np.logaddexp.reduce(among, axis=2, keepdims=True), among.shape)
+        largest = np.abs(found[possible] - (among[possible] - total[possible])).max()
+        difference = float(np.maximum(difference, largest))  # keeps a NaN
+    if not difference <= LOG_PROB_LIMIT:
+        raise ModelError(
+            f"the export is refused: over the shortlist a log-probability differs by {difference:.2g}, more than "
+            f"{LOG_PROB_LIMIT:g}: the graphs are wrong; report it with the network's description"
         )
+
+
+def _batches(passages: Sequence[Passage], network: Network) -> Iterator[list[Passage]]:
+    """Passages of about equal length, so few that all their log-probabilities fit in memory."""
+    assert network.spec.decoder is not None, "an encoder alone predicts no next token"
+    lengths = [max(len(each.given) + len(each.tokens), len(each.source or ())) for each in passages]
+    size = LOGITS // (network.spec.decoder.vocab_size * max(lengths, default=1))
+    for batch in plan_batches(lengths, min(BATCH_SIZE, max(1, size))):
+        yield [passages[i] for i in batch]
+
+
+def _encode(state: State, batch: list[Passage]) -> None:
+    if sources := _sources(batch):
+        state.encode(*padded(sources))
+
+
+def _sources(batch: list[Passage]) -> list[list[int]]:
+    return [each.source for each in batch if each.source is not None]
+
+
+def _log_probs(state: State, batch: list[Passage], special: SpecialIds) -> FloatArray:
+    """The log-probabilities of all tokens, teacher-forced, (B, T, V)."""
+    _encode(state, batch)
+    return state.forced(padded([[special.bos_id, *(each.given + each.tokens)[:-1]] for each in batch])[0])
+
+
+def _counted(batch: list[Passage]) -> BoolArray:
+    """Which positions predict a token that counts, (B, T)."""
+    _, mask = padded([each.given + each.tokens for each in batch])
+    n_given = np.array([len(each.given) for each in batch])
+    counted: BoolArray = mask & (np.arange(mask.shape[1]) >= n_given[:, None])
+    return counted
 
 
 def _forced(
-    network: Transformer,
-    exported: OnnxNetwork,
-    tokenizers: tuple[Tokenizer, Tokenizer],
-    pairs: Pairs,
-) -> tuple[float, float, float]:
-    """The largest difference of a log-probability, and both losses a token, over teacher-forced references."""
-    (src_tokenizer, tgt_tokenizer), totals, state = tokenizers, _Totals(), exported.state()
-    for src, tgt, targets in _forced_batches(pairs, tokenizers):
-        kept = targets != tgt_tokenizer.pad_id
-        state.read(src, src != src_tokenizer.pad_id)
-        ours = state.log_probs(tgt)
-        theirs = _torch_log_probs(network, src, tgt, src_tokenizer.pad_id)
-        totals.difference = float(np.maximum(totals.difference, np.abs(ours - theirs)[kept].max()))  # keeps a NaN
-        totals.nll_bundle -= float(np.take_along_axis(ours, targets[:, :, None], axis=2)[kept].sum())
-        totals.nll_torch -= float(np.take_along_axis(theirs, targets[:, :, None], axis=2)[kept].sum())
-        totals.n_tokens += int(kept.sum())
-    n_tokens = max(totals.n_tokens, 1)
-    return totals.difference, totals.nll_torch / n_tokens, totals.nll_bundle / n_tokens
+    before: Network, after: Network, passages: Sequence[Passage], special: SpecialIds
+) -> tuple[float, list[float], int]:
+    """The largest difference of a log-probability, both losses of all tokens, and how many these are."""
+    states, difference, losses, n_tokens = (before.state(), after.state()), 0.0, [0.0, 0.0], 0
+    for batch in _batches(passages, before):
+        counted, (targets, _) = _counted(batch), padded([each.given + each.tokens for each in batch])
+        theirs, ours = (_log_probs(state, batch, special) for state in states)
+        difference = float(np.maximum(difference, np.abs(ours - theirs)[counted].max(initial=0)))  # keeps a NaN
+        for side, found in enumerate((theirs, ours)):
+            losses[side] -= float(np.take_along_axis(found, targets[:, :, None], axis=2)[counted].sum(dtype=np.float64))
+        n_tokens += int(counted.sum())
+    return difference, losses, n_tokens
 
 
-@torch.inference_mode()
-def _torch_log_probs(network: Transformer, src: IntArray, tgt: IntArray, pad_id: int) -> FloatArray:
-    ids = torch.from_numpy(src)
-    logits: torch.Tensor = network(ids, padding_mask(ids, pad_id), torch.from_numpy(tgt))
-    return logits.log_softmax(-1).numpy()
+def _prompt(passage: Passage, special: SpecialIds) -> list[int]:
+    """What an output begins with: of a translation nothing, of a text its beginning."""
+    text = [] if passage.source else (passage.given + passage.tokens)[: PROMPT - 1]
+    return [special.bos_id, *text]
 
 
-def _identical(sides: Sequence[Translator], lines: list[str], config: DecodeConfig) -> int:
-    """How many lines both sides translate into the same tokens."""
-    ours, theirs = (side.translate(lines, config) for side in sides)
-    return sum(a.tokens == b.tokens for a, b in zip(ours, theirs, strict=True))
+def _limit(prompts: list[list[int]], context: int | None, batch: list[Passage]) -> int:
+    """How many tokens outputs may have."""
+    longest = max((len(source) + 49 for source in _sources(batch)), default=CONTINUATION)
+    return longest if context is None else max(1, min(longest, context + 1 - max(map(len, prompts))))
+
+
+def _greedy(state: State, batch: list[Passage], special: SpecialIds, context: int | None) -> list[list[int]]:
+    """What the likeliest token after another makes of each passage, its end token included: one output a row."""
+    prompts = [_prompt(each, special) for each in batch]
+    _encode(state, batch)
+    state.prefill(*padded(prompts), alone=True)
+    tokens, outputs = np.array([[prompt[-1]] for prompt in prompts]), [list[int]() for _ in batch]
+    nothing = np.zeros((len(batch), 1, 0), dtype=bool)
+    for position in range(_limit(prompts, context, batch)):
+        tokens = state.log_probs(tokens, position, None, nothing).argmax(axis=2)
+        for output, token in zip(outputs, tokens[:, 0].tolist(), strict=True):
+            if special.eos_id not in output[-1:]:
+                output.append(token)
+        if all(special.eos_id in output[-1:] for output in outputs):
+            break
+    return outputs
+
+
+def _searched(state: State, batch: list[Passage], special: SpecialIds, context: int | None) -> list[Hypothesis]:
+    """The best output of each passage by beam search."""
+    prompts = [_prompt(each, special) for each in batch]
+    config = DecodeConfig(beam_size=BEAM_SIZE, max_length=_limit(prompts, context, batch))
+    found = search(state, _sources(batch) or None, config, special, prompts=prompts, context=context)
+    return [best[0] for best in found]
+
+
+@dataclasses.dataclass
+class _Agreement:
+    """How many outputs of two sides are the same, or differ by a near-tie of the network in PyTorch."""
+
+    network: Network
+    special: SpecialIds
+    n_identical: int = 0
+    n_ties: int = 0
+
+    def add(self, batch: list[Passage], theirs: list[list[int]], ours: list[list[int]]) -> None:
+        """Count greedy outputs; where they part, the network says how much less likely the other token is."""
+        for passage, one, other in zip(batch, theirs, ours, strict=True):
+            place = next((i for i, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), None)
+            if place is None:
+                self.n_identical += len(one) == len(other)
+                continue
+            after = self._after(passage, one[:place])
+            self._count(float(after[one[place]] - after[other[place]]))
+
+    def add_hypotheses(self, batch: list[Passage], theirs: list[Hypothesis], ours: list[Hypothesis]) -> None:
+        """Count outputs by beam search; of two that differ, scores tell whether they are worth the same."""
+        for _, one, other in zip(batch, theirs, ours, strict=True):
+            if one.tokens == other.tokens:
+                self.n_identical += 1
+            else:
+                self._count(abs(one.score - other.score))
+
+    def _count(self, margin: float) -> None:
+        if margin <= TIE:
+            self.n_ties += 1
+            self.n_identical += 1
+
+    def _after(self, passage: Passage, output: list[int]) -> FloatArray:
+        """The log-probabilities of all tokens after a part of an output, (V,)."""
+        state = self.network.state()
+        _encode(state, [passage])
+        found: FloatArray = state.forced(np.array([[*_prompt(passage, self.special), *output]]))[0, -1]
+        return found

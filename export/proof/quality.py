@@ -6,6 +6,7 @@ from heed.models.bundle.manifest import Quality
 from heed.models.decoding.config import DecodeConfig
 from heed.models.runtime.protocol import Network
 from heed.models.tasks.translator import Translator
+from heed.models.text.scripts import bleu_tokenizer
 from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data.parallel_text import ParallelText
 
@@ -26,7 +27,7 @@ def measure(
         sides: Networks: "before", "after", and "whole", where that is another one than "after".
         config: How to search.
     """
-    bleu, chrf = sacrebleu.BLEU(), sacrebleu.CHRF()
+    bleu, chrf = sacrebleu.BLEU(tokenize=bleu_tokenizer(text.tgt)), sacrebleu.CHRF()
     texts = {
         side: [found.text for found in Translator(network, *tokenizers).translate(text.src, config)]
         for side, network in sides.items()

@@ -1,21 +1,23 @@
 """A model on disk: a directory whose manifest lists every file."""
 
 import contextlib
+import shlex
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heed.models.bundle import manifest as manifests
 from heed.models.bundle.external_data import external_files
-from heed.models.bundle.manifest import FileRecord, TextManifest, TranslationManifest
+from heed.models.bundle.manifest import FileRecord, Manifest
 from heed.models.errors import ModelError
 from heed.models.system.files import sha256
+from heed.models.system.threads import ThreadPool
 
 if TYPE_CHECKING:
-    from heed.models.tokenizers.subwords import Tokenizer
+    from heed.models.runtime.network import OnnxNetwork
+    from heed.models.tokenizers.protocol import LineTokenizer, PlainTokenizer
 
-GRAPHS = {"encoder-decoder": ("encoder.onnx", "decoder.onnx"), "decoder": ("stream.onnx", "decoder.onnx")}  # by kind
+INTEGER_CACHE = b"keys.0.scale"  # stands in a graph whose keys and values are integers
 SHORTLIST = ("shortlist.onnx", "shortlist_decoder.onnx")  # a bundle has both of these, or neither
 WEIGHTS = ".bin"  # the suffix of files of nothing but numbers, which ONNX Runtime maps and does not interpret
 
@@ -34,6 +36,7 @@ class Bundle:
     def __init__(self, path: Path, *, weights: bool = True) -> None:
         self.path = path
         self.manifest = manifests.read(path)
+        self._refuse_links()
         self._refuse(self._wrong_files() or self._wrong_references())
         self._refuse(self._wrong_hashes(weights=False) + (self._wrong_hashes(weights=True) if weights else []))
 
@@ -46,7 +49,7 @@ class Bundle:
             ModelError: See the class; for weights that are damaged when the block ends, whatever else it raised.
         """
         bundle = cls(path, weights=False)
-        with ThreadPoolExecutor(1) as pool:
+        with ThreadPool(1) as pool:
             wrong = pool.submit(bundle._wrong_hashes, weights=True)
             try:
                 yield bundle
@@ -57,60 +60,113 @@ class Bundle:
         if wrong:
             raise ModelError(f"{self.path}: damaged: {'; '.join(wrong)}; get or export the model again")
 
-    def translation(self) -> TranslationManifest:
-        """The manifest of a model that translates.
+    def _refuse_links(self) -> None:
+        """Refuse symbolic links: ONNX Runtime would follow them out of the directory that was checked."""
+        links = [name for name in self.manifest.files if (self.path / name).is_symlink()]
+        if links:
+            path = shlex.quote(str(self.path))
+            raise ModelError(
+                f"{self.path}: {', '.join(links)}: symbolic links, as in a cache of downloads, and a model is plain "
+                f"files; copy what they lead to: cp -rL {path} {path.rstrip('/')}-copy"
+            )
+
+    def require(self, task: str) -> Manifest:
+        """The manifest, of a model for a task.
 
         Raises:
-            ModelError: It is of another kind.
+            ModelError: It is for another task.
         """
-        if not isinstance(self.manifest, TranslationManifest):
-            raise ModelError(f"{self.path}: this model does not translate, it goes on with text: use heed generate")
+        if self.manifest.task != task:
+            other = self.manifest.task
+            raise ModelError(f"{self.path}: the task of this model is to {other}, not to {task}: use heed {other}")
         return self.manifest
 
-    def tokenizers(self) -> "tuple[Tokenizer, Tokenizer]":
+    def tokenizers(self, languages: tuple[str, str] | None = None) -> "tuple[LineTokenizer, LineTokenizer]":
         """Those of source and target, of a model that translates.
 
-        Raises:
-            ModelError: It is of another kind, or they are of another network.
-        """
-        from heed.models.tokenizers.subwords import load_tokenizers  # not above, so that help needs no SentencePiece
+        Args:
+            languages: Of source and target, for a network that is told of them; None: those that the manifest names.
 
-        (src, tgt), network = load_tokenizers(self.path), self.translation().network
-        if (len(src), len(tgt)) != (network.src_vocab_size, network.tgt_vocab_size):
+        Raises:
+            ModelError: They are of another network, or it does not know one of the languages.
+        """
+        from heed.models.tokenizers.loading import line_tokenizers  # not above, so that help needs no SentencePiece
+
+        manifest = self.manifest
+        languages = languages or (manifest.src_language, manifest.tgt_language)
+        src, tgt = line_tokenizers(self.path, manifest.network, manifest.conventions, languages)
+        stacks = self.manifest.network.stacks
+        sizes = [stacks.get(name) for name in ("encoder", "decoder")]
+        wrong = [
+            stack
+            for stack, tokenizer in zip(sizes, (src, tgt), strict=True)
+            if stack and stack.vocab_size != len(tokenizer)
+        ]
+        if wrong:
             raise ModelError(
                 f"{self.path}: damaged: its tokenizer is of another network than its manifest; get it again"
             )
         return src, tgt
 
-    def text(self) -> TextManifest:
-        """The manifest of a model that goes on with text.
+    def text_tokenizer(self) -> "PlainTokenizer":
+        """That of a model that continues texts.
 
         Raises:
-            ModelError: It is of another kind.
+            ModelError: It is damaged, or of another network.
         """
-        if not isinstance(self.manifest, TextManifest):
-            raise ModelError(f"{self.path}: this model does not go on with text, it translates: use heed translate")
-        return self.manifest
+        from heed.models.tokenizers.loading import text_tokenizer  # not above, so that help needs no SentencePiece
+
+        manifest = self.manifest
+        found, decoder = text_tokenizer(self.path, manifest.network, manifest.conventions), manifest.network.decoder
+        if decoder and decoder.vocab_size != len(found):
+            raise ModelError(
+                f"{self.path}: damaged: its tokenizer is of another network than its manifest; get it again"
+            )
+        return found
+
+    def network(self, *, device: str, threads: int, shortlist: bool = False) -> "OnnxNetwork":
+        """Load the graphs; see `heed.models.runtime.network.OnnxNetwork`."""
+        from heed.models.runtime.network import OnnxNetwork  # not above, so that help needs no ONNX Runtime
+
+        return OnnxNetwork(
+            self.path,
+            self.manifest.network,
+            self.manifest.files,
+            device=device,
+            threads=threads,
+            shortlist=shortlist,
+        )
 
     def _wrong_files(self) -> list[str]:
-        from heed.models.tokenizers.subwords import tokenizer_files  # not above, so that help needs no SentencePiece
+        from heed.models.tokenizers import loading  # not above, so that help needs no SentencePiece
 
         wrong: list[str] = []
         for name, record in self.manifest.files.items():
             file = self.path / name
             if Path(name).name != name or name in (".", "..") or "\\" in name:
                 wrong.append(f"{name!r} is no plain file name")
-            elif file.is_symlink() or not file.is_file():
+            elif not file.is_file():
                 wrong.append(f"{name} is missing or no plain file")
             elif file.stat().st_size != record.size:
                 wrong.append(f"{name} has {file.stat().st_size} bytes and should have {record.size}")
         required = (
-            *GRAPHS[self.manifest.kind],
-            *tokenizer_files(self.path),
+            *self._graphs(),
+            *loading.files(self.path, self.manifest.conventions),
             *(SHORTLIST if self.has_shortlist else ()),
         )
         missing = [name for name in required if name not in self.manifest.files]
         return wrong + [f"{name} is not in the manifest" for name in missing]
+
+    def _graphs(self) -> list[str]:
+        """The graphs without which the model cannot run; `rounding.onnx` where the stream keeps integers."""
+        stream = self.path / "stream.onnx"
+        listed = stream.name in self.manifest.files and stream.is_file() and not stream.is_symlink()
+        rounds = listed and INTEGER_CACHE in stream.read_bytes()
+        return [
+            *(["encoder.onnx"] if self.manifest.network.encoder else []),
+            "decoder.onnx",
+            *(["rounding.onnx"] if rounds else []),
+        ]
 
     def _wrong_hashes(self, *, weights: bool) -> list[str]:
         return [

@@ -1,5 +1,6 @@
 """Models by name: the default ones, and those in the user's directory of models."""
 
+import contextlib
 import difflib
 import json
 import os
@@ -8,7 +9,8 @@ from pathlib import Path
 from heed.models.errors import ModelError
 
 DEFAULT = Path(__file__).parents[1] / "default"
-DEFAULT_TEXT = DEFAULT.with_name("default_text")  # goes on with text, where the other translates
+DEFAULT_TEXT = DEFAULT.with_name("default_text")
+DEFAULTS = {"translate": DEFAULT, "generate": DEFAULT_TEXT}  # by task
 MANIFEST = "heed.json"  # what makes a directory a model
 
 
@@ -24,25 +26,51 @@ def models_directory() -> Path:
 def available() -> dict[str, Path]:
     """The models that have a name, the default ones first."""
     # Without a manifest's reader, because a shell that completes names waits for this.
-    brought = [path for path in (DEFAULT, DEFAULT_TEXT) if (path / MANIFEST).is_file()]
+    brought = [path for path in DEFAULTS.values() if (path / MANIFEST).is_file()]
     found = {json.loads((path / MANIFEST).read_bytes())["name"]: path for path in brought}
-    directory = models_directory()
-    if directory.is_dir():
-        for path in sorted(directory.iterdir()):
-            if (path / MANIFEST).is_file():
-                found.setdefault(path.name, path)
+    with contextlib.suppress(PermissionError):  # another user's, as under sudo -E; see `unreadable`
+        for path in _own_models():
+            found.setdefault(path.name, path)
     return found
 
 
-def find(model: str | None, kind: str = "encoder-decoder") -> Path:
-    """The directory of a model, by its path or its name; for None the default one of a kind (see the manifest's).
+def unreadable() -> str | None:
+    """What of the user's directory of models may not be read, and why."""
+    try:
+        _own_models()
+    except PermissionError as error:
+        return f"{error.filename}: {error.strerror}"
+    return None
+
+
+def _own_models() -> list[Path]:
+    """The models in the user's directory.
+
+    Raises:
+        PermissionError: It may not be read.
+    """
+    try:
+        paths = sorted(models_directory().iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [path for path in paths if _is_model(path)]
+
+
+def _is_model(path: Path) -> bool:
+    with contextlib.suppress(PermissionError):
+        return (path / MANIFEST).is_file()
+    return False
+
+
+def find(model: str | None, task: str = "translate") -> Path:
+    """The directory of a model, by its path or its name; for None the default one of a task.
 
     Raises:
         ModelError: There is no such model.
     """
     if model is None:
-        return DEFAULT_TEXT if kind == "decoder" else DEFAULT
-    if (Path(model) / MANIFEST).is_file():
+        return DEFAULTS[task]
+    if _is_model(Path(model)):
         return Path(model)
     names = available()
     if model not in names and Path(model).is_dir():

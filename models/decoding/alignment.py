@@ -5,15 +5,12 @@ token comes from the word. It takes as many forced decodings as the source has w
 """
 
 import re
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from heed.models.arrays import BoolArray, FloatArray, IntArray
-from heed.models.tokenizers.subwords import Tokenizer
-
-if TYPE_CHECKING:
-    from heed.models.runtime.encoder_decoder import OnnxState
+from heed.models.runtime.protocol import State
+from heed.models.tokenizers.protocol import LineTokenizer
 
 WORD = re.compile(r"\w+|[^\w\s]")
 ROWS = 16  # hidden words at a time
@@ -27,7 +24,7 @@ def word_spans(text: str) -> list[Span]:
     return [match.span() for match in WORD.finditer(text)]
 
 
-def align(state: "OnnxState", tokenizers: tuple[Tokenizer, Tokenizer], src: str, tgt: str) -> FloatArray:
+def align(state: State, tokenizers: tuple[LineTokenizer, LineTokenizer], src: str, tgt: str) -> FloatArray:
     """The share that each source word has in each word of the translation, (source words, target words)."""
     (src_ids, src_words), (tgt_ids, tgt_words) = (
         _tokens_of_words(tokenizer, text) for tokenizer, text in zip(tokenizers, (src, tgt), strict=True)
@@ -40,9 +37,9 @@ def align(state: "OnnxState", tokenizers: tuple[Tokenizer, Tokenizer], src: str,
     found = []
     for first in range(0, n_words + 1, ROWS):
         rows = seen[first : first + ROWS]
-        state.read(np.tile(source, (len(rows), 1)), np.ones_like(rows))
-        log_probs = state.log_probs(np.tile(read, (len(rows), 1)), rows)
-        found.append(log_probs[:, np.arange(len(target)), target])
+        state.encode(np.tile(source, (len(rows), 1)), np.ones_like(rows))
+        before, after = (np.tile(each, (len(rows), 1)) for each in (read, target))
+        found.append(state.score(before, after, rows))
     log_probs = np.concatenate(found)
     costs = np.maximum(log_probs[:1] - log_probs[1:], 0)  # of hiding each word, (source words, T)
     of_words = np.where(tgt_words[None], costs[:, None], 0).max(axis=2)
@@ -50,7 +47,7 @@ def align(state: "OnnxState", tokenizers: tuple[Tokenizer, Tokenizer], src: str,
     return shares
 
 
-def _tokens_of_words(tokenizer: Tokenizer, text: str) -> tuple[IntArray, BoolArray]:
+def _tokens_of_words(tokenizer: LineTokenizer, text: str) -> tuple[IntArray, BoolArray]:
     """The token ids of a text, (N,), and which of them are of each word, (words, N)."""
     ids, spans = tokenizer.encode_spans(text)
     starts, ends = np.array(spans, dtype=np.int64).reshape(-1, 2).T

@@ -14,8 +14,13 @@ class DecodeConfig:
     beam_size: int = 4  # hypotheses kept for each sentence; 1 is greedy search
     length_penalty: float = 0.6  # α
     max_length: int | None = None  # tokens of output; None: ROOM more than the source has
+    min_length: int | None = None  # tokens of output before it may end
+    by_length: bool | None = None  # whether scores are over n^α, as in transformers, and not over ((5 + n) / 6)^α
+    stop: str | None = None  # a sentence is done when "beam_size" hypotheses ended, or when these are no worse than
+    # those alive at their "present" length; None: when none alive can still be among the best
     repetition_penalty: float | None = None  # log-probabilities of the output's own tokens are times it (1909.05858)
     no_repeat_ngram: int | None = None  # no n-gram of tokens comes twice in an output (arXiv 1705.04304)
+    beam_threshold: float | None = None  # nats; drop hypotheses so far behind the best (arXiv 1702.01806); None: none
 
     def __post_init__(self) -> None:
         wrong = []
@@ -23,8 +28,14 @@ class DecodeConfig:
             wrong.append(f"beam_size must be at least 1, not {self.beam_size!r}")
         if not 0 <= self.length_penalty <= 10:
             wrong.append(f"length_penalty must be a number from 0 to 10, not {self.length_penalty!r}")
+        if self.beam_threshold is not None and not self.beam_threshold > 0:
+            wrong.append(f"beam_threshold must be a number above 0, not {self.beam_threshold!r}")
         if self.max_length is not None and self.max_length < 1:
             wrong.append(f"max_length must be at least 1, not {self.max_length!r}")
+        if self.min_length is not None and self.min_length < 0:
+            wrong.append(f"min_length must be at least 0, not {self.min_length!r}")
+        if self.stop not in (None, "beam_size", "present"):
+            wrong.append(f"stop must be 'beam_size' or 'present', not {self.stop!r}")
         if self.repetition_penalty is not None and not 1 <= self.repetition_penalty <= 100:
             wrong.append(f"repetition_penalty must be a number from 1 to 100, not {self.repetition_penalty!r}")
         if self.no_repeat_ngram is not None and self.no_repeat_ngram < 1:
@@ -37,7 +48,9 @@ class DecodeConfig:
 class SpecialIds:
     """The token ids of the target that mean something to the search."""
 
-    bos_id: int | None  # begins every output; None: an output goes on from the last token of its source
+    bos_id: int  # begins every output that has no other prompt
     eos_id: int  # ends every output
+    ends: tuple[int, ...] = ()  # others that do
+    forced: tuple[int, ...] = ()  # what every output begins with after `bos_id`, as a token of its language
     suppressed: tuple[int, ...]  # never put out, in a search or in a sample
     blank: tuple[int, ...] | None = None  # no text: an output has other tokens, too; None: it may be empty

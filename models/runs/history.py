@@ -26,7 +26,7 @@ class History:
     """
 
     path: Path
-    kind: str  # of the network: encoder-decoder or decoder
+    task: str  # "translate" or "generate"
     best_by: str  # "bleu" or "loss"
     written: float  # when the log was last written to, in seconds since 1970
     start: Record  # what the last sitting worked with
@@ -51,7 +51,7 @@ class History:
         starts = [record for record in records if record["event"] == "start"]
         return cls(
             path=path,
-            kind=config.kind,
+            task=config.task,
             best_by=str(config.train.get("best_by", "bleu")),  # earlier heeds knew no other
             written=file.stat().st_mtime,
             start=starts[-1] if starts else {},
@@ -98,7 +98,7 @@ class History:
     def summary(self) -> dict[str, object]:
         """What the run is and how far it came, as one object."""
         return {
-            "kind": self.kind,
+            "task": self.task,
             "parameters": self.start.get("parameters"),
             "steps": self.last_step,
             "minutes": self.minutes,

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from heed.models.errors import ModelError
 
-FORMAT = 2  # of a run's directory; a later one is refused, and of an earlier one what is new has its default
+FORMAT = 3  # of a run's directory; a later one is refused, and of an earlier one what is new has its default
 LIMITS = ("steps", "epochs", "minutes")  # settings of training that say when it ends
-KINDS = ("encoder-decoder", "decoder")  # of networks: to translate, to go on with text
+TASKS = ("translate", "generate")  # what networks are trained for
+KINDS = {"encoder-decoder": "translate", "decoder": "generate"}  # how runs of formats 1 and 2 say it
 
 
 def config_file(path: Path) -> Path:
@@ -27,8 +28,8 @@ def config_file(path: Path) -> Path:
 class RunConfig:
     """What a config.toml says, as it stands there."""
 
-    kind: str  # of network
-    model: dict[str, object]
+    task: str
+    network: dict[str, object]  # of formats 1 and 2 as `heed.models.spec.legacy` reads it
     train: dict[str, object]
     is_complete: bool  # whether every setting is there, and not only those of an earlier format
 
@@ -45,12 +46,17 @@ def read_config(file: Path) -> RunConfig:
     except ValueError as error:
         raise ModelError(f"{file}: damaged ({error}); restore it, or train again") from None
     found = config.get("format")
-    if found not in (1, FORMAT):
+    if found not in range(1, FORMAT + 1):
         raise ModelError(f"{file}: format {found!r}, and this heed reads {FORMAT}; use the heed that made it")
-    missing = [name for name in ("model", "train") if not isinstance(config.get(name), dict)]
+    network = "network" if found == FORMAT else "model"
+    missing = [name for name in (network, "train") if not isinstance(config.get(name), dict)]
     if missing:
         raise ModelError(f"{file}: damaged (no table {' and no '.join(missing)}); restore it, or train again")
-    kind = config.get("kind", KINDS[0])  # of runs from before there were two, the first
-    if kind not in KINDS:
-        raise ModelError(f"{file}: kind {kind!r}, and this heed trains {' or '.join(KINDS)}; use the heed that made it")
-    return RunConfig(kind, config["model"], config["train"], is_complete=found == FORMAT)
+    # Runs from before there were two kinds translate.
+    task = config.get("task") if found == FORMAT else KINDS.get(config.get("kind", "encoder-decoder"))
+    if task not in TASKS:
+        named = config.get("task" if found == FORMAT else "kind")
+        raise ModelError(
+            f"{file}: task {named!r}, and this heed trains to {' or '.join(TASKS)}; use the heed that made it"
+        )
+    return RunConfig(task, config[network], config["train"], is_complete=found == FORMAT)

@@ -12,7 +12,7 @@ from heed.models.arrays import IntArray
 Array = npt.NDArray[np.number]
 
 
-class Cache:
+class KVCache:
     """Arrays of keys and values, (B, H, C, K), each under a name.
 
     New memory costs the operating system more time than filling it, so what was once taken is kept. On the CPU ONNX
@@ -54,7 +54,7 @@ class Cache:
             binding.bind_ortvalue_output(name, value)
 
     def keep(self, rows: IntArray) -> None:
-        """Go on with these rows alone, in this order; most of them are where they are."""
+        """Continue with these rows alone, in this order; most of them are where they are."""
         moved = np.flatnonzero(rows != np.arange(len(rows)))
         for name, value in self.values.items():
             array = value.numpy()

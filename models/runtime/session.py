@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as native  # pyright: ignore[reportAttributeAccessIssue]
 
-from heed.models.errors import ModelError
+from heed.models.errors import HeedError, ModelError
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # Products of float32 in TF32, CUDA's default, are no more precise than in float16; who wants that has float16.
@@ -33,7 +33,14 @@ SPINNING = "400"
 # Where the time goes, and what reads or writes keys and values: on another device than the rest these would be slower
 # than on a processor alone. What computes shapes, ONNX Runtime puts on the processor on purpose, also beside CUDA; its
 # own option session.disable_cpu_ep_fallback would refuse that too, and so every graph of ours.
-HEAVY = {"FusedMatMul", "LayerNormalization", "LogSoftmax", "MatMul", "MatMulIntegerToFloat", "ScatterND", "Softmax"}
+HEAVY = {
+    *("MatMul", "FusedMatMul", "MatMulIntegerToFloat", "MatMulNBits", "Gemm", "FusedGemm", "MatMulInteger"),
+    *("DynamicQuantizeMatMul", "QLinearMatMul", "GatherBlockQuantized"),
+    *("GroupQueryAttention", "Attention", "MultiHeadAttention", "DecoderMaskedMultiHeadAttention", "RotaryEmbedding"),
+    *("LayerNormalization", "SimplifiedLayerNormalization", "SkipLayerNormalization"),
+    *("SkipSimplifiedLayerNormalization", "RMSNormalization"),
+    *("LogSoftmax", "Softmax", "ScatterND", "Gelu", "FastGelu", "QuickGelu", "BiasGelu"),
+}
 
 
 def open_session(path: Path, device: str, threads: int, *, spinning: bool = False) -> onnxruntime.InferenceSession:
@@ -65,10 +72,11 @@ def open_session(path: Path, device: str, threads: int, *, spinning: bool = Fals
             disabled_optimizers=["SkipLayerNormFusion"],  # on a CPU seven times slower than its two parts
             enable_fallback=0,  # which says on stdout that it fails, and goes on with the CPU
         )
-    except REFUSALS as error:
-        raise ModelError(f"{path}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from None
-    except RuntimeError as error:  # of a provider that needs a driver
-        if device == "cpu":
+    except (RuntimeError, *REFUSALS) as error:
+        _refuse_shortage(error, str(path))
+        if isinstance(error, REFUSALS):
+            raise ModelError(f"{path}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from None
+        if device == "cpu":  # else of a provider that needs a driver
             raise
         raise _not_started(device, str(error)) from None
     if provider not in session.get_providers():  # a library is missing; ONNX Runtime only logs that
@@ -86,6 +94,7 @@ def run(session: onnxruntime.InferenceSession, binding: onnxruntime.IOBinding) -
     try:
         session.run_with_iobinding(binding)
     except (RuntimeError, *REFUSALS) as error:
+        _refuse_shortage(error, "ONNX Runtime")
         reason = str(error).splitlines()[0]
         raise ModelError(f"ONNX Runtime fails: {reason}; if memory is short, use a smaller --batch-size") from None
 
@@ -149,12 +158,27 @@ def _options(device: str, threads: int, spinning: bool) -> onnxruntime.SessionOp
     options.intra_op_num_threads = threads
     # To plan which values may share memory takes half of loading a graph; the arena gives freed memory again as well.
     options.enable_mem_reuse = device != "cpu"
-    options.log_severity_level = 3  # errors; they become exceptions
+    options.log_severity_level = 4  # no errors, for they become exceptions
     options.enable_mem_pattern = False  # a plan kept for every shape of input: memory that grows with the stream
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
     options.add_session_config_entry("session.intra_op.spin_duration_us", SPINNING)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")  # for `placement`
     return options
+
+
+def _refuse_shortage(error: Exception, where: str) -> None:
+    """Say of an error that the system has refused memory or threads, if it has.
+
+    Raises:
+        HeedError: It has.
+    """
+    words = str(error)
+    if re.search(r"bad_alloc|Failed to allocate|Cannot allocate", words):
+        ways_out = "free some, use a smaller --batch-size, or raise the limit (ulimit -v)"
+        raise HeedError(f"{where}: out of memory; {ways_out}") from None
+    if re.search(r"pthread_create|thread.*Resource temporarily unavailable", words, re.IGNORECASE):
+        ways_out = "use fewer --threads, or raise the limit (ulimit -u)"
+        raise HeedError(f"{where}: the system starts no more threads; {ways_out}") from None
 
 
 def _load_cuda() -> None:

@@ -3,12 +3,14 @@
 import contextlib
 import hashlib
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from heed.models.errors import HeedError
+from heed.models.system.streams import is_stream, open_stream
 
 OVERWRITE = "choose another name, or overwrite it with --force"
 
@@ -37,14 +39,14 @@ def directory_whole(path: Path, *, force: bool = False) -> Iterator[Path]:
         HeedError: `path` exists and `force` is not set.
     """
     refuse_existing(path, force=force)
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.absolute().parent))
+    aside = hidden_beside(path)
+    aside.mkdir()
     try:
         with named_errors(path):
             yield aside
             for file in aside.iterdir():
                 sync(file)
             sync(aside)
-        aside.chmod(0o777 & ~_umask())
         if path.exists():
             with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=aside.parent) as old:
                 path.rename(Path(old) / path.name)
@@ -62,7 +64,13 @@ def directory_whole(path: Path, *, force: bool = False) -> Iterator[Path]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a small file; whoever reads it meets the old one or the new."""
+    """Write a small file; whoever reads it meets the old one or the new. A pipe or a device is written to."""
+    if is_stream(path):
+        with named_errors(path), open_stream(path) as stream:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[stream.write(rest) :]
+        return
     aside = path.with_name(path.name + ".new")
     with named_errors(aside), aside.open("wb") as file:
         file.write(data)
@@ -88,10 +96,18 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def hidden_beside(path: Path) -> Path:
+    """A name for what becomes `path`: no other has it, and what is made under it has the permissions of the umask."""
+    return path.absolute().with_name(f".{path.name}.{secrets.token_hex(8)}")
+
+
+def share(file: Path) -> None:
+    """Give a file that a library has made for its owner alone the permissions of the directory it stands in.
+
+    Raises:
+        OSError: It is another user's.
+    """
+    file.chmod(file.parent.stat().st_mode & 0o666)
 
 
 def sync(path: Path) -> None:

@@ -4,7 +4,6 @@ Every token that a language model makes reads all of its weights. In pages of 4 
 thousands of times where they are, in pages of 2 MiB some tens of times: four bits are read a quarter faster then.
 """
 
-import ctypes
 from pathlib import Path
 
 HUGE = 2 << 20  # bytes
@@ -13,12 +12,30 @@ COLLAPSE = 25  # Linux's MADV_COLLAPSE, since 6.1; Python's mmap has no name for
 MAPS = Path("/proc/self/maps")
 
 
+class _Policy:
+    """Whose process this is; there is one."""
+
+    is_ours = False
+
+
+def allow_huge_pages() -> None:
+    """Say that the process is heed's own: it is the command, and no other program that has loaded a model."""
+    _Policy.is_ours = True
+
+
 def use_huge_pages() -> None:
-    """Have the system move all large stretches of memory into huge pages; where it cannot, nothing changes."""
+    """Have the system move all large stretches of memory into huge pages, in a process where that was allowed.
+
+    It concerns all of the process, what others keep in its memory too. Where the system cannot, nothing changes.
+    """
+    if not _Policy.is_ours:
+        return
     try:
         lines = MAPS.read_text().splitlines()
     except OSError:  # not Linux
         return
+    import ctypes  # not above, for most commands have no use for it
+
     advise = ctypes.CDLL(None).madvise
     advise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     for addresses, access, _, _, _, *name in map(str.split, lines):

@@ -103,6 +103,8 @@ class GrownFile:
         try:
             note = json.loads(self._note.read_bytes())
             job, size, progress = note["job"], int(note["size"]), note["progress"]
+        except PermissionError:
+            raise
         except (OSError, ValueError, LookupError, TypeError):
             raise HeedError(f"{self._note}: does not say what {self.aside} is; begin anew with --force") from None
         different = sorted(name for name in job.keys() | self._job.keys() if job.get(name) != self._job.get(name))

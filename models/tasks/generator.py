@@ -14,13 +14,14 @@ from heed.models.decoding.beam_search import search
 from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.models.decoding.sampling import SampleConfig, choose, randoms, seeded
 from heed.models.errors import DataError, ModelError
-from heed.models.runtime.protocol import TextNetwork
+from heed.models.runtime.protocol import Network
 from heed.models.system.processor import available_cores
 from heed.models.text.chat import ChatTemplate
 from heed.models.text.stream import TextStream
-from heed.models.tokenizers.lossless import TextTokenizer
+from heed.models.tokenizers.protocol import PlainTokenizer
 
-BATCH_SIZE = 16  # prompts gone on with together, at most
+BATCH_SIZE = 16  # prompts continued together, at most
+UNLIMITED = 1 << 15  # tokens of a text by a network that could read any number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,19 +46,19 @@ class Sample:
     """
 
     def __init__(
-        self, prompt: list[int], room: int, tokenizer: TextTokenizer, config: SampleConfig, random: np.random.Generator
+        self, prompt: list[int], room: int, tokenizer: PlainTokenizer, config: SampleConfig, random: np.random.Generator
     ) -> None:
         self.tokens = list(prompt)  # its own stand behind the prompt's
         self.ended: str | None = None  # see `Generation`; None: it goes on
         self._log_prob, self._n_prompt, self._limit = 0.0, len(prompt), _limit(config.max_tokens, room)
-        self._eos_id, self._config, self._random = tokenizer.eos_id, config, random
+        self._ends, self._config, self._random = tokenizer.ends, config, random
         self._stream = TextStream(tokenizer, config.stop)
 
     def extend(self, log_probs: FloatArray) -> str:
         """Choose the next token by the log-probabilities of all, (V,); returns the text that it decides."""
         token, (limit, limited_by) = choose(log_probs, self.tokens, self._config, self._random), self._limit
         self._log_prob += float(log_probs[token])
-        if token == self._eos_id:
+        if token in self._ends:
             self.ended = "end"
             return self._stream.close()
         self.tokens.append(token)
@@ -85,10 +86,8 @@ class Generator:
         chat_template: How the network writes a conversation; None: it was made for none.
     """
 
-    def __init__(
-        self, network: TextNetwork, tokenizer: TextTokenizer, chat_template: ChatTemplate | None = None
-    ) -> None:
-        self.chat_template, self.context = chat_template, network.context
+    def __init__(self, network: Network, tokenizer: PlainTokenizer, chat_template: ChatTemplate | None = None) -> None:
+        self.chat_template, self.context = chat_template, network.context or UNLIMITED
         self.tokenizer, self._state = tokenizer, network.state()
 
     @classmethod
@@ -103,8 +102,12 @@ class Generator:
         Raises:
             ModelError: The bundle is damaged or of a later format, or the device cannot be used.
         """
-        network, tokenizer, chat_template = load_text_bundle(path, device=device, threads=threads)
-        return cls(network, tokenizer, chat_template)
+        from heed.models.bundle.bundle import Bundle
+
+        with Bundle.loading(path) as bundle:
+            manifest, tokenizer = bundle.require("generate"), bundle.text_tokenizer()
+            network = bundle.network(device=device, threads=threads or available_cores())
+        return cls(network, tokenizer, manifest.chat_template)
 
     def prompt_room(self, max_tokens: int | None) -> int:
         """Tokens of a prompt that leave room for so many, or for half the context, if that is less or they are None."""
@@ -130,7 +133,8 @@ class Generator:
                 f"the prompt has {len(tokens) + 1:,} tokens, its beginning included, and the model's context is "
                 f"{self.context:,}; shorten the prompt, or have it cut from the left (--truncate)"
             )
-        return [self.tokenizer.bos_id, *tokens]
+        begins = self.tokenizer.starts_texts or not tokens
+        return [self.tokenizer.bos_id] * begins + tokens
 
     def generate(
         self,
@@ -209,12 +213,16 @@ class Generator:
         ids = [self.encode(prompt, max_tokens=config.max_length, truncate=truncate) for prompt in prompts]
         # Where no length is given, a continuation is as long as there is room.
         bounded = dataclasses.replace(config, max_length=config.max_length or self.context)
-        suppressed = self.tokenizer.pieces.suppressed
-        special = SpecialIds(bos_id=None, eos_id=self.tokenizer.eos_id, suppressed=suppressed)
+        special = SpecialIds(
+            bos_id=self.tokenizer.bos_id,
+            eos_id=self.tokenizer.eos_id,
+            ends=self.tokenizer.ends[1:],
+            suppressed=self.tokenizer.suppressed,
+        )
         found: dict[int, list[Generation]] = {}
         for batch in plan_batches([len(row) for row in ids], max(1, batch_size // config.beam_size)):
-            sources = [ids[i] for i in batch]
-            results = search(self._state, sources, bounded, special, n_best=n_best, context=self.context)
+            begun = [ids[i] for i in batch]
+            results = search(self._state, None, bounded, special, prompts=begun, n_best=n_best, context=self.context)
             for i, hypotheses in zip(batch, results, strict=True):
                 limit, limited_by = _limit(config.max_length, self._room(ids[i]))
                 found[i] = [
@@ -240,14 +248,14 @@ class Generator:
     def _extend(self, rows: list[list[Sample]]) -> Iterator[tuple[Sample, str]]:
         """Extend samples, those of a prompt in a row, until all have ended; yields each one's text as it is decided."""
         alone = all(len(row) == 1 for row in rows)
-        self._state.read(*padded([row[0].tokens for row in rows]), alone=alone)
+        self._state.prefill(*padded([row[0].tokens for row in rows]), alone=alone)
         # At first all samples of a row read the same token.
         tokens = np.array([[row[0].tokens[-1]] for row in rows])
         seen: BoolArray = np.zeros((len(rows), 1, 0), dtype=bool)
         for position in count():
             slots, mask = (None, seen) if alone else place(seen)
-            log_probs = self._state.predict(tokens, position, slots, mask)
-            for token in self.tokenizer.pieces.suppressed:
+            log_probs = self._state.log_probs(tokens, position, slots, mask)
+            for token in self.tokenizer.suppressed:
                 log_probs[:, :, token] = -np.inf
             for row, predicted in zip(rows, log_probs, strict=True):
                 for sample, of_sample in zip(row, cycle(predicted)):
@@ -268,23 +276,6 @@ class Generator:
         if len(kept):
             self._state.keep(kept)
         return [rows[i] for i in kept], mask[kept]
-
-
-def load_text_bundle(
-    path: Path, *, device: str, threads: int | None
-) -> tuple[TextNetwork, TextTokenizer, ChatTemplate | None]:
-    """Load what a bundle of a language model holds; see `Generator.load`."""
-    from heed.models.bundle.bundle import Bundle
-
-    with Bundle.loading(path) as bundle:
-        # Here and not above, so that the PyTorch side needs no ONNX Runtime.
-        from heed.models.runtime.decoder import OnnxTextNetwork
-
-        manifest, tokenizer = bundle.text(), TextTokenizer.load(path)
-        network = OnnxTextNetwork(path, manifest.network, device=device, threads=threads or available_cores())
-    if len(tokenizer) != network.vocab_size:
-        raise ModelError(f"{path}: damaged: its tokenizer is of another network than its manifest; get it again")
-    return network, tokenizer, manifest.chat_template
 
 
 def _narrow(rows: list[list[Sample]], mask: BoolArray) -> tuple[list[list[Sample]], BoolArray]:

@@ -2,22 +2,22 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
-from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.decoding.batching import padded, plan_batches
 from heed.models.decoding.beam_search import length_penalty
+from heed.models.decoding.config import DecodeConfig
 from heed.models.errors import ModelError
-from heed.models.runtime.protocol import TextNetwork
+from heed.models.runtime.protocol import Network
 from heed.models.system.processor import available_cores
-from heed.models.tokenizers.lossless import TextTokenizer
-from heed.models.tokenizers.subwords import Tokenizer
+from heed.models.tokenizers.protocol import Special
 
 LOGITS = 1 << 25  # log-probabilities in memory at a time (128 MiB)
+
+Encode = Callable[[Sequence[str]], list[list[int]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +35,9 @@ class Score:
         mean = -self.log_prob / self.n_tokens
         return math.exp(mean) if mean < 700 else math.inf
 
-
-@dataclasses.dataclass(frozen=True)
-class TranslationScore(Score):
-    """How likely a translation is, its end included."""
-
-    score: float  # log_prob over the length penalty, as a search ranks by
+    def penalized(self, alpha: float) -> float:
+        """The log-probability over the length penalty of an exponent, as a search ranks by."""
+        return self.log_prob / float(length_penalty(self.n_tokens, alpha))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +46,7 @@ class Passage:
 
     given: list[int]  # after the beginning token
     tokens: list[int]
+    source: list[int] | None = None  # of a translation, its end token included
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,31 +56,68 @@ class Row:
     ids: list[int]  # from the beginning token on
     targets: list[int]  # what follows each of them
     first: int  # the first that counts
+    source: list[int] | None
+
+    def __len__(self) -> int:
+        """Tokens of the longer side."""
+        return max(len(self.ids), len(self.source or ()))
 
 
-class TextScorer:
-    """Says how likely texts are under a language model.
+class Scorer:
+    """Says how likely texts are under a network: as texts, or as translations of sources.
 
     Args:
         network: In ONNX Runtime or in PyTorch.
-        tokenizer: Of the texts.
+        tokenizer: Of the texts: its special tokens.
+        encode: Of the texts: their token ids.
+        encode_sources: The token ids of sources; None: the network has no encoder.
+        alpha: Exponent of the length penalty that a search with this model ranks by.
     """
 
-    def __init__(self, network: TextNetwork, tokenizer: TextTokenizer) -> None:
-        self._network, self._state, self._tokenizer = network, network.state(), tokenizer
+    def __init__(
+        self,
+        network: Network,
+        tokenizer: Special,
+        encode: Encode,
+        encode_sources: Encode | None = None,
+        *,
+        alpha: float = DecodeConfig().length_penalty,
+    ) -> None:
+        assert network.spec.decoder is not None, "an encoder alone predicts no next token"
+        self.alpha = alpha
+        self._vocab_size, self._context = network.spec.decoder.vocab_size, network.context
+        self._state, self._tokenizer = network.state(), tokenizer
+        self._encode, self._encode_sources = encode, encode_sources
 
     @classmethod
-    def load(cls, path: Path, *, device: str = "cpu", threads: int | None = None) -> "TextScorer":
-        """Load a bundle; see `heed.models.tasks.generator.Generator.load`."""
-        from heed.models.tasks.generator import load_text_bundle
+    def load(cls, path: Path, task: str, *, device: str = "cpu", threads: int | None = None) -> "Scorer":
+        """Load a bundle.
 
-        network, tokenizer, _ = load_text_bundle(path, device=device, threads=threads)
-        return cls(network, tokenizer)
+        Args:
+            path: Its directory.
+            task: What the model must be for: "translate" or "generate".
+            device: "cpu" or "cuda".
+            threads: Processor threads; None: as many as the cores that this process may use.
+
+        Raises:
+            ModelError: The bundle is damaged, of a later format or for another task, or the device cannot be used.
+        """
+        from heed.models.bundle.bundle import Bundle
+
+        with Bundle.loading(path) as bundle:
+            manifest = bundle.require(task)
+            network = bundle.network(device=device, threads=threads or available_cores())
+            alpha = manifest.decode.length_penalty
+            if manifest.network.encoder is None:
+                tokenizer = bundle.text_tokenizer()
+                return cls(network, tokenizer, tokenizer.encode_all, alpha=alpha)
+            src, tgt = bundle.tokenizers()
+        return cls(network, tgt, tgt.encode, src.encode, alpha=alpha)
 
     def passage(self, text: str, *, prompt: str = "", end: bool = False) -> Passage:
         """A text after a prompt, as token ids, and with the end token where the text is whole."""
-        tokens = self._tokenizer.encode(text)
-        return Passage(self._tokenizer.encode(prompt), tokens + [self._tokenizer.eos_id] * end)
+        given, tokens = self._encode([prompt, text])
+        return Passage(given, tokens + [self._tokenizer.eos_id] * end)
 
     def drawn(self, passage: Passage, tokens: list[int]) -> Passage:
         """The same with the tokens that a text was made of, where a tokenizer would choose others.
@@ -90,31 +125,48 @@ class TextScorer:
         Raises:
             ModelError: They are none of this model's.
         """
-        known = all(type(token) is int and 0 <= token < self._network.vocab_size for token in tokens)
+        known = all(type(token) is int and 0 <= token < self._vocab_size for token in tokens)
         if not known:
             raise ModelError("its tokens are none of this model's; leave them out, or name the model that made it")
         end = passage.tokens[-1:] == [self._tokenizer.eos_id]
-        return Passage(passage.given, tokens + [self._tokenizer.eos_id] * end)
+        return dataclasses.replace(passage, tokens=tokens + [self._tokenizer.eos_id] * end)
+
+    def pairs(self, sources: Sequence[str], translations: Sequence[str]) -> list[Passage]:
+        """Whole translations of sources, as token ids; where both are blank, there is nothing to score."""
+        assert self._encode_sources is not None, "without an encoder there are no sources"
+        eos_id = self._tokenizer.eos_id
+        encoded = zip(self._encode_sources(sources), self._encode(translations), strict=True)
+        return [
+            Passage(list(self._tokenizer.forced), [*tgt, eos_id] if src or tgt else [], [*src, eos_id])
+            for src, tgt in encoded
+        ]
 
     def score(self, passages: Sequence[Passage]) -> list[Score]:
         """The log-probability of each passage; what is longer than the context is read in windows that overlap."""
         rows = [(i, row) for i, passage in enumerate(passages) for row in self._rows(passage)]
-        log_probs = [0.0] * len(passages)
-        lengths = [len(row.ids) for _, row in rows]
-        size = LOGITS // (self._network.vocab_size * max(lengths, default=1))
+        log_probs, lengths = [0.0] * len(passages), [len(row) for _, row in rows]
+        size = LOGITS // (self._vocab_size * max(lengths, default=1))
         for batch in plan_batches(lengths, max(1, size)):
-            ids, _ = padded([rows[i][1].ids for i in batch])
-            targets, _ = padded([rows[i][1].targets for i in batch])
-            for i, found in zip(batch, self._state.score(ids, targets), strict=True):
-                passage, row = rows[i]
-                log_probs[passage] += float(found[row.first : len(row.ids)].sum(dtype=np.float64))
+            found = self._scored([rows[i][1] for i in batch])
+            for i, of_row in zip(batch, found, strict=True):
+                log_probs[rows[i][0]] += of_row
         return [Score(log_prob, len(passage.tokens)) for log_prob, passage in zip(log_probs, passages, strict=True)]
 
-    def _rows(self, passage: Passage) -> "Iterator[Row]":
+    def _scored(self, rows: list[Row]) -> list[float]:
+        """The log-probability of what counts of each row."""
+        sources = [row.source for row in rows if row.source is not None]
+        if sources:
+            self._state.encode(*padded(sources))
+        found = self._state.score(padded([row.ids for row in rows])[0], padded([row.targets for row in rows])[0])
+        parts = zip(found, rows, strict=True)
+        return [float(of_row[row.first : len(row.ids)].sum(dtype=np.float64)) for of_row, row in parts]
+
+    def _rows(self, passage: Passage) -> Iterator[Row]:
         every = passage.given + passage.tokens
-        for begin, first, end in windows(len(passage.given), len(every), self._network.context):
+        for begin, first, end in windows(len(passage.given), len(every), self._context or max(len(every), 1)):
             # What a network sees first is always the beginning, as in training.
-            yield Row([self._tokenizer.bos_id, *every[begin : end - 1]], every[begin:end], first - begin)
+            ids = [self._tokenizer.bos_id, *every[begin : end - 1]]
+            yield Row(ids, every[begin:end], first - begin, passage.source)
 
 
 def windows(first: int, end: int, context: int) -> Iterator[tuple[int, int, int]]:
@@ -129,80 +181,3 @@ def windows(first: int, end: int, context: int) -> Iterator[tuple[int, int, int]
         stop = min(end, max(context, first + max(1, context // 2)))
         yield max(0, stop - context), first, stop
         first = stop
-
-
-class ForcedState(Protocol):
-    """What scores translations; see `heed.models.runtime.encoder_decoder.OnnxState`."""
-
-    def read(self, src: IntArray, src_mask: BoolArray) -> None:
-        """See `heed.models.runtime.protocol.State`."""
-        ...
-
-    def log_probs(self, tgt: IntArray) -> FloatArray:
-        """Log-probabilities after each position of targets, (B, T), that begin with the beginning token: (B, T, V)."""
-        ...
-
-
-class TranslationScorer:
-    """Says how likely translations are under a network that translates, over its whole vocabulary.
-
-    Args:
-        state: The network.
-        src_tokenizer: Of the sources.
-        tgt_tokenizer: Of the translations.
-        alpha: Exponent of the length penalty.
-    """
-
-    def __init__(self, state: ForcedState, src_tokenizer: Tokenizer, tgt_tokenizer: Tokenizer, *, alpha: float) -> None:
-        self._state, self._src, self._tgt, self._alpha = state, src_tokenizer, tgt_tokenizer, alpha
-
-    @classmethod
-    def load(
-        cls, path: Path, *, device: str = "cpu", threads: int | None = None, alpha: float | None = None
-    ) -> "TranslationScorer":
-        """Load a bundle.
-
-        Args:
-            path: Its directory.
-            device: "cpu" or "cuda".
-            threads: Processor threads; None: as many as the cores that this process may use.
-            alpha: Exponent of the length penalty; None: the bundle's.
-
-        Raises:
-            ModelError: The bundle is damaged or of a later format, or the device cannot be used.
-        """
-        from heed.models.bundle.bundle import Bundle
-
-        with Bundle.loading(path) as bundle:
-            from heed.models.runtime.encoder_decoder import OnnxNetwork
-
-            manifest, (src, tgt) = bundle.translation(), bundle.tokenizers()
-            network = OnnxNetwork(path, manifest.network, device=device, threads=threads or available_cores())
-        return cls(network.state(), src, tgt, alpha=manifest.decode.length_penalty if alpha is None else alpha)
-
-    def score(self, sources: Sequence[str], translations: Sequence[str]) -> list[TranslationScore]:
-        """How likely each translation is; where source and translation are blank, nothing is scored."""
-        src = [[*ids, self._src.eos_id] for ids in self._src.encode(sources)]
-        tgt = [[*ids, self._tgt.eos_id] for ids in self._tgt.encode(translations)]
-        lengths = [max(len(source), len(target)) for source, target in zip(src, tgt, strict=True)]
-        asked = [i for i, length in enumerate(lengths) if length > 1]
-        found = {i: TranslationScore(0.0, 0, 0.0) for i in range(len(lengths))}
-        size = LOGITS // (len(self._tgt) * max(lengths, default=1))
-        for batch in plan_batches([lengths[i] for i in asked], max(1, size)):
-            rows = [asked[i] for i in batch]
-            log_probs = self._forced([src[i] for i in rows], [tgt[i] for i in rows])
-            found.update(
-                (i, self._penalized(log_prob, len(tgt[i]))) for i, log_prob in zip(rows, log_probs, strict=True)
-            )
-        return [found[i] for i in range(len(lengths))]
-
-    def _forced(self, src: list[list[int]], tgt: list[list[int]]) -> list[float]:
-        """The log-probability of each target, its end token included."""
-        self._state.read(*padded(src))
-        targets, counts = padded(tgt)
-        begun, _ = padded([[self._tgt.bos_id, *row[:-1]] for row in tgt])
-        log_probs = np.take_along_axis(self._state.log_probs(begun), targets[:, :, None], axis=2)[:, :, 0]
-        return np.where(counts, log_probs, 0).sum(axis=1, dtype=np.float64).tolist()
-
-    def _penalized(self, log_prob: float, n_tokens: int) -> TranslationScore:
-        return TranslationScore(log_prob, n_tokens, log_prob / float(length_penalty(n_tokens, self._alpha)))

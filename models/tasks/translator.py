@@ -4,11 +4,10 @@ import dataclasses
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import islice
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from heed.models.arrays import FloatArray
 from heed.models.decoding.alignment import Span, align
@@ -19,17 +18,16 @@ from heed.models.decoding.constraints import Phrase, Requirement
 from heed.models.decoding.repetition import is_loop
 from heed.models.runtime.protocol import Network, State
 from heed.models.system.processor import available_cores
+from heed.models.system.threads import ThreadPool
 from heed.models.tasks.repair import Repair
 from heed.models.tasks.translation import Sentence, Translation, combine
 from heed.models.text.glossary import Glossary, appears
 from heed.models.text.placeholders import has_letters
 from heed.models.text.sentences import cut, split_sentences
-from heed.models.tokenizers.subwords import Tokenizer
+from heed.models.tokenizers.protocol import LineTokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from heed.models.runtime.encoder_decoder import OnnxState
 
 BATCH_SIZE = 64  # lines decoded together, at most
 WINDOW = 32  # batches whose lines are sorted by length together
@@ -61,8 +59,8 @@ class Translator:
     def __init__(
         self,
         network: Network,
-        src_tokenizer: Tokenizer,
-        tgt_tokenizer: Tokenizer,
+        src_tokenizer: LineTokenizer,
+        tgt_tokenizer: LineTokenizer,
         config: DecodeConfig | None = None,
         *,
         workers: int = 1,
@@ -76,16 +74,21 @@ class Translator:
         self.config = config or DecodeConfig()
         self._split, self._language = split, language
         self._workers = workers
-        self._pool = ThreadPoolExecutor(workers)  # starts no thread before one is needed
+        self._pool = ThreadPool(workers)  # starts no thread before one is needed
         self._states = _states(network, workers)
         self._whole, self._repair = whole, repair
         self._glossary = glossary
         self.aligns = aligns  # whether `shares` may be asked for
         self._src, self._tgt = src_tokenizer, tgt_tokenizer
+        n_positions = network.spec.encoder.n_positions if network.spec.encoder else None
+        self._longest = LONGEST if n_positions is None else min(LONGEST, n_positions - 1)  # without the end token
+        self._context = network.context
         self._known, self._not_known = set[str](), set[str]()  # characters
         self._special = SpecialIds(
             bos_id=tgt_tokenizer.bos_id,
             eos_id=tgt_tokenizer.eos_id,
+            ends=tgt_tokenizer.ends[1:],
+            forced=tgt_tokenizer.forced,
             suppressed=tgt_tokenizer.suppressed,
             blank=tgt_tokenizer.blank,
         )
@@ -105,6 +108,7 @@ class Translator:
         split: bool = True,
         glossary: "Path | None" = None,
         shares: bool = False,
+        languages: tuple[str, str] | None = None,
         repair: bool = True,
     ) -> "Translator":
         """Load a bundle.
@@ -118,6 +122,7 @@ class Translator:
             split: See the class.
             glossary: A file of terms that must appear; see `Glossary.read`.
             shares: `shares` will be asked for.
+            languages: Of source and target, for a network that is told of them; None: those that the bundle names.
             repair: Search again where a translation lost a number, an address, a code word or a name; see `Repair`.
 
         Raises:
@@ -127,16 +132,12 @@ class Translator:
         from heed.models.bundle.bundle import Bundle
 
         with Bundle.loading(path) as bundle:
-            # Here and not above, so that the PyTorch side needs no ONNX Runtime.
-            from heed.models.runtime.encoder_decoder import OnnxNetwork
-
-            manifest, (src, tgt) = bundle.translation(), bundle.tokenizers()
-            config = manifest.network
+            manifest, (src, tgt) = bundle.require("translate"), bundle.tokenizers(languages)
             # Threads that each decode a batch of their own outdo threads that share the operators of one.
             workers = threads or available_cores() if device == "cpu" else 1
             shortlist = shortlist and bundle.has_shortlist
-            network = OnnxNetwork(path, config, device=device, threads=1, shortlist=shortlist)
-            whole = functools.partial(OnnxNetwork, path, config, device=device, threads=1) if shortlist else None
+            network = bundle.network(device=device, threads=1, shortlist=shortlist)
+            whole = functools.partial(bundle.network, device=device, threads=1) if shortlist else None
         return cls(
             network,
             src,
@@ -200,15 +201,13 @@ class Translator:
         return combined
 
     def shares(self, src: str, tgt: str) -> FloatArray | None:
-        """What each word of a text has of each word of its translation; None where they are too long to tell.
-
-        For a network in ONNX Runtime.
-        """
-        if not src or not tgt or max(len(self._src.encode([src])[0]), len(self._tgt.encode([tgt])[0])) > LONGEST:
+        """What each word of a text has of each word of its translation; None where they are too long to tell."""
+        longest = max(len(self._src.encode([src])[0]), len(self._tgt.encode([tgt])[0]))
+        if not src or not tgt or longest > min(self._longest, self._context or LONGEST):
             return None
         state = self._whole_states.get()
         try:
-            return align(cast("OnnxState", state), (self._src, self._tgt), src, tgt)
+            return align(state, (self._src, self._tgt), src, tgt)
         finally:
             self._whole_states.put(state)
 
@@ -218,7 +217,13 @@ class Translator:
 
     def has_words(self, text: str) -> bool:
         """Whether a text has something to translate: letters, or what else the model's vocabulary is made of."""
-        return has_letters(text) or (not self._src.has_letters and not text.isspace() and text != "")
+        return has_letters(text) or (text.strip() != "" and not self._reads_letters)
+
+    @cached_property
+    def _reads_letters(self) -> bool:
+        """Whether a token of the source has a letter, but for special ones: some models read numbers alone."""
+        pieces = (self._src.piece(token) for token in range(len(self._src)))
+        return any(has_letters(piece) for piece in pieces if not re.fullmatch("<.+>", piece))
 
     def unknown(self, text: str) -> list[Span]:
         """Where the characters of a text are that the model does not know, with the rest of their words."""
@@ -249,10 +254,10 @@ class Translator:
     def _fit(self, piece: str, tokens: list[int]) -> list[Sentence]:
         """A sentence with its white space, in parts that the network can take."""
         words = piece.strip()
-        if len(tokens) <= LONGEST or len(words) == 1:
+        if len(tokens) <= self._longest or len(words) == 1:
             n_before = len(piece) - len(piece.lstrip())
             return [Sentence(words, tokens, piece[:n_before], piece[n_before + len(words) :])]
-        parts = list(cut(piece, max(1, len(piece) * LONGEST * 3 // 4 // len(tokens))))
+        parts = list(cut(piece, max(1, len(piece) * self._longest * 3 // 4 // len(tokens))))
         encoded = self._src.encode([self._readable(part) for part in parts])
         return [fitting for part, ids in zip(parts, encoded, strict=True) for fitting in self._fit(part, ids)]
 
@@ -365,7 +370,15 @@ class Translator:
             state, required = states.get(), requirements and [requirements[i] for i in batch]
             try:
                 chosen = [sources[i] for i in batch]
-                return search(state, chosen, config, self._special, n_best=n_best, requirements=required)
+                return search(
+                    state,
+                    chosen,
+                    config,
+                    self._special,
+                    n_best=n_best,
+                    context=self._context,
+                    requirements=required,
+                )
             finally:
                 states.put(state)
 

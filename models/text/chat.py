@@ -15,6 +15,7 @@ class ChatTemplate:
     before_assistant: str = "Assistant:"  # what the model goes on with
     after_assistant: str = "\n"  # before the next turn; the model itself ends with a stop string, or by its end token
     stop: tuple[str, ...] = ("\nUser:",)  # what ends an answer
+    beginning: str | None = None  # what a conversation begins with, as a system's instructions
 
     def __post_init__(self) -> None:
         if not all(self.stop):
@@ -46,7 +47,8 @@ class Conversation:
             raise DataError(
                 f"the message has {self._count(question):,} tokens, and {self._room:,} have room; say it in fewer words"
             )
-        while self._count(prompt := "".join(map(self._written, self._turns)) + question) > self._room:
+        beginning = self._template.beginning or ""
+        while self._count(prompt := beginning + "".join(map(self._written, self._turns)) + question) > self._room:
             del self._turns[0]
             self.n_forgotten += 1
         return prompt

@@ -12,7 +12,7 @@ from heed.models.decoding.alignment import word_spans
 from heed.models.decoding.constraints import Phrase, Requirement
 from heed.models.errors import DataError
 from heed.models.text.encoding import other_encoding
-from heed.models.tokenizers.subwords import Tokenizer
+from heed.models.tokenizers.protocol import LineTokenizer
 
 TOKEN = re.compile(r"\w+|[^\w\s]")
 SURE = 0.5  # the share that a term has at least in a word that stands for it
@@ -35,7 +35,7 @@ class Glossary:
         DataError: The side of an entry is empty, or the model has no tokens for a translation; it names the entry.
     """
 
-    def __init__(self, entries: list[tuple[str, str]], tokenizer: Tokenizer, name: str = "glossary") -> None:
+    def __init__(self, entries: list[tuple[str, str]], tokenizer: LineTokenizer, name: str = "glossary") -> None:
         self._tokenizer = tokenizer
         self._translations: dict[Words, list[str]] = {}
         self._forms: dict[str, Phrase] = {}
@@ -52,7 +52,7 @@ class Glossary:
         self._longest = max(map(len, self._translations), default=0)
 
     @classmethod
-    def read(cls, path: Path, tokenizer: Tokenizer) -> "Glossary":
+    def read(cls, path: Path, tokenizer: LineTokenizer) -> "Glossary":
         """Read a file with a term, a tab and its translation in each line; empty lines and more columns are ignored.
 
         Raises:

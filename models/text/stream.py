@@ -3,7 +3,7 @@
 import codecs
 from collections.abc import Sequence
 
-from heed.models.tokenizers.lossless import TextTokenizer
+from heed.models.tokenizers.protocol import PlainTokenizer
 
 
 class TextStream:
@@ -18,7 +18,7 @@ class TextStream:
         stop: The stop strings.
     """
 
-    def __init__(self, tokenizer: TextTokenizer, stop: Sequence[str] = ()) -> None:
+    def __init__(self, tokenizer: PlainTokenizer, stop: Sequence[str] = ()) -> None:
         self.text = ""  # all that was decided
         self.stopped = False
         self._tokenizer, self._stop = tokenizer, stop

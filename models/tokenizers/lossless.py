@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from heed.models.errors import DataError, ModelError
+from heed.models.errors import ModelError
 from heed.models.tokenizers.subwords import JOINT, Tokenizer
 
 SPACE = "\u2581"  # how SentencePiece writes a space; a text that holds the character itself gets it in bytes
@@ -23,9 +23,12 @@ class TextTokenizer:
         ModelError: The model changes texts: it has no bytes for unknown characters, or normalizes.
     """
 
+    starts_texts = True  # with bos_id
+
     def __init__(self, pieces: Tokenizer, name: str) -> None:
         self.pieces = pieces
         self.pad_id, self.unk_id, self.bos_id, self.eos_id = pieces.pad_id, pieces.unk_id, pieces.bos_id, pieces.eos_id
+        self.ends, self.forced, self.suppressed = pieces.ends, pieces.forced, pieces.suppressed
         self._bytes = [_bytes(pieces, token) for token in range(len(pieces))]
         self._space = [self._bytes.index(byte) for byte in SPACE_BYTES if byte in self._bytes]
         if self.decode(self.encode(PROBE)) != PROBE:
@@ -60,21 +63,18 @@ class TextTokenizer:
         (ids,) = self.encode_all([text])
         return ids
 
-    def encode_all(self, texts: Sequence[str], threads: int = -1) -> list[list[int]]:
+    def encode_all(self, texts: Sequence[str], threads: int = 1) -> list[list[int]]:
         """The token ids of texts.
 
         Args:
             texts: They.
-            threads: Of the processor; -1: as many as it has cores.
+            threads: Of the processor.
 
         Raises:
             DataError: See `encode`.
         """
         parts = [text.split(SPACE) for text in texts]
-        try:
-            encoded = iter(self.pieces.encode([part for each in parts for part in each], threads))
-        except TypeError:  # SentencePiece's for what UTF-8 has no bytes for
-            raise DataError("the text has half of a character (a lone surrogate); mend it") from None
+        encoded = iter(self.pieces.encode([part for each in parts for part in each], threads))
         found = []
         for each in parts:
             ids = next(encoded)

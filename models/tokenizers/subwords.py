@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import sentencepiece
 
-from heed.models.errors import ModelError
+from heed.models.errors import DataError, ModelError
+
+SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 LONGEST_PIECE = 16  # characters, SentencePiece's default
 
@@ -26,7 +28,7 @@ class Tokenizer:
     """
 
     def __init__(self, model: bytes, name: str) -> None:
-        self.model = model
+        self.model, self.name = model, name
         self._pieces = sentencepiece.SentencePieceProcessor()
         try:
             self._pieces.LoadFromSerializedProto(model)
@@ -65,6 +67,16 @@ class Tokenizer:
         return bool(self._pieces.is_byte(token_id))
 
     @property
+    def ends(self) -> tuple[int, ...]:
+        """The tokens that end an output."""
+        return (self.eos_id,)
+
+    @property
+    def forced(self) -> tuple[int, ...]:
+        """What each output begins with after `bos_id`."""
+        return ()
+
+    @property
     def suppressed(self) -> tuple[int, ...]:
         """The tokens that no output has: padding, the beginning and the unknown piece."""
         return tuple(sorted({self.pad_id, self.bos_id, self.unk_id} - {self.eos_id}))
@@ -76,24 +88,42 @@ class Tokenizer:
         return tuple(sorted(found - {self.unk_id}))
 
     @cached_property
-    def has_letters(self) -> bool:
-        """Whether there is a piece with a letter; some models read numbers alone."""
-        texts = (self.piece(i) for i in range(len(self)) if not self._pieces.is_control(i) and not self.is_byte(i))
-        return any(character.isalpha() for piece in texts if piece != self.piece(self.unk_id) for character in piece)
-
-    @cached_property
     def begins_word(self) -> npt.NDArray[np.bool_]:
         """Which pieces no word goes on with: those that begin with a space or a punctuation mark, (V,)."""
         return np.array([not re.match(r"\w", self.piece(token_id)) for token_id in range(len(self))])
 
-    def encode(self, lines: Sequence[str], threads: int = -1) -> list[list[int]]:
+    def has_pieces_of(self, other: "Tokenizer") -> bool:
+        """Whether the same token ids stand for the same pieces; the two may normalize text in different ways."""
+        return self.model == other.model or self._all_pieces == other._all_pieces
+
+    @cached_property
+    def _all_pieces(self) -> list[str]:
+        return [self.piece(token_id) for token_id in range(len(self))]
+
+    @cached_property
+    def is_lacking(self) -> npt.NDArray[np.bool_]:
+        """Which pieces stand for what the vocabulary lacks: the unknown piece, and those of bytes, (V,)."""
+        return np.array([token_id == self.unk_id or self.is_byte(token_id) for token_id in range(len(self))])
+
+    def encode(self, lines: Sequence[str], threads: int = 1) -> list[list[int]]:
         """The token ids of each line, without special pieces; none for a line of white space.
 
         Args:
             lines: The text.
-            threads: Of the processor; -1: as many as it has cores.
+            threads: Of the processor. SentencePiece ends the program where the system starts none for it, so what is
+                done soon needs one, which is this one.
+
+        Raises:
+            DataError: A line has half a surrogate pair, which is no character.
         """
-        ids: list[list[int]] = self._pieces.encode(list(lines), out_type=int, num_threads=threads)
+        try:
+            if threads == 1:
+                return [self._pieces.encode(line, out_type=int) for line in lines]
+            ids: list[list[int]] = self._pieces.encode(list(lines), out_type=int, num_threads=threads)
+        except (TypeError, RuntimeError):  # for what UTF-8 has no bytes for
+            if not any(SURROGATE.search(line) for line in lines):
+                raise
+            raise DataError("the text has half of a character (a lone surrogate); mend it") from None
         return ids
 
     def sample(self, lines: Sequence[str], share: float, seed: int) -> list[list[int]]:
@@ -123,7 +153,7 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """The text of each list of token ids."""
-        return [str(text) for text in self._pieces.decode([list(row) for row in ids])]
+        return [str(self._pieces.decode(list(row))) for row in ids]
 
 
 JOINT, SEPARATE = (

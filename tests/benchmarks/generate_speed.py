@@ -32,16 +32,19 @@ import numpy as np
 
 from heed.models.arrays import FloatArray
 from heed.models.decoding.sampling import SampleConfig
-from heed.models.runtime.decoder import OnnxTextNetwork
-from heed.models.runtime.protocol import TextNetwork
-from heed.models.spec.config import LanguageModelConfig
+from heed.models.runtime.network import OnnxNetwork
+from heed.models.runtime.protocol import Network
+from heed.models.spec.preset import complete, preset, sized
 from heed.models.system.processor import available_cores
 from heed.models.tasks.generator import Generator
 from heed.models.tokenizers.lossless import TextTokenizer
 
 TOKENS, TRIAL = 200, 50  # generated, and generated to choose settings
-SIZES = LanguageModelConfig()
-POSITIONS = SIZES.context * SIZES.d_model * 4  # bytes of weights of which a token reads only a row
+SPEC = sized(complete(preset("gpt2")["network"]), 50257, 50257, joint=True)  # GPT-2's smallest
+assert SPEC.decoder is not None
+STACK = SPEC.decoder
+V, CONTEXT = STACK.vocab_size, STACK.n_positions or 0
+POSITIONS = CONTEXT * SPEC.d_model * 4  # bytes of weights of which a token reads only a row
 Settings = dict[str, Any]
 State = Mapping[str, FloatArray]
 GGUF = ("Q8_0", "Q4_0")
@@ -67,38 +70,38 @@ def make(work: Path, n_prompt: int) -> None:
         return
     import torch
 
+    from heed.export.exporter import write_graphs
     from heed.export.onnx.calibration import cache_scales
-    from heed.export.text_exporter import write_text_graphs
     from heed.models.tokenizers.subwords import write_tokenizers
     from heed.transformer.data.vocabulary import train_tokenizer
-    from heed.transformer.decoding import TorchTextNetwork
-    from heed.transformer.language_model import LanguageModel
+    from heed.transformer.decoding import TorchNetwork
+    from heed.transformer.model import Transformer
 
     torch.manual_seed(1)
-    network = LanguageModel(SIZES).eval()
+    network = Transformer(SPEC).eval()
     for name, parameter in network.named_parameters():
         if name.endswith("bias"):  # fresh ones are 0, and would not be missed
             torch.nn.init.normal_(parameter, std=0.02)
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))[np.random.default_rng(1).integers(0, 26, (12_000, 8, 5))]
     lines = [" ".join("".join(word) for word in line) for line in letters]
-    pieces = train_tokenizer(lines, vocab_size=SIZES.vocab_size, name="words", verbatim=True)
+    pieces = train_tokenizer(lines, vocab_size=V, name="words", verbatim=True)
     work.mkdir(parents=True, exist_ok=True)
     write_prompt(work, TextTokenizer(pieces, "words"), n_prompt)
-    scales = cache_scales(network, np.random.default_rng(3).integers(1000, SIZES.vocab_size, (8, 512)).tolist())
+    scales = cache_scales(network, np.random.default_rng(3).integers(1000, V, (8, 512)).tolist())
     for precision in FORMS["heed"]:
         (work / precision).mkdir(exist_ok=True)
-        write_text_graphs(network, precision, work / precision, scales)
+        write_graphs(network, precision, work / precision, None, scales)
         write_tokenizers(work / precision, (pieces, pieces))
     state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    for number, part in itertools.product(range(SIZES.n_layers), ("weight", "bias")):
-        name = f"layers.{number}.self_attention"
+    for number, part in itertools.product(range(STACK.n_layers), ("weight", "bias")):
+        name = f"decoder.layers.{number}.self_attention"
         parts = [state[f"{name}.{projection}.{part}"] for projection in ("query", "key", "value")]
         state[f"{name}.qkv.{part}"] = np.concatenate(parts)
     write_ctranslate2({name: array.copy() for name, array in state.items()}, work / "ctranslate2")  # rounded in place
     if has_llama():
         for form in GGUF:
             write_gguf(state, form, work / f"{form}.gguf")
-    np.save(work / "reference.npy", first_log_probs(TorchTextNetwork(network), prompt(work)[1]))
+    np.save(work / "reference.npy", first_log_probs(TorchNetwork(network), prompt(work)[1]))
 
 
 def has_llama() -> bool:
@@ -108,7 +111,7 @@ def has_llama() -> bool:
 
 def write_prompt(work: Path, tokenizer: TextTokenizer, n_tokens: int) -> None:
     """Write a text that has so many tokens with the beginning token."""
-    text = tokenizer.decode(np.random.default_rng(2).integers(1000, SIZES.vocab_size, n_tokens).tolist())
+    text = tokenizer.decode(np.random.default_rng(2).integers(1000, V, n_tokens).tolist())
     while len(tokenizer.encode(text)) >= n_tokens:
         text = text[:-1]
     (work / "prompt.txt").write_text(text, "utf-8")
@@ -120,11 +123,11 @@ def prompt(work: Path) -> tuple[str, list[int]]:
     return text, [tokenizer.bos_id, *tokenizer.encode(text)]
 
 
-def first_log_probs(network: TextNetwork, ids: list[int]) -> FloatArray:
+def first_log_probs(network: Network, ids: list[int]) -> FloatArray:
     """The log-probabilities of what may follow a prompt, (V,)."""
     state = network.state()
-    state.read(np.array([ids]), np.ones((1, len(ids)), dtype=bool), alone=True)
-    return state.predict(np.array([ids[-1:]]), 0, None, np.ones((1, 1, 1), dtype=bool))[0, 0]
+    state.prefill(np.array([ids]), np.ones((1, len(ids)), dtype=bool), alone=True)
+    return state.log_probs(np.array([ids[-1:]]), 0, None, np.ones((1, 1, 1), dtype=bool))[0, 0]
 
 
 def write_ctranslate2(state: State, directory: Path) -> None:
@@ -132,12 +135,12 @@ def write_ctranslate2(state: State, directory: Path) -> None:
     from ctranslate2.specs import common_spec, transformer_spec  # pyright: ignore[reportMissingImports]
 
     spec: Any = transformer_spec.TransformerDecoderModelSpec.from_config(
-        SIZES.n_layers, SIZES.n_heads, pre_norm=True, activation=common_spec.Activation.GELUTanh
+        STACK.n_layers, STACK.attention.n_heads, pre_norm=True, activation=common_spec.Activation.GELUTanh
     )
     decoder = spec.decoder
     decoder.scale_embeddings = False
-    decoder.embeddings.weight = decoder.projection.weight = state["embedding.weight"]
-    decoder.position_encodings.encodings = state["position_embedding.weight"]
+    decoder.embeddings.weight = decoder.projection.weight = state["tgt_embedding.weight"]
+    decoder.position_encodings.encodings = state["decoder.positions.weight"]
 
     def norm(target: Any, name: str) -> None:
         target.gamma, target.beta = state[f"{name}.weight"], state[f"{name}.bias"]
@@ -145,16 +148,16 @@ def write_ctranslate2(state: State, directory: Path) -> None:
     def linear(target: Any, name: str) -> None:
         target.weight, target.bias = state[f"{name}.weight"], state[f"{name}.bias"]
 
-    norm(decoder.layer_norm, "norm")
+    norm(decoder.layer_norm, "decoder.norm")
     for number, layer in enumerate(decoder.layer):
-        name = f"layers.{number}"
+        name = f"decoder.layers.{number}"
         norm(layer.self_attention.layer_norm, f"{name}.self_residual.norm")
         linear(layer.self_attention.linear[0], f"{name}.self_attention.qkv")
         linear(layer.self_attention.linear[1], f"{name}.self_attention.output")
         norm(layer.ffn.layer_norm, f"{name}.feed_residual.norm")
         linear(layer.ffn.linear_0, f"{name}.feed_forward.inner")
         linear(layer.ffn.linear_1, f"{name}.feed_forward.outer")
-    spec.register_vocabulary([str(i) for i in range(SIZES.vocab_size)])
+    spec.register_vocabulary([str(i) for i in range(V)])
     spec.config.bos_token = spec.config.eos_token = spec.config.unk_token = "0"
     spec.validate()
     spec.optimize(quantization="int8")
@@ -167,20 +170,20 @@ def write_gguf(state: State, form: str, path: Path) -> None:
     import gguf  # pyright: ignore[reportMissingImports]
 
     file: Any = gguf.GGUFWriter(path, "gpt2")
-    file.add_block_count(SIZES.n_layers)
-    file.add_context_length(SIZES.context)
-    file.add_embedding_length(SIZES.d_model)
-    file.add_feed_forward_length(SIZES.d_ff)
-    file.add_head_count(SIZES.n_heads)
+    file.add_block_count(STACK.n_layers)
+    file.add_context_length(CONTEXT)
+    file.add_embedding_length(SPEC.d_model)
+    file.add_feed_forward_length(STACK.feed_forward.d_ff)
+    file.add_head_count(STACK.attention.n_heads)
     file.add_layer_norm_eps(1e-5)
     file.add_tokenizer_model("gpt2")
     file.add_tokenizer_pre("gpt-2")
-    file.add_token_list([str(i) for i in range(SIZES.vocab_size)])
-    file.add_token_types([gguf.TokenType.NORMAL] * SIZES.vocab_size)
+    file.add_token_list([str(i) for i in range(V)])
+    file.add_token_types([gguf.TokenType.NORMAL] * V)
     file.add_token_merges(["0 0"])
-    names = {"token_embd": "embedding", "position_embd": "position_embedding", "output_norm": "norm"}
-    for number in range(SIZES.n_layers):
-        theirs, ours = f"blk.{number}", f"layers.{number}"
+    names = {"token_embd": "tgt_embedding", "position_embd": "decoder.positions", "output_norm": "decoder.norm"}
+    for number in range(STACK.n_layers):
+        theirs, ours = f"blk.{number}", f"decoder.layers.{number}"
         names |= {
             f"{theirs}.attn_norm": f"{ours}.self_residual.norm",
             f"{theirs}.ffn_norm": f"{ours}.feed_residual.norm",
@@ -214,7 +217,8 @@ class Heed:
 
     def __init__(self, work: Path, form: str, threads: int) -> None:
         self._prompt, self._ids = prompt(work)
-        self._network = OnnxTextNetwork(work / form, SIZES, device="cpu", threads=threads)
+        files = [file.name for file in (work / form).iterdir()]
+        self._network = OnnxNetwork(work / form, SPEC, files, device="cpu", threads=threads)
         self._generator = Generator(self._network, TextTokenizer.load(work / form))
 
     def logits(self) -> FloatArray:
@@ -253,7 +257,7 @@ class Llama:
         self._ids, self._library = prompt(work)[1], llama_cpp
         self._model: Any = llama_cpp.Llama(
             str(work / f"{form}.gguf"),
-            n_ctx=SIZES.context,
+            n_ctx=CONTEXT,
             n_threads=threads,
             n_threads_batch=threads,
             verbose=False,
@@ -274,7 +278,7 @@ class Llama:
             self._model.eval([token])
 
     def _last(self) -> FloatArray:
-        return np.ctypeslib.as_array(self._library.llama_get_logits(self._model.ctx), shape=(SIZES.vocab_size,))
+        return np.ctypeslib.as_array(self._library.llama_get_logits(self._model.ctx), shape=(V,))
 
 
 def _clock(clocks: list[tuple[float, float]]) -> None:

@@ -26,7 +26,8 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from heed.models.spec.config import TRANSLATION_PRESETS, preset, to_table
+from heed.models.spec.network import NetworkSpec
+from heed.models.spec.preset import TRANSLATION_PRESETS, complete, preset
 from heed.models.system.processor import available_cores
 from heed.transformer.data.batching.batches import Batch
 from heed.transformer.data.preparation import batches, new_run
@@ -61,15 +62,32 @@ def prepare(directory: Path, arguments: argparse.Namespace) -> tuple[Translation
     src, tgt = (str(arguments.data / "multi30k" / f"train.{language}.gz") for language in ("en", "de"))
     asked = {name: value for name, value in tables["train"].items() if name not in ("steps", "vocab_size")}
     config = TranslationConfig(src=(src,), tgt=(tgt,), vocab_size=arguments.vocab_size, steps=1, **asked)  # type: ignore[arg-type]
-    run, corpus = new_run(directory / "run", tables["model"], config)
+    run, corpus = new_run(directory / "run", complete(tables["network"]), config)
     made = batches(run, corpus).epoch(0, seed=1)
     chosen = list(islice(made, (arguments.rounds + 1) * arguments.steps))
     torch.save([{"src": b.src, "tgt": b.tgt, "targets": b.targets} for b in chosen], directory / "batches.pt")
     tokenizer = run.tgt_tokenizer
     special = {f"{name}_id": getattr(tokenizer, f"{name}_id") for name in ("pad", "unk", "bos", "eos")}
     others = {"label_smoothing": run.train.label_smoothing, "length": run.train.max_length + 1}
-    (directory / "sizes.json").write_text(json.dumps(to_table(run.model) | special | others), "utf-8")
+    (directory / "sizes.json").write_text(json.dumps(sizes(run.spec) | special | others), "utf-8")
     return run, chosen
+
+
+def sizes(spec: NetworkSpec) -> dict[str, object]:
+    """A network's sizes, by the names that the others read."""
+    assert spec.encoder is not None
+    assert spec.decoder is not None
+    return {
+        "n_layers": spec.decoder.n_layers,
+        "d_model": spec.d_model,
+        "d_ff": spec.decoder.feed_forward.d_ff,
+        "n_heads": spec.decoder.attention.n_heads,
+        "dropout": spec.dropout,
+        "norm": "pre" if spec.decoder.norm.placement == "before" else "post",
+        "tied_embeddings": spec.tied_output,
+        "src_vocab_size": spec.encoder.vocab_size,
+        "tgt_vocab_size": spec.decoder.vocab_size,
+    }
 
 
 @contextlib.contextmanager

@@ -87,15 +87,23 @@ def write_ctranslate2(network: "Transformer", run: "TranslationRun", directory: 
 
     from heed.transformer.positions import sinusoids
 
-    config = network.config
+    network_spec = network.spec
+    assert network_spec.encoder is not None
+    assert network_spec.decoder is not None
+    before = network_spec.decoder.norm.placement == "before"
     state = {name: tensor.float().numpy() for name, tensor in network.state_dict().items()}
+    n_layers = network_spec.encoder.n_layers, network_spec.decoder.n_layers
     spec: Any = transformer_spec.TransformerSpec.from_config(
-        config.n_layers, config.n_heads, pre_norm=config.norm == "pre", activation=common_spec.Activation.RELU
+        n_layers,
+        network_spec.decoder.attention.n_heads,
+        pre_norm=before,
+        activation=common_spec.Activation.RELU,
     )
-    positions = sinusoids(torch.arange(1024), config.d_model).numpy()
-    for side, name in ((spec.encoder, "src"), (spec.decoder, "tgt")):
+    positions = sinusoids(torch.arange(1024), network_spec.d_model).numpy()
+    names = (network_spec.embedding_of(stack) for stack in ("encoder", "decoder"))
+    for side, name in zip((spec.encoder, spec.decoder), names, strict=True):
         embeddings = side.embeddings[0] if isinstance(side.embeddings, list) else side.embeddings
-        embeddings.weight = state[f"{name}_embedding.weight"]
+        embeddings.weight = state[f"{name}.weight"]
         side.position_encodings.encodings = positions
 
     def norm(target: Any, name: str) -> None:
@@ -118,10 +126,10 @@ def write_ctranslate2(network: "Transformer", run: "TranslationRun", directory: 
                 linear.weight = state[f"{name}.feed_forward.{part}.weight"]
                 linear.bias = state[f"{name}.feed_forward.{part}.bias"]
             norm(layer.ffn.layer_norm, f"{name}.feed_residual.norm")
-    if config.norm == "pre":
+    if before:
         norm(spec.encoder.layer_norm, "encoder.norm")
         norm(spec.decoder.layer_norm, "decoder.norm")
-    spec.decoder.projection.weight = state["projection.weight"]
+    spec.decoder.projection.weight = state[f"{network_spec.output}.weight"]
     pieces = [run.src_tokenizer.piece(i) for i in range(len(run.src_tokenizer))]
     spec.register_source_vocabulary(pieces)
     spec.register_target_vocabulary(pieces)

@@ -196,7 +196,7 @@ def models(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     (directory / "notes").mkdir()
     (directory / "readme.txt").write_text("no model")
     monkeypatch.setenv("HEED_MODELS", str(directory))
-    monkeypatch.setattr(catalog, "DEFAULT", bundle)
+    monkeypatch.setitem(catalog.DEFAULTS, "translate", bundle)
     monkeypatch.chdir(tmp_path)
     return directory
 

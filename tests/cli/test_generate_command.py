@@ -15,16 +15,16 @@ from heed.models.errors import DataError, ModelError
 from heed.models.tasks.generator import Generator
 from heed.models.text.chat import ChatTemplate, Conversation
 from heed.models.tokenizers.lossless import TextTokenizer
-from heed.transformer.decoding import TorchTextNetwork
-from heed.transformer.language_model import LanguageModel
+from heed.transformer.decoding import TorchNetwork
+from heed.transformer.model import Transformer
 
 Heed = Callable[..., Result]
 V, CONTEXT = 290, 100
 
 
 @pytest.fixture(scope="module")
-def generator(verbatim: TextTokenizer, draw_language_model: Callable[..., LanguageModel]) -> Generator:
-    return Generator(TorchTextNetwork(draw_language_model(vocab_size=V, context=CONTEXT)), verbatim)
+def generator(verbatim: TextTokenizer, draw_language_model: Callable[..., Transformer]) -> Generator:
+    return Generator(TorchNetwork(draw_language_model(vocab_size=V, context=CONTEXT)), verbatim)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def model(generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     path.mkdir()
     (path / "heed.json").write_text('{"name": "cats"}')
     monkeypatch.setattr(Generator, "load", lambda path, **options: generator)
-    monkeypatch.setattr(catalog, "DEFAULT_TEXT", path)
+    monkeypatch.setitem(catalog.DEFAULTS, "generate", path)
     return path
 
 

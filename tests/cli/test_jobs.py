@@ -14,6 +14,9 @@ from click.testing import Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from heed.cli.io.outputs import FIRST_STEP, _in_growing_steps, open_output
+from heed.cli.io.records import Record
+
 Heed = Callable[..., Result]
 PATIENCE = 60.0  # seconds
 SHORT = ("--max-length", "3", "--beam-size", "2", "--threads", "1", "--batch-size", "2")  # windows of 64 lines
@@ -233,3 +236,35 @@ def test_a_shard_may_be_gone_on_with(heed: Heed, bundle: Path, source: Path, tmp
     assert heed(*command, "-o", output, "--resume").exit_code == 1  # no note beside it
     assert heed(*command, "-o", output, "--force").exit_code == 0
     assert output.read_bytes() == whole
+
+
+@given(st.lists(st.integers(1, 3000), max_size=6))
+def test_steps_grow_and_lose_nothing(sizes: list[int]) -> None:
+    numbers = iter(range(sum(sizes)))
+    windows = [[Record(str(next(numbers)), b"", b"\n", str.encode) for _ in range(size)] for size in sizes]
+    steps = list(_in_growing_steps(windows))
+    assert [record for step in steps for record in step] == [record for window in windows for record in window]
+    done = 0
+    for step in steps:
+        assert 0 < len(step) <= FIRST_STEP + done
+        done += len(step)
+
+
+def test_of_a_short_job_half_is_kept(tmp_path: Path) -> None:
+    """A job of fewer lines than a window of 2,048 began anew."""
+    records = [Record(str(number), b"", b"\n", str.encode) for number in range(1500)]
+
+    def work(n_records: int) -> None:
+        with open_output(tmp_path / "out", {}, resume=False, force=False) as output:
+            for step in output.unwritten([records]):
+                if output.n_records >= n_records:
+                    raise KeyboardInterrupt
+                output.write(b"".join(record.filled(record.words) for record in step), step)
+
+    with pytest.raises(KeyboardInterrupt):
+        work(900)
+    with open_output(tmp_path / "out", {}, resume=True, force=False) as output:
+        left = [record for step in output.unwritten([records]) for record in step]
+        assert len(left) <= 750
+        output.write(b"".join(record.filled(record.words) for record in left), left)
+    assert (tmp_path / "out").read_text() == "".join(f"{number}\n" for number in range(1500))

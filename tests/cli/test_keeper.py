@@ -13,7 +13,6 @@ from heed.cli.kept import OpenMarkup
 from heed.models.bundle.bundle import Bundle
 from heed.models.bundle.catalog import find
 from heed.models.decoding.alignment import align, word_spans
-from heed.models.runtime.encoder_decoder import OnnxNetwork
 from heed.models.tasks.keeper import Keeper
 from heed.models.tasks.translator import Translator
 from heed.models.tokenizers.subwords import Tokenizer, load_tokenizers
@@ -146,7 +145,7 @@ def test_the_characters_of_tokens_are_those_of_the_text() -> None:
 def test_hiding_a_word_costs_its_translation_most() -> None:
     """The shares against the log-probabilities that they come from, word by word."""
     bundle, tokenizers = Bundle(find(None)), load_tokenizers(find(None))
-    network = OnnxNetwork(bundle.path, bundle.translation().network, device="cpu", threads=1)
+    network = bundle.network(device="cpu", threads=1)
     src, tgt = "The red car is old.", "Das rote Auto ist alt."
     shares = align(network.state(), tokenizers, src, tgt)
     assert shares.shape == (len(word_spans(src)), len(word_spans(tgt)))

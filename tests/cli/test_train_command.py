@@ -4,6 +4,7 @@ import os
 import resource
 import shutil
 import signal
+import stat
 import subprocess
 import time
 import tomllib
@@ -12,12 +13,14 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+import torch
 from click.testing import Result
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from heed.transformer.data.parallel_text import read_validation
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.log import RunLog, StepReport
-from heed.transformer.training.runs.run import open_run
+from heed.transformer.training.runs.run import TranslationRun, open_run
 
 Heed = Callable[..., Result]
 WriteLines = Callable[[str, list[str]], str]
@@ -78,7 +81,15 @@ def test_a_run_is_recorded(heed: Heed, pairs: list[str], tmp_path: Path) -> None
     assert result.exit_code == 0, result.stderr
     assert result.stdout_bytes == b""
     assert result.stderr.endswith(f"Done. Export it with: heed export {path} -o MODEL\n")
-    names = {"config.toml", "tokenizer.model", "valid.src", "valid.tgt", "checkpoints", "log.jsonl", "tensorboard"}
+    names = {
+        "config.toml",
+        "tokenizer.src.model",
+        "tokenizer.tgt.model",
+        "valid.jsonl",
+        "checkpoints",
+        "log.jsonl",
+        "tensorboard",
+    }
     assert {file.name for file in path.iterdir()} == names | {"text.json", "cache"}
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
 
@@ -91,9 +102,9 @@ def test_a_run_is_recorded(heed: Heed, pairs: list[str], tmp_path: Path) -> None
     assert start["vocabulary"] == 15
 
     config = tomllib.loads((path / "config.toml").read_text("utf-8"))
-    assert config["format"] == 2
-    assert config["model"]["d_model"] == 16
-    assert config["model"]["n_layers"] == 2  # the preset's
+    assert config["format"] == 3
+    assert config["network"]["d_model"] == 16
+    assert config["network"]["decoder"]["n_layers"] == 2  # the preset's
     assert config["train"]["steps"] == 100
     assert config["train"]["src"] == [str(tmp_path / "train.src")]
     assert config["train"]["src_language"] == "en"
@@ -173,7 +184,8 @@ def test_options_override_a_configuration(heed: Heed, run: Path, tmp_path: Path)
     result = heed("train", "--config", run / "config.toml", "-o", path, *MACHINE, "--steps", 5, "--d-ff", 32)
     assert result.exit_code == 0, result.stderr
     config = tomllib.loads((path / "config.toml").read_text("utf-8"))
-    assert (config["train"]["steps"], config["model"]["d_ff"], config["model"]["d_model"]) == (5, 32, 16)
+    d_ff = config["network"]["encoder"]["feed_forward"]["d_ff"]
+    assert (config["train"]["steps"], d_ff, config["network"]["d_model"]) == (5, 32, 16)
 
 
 def test_two_vocabularies_and_validation_text_of_one_s_own(
@@ -185,11 +197,11 @@ def test_two_vocabularies_and_validation_text_of_one_s_own(
     valid = ["--valid-src", write_lines("valid.in", ["1 2", "3 4"]), "--valid-tgt", write_lines("valid.out", ["b", ""])]
     result = heed("train", *pairs, *valid, *SETTINGS, "--separate", "-o", path, "--steps", 2)
     assert result.exit_code == 0, result.stderr
-    assert (path / "valid.src").read_text("utf-8") == "1 2\n3 4\n"
+    assert read_validation(path).src == ["1 2", "3 4"]
     assert {file.name for file in path.glob("tokenizer*")} == {"tokenizer.src.model", "tokenizer.tgt.model"}
     assert records(path)[0]["pairs"] == 100
     config = tomllib.loads((path / "config.toml").read_text("utf-8"))
-    assert config["model"]["tied_embeddings"] is False
+    assert config["network"]["shared_embedding"] is config["network"]["tied_output"] is False
     model = tmp_path / "model"
     assert heed("export", path, "-o", model).exit_code == 0
     assert heed("translate", "-m", model, stdin=b"1 2\n").exit_code == 0
@@ -197,7 +209,7 @@ def test_two_vocabularies_and_validation_text_of_one_s_own(
 
 def test_given_tokenizers_are_used(heed: Heed, run: Path, pairs: list[str], tmp_path: Path) -> None:
     path = tmp_path / "second"
-    given = run / "tokenizer.model"
+    given = run / "tokenizer.tgt.model"
     settings = SETTINGS[: SETTINGS.index("--vocab-size")] + SETTINGS[SETTINGS.index("--batch-tokens") :]
     result = heed("train", *pairs, *settings, "--tokenizer", given, "-o", path, "--steps", 2)
     assert result.exit_code == 0, result.stderr
@@ -210,7 +222,7 @@ def test_a_given_tokenizer_leaves_nothing_to_ask_of_a_vocabulary(
 ) -> None:
     """Such an option was ignored without a word."""
     path = tmp_path / "second"
-    result = heed("train", *pairs, *NETWORK, "--tokenizer", run / "tokenizer.model", *option, "-o", path)
+    result = heed("train", *pairs, *NETWORK, "--tokenizer", run / "tokenizer.tgt.model", *option, "-o", path)
     assert result.exit_code == 2
     assert f"--tokenizer decides --{'vocab-size' if len(option) == 2 else 'joint'}; leave that out." in result.stderr
     assert not path.exists()
@@ -223,7 +235,7 @@ def test_one_vocabulary_asked_for_anew_ties_the_embeddings(heed: Heed, pairs: li
         result = heed("train", "--config", first / "config.toml", "-o", path, *MACHINE, *options)
         assert result.exit_code == 0, result.stderr
         config = tomllib.loads((path / "config.toml").read_text("utf-8"))
-        assert (config["train"]["joint"], config["model"]["tied_embeddings"]) == (True, tied)
+        assert (config["train"]["joint"], config["network"]["tied_output"]) == (True, tied)
 
 
 def test_epochs_and_minutes_are_limits(heed: Heed, pairs: list[str], tmp_path: Path) -> None:
@@ -391,9 +403,9 @@ def test_a_run_goes_on_as_it_was_asked(heed: Heed, run: Path, options: list[str]
 
 def test_a_run_of_a_later_format(heed: Heed, run: Path) -> None:
     config = run / "config.toml"
-    config.write_text(config.read_text("utf-8").replace("format = 2", "format = 3"), "utf-8")
+    config.write_text(config.read_text("utf-8").replace("format = 3", "format = 4"), "utf-8")
     result = heed("train", "--resume", run, *MACHINE)
-    assert assert_one_line(result, 4) == f"{config}: format 3, and this heed reads 2; use the heed that made it"
+    assert assert_one_line(result, 4) == f"{config}: format 4, and this heed reads 3; use the heed that made it"
 
 
 def test_a_run_of_an_earlier_format_can_be_exported(heed: Heed, run: Path, tmp_path: Path) -> None:
@@ -687,3 +699,74 @@ def test_a_run_does_not_go_on_with_changed_text(heed: Heed, run: Path, pairs: li
     path.write_text(path.read_text()[::-1])
     result = heed("train", "--resume", run, *MACHINE)
     assert assert_one_line(result, 3).startswith(f"{path}: has changed since {run} was made; ")
+
+
+# Files
+
+
+def test_all_files_follow_the_umask(run: Path) -> None:
+    """Another user of the group is to export what was trained; safetensors itself writes for its owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in [run, *run.rglob("*")]}
+    assert len(modes) > 10
+    for path, mode in modes.items():
+        assert mode == (0o777 if path.is_dir() else 0o666) & ~mask, path
+
+
+# Text that a vocabulary lacks
+
+
+@pytest.fixture
+def greek(write_lines: WriteLines) -> list[str]:
+    lines = [f"{word} {number % 10}" for number in range(100) for word in ("γάτα", "σκύλος", "το")]
+    return ["--src", write_lines("greek.src", lines), "--tgt", write_lines("greek.tgt", lines)]
+
+
+@pytest.mark.parametrize("source", ["trained", "bundle"])
+def test_what_the_vocabulary_lacks_is_refused_and_can_be_added(
+    heed: Heed, greek: list[str], tmp_path: Path, request: pytest.FixtureRequest, source: str
+) -> None:
+    """It trained on <unk> to a fine perplexity, and said nothing."""
+    initial, path = request.getfixturevalue(source), tmp_path / "greek"
+    command = ["train", "--init-from", initial, *greek, *MACHINE, "--steps", 3, "--valid-every", 3, "-o", path]
+    refused = heed(*command)
+    assert "the vocabulary lacks" in assert_one_line(refused, 3)
+    assert "--extend-vocabulary" in refused.stderr
+    assert not path.exists()
+
+    result = heed(*command, "--extend-vocabulary", 20)
+    assert result.exit_code == 0, result.stderr
+    run = TranslationRun.open(path)
+    assert {stack.vocab_size for stack in run.spec.stacks.values()} == {45}
+    before, _ = open_run(request.getfixturevalue("trained")).best()
+    kept, own = checkpoint.read_weights(path / "initial"), checkpoint.read_weights(before)
+    assert kept.keys() == own.keys()
+    for name, tensor in own.items():
+        torch.testing.assert_close(kept[name][: len(tensor)], tensor, msg=name)
+    assert sum(len(kept[name]) > len(tensor) for name, tensor in own.items()) == 1  # the tied matrix
+    model = tmp_path / "model"
+    assert heed("export", path, "-o", model).exit_code == 0
+    assert heed("translate", "-m", model, stdin="γάτα\n".encode()).exit_code == 0
+    assert heed("train", "--resume", path).exit_code == 0  # it is done
+
+
+def test_a_vocabulary_is_extended_only_where_one_is_given(heed: Heed, pairs: list[str], tmp_path: Path) -> None:
+    result = heed("train", *pairs, *SETTINGS, "--extend-vocabulary", 9, "-o", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "extend_vocabulary must be a number of pieces for the vocabulary of tokenizer or init_from" in result.stderr
+
+
+def test_a_target_is_learnt_as_it_is_written(heed: Heed, write_lines: WriteLines, tmp_path: Path) -> None:
+    lines = [f"{number}\uff01…" for number in range(100, 300)]
+    text = ["--src", write_lines("in", lines), "--tgt", write_lines("out", lines)]
+    path, both = tmp_path / "run", tmp_path / "both"
+    assert heed("train", *text, *SETTINGS, "--vocab-size", 22, "--steps", 1, "-o", path).exit_code == 0
+    run = TranslationRun.open(path)
+    assert run.tgt_tokenizer.decode(run.tgt_tokenizer.encode(["1\uff01…"])) == ["1\uff01…"]
+    assert run.src_tokenizer.encode(["1\uff01"]) == run.tgt_tokenizer.encode(["1!"])
+    how = ["--tgt-normalization", "nfkc", "--vocab-size", 22, "--steps", 1]
+    assert heed("train", *text, *SETTINGS, *how, "-o", both).exit_code == 0
+    run = TranslationRun.open(both)
+    assert run.tgt_tokenizer.decode(run.tgt_tokenizer.encode(["1\uff01…"])) == ["1!..."]
+    assert (both / "tokenizer.model").is_file()  # one for both sides

@@ -14,8 +14,9 @@ import pytest
 import torch
 from click.testing import Result
 
-from heed.models.spec.config import TEXT_PRESETS
+from heed.models.spec.preset import TEXT_PRESETS
 from heed.models.tokenizers.lossless import TextTokenizer
+from heed.transformer.data.parallel_text import read_validation
 from heed.transformer.training.engine import Engine
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.log import RunLog, StepReport
@@ -84,9 +85,10 @@ def test_a_run_is_recorded(run: Path) -> None:
     assert [record["step"] for record in rest if record["event"] == "validation"] == [2, 4, 4]
     assert all("bleu" not in record for record in rest)
     found = config_of(run)
-    assert found["kind"] == "decoder"
-    assert (found["model"]["d_model"], found["model"]["vocab_size"], found["train"]["vocab_size"]) == (32, 300, 300)
-    assert found["model"]["dropout"] == 0.2  # the preset's, which is gpt-tiny
+    assert found["task"] == "generate"
+    assert found["network"]["d_model"] == 32
+    assert found["network"]["decoder"]["vocab_size"] == found["train"]["vocab_size"] == 300
+    assert found["network"]["dropout"] == 0.2  # the preset's, which is gpt-tiny
 
 
 def test_what_is_printed_is_of_text(heed: Heed, text: str, tmp_path: Path) -> None:
@@ -129,11 +131,13 @@ def test_files_of_all_kinds_and_validation_of_one_s_own(
 
 
 def test_the_modern_form(heed: Heed, text: str, tmp_path: Path) -> None:
-    form = ["--positions", "rotary", "--norm", "rms", "--activation", "swiglu", "--n-kv-heads", "1"]
+    form = ["--positions", "rotary", "--norm-kind", "rms", "--activation", "swiglu", "--n-kv-heads", "1"]
     result = heed("train", "--text", text, *SETTINGS, *form, "-o", tmp_path / "run")
     assert result.exit_code == 0, result.stderr
-    model = config_of(tmp_path / "run")["model"]
-    assert [model[name] for name in ("positions", "norm", "activation", "n_kv_heads")] == ["rotary", "rms", "swiglu", 1]
+    decoder = config_of(tmp_path / "run")["network"]["decoder"]
+    assert (decoder["positions"]["kind"], decoder["positions"]["n_positions"]) == ("rotary", 32)
+    assert (decoder["norm"]["kind"], decoder["attention"]["n_kv_heads"]) == ("rms", 1)
+    assert (decoder["feed_forward"]["activation"], decoder["feed_forward"]["gated"]) == ("silu", True)
 
 
 @pytest.mark.parametrize("preset", TEXT_PRESETS)
@@ -188,8 +192,8 @@ def test_ctrl_c_and_going_on_are_no_stop(
         (["--joint"], "--joint: not for this kind of network."),
         (["--label-smoothing", "0.1"], "--label-smoothing: not for this kind of network."),
         (["--preset", "base"], "--text: not for this kind of network."),
-        (["--norm", "post"], "norm must be 'layer' or 'rms', not 'post'"),
-        (["--n-heads", "3"], "d_model 32 must be a multiple of 2 × n_heads 3"),
+        (["--encoder-layers", "2"], "encoder_layers: the network has no encoder"),
+        (["--n-heads", "3"], "d_model 32 must be a multiple of n_heads 3, or give d_head"),
         (["--n-heads", "4", "--n-kv-heads", "3"], "n_heads 4 must be a multiple of n_kv_heads 3"),
         (["--context", "0"], "context must be at least 1, not 0"),
         (["--learning-rate", "0"], "learning_rate must be a number above 0, not 0.0"),
@@ -211,7 +215,7 @@ def test_what_does_not_go_with_text_is_refused(
 
 
 def test_options_of_text_do_not_go_with_translation(heed: Heed, text: str, tmp_path: Path) -> None:
-    for option in (["--context", "16"], ["--positions", "rotary"], ["--learning-rate", "1"], ["--valid-text", text]):
+    for option in (["--learning-rate", "1"], ["--valid-text", text]):
         result = heed("train", "--src", text, "--tgt", text, *option, "-o", tmp_path / "run")
         assert complaint(result, 2) == f"{option[0]}: not for this kind of network."
 
@@ -295,13 +299,14 @@ def test_a_translation_run_begins_with_what_was_learnt(
     heed: Heed, trained: Path, translation_text: list[str], tmp_path: Path
 ) -> None:
     path = tmp_path / "fine"
-    shutil.copy(trained / "valid.src", tmp_path / "held.src")
-    shutil.copy(trained / "valid.tgt", tmp_path / "held.tgt")
+    held = read_validation(trained)
+    (tmp_path / "held.src").write_text("".join(line + "\n" for line in held.src), "utf-8")
+    (tmp_path / "held.tgt").write_text("".join(line + "\n" for line in held.tgt), "utf-8")
     files = [*translation_text[:4], "--valid-src", tmp_path / "held.src", "--valid-tgt", tmp_path / "held.tgt"]
     result = heed("train", "--init-from", trained, *files, *STEPS, *MACHINE, "-o", path)
     assert result.exit_code == 0, result.stderr
     before, after = config_of(trained), config_of(path)
-    assert after["model"] == before["model"]
+    assert after["network"] == before["network"]
     assert after["train"]["src_language"] == before["train"]["src_language"] == "digits"
     _, progress = open_run(trained).best()
     assert loss_at_step_0(path) == pytest.approx(progress.loss, rel=1e-6)
@@ -344,7 +349,7 @@ def test_such_a_run_is_repeated_by_its_configuration(
     monkeypatch.chdir(tmp_path / "elsewhere")
     result = heed("train", "--config", first / "config.toml", "-o", again, *MACHINE)
     assert result.exit_code == 0, result.stderr
-    assert config_of(again)["model"]["dropout"] == 0.4
+    assert config_of(again)["network"]["dropout"] == 0.4
     assert (again / "config.toml").read_text("utf-8") == (first / "config.toml").read_text("utf-8")
     assert (again / LAST).read_bytes() == (first / LAST).read_bytes()
 
@@ -359,8 +364,10 @@ def test_what_the_old_run_decides_cannot_be_asked(heed: Heed, run: Path, text: s
 def test_a_run_of_another_kind_is_no_beginning(heed: Heed, run: Path, trained: Path, text: str, tmp_path: Path) -> None:
     new = tmp_path / "new"
     result = heed("train", "--init-from", trained, "--text", text, "-o", new)
-    assert complaint(result, 2) == (f"--init-from: {trained} is of kind encoder-decoder, and this run of kind decoder.")
+    assert complaint(result, 2) == (
+        f"--init-from: {trained} was trained to translate, and this run learns to generate."
+    )
     result = heed("train", "--init-from", run, "--src", text, "--tgt", text, "-o", new)
-    assert complaint(result, 2) == f"--init-from: {run} is of kind decoder, and this run of kind encoder-decoder."
+    assert complaint(result, 2) == f"--init-from: {run} was trained to generate, and this run learns to translate."
     result = heed("train", "--init-from", tmp_path, "--text", text, "-o", new)
     assert complaint(result, 4).startswith(f"{tmp_path}: no run of heed train")

@@ -1,5 +1,6 @@
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -367,7 +368,7 @@ def named(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     directory.mkdir()
     shutil.copytree(bundle, directory / "mine")
     monkeypatch.setenv("HEED_MODELS", str(directory))
-    monkeypatch.setattr(catalog, "DEFAULT", bundle)
+    monkeypatch.setitem(catalog.DEFAULTS, "translate", bundle)
     monkeypatch.chdir(tmp_path)
     return directory
 
@@ -415,3 +416,20 @@ def test_a_pipe_is_written_to_and_a_link_leads_to_its_file(heed: Heed, bundle: P
     translate(heed, bundle, text(["1 2 3"]), "-o", link, "--force")
     assert link.is_symlink()
     assert target.read_bytes() == expected
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
+def test_stdout_by_its_name_is_stdout(program: Path, bundle: Path, tmp_path: Path, name: str) -> None:
+    """What stands in the file behind it stays, and what is written comes after it: `-o /dev/stdout >> all.txt`."""
+    if name == "link":
+        name = str(tmp_path / "link")
+        Path(name).symlink_to("/dev/stdout")
+    every = tmp_path / "all.txt"
+    every.write_bytes(b"before\n")
+    with every.open("ab") as file:
+        command = [program, "translate", "-m", bundle, "-o", name, "--threads", "1"]
+        done = subprocess.run(command, input=b"1 2 3\n", stdout=file, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 0, done.stderr
+    assert every.read_bytes().startswith(b"before\n")
+    assert every.read_bytes().count(b"\n") == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == (["all.txt", "link"] if "link" in name else ["all.txt"])

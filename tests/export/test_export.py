@@ -1,8 +1,11 @@
 import copy
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,7 +21,8 @@ from torch.nn import functional as F
 from heed.export import exporter
 from heed.export.exporter import write_graphs
 from heed.export.onnx.rowwise import quantize_rows
-from heed.export.proof.parity import LOG_PROB_LIMIT, LOSS_LIMIT, require
+from heed.export.proof import parity
+from heed.export.proof.parity import LOG_PROB_LIMIT, LOSS_LIMITS, require
 from heed.models.arrays import FloatArray, IntArray
 from heed.models.bundle import manifest as manifests
 from heed.models.bundle.bundle import Bundle
@@ -26,11 +30,14 @@ from heed.models.bundle.manifest import Parity
 from heed.models.decoding.beam_search import search
 from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.models.errors import ModelError
-from heed.models.runtime.encoder_decoder import OnnxNetwork
+from heed.models.runtime.network import OnnxNetwork
+from heed.models.tasks.scorer import Passage
 from heed.models.tasks.translator import Translator
+from heed.transformer.data.parallel_text import read_validation
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.masks import padding_mask
 from heed.transformer.model import Transformer
+from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.run import TranslationRun
 
 SPECIAL = SpecialIds(bos_id=2, eos_id=3, suppressed=(0, 1, 2))
@@ -38,10 +45,10 @@ PAD = 0
 B, S, T = 3, 5, 7
 
 NETWORKS = {
-    "post, tied": {"norm": "post", "tied_embeddings": True, "src_vocab_size": 23, "tgt_vocab_size": 23},
-    "pre, tied": {"norm": "pre", "tied_embeddings": True, "src_vocab_size": 23, "tgt_vocab_size": 23},
-    "post, untied": {"norm": "post", "tied_embeddings": False, "src_vocab_size": 23, "tgt_vocab_size": 23},
-    "pre, two vocabularies": {"norm": "pre", "tied_embeddings": False, "src_vocab_size": 19, "tgt_vocab_size": 23},
+    "post, tied": {"norm_placement": "after", "tied": True},
+    "pre, tied": {"norm_placement": "before", "tied": True},
+    "post, untied": {"norm_placement": "after", "tied": False},
+    "pre, two vocabularies": {"norm_placement": "before", "tied": False, "src_vocab_size": 19},
 }
 
 
@@ -54,28 +61,33 @@ class Exported:
     directory: Path
 
 
-Draw = Callable[[Mapping[str, object]], Transformer]
+Draw = Callable[..., Transformer]
 
 
 def write(network: Transformer, directory: Path, precision: str) -> Exported:
     with torch.no_grad():
-        network.projection.weight[SPECIAL.eos_id] *= 0.5  # outputs do not end at once
-    write_graphs(network, precision, directory)
-    return Exported(network, OnnxNetwork(directory, network.config, device="cpu", threads=1), directory)
+        network.output_weight[SPECIAL.eos_id] *= 0.5  # outputs do not end at once
+    return Exported(network, load(network, directory, precision), directory)
+
+
+def load(network: Transformer, directory: Path, precision: str) -> OnnxNetwork:
+    files = write_graphs(network, precision, directory)
+    return OnnxNetwork(directory, network.spec, files, device="cpu", threads=1)
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def float32(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, draw_network: Draw) -> Exported:
-    return write(draw_network(NETWORKS[request.param]), tmp_path_factory.mktemp("float32"), "float32")
+    return write(draw_network(vocab_size=23, **NETWORKS[request.param]), tmp_path_factory.mktemp("float32"), "float32")
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def int8(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, draw_network: Draw) -> Exported:
-    return write(draw_network(NETWORKS[request.param]), tmp_path_factory.mktemp("int8"), "int8")
+    return write(draw_network(vocab_size=23, **NETWORKS[request.param]), tmp_path_factory.mktemp("int8"), "int8")
 
 
 def draw_sources(network: Transformer, lengths: list[int]) -> list[list[int]]:
-    high = network.config.src_vocab_size
+    assert network.spec.encoder is not None
+    high = network.spec.encoder.vocab_size
     return [torch.randint(4, high, (length,)).tolist() for length in lengths]
 
 
@@ -86,8 +98,8 @@ def padded(rows: list[list[int]]) -> IntArray:
 
 def onnx_log_probs(exported: Exported, src: IntArray, tgt: IntArray) -> FloatArray:
     state = exported.onnx.state()
-    state.read(src, src != PAD)
-    return state.log_probs(tgt)
+    state.encode(src, src != PAD)
+    return state.forced(tgt)
 
 
 @torch.inference_mode()
@@ -152,16 +164,14 @@ def test_step_by_step_is_the_whole_target(
     exported = float32
     if precision == "int8":
         directory = tmp_path_factory.mktemp("steps")
-        write_graphs(float32.torch, precision, directory)
-        exported = dataclasses.replace(
-            float32, onnx=OnnxNetwork(directory, float32.torch.config, device="cpu", threads=1)
-        )
+        exported = dataclasses.replace(float32, onnx=load(float32.torch, directory, precision))
     src = padded(draw_sources(exported.torch, [5, 2, 3]))
     tgt = torch.randint(2, 23, (B, T)).numpy()
     whole = onnx_log_probs(exported, src, tgt)
     state = exported.onnx.state()
-    state.read(src, src != PAD)
-    vocabulary = exported.torch.config.tgt_vocab_size
+    state.encode(src, src != PAD)
+    state.prefill(tgt[:, :1], tgt[:, :1] != PAD)
+    vocabulary = len(exported.torch.output_weight)
     for position in range(T):
         seen = np.ones((B, 1, position + 1), dtype=bool)
         slots = np.full((B, 1), position)
@@ -178,7 +188,8 @@ def test_the_top_candidates_are_the_best_in_order(float32: Exported) -> None:
     tgt = np.full((B, 1), 2)
     log_probs = onnx_log_probs(float32, src, tgt)[:, 0]
     state = float32.onnx.state()
-    state.read(src, src != PAD)
+    state.encode(src, src != PAD)
+    state.prefill(tgt[:, :1], tgt[:, :1] != PAD)
     top, ids = state.step(tgt, 0, np.zeros((B, 1), dtype=np.int64), np.ones((B, 1, 1), dtype=bool), 6)
     assert top.shape == ids.shape == (B, 1, 6)
     np.testing.assert_array_equal(top[:, 0], -np.sort(-log_probs, axis=1)[:, :6])
@@ -211,8 +222,9 @@ def round_network(network: Transformer) -> Transformer:
             if isinstance(child, nn.Linear):
                 setattr(module, name, RoundedLinear(child, 255 if name == "outer" else 127))
     with torch.no_grad():
-        for embedding in {network.src_embedding, network.tgt_embedding}:
-            embedding.weight.copy_(rounded(embedding.weight, 63))
+        for name, parameter in network.named_parameters():
+            if name.endswith("embedding.weight") or name == "projection.weight":
+                parameter.copy_(rounded(parameter, 63))
     return network
 
 
@@ -331,10 +343,10 @@ def test_int8_weights_take_about_a_quarter(int8: Exported) -> None:
 def test_a_graph_holds_no_weights_and_says_what_it_takes(float32: Exported, graph: str) -> None:
     model = onnx.load(float32.directory / graph, load_external_data=False)
     onnx.checker.check_model(str(float32.directory / graph), full_check=False)
-    config = float32.torch.config
+    spec = float32.torch.spec
     for tensor in model.graph.initializer:
         outside = tensor.data_location == onnx.TensorProto.EXTERNAL
-        assert outside or np.prod(tensor.dims) <= config.d_model
+        assert outside or np.prod(tensor.dims) <= spec.d_model
         if outside:
             entries = {entry.key: entry.value for entry in tensor.external_data}
             assert entries["location"] == "weights.bin"
@@ -347,7 +359,7 @@ def test_a_graph_holds_no_weights_and_says_what_it_takes(float32: Exported, grap
         assert inputs == {"src", "src_mask", "rows"} | {f"past_{name}" for name in memory}
         assert outputs == memory
     else:
-        assert inputs == {"tgt", "positions", "slots", "mask", "src_mask", "top"} | memory | {
+        assert inputs == {"ids", "positions", "slots", "mask", "src_mask", "top"} | memory | {
             f"past_{name}" for name in cache
         }
         assert outputs == {"top_log_probs", "top_ids", "log_probs"} | cache
@@ -356,7 +368,7 @@ def test_a_graph_holds_no_weights_and_says_what_it_takes(float32: Exported, grap
 # The proof
 
 GOOD = Parity(
-    sentences=200,
+    texts=200,
     greedy_identical=200,
     beam_identical=200,
     beam_size=4,
@@ -369,8 +381,8 @@ GOOD = Parity(
 @pytest.mark.parametrize(
     ("changes", "figure"),
     [
-        ({"greedy_identical": 199}, "of 200 sentences, 199 greedy and 200 beam translations equal PyTorch's"),
-        ({"beam_identical": 199}, "of 200 sentences, 200 greedy and 199 beam translations equal PyTorch's"),
+        ({"greedy_identical": 199}, "of 200 texts, 199 greedy and 200 beam outputs equal PyTorch's"),
+        ({"beam_identical": 189}, "of 200 texts, 200 greedy and 189 beam outputs equal PyTorch's"),
         ({"log_prob_difference": LOG_PROB_LIMIT * 1.01}, "differs from PyTorch's by 0.001"),
         ({"log_prob_difference": float("nan")}, "differs from PyTorch's by nan"),
         ({"log_prob_difference": float("inf")}, "differs from PyTorch's by inf"),
@@ -384,21 +396,44 @@ def test_float32_that_is_not_the_network_is_refused(changes: dict[str, float], f
     assert "report it" in str(caught.value)
 
 
-@pytest.mark.parametrize("loss", [2.0 + LOSS_LIMIT * 1.01, float("nan"), float("inf")])
-def test_int8_that_predicts_worse_is_refused(loss: float) -> None:
-    parity = dataclasses.replace(GOOD, loss_bundle=loss)
+@pytest.mark.parametrize("precision", LOSS_LIMITS)
+@pytest.mark.parametrize("factor", [1.01, float("nan"), float("inf")])
+def test_rounding_that_predicts_worse_is_refused(precision: str, factor: float) -> None:
+    loss = 2.0 + LOSS_LIMITS[precision] * factor
     with pytest.raises(ModelError) as caught:
-        require(parity, "int8")
-    assert f"in int8 the loss is {loss:.4f} and in float32 2.0000" in str(caught.value)
-    assert str(caught.value).endswith("export with --precision float32")
+        require(dataclasses.replace(GOOD, loss_bundle=loss), precision)
+    assert f"in {precision} the loss is {loss:.4f} and in float32 2.0000" in str(caught.value)
+    assert str(caught.value).endswith("export with a higher precision")
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_what_is_the_network_passes(precision: str) -> None:
     require(GOOD, precision)
+    require(dataclasses.replace(GOOD, beam_identical=190), precision)  # within the beam, near-ties drop hypotheses
     if precision == "int8":
         require(dataclasses.replace(GOOD, greedy_identical=150, beam_identical=0, log_prob_difference=0.3), precision)
-        require(dataclasses.replace(GOOD, loss_bundle=2.0 + LOSS_LIMIT * 0.99), precision)
+        require(dataclasses.replace(GOOD, loss_bundle=2.0 + LOSS_LIMITS["int8"] * 0.99), precision)
+
+
+@pytest.mark.parametrize(("margin", "accepted"), [(0.0, True), (1.0, False)])
+def test_a_flipped_token_counts_as_identical_where_it_was_a_near_tie(
+    draw_network: Draw, tmp_path: Path, margin: float, accepted: bool
+) -> None:
+    """A float32 export was refused, and called a bug, when one near-tie flipped a token."""
+    network = draw_network(vocab_size=23, tied=False)
+    with torch.no_grad():  # tokens 10 and 11 are the likeliest after anything, and as likely but for a margin
+        network.output_weight[:] = 0
+        network.output_weight[10] = network.output_weight[11] = 0
+    network.projection.bias = nn.Parameter(torch.full((23,), -5.0))
+    with torch.no_grad():
+        network.projection.bias[10], network.projection.bias[11] = 1.0, 1.0 - margin
+    passages = [Passage([], [10, 11, SPECIAL.eos_id], [4, 5, SPECIAL.eos_id])]
+    before = TorchNetwork(network)
+    agreement = parity._Agreement(before, SPECIAL)
+    agreement.add(passages, [[10, 10]], [[10, 11]])
+    assert (agreement.n_identical, agreement.n_ties) == ((1, 1) if accepted else (0, 0))
+    agreement.add(passages, [[10, 10]], [[10, 10]])
+    assert agreement.n_identical == 1 + accepted
 
 
 # From a run to a bundle, by the command
@@ -418,9 +453,9 @@ def test_an_export_is_proved_and_says_so(
     result = heed("export", trained, "-o", output, "--precision", precision, *test_set)
     assert result.exit_code == 0, result.stderr
     assert result.stdout_bytes == b""
-    manifest = Bundle(output).translation()
-    n_sentences = len((trained / "valid.src").read_text("utf-8").splitlines())
-    assert manifest.parity.sentences == n_sentences == 20
+    manifest = Bundle(output).manifest
+    n_sentences = len(read_validation(trained))
+    assert manifest.parity.texts == n_sentences == 20
     assert manifest.precision == precision
     assert manifest.name == "model"
     assert (manifest.src_language, manifest.tgt_language) == ("digits", "numbers")
@@ -434,12 +469,12 @@ def test_an_export_is_proved_and_says_so(
     assert quality.test_set == "test.in"
     card = (output / "README.md").read_text("utf-8")
     for figure in (
-        f"| the same greedy translations | {manifest.parity.greedy_identical} of 20 |",
-        f"| the same translations by beam 4 | {manifest.parity.beam_identical} of 20 |",
+        f"| the same greedy outputs | {manifest.parity.greedy_identical} of 20 |",
+        f"| the same outputs by beam 4 | {manifest.parity.beam_identical} of 20 |",
         f"| BLEU | {quality.bleu:.2f} |",
         f"| chrF | {quality.chrf:.2f} |",
         quality.bleu_signature,
-        f"Products in {precision}.",
+        f"Matrix products in {precision}.",
     ):
         assert figure in card
     assert f"BLEU {quality.bleu:.2f}" in result.stderr
@@ -449,7 +484,7 @@ def test_an_export_is_proved_and_says_so(
 def test_the_card_says_whose_the_model_is(bundle: Path) -> None:
     card = (bundle / "README.md").read_text("utf-8")
     assert card.startswith("# bundle\n")
-    for words in ("digits → numbers", "Licence of the model: CC0.", "digits drawn at random", "Not measured"):
+    for words in ("digits → numbers", "Licence of the model: CC0.", "digits drawn at random"):
         assert words in card
     manifest = manifests.read(bundle)
     assert (manifest.licence, manifest.trained_on) == ("CC0", "digits drawn at random")
@@ -459,8 +494,8 @@ def test_the_losses_of_the_proof_are_the_validation_s(bundle: Path, trained: Pat
     """The trainer computed the same loss with code of its own."""
     records = [json.loads(line) for line in (trained / "log.jsonl").read_text("utf-8").splitlines()]
     losses = [record["loss"] for record in records if record["event"] == "validation"]
-    parity = manifests.read(bundle).parity
-    assert min(abs(parity.loss_torch - loss) for loss in losses) < 1e-5
+    found = manifests.read(bundle).parity
+    assert min(abs(found.loss_torch - loss) for loss in losses) < 1e-5
 
 
 def test_the_best_checkpoint_is_exported(heed: Callable[..., Result], bundle: Path, trained: Path) -> None:
@@ -469,21 +504,45 @@ def test_the_best_checkpoint_is_exported(heed: Callable[..., Result], bundle: Pa
     assert manifests.read(bundle).parity.loss_torch == pytest.approx(best["loss"], abs=1e-5)
 
 
+@pytest.fixture
+def talkative(trained: Path, tmp_path: Path) -> Path:
+    """A run whose network never ends a sentence by itself: BLEU counts runs of four words, and there are many.
+
+    Of its tied embeddings, those of digits with a space before them are drawn at random, and all others are zero; so
+    one of the former always has the largest logit, by far more than processors differ.
+    """
+    path = shutil.copytree(trained, tmp_path / "talkative")
+    run = TranslationRun.open(path)
+    best, progress = run.best()
+    weights = checkpoint.read_weights(best)
+    V = len(run.tgt_tokenizer)
+    words = [token for token in range(V) if re.fullmatch(r"\u2581\d", run.tgt_tokenizer.piece(token))]
+    assert len(words) == 10
+    for tensor in weights.values():
+        if tensor.dim() == 2 and len(tensor) == V:
+            drawn = torch.randn(len(words), tensor.shape[1])
+            tensor.zero_()
+            tensor[words] = drawn
+    shutil.rmtree(best)
+    checkpoint.save_weights(best, weights, progress)
+    return path
+
+
 def test_quality_is_that_of_the_translations(
-    heed: Callable[..., Result], trained: Path, tmp_path: Path, write_lines: Callable[[str, list[str]], str]
+    heed: Callable[..., Result], talkative: Path, tmp_path: Path, write_lines: Callable[[str, list[str]], str]
 ) -> None:
     """Judged by its own translations a model is perfect, and by others' it is not."""
-    sources = [line for line in (trained / "valid.src").read_text("utf-8").splitlines() if line.count(" ") >= 3]
+    sources = read_validation(talkative).src
     first = tmp_path / "first"
-    assert heed("export", trained, "-o", first).exit_code == 0
+    assert heed("export", talkative, "-o", first).exit_code == 0
     own = heed("translate", "-m", first, stdin="".join(line + "\n" for line in sources).encode()).stdout.splitlines()
-    assert any(line.count(" ") >= 3 for line in own)  # BLEU counts runs of four
+    assert all(line.count(" ") >= 3 for line in own)
     files = write_lines("in", sources), write_lines("own", own), write_lines("other", ["nothing of it"] * len(own))
     for reference, expected in ((files[1], 100.0), (files[2], 0.0)):
         output = tmp_path / f"model-{expected}"
-        result = heed("export", trained, "-o", output, "--test-src", files[0], "--test-tgt", reference)
+        result = heed("export", talkative, "-o", output, "--test-src", files[0], "--test-tgt", reference)
         assert result.exit_code == 0, result.stderr
-        quality = Bundle(output).translation().quality
+        quality = Bundle(output).manifest.quality
         assert quality is not None
         assert quality.bleu == quality.bleu_torch == pytest.approx(expected)
 
@@ -525,11 +584,11 @@ def test_an_export_that_differs_is_not_written(
         output.mkdir()
         (output / "heed.json").write_text("mine")
 
-    def write_damaged(network: Transformer, precision: str, directory: Path, shortlist: None) -> None:
+    def write_damaged(network: Transformer, precision: str, directory: Path, *others: Any) -> list[str]:
         damaged = copy.deepcopy(network)
         with torch.no_grad():
             damaged.decoder.layers[0].cross_attention.output.weight.mul_(-1)  # type: ignore[union-attr, operator]
-        write_graphs(damaged, precision, directory, shortlist)
+        return write_graphs(damaged, precision, directory, *others)
 
     monkeypatch.setattr(exporter, "write_graphs", write_damaged)
     result = heed("export", trained, "-o", output, "--precision", precision, *["--force"] * force)

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -5,7 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from heed.transformer.attention import KeyValueCache, MultiHeadAttention, attention
+from heed.models.spec.stack import AttentionSpec
+from heed.transformer import attention as attention_module
+from heed.transformer.attention import KeyValueCache, MultiHeadAttention, Sight, attention
+from heed.transformer.masks import Causal, as_numbers, causal_mask, packed, text_mask
 
 B, H, T, S, K = 2, 3, 7, 5, 4
 
@@ -30,6 +34,57 @@ def test_attention_is_equation_1() -> None:
     q, k, v = queries_keys_values()
     mask = some_mask()
     assert_close(attention(q, k, v, mask), equation_1(q, k, v, mask))
+
+
+@pytest.mark.parametrize("n_keys", [S, attention_module.LONG + 3], ids=["few keys", "many keys"])
+def test_scale_bias_and_soft_cap(n_keys: int) -> None:
+    """Of scores times 0.3, made 2 tanh(score / 2), then with something added."""
+    q, k, v = torch.randn(B, H, T, K), torch.randn(B, H, n_keys, K), torch.randn(B, H, n_keys, K)
+    added = torch.randn(H, T, n_keys).masked_fill(torch.rand(T, n_keys) < 0.3, -math.inf)
+    scores = q @ k.transpose(-2, -1) * 0.3
+    assert_close(attention(q, k, v, added, scale=0.3), (scores + added).softmax(-1) @ v)
+    capped = 2 * torch.tanh(scores / 2) + added
+    assert_close(attention(q, k, v, added, scale=0.3, soft_cap=2.0), capped.softmax(-1) @ v)
+
+
+def test_a_mask_of_numbers_is_the_mask() -> None:
+    q, k, v = queries_keys_values()
+    mask = some_mask()
+    assert_close(attention(q, k, v, as_numbers(mask)), attention(q, k, v, mask))
+
+
+def test_causal_needs_no_mask() -> None:
+    q, k, v = (torch.randn(B, H, T, K) for _ in range(3))
+    assert_close(attention(q, k, v, Causal()), equation_1(q, k, v, causal_mask(T, q.device)))
+
+
+def one_by_one(
+    q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, _: Tensor, longest: int, __: int, *,
+    scale: float, window_size: tuple[int, int],
+) -> Tensor:  # fmt: skip
+    """What PyTorch's documentation says of varlen_attn, which computes on GPUs alone: texts, (T, H, K), end to end."""
+    lengths, (behind, ahead) = bounds.diff().tolist(), window_size
+    assert (max(lengths), int(bounds[-1]), bounds.dtype, ahead) == (longest, len(q), torch.int32, 0)
+    found = []
+    for query, key, value in zip(*(x.transpose(0, 1).split(lengths, dim=1) for x in (q, k, v)), strict=True):
+        mask = causal_mask(query.shape[1], query.device)
+        mask = mask if behind < 0 else mask.triu(-behind)
+        scores = (query @ key.transpose(-2, -1) * scale).masked_fill(~mask, -math.inf)
+        found.append((scores.softmax(-1) @ value).transpose(0, 1))
+    return torch.cat(found)
+
+
+def test_packed_texts_need_no_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts of some lengths in a row; places that are padding all are at position 0."""
+    monkeypatch.setattr(attention_module, "varlen_attn", one_by_one)
+    q, k, v = (torch.randn(B, H, T, K) for _ in range(3))
+    positions = torch.tensor([[0, 1, 2, 0, 1, 0, 0], [0, 1, 2, 3, 4, 5, 6]])
+    mask = text_mask(positions)
+    assert_close(attention(q, k, v, packed(positions, q.device)), equation_1(q, k, v, mask))
+    near = mask.triu(-2)  # itself and two before
+    found = attention(q, k, v, dataclasses.replace(packed(positions, q.device), window=3))
+    assert_close(found, equation_1(q, k, v, near))
+    assert_close(attention(q, k, v, Causal(window=3)), equation_1(q, k, v, causal_mask(T, q.device).triu(-2)))
 
 
 def test_true_means_may_attend() -> None:
@@ -67,7 +122,8 @@ def test_bfloat16_on_a_cpu_is_float32_rounded_once() -> None:
 @pytest.mark.parametrize("n_heads", [1, 2, 4])
 def test_multi_head_attention_is_that_of_pytorch(n_heads: int) -> None:
     d_model = 16
-    ours = MultiHeadAttention(d_model=d_model, n_heads=n_heads)
+    spec = AttentionSpec(n_heads=n_heads, n_kv_heads=n_heads, d_head=d_model // n_heads)
+    ours = MultiHeadAttention(spec, d_model)
     reference = nn.MultiheadAttention(d_model, n_heads, bias=False, batch_first=True)
     with torch.no_grad():
         projections = [ours.query.weight, ours.key.weight, ours.value.weight]
@@ -76,7 +132,7 @@ def test_multi_head_attention_is_that_of_pytorch(n_heads: int) -> None:
     x, memory = torch.randn(B, T, d_model), torch.randn(B, S, d_model)
     mask = torch.arange(S) < torch.tensor([[S], [2]])  # (B, S)
     expected, _ = reference(x, memory, memory, key_padding_mask=~mask)
-    assert_close(ours(x, *ours.project(memory), mask[:, None, None]), expected)
+    assert_close(ours(x, Sight(mask[:, None, None], memory=memory)), expected)
 
 
 def test_the_cache_has_in_each_slot_what_was_put_there_last() -> None:

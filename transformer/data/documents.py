@@ -11,7 +11,7 @@ from heed.models.tokenizers.lossless import TextTokenizer
 from heed.transformer.data.batching.pairs import Pairs
 from heed.transformer.data.jsonl import records, text_of
 from heed.transformer.data.lines import lines, plain_suffix
-from heed.transformer.data.reservoir import Lot, fingerprint
+from heed.transformer.data.reservoir import Lot, fingerprint, pair_fingerprint
 
 PART = 1 << 16  # characters after which a text is cut, behind the line that reaches them
 HELD_OUT = 1000  # documents for validation where no text is given for it, and
@@ -39,7 +39,7 @@ class Part:
     @property
     def fingerprint(self) -> int:
         """Equal for equal documents, of their first parts."""
-        return fingerprint(f"{self.prompt}\n{self.text}")
+        return pair_fingerprint(self.prompt, self.text)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,18 +1,20 @@
 """Which of very many pairs are there twice, by their hashes on disk and in bounded memory."""
 
+import contextlib
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
-from heed.transformer.data.reservoir import fingerprint
+from heed.transformer.data.reservoir import pair_fingerprint
 from heed.transformer.data.sources import Source, every_pair
 
 CHUNK = 1 << 20  # hashes looked at together
-BUCKET = 1 << 21  # hashes sorted together, about
+BUCKET = 1 << 21  # hashes sorted together, about,
+N_BUCKETS = 256  # in at most as many files, which are open at the same time; then the buckets grow
 HASH = np.dtype(np.uint64)
+PLACED = np.dtype([("hash", HASH), ("place", np.int64)])  # a hash, and where it stands
 
 
 def mark_duplicates(sources: Sequence[Source], directory: Path) -> Path:
@@ -25,7 +27,7 @@ def mark_duplicates(sources: Sequence[Source], directory: Path) -> Path:
     hashes, marks = directory / "hashes", directory / "marks"
     with hashes.open("wb") as file:
         for src, tgt in every_pair(sources):
-            file.write(fingerprint(f"{src}\n{tgt}").to_bytes(HASH.itemsize, "little"))
+            file.write(pair_fingerprint(src, tgt).to_bytes(HASH.itemsize, "little"))
     mark_equal(hashes, marks)
     return marks
 
@@ -33,26 +35,30 @@ def mark_duplicates(sources: Sequence[Source], directory: Path) -> Path:
 def mark_equal(hashes: Path, marks: Path) -> None:
     """Write a byte for each hash of a file, as above; those with the same remainder are sorted together."""
     n_hashes = hashes.stat().st_size // HASH.itemsize
-    n_buckets = n_hashes // BUCKET + 1
     marked = np.memmap(marks, np.uint8, "w+", shape=(n_hashes,))
-    with hashes.open("rb") as file:
-        for bucket in range(n_buckets):
-            values, places = _bucket(file, n_buckets, bucket)
-            order = np.argsort(values, kind="stable")
-            again = np.zeros(len(values), dtype=bool)
-            again[order[1:]] = values[order[1:]] == values[order[:-1]]
-            marked[places[again]] = 1
+    with tempfile.TemporaryDirectory(dir=marks.parent) as aside:
+        for bucket in _distribute(hashes, Path(aside), min(n_hashes // BUCKET + 1, N_BUCKETS)):
+            placed = np.fromfile(bucket, PLACED)
+            placed = placed[np.argsort(placed["hash"], kind="stable")]
+            again = placed["hash"][1:] == placed["hash"][:-1]
+            marked[placed["place"][1:][again]] = 1
     marked.flush()
 
 
-def _bucket(file: BinaryIO, n_buckets: int, bucket: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-    """The hashes of a bucket, and where they stand."""
-    values, places, start = [], [], 0
-    file.seek(0)
-    while data := file.read(CHUNK * HASH.itemsize):
-        chunk = np.frombuffer(data, HASH)
-        mine = np.flatnonzero(chunk % n_buckets == bucket)
-        values.append(chunk[mine])
-        places.append(mine + start)
-        start += len(chunk)
-    return np.concatenate(values), np.concatenate(places)
+def _distribute(hashes: Path, directory: Path, n_buckets: int) -> list[Path]:
+    """Write each hash, in one pass, into the file of its remainder."""
+    paths = [directory / str(number) for number in range(n_buckets)]
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(path.open("wb")) for path in paths]
+        source, start = stack.enter_context(hashes.open("rb")), 0
+        while data := source.read(CHUNK * HASH.itemsize):
+            placed = np.empty(len(data) // HASH.itemsize, PLACED)
+            placed["hash"] = np.frombuffer(data, HASH)
+            placed["place"] = np.arange(start, start + len(placed))
+            buckets = (placed["hash"] % n_buckets).astype(np.uint8)
+            order = np.argsort(buckets, kind="stable")
+            ends = np.cumsum(np.bincount(buckets, minlength=n_buckets))
+            for file, part in zip(files, np.split(placed[order], ends[:-1]), strict=True):
+                file.write(part.tobytes())
+            start += len(placed)
+    return paths

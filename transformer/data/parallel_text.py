@@ -1,6 +1,7 @@
 """Parallel text that fits into memory, and what turns text into pairs of token ids."""
 
 import dataclasses
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,9 +10,10 @@ from heed.models.errors import DataError
 from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data.batching.pairs import Pairs
 from heed.transformer.data.lines import read_lines
-from heed.transformer.data.sources import Pair, match_files
+from heed.transformer.data.sources import Pair, Source, match_files
 
-VALIDATION = ("valid.src", "valid.tgt")
+VALIDATION = "valid.jsonl"
+LINE_BY_LINE = ("valid.src", "valid.tgt")  # in runs of 0.1, whose pairs had no line ends
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,15 +93,20 @@ def tokenize(
 
 def write_validation(directory: Path, text: ParallelText) -> None:
     """Write the text that a run is judged by."""
-    for name, lines in zip(VALIDATION, (text.src, text.tgt), strict=True):
-        (directory / name).write_bytes("".join(line + "\n" for line in lines).encode("utf-8"))
+    pairs = zip(text.src, text.tgt, strict=True)
+    lines = [json.dumps({"src": src, "tgt": tgt}, ensure_ascii=False) + "\n" for src, tgt in pairs]
+    (directory / VALIDATION).write_bytes("".join(lines).encode("utf-8"))
 
 
 def read_validation(directory: Path) -> ParallelText:
     """Read it.
 
     Raises:
+        DataError: It is damaged.
         OSError: It cannot be read.
     """
-    src, tgt = (read_lines(directory / name) for name in VALIDATION)
-    return ParallelText(src, tgt)
+    earlier = [directory / name for name in LINE_BY_LINE]
+    if not (directory / VALIDATION).exists() and any(path.exists() for path in earlier):
+        src, tgt = map(read_lines, earlier)
+        return ParallelText(src, tgt)
+    return ParallelText.of(Source((str(directory / VALIDATION),)))

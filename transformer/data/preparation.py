@@ -1,23 +1,28 @@
 """From what was asked to what a trainer needs: text read, tokenizers learnt, pairs in batches."""
 
+import dataclasses
 import hashlib
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import torch
+
 from heed.models.errors import DataError
-from heed.models.spec.config import ModelConfig, defaults, from_table
+from heed.models.spec.network import NetworkSpec
+from heed.models.spec.preset import sized
 from heed.models.system.files import sha256
 from heed.models.system.processor import available_cores
 from heed.models.tokenizers.subwords import Tokenizer, load_tokenizers, write_tokenizers
 from heed.transformer.data.augmentation.augmentation import Augmentation
 from heed.transformer.data.batching.batches import Batches
 from heed.transformer.data.batching.token_cache import TextFile, TextRecord, key_of, make_entry, read_files, workplace
-from heed.transformer.data.batching.tokens import Corpora, Making, open_corpora, write_corpora
+from heed.transformer.data.batching.tokens import Corpora, Making, lacking, open_corpora, write_corpora
 from heed.transformer.data.batching.variation import Variation
 from heed.transformer.data.corpus_scan import sample, survey
 from heed.transformer.data.duplicates import mark_duplicates
+from heed.transformer.data.normalization import normalizer
 from heed.transformer.data.parallel_text import (
     Filter,
     ParallelText,
@@ -29,11 +34,25 @@ from heed.transformer.data.parallel_text import (
 from heed.transformer.data.reservoir import fingerprint
 from heed.transformer.data.shortlist import ALWAYS, Shortlist, learn_shortlist
 from heed.transformer.data.sources import Pair, Source, match_files, parse_source
-from heed.transformer.data.vocabulary import train_tokenizer
+from heed.transformer.data.vocabulary import (
+    Coverage,
+    count_characters,
+    extended,
+    normalized,
+    train_tokenizer,
+    with_pieces_of,
+)
+from heed.transformer.training.runs.checkpoint import Weights, grown
 from heed.transformer.training.runs.run import TranslationRun
 from heed.transformer.training.runs.settings import TranslationConfig
 from heed.transformer.training.runs.warm_start import Initial
 
+SIDES = ("source", "target")
+# Of the pieces of validation text, those that may be unknown. An English-German vocabulary lacks 0.7% of French, which
+# it may still learn, 2.4% of Spanish, of which a sentence in four then lacks a letter, and 50% of Japanese.
+MOST_UNKNOWN = 0.01
+EXTENSION = 4000  # pieces that are suggested: some more than Japanese needs for its characters
+LACKING = ("unknown", "bytes")  # pieces that are told of, where there are any
 FLAWS = {"duplicate": "deduplicate", "unequal": "max_ratio"}  # why pairs are left out only if it was asked
 
 
@@ -50,7 +69,7 @@ def new_run(
 
     Args:
         path: The run's directory.
-        network: The fields of its `ModelConfig` but for the vocabulary, which the tokenizers decide.
+        network: The table of its description; the tokenizers decide the vocabularies.
         config: What was asked.
         initial: The network to begin with; None: a fresh one.
         cache: Where to keep tokens and vocabularies, and to look for them; None: in the run.
@@ -66,7 +85,7 @@ def new_run(
         make_entry(look, lambda aside: _look(aside, sources, config))
         src, tgt = load_tokenizers(look)
         validation = read_pairs(config.valid_src, config.valid_tgt) if config.valid_src else read_validation(look)
-        model = sized(network, len(src), len(tgt), joint=src.model == tgt.model)
+        spec = sized(network, len(src), len(tgt), joint=src.has_pieces_of(tgt))
         _require_validation(validation, (src, tgt), config)
         record = TextRecord(
             files, _tokens_key(files, (src, tgt), validation, config), str(cache.absolute()) if cache else None
@@ -75,22 +94,21 @@ def new_run(
         learnt = _shortlist(place, record.key, src, tgt)
         if learnt and initial and initial.shortlist:
             learnt = learnt.joined(initial.shortlist)  # the new text may lack most words that the old one had
-        weights = initial.weights if initial else None
+        weights = _initial_weights(initial, spec, config, (src, tgt)) if initial else None
         run = TranslationRun.create(
-            path, model, config, (src, tgt), validation, learnt, weights, text=record, cache=None if cache else place
+            path, spec, config, (src, tgt), validation, learnt, weights, text=record, cache=None if cache else place
         )
     return run, open_corpora(record.entry(path))
 
 
-def sized(network: Mapping[str, object], src_size: int, tgt_size: int, *, joint: bool) -> ModelConfig:
-    """The network that was asked for, with vocabularies of these sizes, which may be one.
-
-    Raises:
-        ModelError: It cannot be.
-    """
-    tied = bool(network.get("tied_embeddings", True)) and joint
-    sizes = {"src_vocab_size": src_size, "tgt_vocab_size": tgt_size, "tied_embeddings": tied}
-    return from_table(ModelConfig, {**defaults(ModelConfig), **network, **sizes}, "the network asked for")
+def _initial_weights(
+    initial: Initial, network: NetworkSpec, config: TranslationConfig, tokenizers: tuple[Tokenizer, Tokenizer]
+) -> Weights:
+    """The weights to begin with; rows of pieces that were added are those of a fresh network."""
+    if not config.extend_vocabulary:
+        return initial.weights
+    torch.manual_seed(config.seed)
+    return grown(initial.weights, TranslationRun(Path(), network, config, tokenizers).new_network())
 
 
 def load_corpus(run: TranslationRun, threads: int | None = None) -> Corpora:
@@ -113,6 +131,7 @@ def batches(run: TranslationRun, corpora: Corpora) -> Batches:
     train, tokenizers = run.train, (run.src_tokenizer, run.tgt_tokenizer)
     shown = ["empty", "long", *(flaw for flaw, option in FLAWS.items() if getattr(train, option))]
     facts = {"pairs": len(corpora), **{f"left_out_{flaw}": corpora.facts.get(flaw, 0) for flaw in shown}}
+    facts |= {f"pieces_{kind}": n for kind in LACKING if (n := corpora.facts.get(kind, 0))}
     return Batches(
         corpora.tokens,
         *tokenizers,
@@ -152,7 +171,7 @@ def _shortlist(place: Path, key: str, src: Tokenizer, tgt: Tokenizer) -> Shortli
         return None
 
     def learn(aside: Path) -> None:
-        pairs, joint = open_corpora(place / key).sample(), src.model == tgt.model
+        pairs, joint = open_corpora(place / key).sample(), src.has_pieces_of(tgt)
         learn_shortlist(pairs, len(src), len(tgt), tgt.eos_id, joint=joint).save(aside)
 
     entry = place / key_of(shortlist=key)
@@ -199,19 +218,67 @@ def _tokenizers(
         DataError: The text is too small for the vocabulary asked for.
         ModelError: A given tokenizer cannot be used.
     """
+    text = _Sample(sources, n_pairs, _held(validation, config), config.seed)
     if config.tokenizer:
         given = [Tokenizer.load(Path(path)) for path in config.tokenizer]
-        return given[0], given[-1]
-    held, names = _held(validation, config), sources[0].paths
+        return _extended((given[0], given[-1]), text, config.extend_vocabulary)
+    src_how, tgt_how, names = config.src_normalization, config.tgt_normalization, text.names
+    if not config.joint:
+        src = _learn(_Lines(text, {0: src_how}), config.vocab_size, src_how, names[0])
+        return src, _learn(_Lines(text, {1: tgt_how}), config.vocab_size, tgt_how, names[1])
+    # The pieces are learnt from what each side's normalization leaves of it; the target's changes nothing in that.
+    lines = _Lines(text, {0: src_how, 1: tgt_how})
+    tgt = _learn(lines, config.vocab_size, tgt_how, " and ".join(dict.fromkeys(names)))
+    return normalized(tgt, src_how), tgt
 
-    def learn(sides: Sequence[int], name: str) -> Tokenizer:
-        lines = (pair[side] for pair in sample(sources, n_pairs, held, config.seed) for side in sides)
-        return train_tokenizer(lines, vocab_size=config.vocab_size, name=name)
 
-    if config.joint:
-        both = learn((0, 1), " and ".join(names))
-        return both, both
-    return learn((0,), names[0]), learn((1,), names[-1])
+@dataclasses.dataclass(frozen=True)
+class _Sample:
+    """Pairs to learn a vocabulary from."""
+
+    sources: Sequence[Source]
+    n_pairs: int
+    held: Collection[int]
+    seed: int
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What errors call the sides."""
+        paths = self.sources[0].paths
+        return paths[0], paths[-1]
+
+    def __iter__(self) -> Iterator[Pair]:
+        return sample(self.sources, self.n_pairs, self.held, self.seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Lines:
+    """The lines of one side or of both, which may be read several times."""
+
+    text: _Sample
+    sides: Mapping[int, str | None]  # and what normalizes them; None: nothing, for a tokenizer will do it
+
+    def __iter__(self) -> Iterator[str]:
+        sides = [(side, normalizer(how).normalize if how else str) for side, how in self.sides.items()]
+        return (normalize(pair[side]) for pair in self.text for side, normalize in sides)
+
+
+def _learn(lines: _Lines, vocab_size: int, normalization: str, name: str) -> Tokenizer:
+    """A vocabulary of lines."""
+    coverage = Coverage.of(count_characters(lines, normalization), vocab_size)
+    return train_tokenizer(lines, vocab_size=vocab_size, name=name, normalization=normalization, coverage=coverage)
+
+
+def _extended(given: tuple[Tokenizer, Tokenizer], text: _Sample, n_pieces: int) -> tuple[Tokenizer, Tokenizer]:
+    """Tokenizers with more pieces, the same ones where they had the same."""
+    if not n_pieces:
+        return given
+    src, tgt = given
+    if not src.has_pieces_of(tgt):
+        src = extended(src, _Lines(text, {0: None}), n_pieces, name=text.names[0])
+        return src, extended(tgt, _Lines(text, {1: None}), n_pieces, name=text.names[1])
+    larger = extended(tgt, _Lines(text, {0: None, 1: None}), n_pieces, name=" and ".join(dict.fromkeys(text.names)))
+    return with_pieces_of(src, larger), larger
 
 
 def _make_tokens(
@@ -245,8 +312,18 @@ def _require_validation(
     validation: ParallelText, tokenizers: tuple[Tokenizer, Tokenizer], config: TranslationConfig
 ) -> None:
     flaws: Counter[str] = Counter()
+    name = (config.valid_src or sources_of(config)[0].paths)[0]
     n_pairs = len(tokenize(validation, *tokenizers, max_length=config.max_length, flaws=flaws))
-    _require_pairs((config.valid_src or sources_of(config)[0].paths)[0], {"pairs": n_pairs, **flaws}, config)
+    _require_pairs(name, {"pairs": n_pairs, **flaws}, config)
+    for side, tokenizer, lines in zip(SIDES, tokenizers, (validation.src, validation.tgt), strict=True):
+        counts = lacking(tokenizer, tokenizer.encode(lines))
+        share = counts["unknown"] / max(counts["pieces"], 1)
+        if share > MOST_UNKNOWN:
+            raise DataError(
+                f"{name}: the vocabulary lacks {share:.1%} of the {side} text, which would train and translate as "
+                f"<unk>; add its characters with --extend-vocabulary {EXTENSION}, or train without --init-from and "
+                "--tokenizer"
+            )
 
 
 def _require_pairs(name: str, counts: Mapping[str, int], config: TranslationConfig) -> None:
@@ -268,7 +345,9 @@ def _look_key(files: Sequence[TextFile], config: TranslationConfig) -> str:
     """Of all that `_look` reads."""
     given = [sha256(Path(path)) for path in config.tokenizer]
     seed = None if config.valid_src else config.seed
-    return key_of(text=_content(files, config), seed=seed, vocabulary=given or (config.vocab_size, config.joint))
+    learnt = (config.vocab_size, config.joint, config.src_normalization, config.tgt_normalization)
+    vocabulary = (given, config.extend_vocabulary) if given else learnt
+    return key_of(text=_content(files, config), seed=seed, vocabulary=vocabulary)
 
 
 def _tokens_key(

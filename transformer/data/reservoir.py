@@ -8,9 +8,14 @@ Item = TypeVar("Item")
 
 
 def fingerprint(text: str, seed: int = 0) -> int:
-    """A hash of 64 bits, other for each seed below 2^64."""
+    """A hash of 64 bits; it depends on the seed, which is below 2^64."""
     key = seed.to_bytes(8, "little")
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8"), digest_size=8, key=key).digest(), "little")
+
+
+def pair_fingerprint(one: str, other: str) -> int:
+    """A hash of two texts, which may hold any characters: where the one ends is part of it."""
+    return fingerprint(f"{len(one)}:{one}{other}")
 
 
 class Lot(Generic[Item]):

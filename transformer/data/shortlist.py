@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.numpy import load as deserialize
+from safetensors.numpy import save as serialize
 
 from heed.models.arrays import IntArray
+from heed.models.errors import ModelError
 from heed.transformer.data.batching.pairs import Pairs
 
 FILE_NAME = "shortlist.safetensors"
@@ -34,19 +37,31 @@ class Shortlist:
     always: Ids  # for any sentence, (F,); the end token first
 
     def joined(self, other: "Shortlist") -> "Shortlist":
-        """What a sentence may need by the one or by the other."""
+        """What a sentence may need by the one or by the other, which may know fewer source tokens."""
         more = np.setdiff1d(other.always, self.always)
-        return Shortlist(np.concatenate([self.likely, other.likely], axis=1), np.concatenate([self.always, more]))
+        likely = np.full((len(self.likely), other.likely.shape[1]), self.always[0], dtype=np.int32)
+        likely[: len(other.likely)] = other.likely
+        return Shortlist(np.concatenate([self.likely, likely], axis=1), np.concatenate([self.always, more]))
 
     def save(self, directory: Path) -> None:
         """Write it into a run's directory."""
-        save_file({"likely": self.likely, "always": self.always}, directory / FILE_NAME)
+        (directory / FILE_NAME).write_bytes(serialize({"likely": self.likely, "always": self.always}))
 
     @classmethod
     def load(cls, directory: Path) -> "Shortlist | None":
-        """Read a run's; None, where the run has none."""
+        """Read a run's; None, where the run has none.
+
+        Raises:
+            ModelError: It is damaged.
+            OSError: It cannot be read.
+        """
         path = directory / FILE_NAME
-        return cls(**load_file(path)) if path.is_file() else None
+        try:
+            return cls(**deserialize(path.read_bytes()))
+        except FileNotFoundError:
+            return None
+        except (SafetensorError, TypeError) as error:
+            raise ModelError(f"{path}: damaged ({error}); restore it, or train again") from None
 
 
 def learn_shortlist(

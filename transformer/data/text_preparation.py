@@ -5,7 +5,9 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from heed.models.spec.config import LanguageModelConfig, defaults, from_table
+import torch
+
+from heed.models.spec.preset import sized
 from heed.models.system.files import sha256
 from heed.models.system.processor import available_cores
 from heed.models.tokenizers.lossless import TextTokenizer
@@ -25,8 +27,9 @@ from heed.transformer.data.documents import (
     write_documents,
 )
 from heed.transformer.data.lines import plain_suffix
-from heed.transformer.data.vocabulary import train_tokenizer
+from heed.transformer.data.vocabulary import extended, train_tokenizer
 from heed.transformer.training.objectives import packing
+from heed.transformer.training.runs.checkpoint import grown
 from heed.transformer.training.runs.run import TextRun
 from heed.transformer.training.runs.settings import TextConfig
 from heed.transformer.training.runs.warm_start import Initial
@@ -49,7 +52,7 @@ def new_text_run(
 
     Args:
         path: The run's directory.
-        network: The fields of its `LanguageModelConfig` but for the vocabulary, which the tokenizer decides.
+        network: The table of its description; the tokenizer decides the vocabulary.
         config: What was asked.
         initial: The network to begin with; None: a fresh one.
         cache: Where to keep tokens and vocabularies, and to look for them; None: in the run.
@@ -65,26 +68,19 @@ def new_text_run(
         tokenizer = TextTokenizer.load(look)
         given = TextFiles(config.valid_text, config.valid_pairs, config.text_field)
         validation = given.read() if _is_given(config) else load_documents(look / VALIDATION)
-        model = sized(network, len(tokenizer))
+        spec = sized(network, len(tokenizer), len(tokenizer), joint=True)
         record = TextRecord(
             files, _tokens_key(files, tokenizer, validation, config), str(cache.absolute()) if cache else None
         )
         _make_tokens(place / record.key, tokenizer, validation, config, threads)
         weights = initial.weights if initial else None
+        if weights and config.extend_vocabulary:
+            torch.manual_seed(config.seed)
+            weights = grown(weights, TextRun(path, spec, config, tokenizer).new_network())
         run = TextRun.create(
-            path, model, config, tokenizer, validation, weights, text=record, cache=None if cache else place
+            path, spec, config, tokenizer, validation, weights, text=record, cache=None if cache else place
         )
     return run, _packing(run, record.entry(path))
-
-
-def sized(network: Mapping[str, object], vocab_size: int) -> LanguageModelConfig:
-    """The network that was asked for, with a vocabulary of this size.
-
-    Raises:
-        ModelError: It cannot be.
-    """
-    table = {**defaults(LanguageModelConfig), **network, "vocab_size": vocab_size}
-    return from_table(LanguageModelConfig, table, "the network asked for")
 
 
 def load_text(run: TextRun, threads: int | None = None) -> Packing:
@@ -128,12 +124,20 @@ def _tokenizer(parts: Iterator[Part], seen: TextSurvey, config: TextConfig) -> T
     """
     if config.tokenizer:
         (path,) = config.tokenizer
-        return TextTokenizer(Tokenizer.load(Path(path)), path)
+        given = Tokenizer.load(Path(path))
+        if config.extend_vocabulary:
+            given = extended(given, list(_some_lines(parts, seen)), config.extend_vocabulary, name=path)
+        return TextTokenizer(given, path)
     name = (config.text or config.pairs)[0]
+    lines = _some_lines(parts, seen)
+    return TextTokenizer(train_tokenizer(lines, vocab_size=config.vocab_size, name=name, verbatim=True), name)
+
+
+def _some_lines(parts: Iterator[Part], seen: TextSurvey) -> Iterator[str]:
+    """Lines that a vocabulary is learnt from."""
     step = max(1, -(-seen.n_lines // SAMPLE_LINES), -(-seen.n_characters // SAMPLE_CHARACTERS))
     lines = (line for part in parts for text in (part.prompt, part.text) for line in text.split("\n") if line)
-    some = itertools.islice(lines, 0, None, step)
-    return TextTokenizer(train_tokenizer(some, vocab_size=config.vocab_size, name=name, verbatim=True), name)
+    return itertools.islice(lines, 0, None, step)
 
 
 def _make_tokens(
@@ -167,7 +171,11 @@ def _look_key(files: Sequence[TextFile], config: TextConfig) -> str:
     """Of all that `_look` reads."""
     given = [sha256(Path(path)) for path in config.tokenizer]
     seed = None if _is_given(config) else config.seed
-    return key_of(text=_content(files, config), seed=seed, vocabulary=given or config.vocab_size)
+    return key_of(
+        text=_content(files, config),
+        seed=seed,
+        vocabulary=(given, config.extend_vocabulary) if given else config.vocab_size,
+    )
 
 
 def _tokens_key(

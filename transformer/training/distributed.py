@@ -17,14 +17,13 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
-from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.rendezvous import rendezvous
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from heed.models.errors import HeedError
-from heed.transformer.block import DecoderLayer, EncoderLayer
-from heed.transformer.language_model import Layer
+from heed.transformer.block import Block
 
 PATIENCE = datetime.timedelta(days=2)  # the others wait while the first reads the text or validates
 POLL = 0.05  # seconds between two looks for the others
@@ -175,11 +174,7 @@ def gradients_kept(network: nn.Module, when: bool) -> Iterator[None]:
 def _shard(network: nn.Module) -> None:
     """Part each layer among the processes; it is put together while it computes."""
     for module in network.modules():
-        if isinstance(module, DecoderLayer):  # its keys and values of the memory are made before it is called
-            fully_shard(module.cross_attention)
-            register_fsdp_forward_method(module.cross_attention, "project")
-    for module in network.modules():
-        if isinstance(module, (EncoderLayer, DecoderLayer, Layer)):
+        if isinstance(module, Block):
             fully_shard(module)
     fully_shard(network)
 

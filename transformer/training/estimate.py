@@ -1,49 +1,47 @@
 """What a training run would take, before it is begun."""
 
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from heed.models.spec.config import LanguageModelConfig, ModelConfig
+from heed.models.spec.network import NetworkSpec
+from heed.models.spec.parameters import parameters
+from heed.models.spec.preset import sized
 from heed.models.tokenizers.subwords import Tokenizer
-from heed.transformer.data import preparation, text_preparation
-from heed.transformer.data.lines import FORMATS
-from heed.transformer.language_model import LanguageModel
-from heed.transformer.masks import padding_mask, text_mask
+from heed.transformer.masks import padding_mask
 from heed.transformer.model import Transformer
-from heed.transformer.training.cost import activation_bytes, peak_flops, text_flops, training_bytes, translation_flops
+from heed.transformer.training.cost import activation_bytes, peak_flops, step_flops, training_bytes
 from heed.transformer.training.engine import Engine, choose_precision
-from heed.transformer.training.loss import smoothed_cross_entropy
-from heed.transformer.training.objectives import Computing
-from heed.transformer.training.runs.settings import TextConfig, TrainConfig, TranslationConfig
+from heed.transformer.training.objectives import Computing, loss_of
+from heed.transformer.training.runs.settings import TrainConfig
+from heed.transformer.training.tasks import TASKS
 
 PROBE_TOKENS = 2048  # of the batch by which the speed is measured
-SENTENCE = 25  # tokens of a pair's side, about
 BYTES_PER_TOKEN = 4.0  # of text, about, for vocabularies of thousands of pieces
-COMPRESSION = 3.0  # of .gz and .zst, about
 GIB = 1 << 30
 
 
-def estimate(network: Mapping[str, object], train: TrainConfig, engine: Engine) -> dict[str, str]:
+def estimate(task_name: str, network: Mapping[str, object], train: TrainConfig, engine: Engine) -> dict[str, str]:
     """Parameters, memory, steps, tokens, operations and time of a run, by name.
 
     The time is that of a small batch of random tokens, computed here, for as many operations.
 
     Args:
-        network: The table of the network's configuration; its vocabulary has the size asked for.
+        task_name: What the network is to be trained for.
+        network: The whole table of the network; its vocabulary has the size asked for.
         train: How it is to be trained.
         engine: What to compute with.
     """
-    model = _model(network, train)
-    with torch.device("meta"):
-        n_parameters = sum(parameter.numel() for parameter in _new(model).parameters())
-    precision = choose_precision(train.precision, engine.device)
-    flops = _flops(model, train.batch_tokens)
-    speed = engine.processes.size * _flops_per_second(model, engine, precision)
-    n_steps, reason = _steps(train, flops / speed)
+    task, spec = TASKS[task_name], _spec(network, train)
+    n_parameters = sum(map(math.prod, parameters(spec).values()))
+    precision, row_length = choose_precision(train.precision, engine.device), task.row_length(spec)
+    flops = _flops(spec, train.batch_tokens, row_length)
+    speed = engine.processes.size * _flops_per_second(spec, row_length, engine, precision)
+    epoch = task.n_bytes(train) / BYTES_PER_TOKEN / train.batch_tokens
+    n_steps, reason = _steps(train, epoch, flops / speed)
     part = train.batch_tokens // (engine.processes.size * engine.accumulate)
     state = training_bytes(n_parameters) + (4 * n_parameters if train.ema else 0)
     shared = engine.processes.size if engine.sharded else 1
@@ -51,7 +49,7 @@ def estimate(network: Mapping[str, object], train: TrainConfig, engine: Engine) 
     return {
         "parameters": f"{n_parameters:,}",
         "weights, gradients and moments": f"{state / shared / GIB:.2f} GiB a process",
-        "activations": f"about {activation_bytes(model, part, precision) / GIB:.2f} GiB a process",
+        "activations": f"about {activation_bytes(spec, part, precision) / GIB:.2f} GiB a process",
         "tokens a step": f"{train.batch_tokens:,} a side, padding included",
         "operations a step": f"{flops:.3g}",
         "operations a second": f"{speed:.3g}, {share:.0%} of what {engine.device} can do",
@@ -62,55 +60,36 @@ def estimate(network: Mapping[str, object], train: TrainConfig, engine: Engine) 
     }
 
 
-def _model(network: Mapping[str, object], train: TrainConfig) -> ModelConfig | LanguageModelConfig:
+def _spec(network: Mapping[str, object], train: TrainConfig) -> NetworkSpec:
     sizes = [len(Tokenizer.load(Path(path))) for path in train.tokenizer] or [train.vocab_size]
-    if isinstance(train, TextConfig):
-        return text_preparation.sized(network, sizes[0])
-    assert isinstance(train, TranslationConfig)
-    return preparation.sized(network, sizes[0], sizes[-1], joint=train.joint and len(sizes) == 1)
+    joint = len(sizes) == 1 and getattr(train, "joint", True)
+    return sized(network, sizes[0], sizes[-1], joint=joint)
 
 
-def _new(model: ModelConfig | LanguageModelConfig) -> Transformer | LanguageModel:
-    return LanguageModel(model) if isinstance(model, LanguageModelConfig) else Transformer(model)
-
-
-def _flops(model: ModelConfig | LanguageModelConfig, n_tokens: int) -> float:
+def _flops(spec: NetworkSpec, n_tokens: int, row_length: int) -> float:
     """Operations of a step on so many tokens a side."""
-    if isinstance(model, LanguageModelConfig):
-        return text_flops(model, n_tokens, max(1, n_tokens // model.context))
-    return translation_flops(model, n_tokens, n_tokens, max(1, n_tokens // SENTENCE))
+    return step_flops(spec, n_tokens, n_tokens, max(1, n_tokens // row_length))
 
 
-def _flops_per_second(model: ModelConfig | LanguageModelConfig, engine: Engine, precision: torch.dtype) -> float:
+def _flops_per_second(spec: NetworkSpec, row_length: int, engine: Engine, precision: torch.dtype) -> float:
     """What this device reaches with this network, by the best of three small steps."""
-    network = _new(model).to(engine.device)
-    length = model.context if isinstance(model, LanguageModelConfig) else SENTENCE
-    rows = max(1, PROBE_TOKENS // length)
-    vocabulary = model.vocab_size if isinstance(model, LanguageModelConfig) else model.tgt_vocab_size
-    ids = torch.randint(1, min(vocabulary, 1000), (rows, length), device=engine.device)
+    network = Transformer(spec).to(engine.device)
+    shape = max(1, PROBE_TOKENS // row_length), row_length
+    ids = torch.randint(1, min(len(network.output_weight), 1000), shape, device=engine.device)
     best = float("inf")
     for _ in range(3):
         begin = time.perf_counter()
         with Computing(engine.device, precision).autocast():
-            states, weight = _states(network, ids)
-            loss, _ = smoothed_cross_entropy(states, weight, ids, pad_id=0, label_smoothing=0.1)
+            states = network.states(ids, padding_mask(ids, 0), ids)
+            loss, _ = loss_of(network, states, ids, pad_id=0, label_smoothing=0.1)
         loss.backward()
         loss.item()  # waits for a GPU
         best = min(best, time.perf_counter() - begin)
-    return _flops(model, ids.numel()) / best
+    return _flops(spec, ids.numel(), row_length) / best
 
 
-def _states(network: Transformer | LanguageModel, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """What the network makes of some tokens, and the matrix that makes logits of it."""
-    if isinstance(network, LanguageModel):
-        positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-        return network.states(ids, positions, text_mask(positions)), network.embedding.weight
-    return network.states(ids, padding_mask(ids, 0), ids), network.projection.weight
-
-
-def _steps(train: TrainConfig, seconds: float) -> tuple[float, str]:
-    """How many steps there will be, and which limit says so."""
-    epoch = _n_tokens(train) / train.batch_tokens
+def _steps(train: TrainConfig, epoch: float, seconds: float) -> tuple[float, str]:
+    """How many steps there will be, and which limit says so, given the steps of an epoch and the seconds of a step."""
     limits = {
         "(--steps)": train.steps,
         f"(--epochs, of about {epoch:,.0f} steps)": None if train.epochs is None else train.epochs * max(1.0, epoch),
@@ -119,19 +98,6 @@ def _steps(train: TrainConfig, seconds: float) -> tuple[float, str]:
     found = {reason: limit for reason, limit in limits.items() if limit is not None}
     reason = min(found, key=lambda name: found[name])
     return max(1.0, found[reason]), reason
-
-
-def _n_tokens(train: TrainConfig) -> float:
-    """Tokens of a pass over the text, a side, by the size of the files."""
-    if isinstance(train, TextConfig):
-        return sum(map(_text_bytes, (*train.text, *train.pairs))) / BYTES_PER_TOKEN
-    assert isinstance(train, TranslationConfig)
-    sizes = (source.weight * sum(map(_text_bytes, source.paths)) / 2 for source in preparation.sources_of(train))
-    return sum(sizes) / BYTES_PER_TOKEN
-
-
-def _text_bytes(path: str) -> float:
-    return Path(path).stat().st_size * (COMPRESSION if Path(path).suffix in FORMATS else 1)
 
 
 def _words(seconds: float) -> str:

@@ -10,7 +10,14 @@ CHUNK = {"cpu": 1 << 22, "cuda": 1 << 27}  # logits that exist at a time, and no
 
 
 def smoothed_cross_entropy(
-    states: Tensor, weight: Tensor, targets: Tensor, *, pad_id: int, label_smoothing: float
+    states: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    *,
+    pad_id: int,
+    label_smoothing: float,
+    bias: Tensor | None = None,
+    soft_cap: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy of the logits `states @ weight.T` against targets that give ε of their mass to all V tokens evenly.
 
@@ -23,6 +30,8 @@ def smoothed_cross_entropy(
         targets: Token ids, (B, T); padding counts for nothing. On the CPU, where looking for it waits for no GPU.
         pad_id: The id of padding.
         label_smoothing: ε.
+        bias: Added to the logits, (V,).
+        soft_cap: c of logits c · tanh(logit / c).
 
     Returns:
         The smoothed loss and the plain negative log-likelihood in nats, each summed over the target tokens.
@@ -33,7 +42,7 @@ def smoothed_cross_entropy(
     rows = (targets.flatten() != pad_id).nonzero().squeeze(1)
     chosen = rows.to(states.device), targets.flatten()[rows].to(states.device)
     loss, nll = _SmoothedCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        states.flatten(0, 1), weight, *chosen, label_smoothing, dtype, torch.is_grad_enabled()
+        states.flatten(0, 1), weight, bias, *chosen, label_smoothing, soft_cap, dtype, torch.is_grad_enabled()
     )
     return loss, nll
 
@@ -50,20 +59,27 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         ctx: FunctionCtx,
         states: Tensor,
         weight: Tensor,
+        bias: Tensor | None,
         rows: Tensor,
         targets: Tensor,
         epsilon: float,
+        soft_cap: float | None,
         dtype: torch.dtype,
         differentiate: bool,
     ) -> tuple[Tensor, Tensor]:
         V = len(weight)
         sums = states.new_zeros(2, dtype=torch.float32)  # of -log p(target), and of the mean of -log p
-        gradients = (torch.zeros_like(states), torch.zeros_like(weight)) if differentiate else ()
+        learnt = (states, weight) if bias is None else (states, weight, bias)
+        gradients = tuple(torch.zeros_like(each) for each in learnt) if differentiate else ()
         narrow = weight.to(dtype)
         size = max(1, CHUNK[states.device.type] // V)
         for row, target in zip(rows.split(size), targets[:, None].split(size), strict=True):
             x = states[row].to(dtype)
             logits = product(x, narrow)
+            if bias is not None:
+                logits = logits + bias.to(dtype)
+            if soft_cap is not None:
+                logits = soft_cap * torch.tanh(logits / soft_cap)
             slope = logits.softmax(1, dtype=torch.float32)
             # The largest p is 1 over the sum of exp(logit - largest logit).
             log_sum = logits.amax(1).float() - slope.amax(1).log()
@@ -73,6 +89,10 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
                 # d loss / d logits = p - the smoothed target
                 slope.sub_(epsilon / V)
                 slope.scatter_add_(1, target, torch.full_like(slope[:, :1], epsilon - 1))
+                if soft_cap is not None:
+                    slope.mul_(1 - (logits / soft_cap).square())
+                if bias is not None:
+                    gradients[2].add_(slope.sum(0))
                 slope = slope.to(dtype)
                 gradients[0][row] = product(slope, narrow.t()).to(states.dtype)
                 if dtype == weight.dtype:
@@ -89,4 +109,5 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - the decorator hides the names
         ctx: BackwardCFunction, *slopes: Tensor
     ) -> tuple[Tensor | None, ...]:
-        return *(gradient * slopes[0] for gradient in ctx.saved_tensors), None, None, None, None, None
+        of_states, of_weight, *of_bias = (gradient * slopes[0] for gradient in ctx.saved_tensors)
+        return of_states, of_weight, of_bias[0] if of_bias else None, *[None] * 6

@@ -1,6 +1,5 @@
 """The training loop: steps, validations and checkpoints until a limit is reached (section 5)."""
 
-import contextlib
 import dataclasses
 import functools
 import itertools
@@ -14,32 +13,25 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from heed.models.errors import HeedError
 from heed.transformer.data.batching.batches import Batch
 from heed.transformer.data.batching.packing import TextBatch
 from heed.transformer.data.batching.prefetch import ahead
+from heed.transformer.model import Transformer
 from heed.transformer.training import divergence as stability
 from heed.transformer.training.distributed import gradients_kept, whole
 from heed.transformer.training.engine import Engine, choose_precision
 from heed.transformer.training.moving_average import MovingAverage
-from heed.transformer.training.objectives import (
-    Computing,
-    Judgement,
-    Loss,
-    Objective,
-    TextObjective,
-    TranslationObjective,
-)
+from heed.transformer.training.objectives import OBJECTIVES, Computing, Judgement, Loss
 from heed.transformer.training.runs import checkpoint
-from heed.transformer.training.runs.checkpoint import Progress, Weights
+from heed.transformer.training.runs.checkpoint import RAW, Progress, Weights
 from heed.transformer.training.runs.log import Incident, Listener, RunLog, StepReport, Validation
-from heed.transformer.training.runs.run import Run, TextRun, TranslationRun
+from heed.transformer.training.runs.run import Run
 
 AnyBatch = TypeVar("AnyBatch", Batch, TextBatch)
 Made = TypeVar("Made", covariant=True)
-RAW = "training/"  # before the names of the weights in training, where others are judged
 
 
 class Epochs(Protocol[Made]):
@@ -75,7 +67,7 @@ class Trainer(Generic[AnyBatch]):
 
     def __init__(
         self,
-        run: Run[Any, Any],
+        run: Run[Any],
         batches: Epochs[AnyBatch],
         engine: Engine,
         listeners: Sequence[Listener],
@@ -87,13 +79,13 @@ class Trainer(Generic[AnyBatch]):
         self.log, self.listeners = log, [*listeners, log] if log else list(listeners)
         self.network = run.new_network().to(engine.device)
         self.precision = choose_precision(run.train.precision, engine.device)
-        self._objective = _objective(run, Computing(engine.device, self.precision))
+        self._objective = OBJECTIVES[run.task](run, Computing(engine.device, self.precision))
         if run.initial_path.exists():
             checkpoint.load_weights(run.initial_path, self.network)
         self._loss = engine.processes.together(Loss(self.network, self._objective), sharded=engine.sharded)
         self.optimizer = self._objective.optimizer(self.network)
         self.average = MovingAverage(self.network, run.train.ema) if run.train.ema else None
-        self._judged: nn.Module | None = None  # a network of its own for weights that are not those in training
+        self._judged: Transformer | None = None  # a network of its own for weights that are not those in training
         self.progress = Progress()
         self._unread: deque[_Unread] = deque()
         if steps := run.steps():
@@ -306,12 +298,16 @@ class Trainer(Generic[AnyBatch]):
         judgement: Judgement | None = None
         if self.engine.processes.is_first:
             network = self.network if weights is None else self._with(weights)
-            with contextlib.suppress(Interrupted), torch.inference_mode():
-                self._judging = True
-                if not self._asked_to_stop:
-                    number = self.progress.step // self.run.train.valid_every
-                    judgement = self._objective.judge(network.eval(), number)
-                self._judging = False  # here as well, for after the block an interruption would not be caught
+            try:
+                with torch.inference_mode():
+                    self._judging = True
+                    if not self._asked_to_stop:
+                        number = self.progress.step // self.run.train.valid_every
+                        judgement = self._objective.judge(network.eval(), number)
+                    self._judging = False  # here as well, for after the block an interruption would not be caught
+            except Exception:
+                if not self._asked_to_stop:  # else it is an interruption, or what a library has made of one
+                    raise
             self._judging = False
         judgement = self.engine.processes.told(judgement)
         if judgement is None:
@@ -328,7 +324,7 @@ class Trainer(Generic[AnyBatch]):
             return {name: whole(tensor) for name, tensor in checkpoint.weights_of(self.network).items()}
         return None
 
-    def _with(self, weights: Weights) -> nn.Module:
+    def _with(self, weights: Weights) -> Transformer:
         """A network beside the one in training."""
         if self._judged is None:
             self._judged = self.run.new_network().to(self.engine.device)
@@ -418,23 +414,17 @@ class _Unread:
         return self._figures.tolist()
 
 
-def _objective(run: Run[Any, Any], computing: Computing) -> Objective[Any, Any]:
-    if isinstance(run, TextRun):
-        return TextObjective(run, computing)
-    assert isinstance(run, TranslationRun)
-    return TranslationObjective(run, computing)
-
-
 def _judged(progress: Progress, judgement: Judgement) -> Progress:
     return dataclasses.replace(progress, loss=judgement.loss, bleu=judgement.figures.get("bleu"))
 
 
 def _rated(progress: Progress, best_by: str) -> Progress:
-    """Progress that knows whether this validation was the best so far."""
-    by_bleu = best_by == "bleu" and progress.bleu is not None
-    rating = progress.bleu if by_bleu else -(progress.loss or math.inf)
-    if progress.best is None or (rating is not None and rating > progress.best):
-        return dataclasses.replace(progress, best=rating, n_stale=0)
+    """Progress that knows whether this validation was the best so far; of equal BLEU the smaller loss is better."""
+    loss = math.inf if progress.loss is None else progress.loss
+    best_loss = math.inf if progress.best_loss is None else progress.best_loss
+    rating = progress.bleu if best_by == "bleu" and progress.bleu is not None else -loss
+    if progress.best is None or (rating, -loss) > (progress.best, -best_loss):
+        return dataclasses.replace(progress, best=rating, best_loss=progress.loss, n_stale=0)
     return dataclasses.replace(progress, n_stale=progress.n_stale + 1)
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,8 +19,9 @@ from heed.models.bundle import manifest as manifests
 from heed.models.bundle.bundle import Bundle, record_files
 from heed.models.bundle.external_data import external_files
 from heed.models.errors import ModelError
+from heed.models.spec.preset import merged
 from heed.models.tasks.generator import Generator
-from heed.models.tasks.scorer import TranslationScorer
+from heed.models.tasks.scorer import Scorer
 from heed.models.tasks.translator import Translator
 
 FILES = ("README.md", "decoder.onnx", "encoder.onnx", "tokenizer.model", "weights.bin")
@@ -78,7 +80,8 @@ def test_a_missing_file_is_found(copy: Path, name: str) -> None:
 def test_a_link_is_no_file_even_to_the_same_bytes(copy: Path, bundle: Path, name: str) -> None:
     (copy / name).unlink()
     (copy / name).symlink_to(bundle / name)
-    assert f"{name} is missing or no plain file" in complaint(copy)
+    assert complaint(copy).startswith(f"{copy}: {name}: symbolic links")
+    assert complaint(copy).endswith(f"cp -rL {copy} {copy}-copy")
 
 
 def test_a_directory_is_no_file(copy: Path) -> None:
@@ -100,7 +103,11 @@ def test_a_damaged_file_is_refused_before_it_is_used(copy: Path, name: str) -> N
         Translator.load(copy)
 
 
-LOADERS = [("bundle", Translator.load), ("bundle", TranslationScorer.load), ("text_bundle", Generator.load)]
+LOADERS = [
+    ("bundle", Translator.load),
+    ("bundle", lambda path: Scorer.load(path, "translate")),
+    ("text_bundle", Generator.load),
+]
 
 
 def change_a_bit(path: Path) -> None:
@@ -200,9 +207,14 @@ def test_a_value_that_cannot_be_is_named(
     assert expected in complaint(copy)
 
 
-@pytest.mark.parametrize("change", [{"n_layers": 3}, {"n_layers": 1}, {"d_model": 32}, {"n_heads": 4}])
-def test_a_manifest_of_another_network_than_the_graphs_is_refused(copy: Path, change: dict[str, int]) -> None:
-    edit_manifest(copy, lambda table: table["network"].update(change))  # type: ignore[attr-defined]
+@pytest.mark.parametrize(
+    "change", [{"n_layers": 3}, {"n_layers": 1}, {"vocab_size": 26}, {"attention": {"n_kv_heads": 1}}]
+)
+def test_a_manifest_of_another_network_than_the_graphs_is_refused(copy: Path, change: dict[str, object]) -> None:
+    def edit(table: dict[str, Any]) -> None:
+        table["network"]["decoder"] = merged(table["network"]["decoder"], change)
+
+    edit_manifest(copy, edit)
     with pytest.raises(ModelError):
         Translator.load(copy).translate(["1 2 3"])
 
@@ -222,7 +234,7 @@ def test_a_manifest_with_any_byte_changed_is_read_or_refused(bundle: Path, data:
 
 def test_a_manifest_comes_back(bundle: Path, tmp_path: Path) -> None:
     for quality in (None, manifests.Quality(**{**dict.fromkeys(_numbers(), 1), **dict.fromkeys(_texts(), "ä")})):  # type: ignore[arg-type]
-        written = dataclasses.replace(Bundle(bundle).translation(), quality=quality)
+        written = dataclasses.replace(Bundle(bundle).manifest, quality=quality)
         manifests.write(tmp_path, written)
         assert manifests.read(tmp_path) == written
 
@@ -452,7 +464,8 @@ def test_a_damaged_bundle_is_one_line_on_stderr_and_status_4(copy: Path, heed: C
     ("change", "expected"),
     [
         (lambda table: table["files"].pop("tokenizer.model"), "tokenizer.model is not in the manifest"),
-        (lambda table: table.update(kind="image"), "kind 'image', and this heed runs"),
+        (lambda table: table.update(task="image"), "task 'image', and this heed knows translate and generate"),
+        (lambda table: table["network"].update(encoder=None, decoder=None), "encoder or decoder must be there"),
     ],
 )
 def test_what_could_not_be_loaded_is_not_verified(

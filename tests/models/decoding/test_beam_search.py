@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from heed.models.decoding.batching import going_on
 from heed.models.decoding.beam_search import Hypothesis, length_penalty, search
 from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.models.errors import ModelError
-from heed.models.spec.config import ModelConfig
+from heed.models.spec.network import NetworkSpec
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.masks import padding_mask
 from heed.transformer.model import Transformer
@@ -54,11 +55,17 @@ class FakeState:
         self.sources: list[Tokens] = []
         self.slots: dict[tuple[int, int], tuple[int, int]] = {}  # by row and slot: position and token
         self.most_slots = 0
+        self.n_live: list[int] = []  # of each step
 
-    def read(self, src: IntArray, src_mask: BoolArray) -> None:
+    def encode(self, src: IntArray, src_mask: BoolArray) -> None:
         assert src.shape == src_mask.shape
         self.sources = [tuple(row[mask].tolist()) for row, mask in zip(src, src_mask, strict=True)]
         self.slots, self.most_slots = {}, 0
+
+    def prefill(self, prompts: IntArray, prompt_mask: BoolArray, *, alone: bool = False) -> None:
+        assert prompts.tolist() == [[SPECIAL.bos_id]] * len(self.sources)
+        assert prompt_mask.all()
+        assert not alone
 
     def step(
         self,
@@ -68,8 +75,11 @@ class FakeState:
         mask: BoolArray,
         top: int,
         wanted: IntArray | None = None,
+        live: BoolArray | None = None,
     ) -> tuple[FloatArray, IntArray]:
         assert wanted is None
+        assert live is not None
+        self.n_live.append(int(live.sum()))
         (B, W), self.most_slots = tokens.shape, max(self.most_slots, mask.shape[2])
         assert len(self.sources) == B
         assert mask.shape == (B, W, self.most_slots)  # they never become fewer
@@ -78,7 +88,8 @@ class FakeState:
         top = min(top, self.language.vocab_size)
         log_probs, ids = np.zeros((B, W, top), dtype=np.float32), np.zeros((B, W, top), dtype=np.int64)
         for b, w in np.ndindex(B, W):
-            if mask[b, w].sum() == 1 and position:  # the sentence is done; what comes out counts no more
+            if not live[b, w]:  # what comes out counts no more
+                log_probs[b, w] = np.nan
                 continue
             assert mask[b, w, slots[b, w]]
             seen = sorted(self.slots[b, slot] for slot in np.flatnonzero(mask[b, w]).tolist())
@@ -185,6 +196,48 @@ def test_a_batch_is_decoded_as_one_by_one(language: Language, sources: list[list
     state = FakeState(language)
     alone = [search(state, [source], config, BLANK)[0] for source in sources]
     assert search(state, sources, config, BLANK) == alone
+
+
+@given(LANGUAGES, SOURCES, CONFIGS, st.sampled_from([0.5, 2.0, 100.0]))
+def test_a_batch_is_decoded_as_one_by_one_with_adaptive_beams(
+    language: Language, sources: list[list[int]], config: DecodeConfig, threshold: float
+) -> None:
+    config = dataclasses.replace(config, beam_threshold=threshold)
+    alone = [search(FakeState(language), [source], config, BLANK)[0] for source in sources]
+    assert search(FakeState(language), sources, config, BLANK) == alone
+
+
+@given(LANGUAGES, SOURCES, CONFIGS, SPECIALS)
+def test_without_a_threshold_nothing_is_dropped(
+    language: Language, sources: list[list[int]], config: DecodeConfig, special: SpecialIds
+) -> None:
+    off = dataclasses.replace(config, beam_threshold=np.inf)
+    assert search(FakeState(language), sources, off, special) == search(FakeState(language), sources, config, special)
+
+
+@given(LANGUAGES, SOURCES, CONFIGS, st.sampled_from([0.5, 2.0]))
+def test_adaptive_beams_compute_fewer_hypotheses_and_tell_true_log_probabilities(
+    language: Language, sources: list[list[int]], config: DecodeConfig, threshold: float
+) -> None:
+    config = dataclasses.replace(config, repetition_penalty=None)
+    plain, adaptive = FakeState(language), FakeState(language)
+    search(plain, sources, config, SPECIAL)
+    found = search(adaptive, sources, dataclasses.replace(config, beam_threshold=threshold), SPECIAL)
+    assert sum(adaptive.n_live) <= sum(plain.n_live)
+    for source, (best, *_) in zip(sources, found, strict=True):
+        ended = len(best.tokens) < (config.max_length or 0)
+        whole = (*best.tokens, *[SPECIAL.eos_id] * ended)
+        assert best.log_prob == pytest.approx(language.forced(tuple(source), whole), rel=1e-4, abs=1e-5)
+
+
+def test_hypotheses_far_behind_the_best_are_dropped() -> None:
+    """With a threshold near 0 one hypothesis of each sentence is alive: the search is greedy until one has ended."""
+    language, state = Language(seed=3, vocab_size=9, end=-2.0), FakeState(Language(seed=3, vocab_size=9, end=-2.0))
+    config = DecodeConfig(max_length=8)
+    ((found,),) = search(state, [[5, 3]], dataclasses.replace(config, beam_threshold=1e-6), SPECIAL)
+    assert set(state.n_live) == {1}
+    ((greedy_one,),) = search(FakeState(language), [[5, 3]], dataclasses.replace(config, beam_size=1), SPECIAL)
+    assert found.score >= greedy_one.score
 
 
 @given(LANGUAGES, SOURCES, CONFIGS, SPECIALS)
@@ -342,9 +395,8 @@ V = 11
 
 
 @pytest.fixture
-def network() -> Transformer:
-    config = ModelConfig(n_layers=2, d_model=16, d_ff=24, n_heads=2, src_vocab_size=V, tgt_vocab_size=V)
-    return Transformer(config).eval()
+def network(describe: Callable[..., NetworkSpec]) -> Transformer:
+    return Transformer(describe(vocab_size=V)).eval()
 
 
 TORCH_SOURCES = [[5, 6, 7, 8, 3], [9, 3], [4, 4, 10, 3], [8, 3], [6, 5, 4, 6, 5, 4, 3], [3]]
@@ -387,8 +439,9 @@ def test_a_network_that_computes_no_numbers_is_told() -> None:
             mask: BoolArray,
             top: int,
             wanted: IntArray | None = None,
+            live: BoolArray | None = None,
         ) -> tuple[FloatArray, IntArray]:
-            log_probs, ids = super().step(tokens, position, slots, mask, top, wanted)
+            log_probs, ids = super().step(tokens, position, slots, mask, top, wanted, live)
             return np.full_like(log_probs, np.nan), ids
 
     with pytest.raises(ModelError, match="no numbers"):

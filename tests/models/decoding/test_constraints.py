@@ -1,7 +1,7 @@
 """The constrained search, against every output that there is."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,8 @@ from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.decoding.beam_search import search
 from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.models.decoding.constraints import Form, Requirement
-from heed.models.runtime.encoder_decoder import OnnxNetwork
-from heed.models.runtime.protocol import State
-from heed.models.spec.config import ModelConfig
+from heed.models.runtime.network import OnnxNetwork
+from heed.models.spec.network import NetworkSpec
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.model import Transformer
 
@@ -37,9 +36,12 @@ class RandomState:
         self.sources: list[list[int]] = []
         self.slots: list[dict[int, tuple[int, int]]] = []
 
-    def read(self, src: IntArray, src_mask: BoolArray) -> None:
+    def encode(self, src: IntArray, src_mask: BoolArray) -> None:
         self.sources = [row[mask].tolist() for row, mask in zip(src, src_mask, strict=True)]
         self.slots = [{} for _ in self.sources]
+
+    def prefill(self, prompts: IntArray, prompt_mask: BoolArray, *, alone: bool = False) -> None:
+        assert prompts.tolist() == [[BOS]] * len(self.sources)
 
     def every(self, source: Sequence[int], prefix: Sequence[int]) -> FloatArray:
         logits = 2 * np.random.default_rng([self.seed, len(source), *source, *prefix]).standard_normal(V)
@@ -56,6 +58,7 @@ class RandomState:
         mask: BoolArray,
         top: int,
         wanted: IntArray | None = None,
+        live: BoolArray | None = None,
     ) -> tuple[FloatArray, IntArray]:
         B, W = tokens.shape
         every = np.zeros((B, W, V), dtype=np.float32)
@@ -89,7 +92,7 @@ def required(phrases: Phrases) -> Requirement:
 
 
 def constrained(
-    state: State, sources: list[list[int]], phrases: list[Phrases], config: DecodeConfig, n_best: int = 1
+    state: RandomState, sources: list[list[int]], phrases: list[Phrases], config: DecodeConfig, n_best: int = 1
 ) -> list[list[tuple[list[int], float]]]:
     found = search(state, sources, config, SPECIAL, n_best=n_best, requirements=[required(each) for each in phrases])
     return [[(hypothesis.tokens, hypothesis.log_prob) for hypothesis in best] for best in found]
@@ -204,15 +207,14 @@ def test_without_room_for_a_phrase_the_search_goes_as_far_as_it_can() -> None:
     assert len(tokens) == 2
 
 
-def test_pytorch_and_onnx_find_the_same(tmp_path: Path) -> None:
+def test_pytorch_and_onnx_find_the_same(tmp_path: Path, describe: Callable[..., NetworkSpec]) -> None:
     torch.manual_seed(3)
-    config = ModelConfig(n_layers=2, d_model=16, d_ff=24, n_heads=2, src_vocab_size=V, tgt_vocab_size=V)
-    network = Transformer(config).eval()
-    write_graphs(network, "float32", tmp_path)
+    network = Transformer(describe(vocab_size=V)).eval()
+    files = write_graphs(network, "float32", tmp_path)
     sources = [[5, 6, 7, 3], [8, 3], [4, 4, 5, 6, 8, 3]]
     phrases: list[Phrases] = [[[(4, 8)], [(5,)]], [[(6, 6)]], [[(7, 4)]]]
     search_config = DecodeConfig(max_length=9)
-    onnx = OnnxNetwork(tmp_path, config, device="cpu", threads=1)
+    onnx = OnnxNetwork(tmp_path, network.spec, files, device="cpu", threads=1)
     ours, theirs = (
         constrained(each.state(), sources, phrases, search_config) for each in (onnx, TorchNetwork(network))
     )

@@ -27,7 +27,7 @@ def test_the_log_of_training_is_read(trained: Path) -> None:
     assert [*history.steps, *history.validations] == [
         record for event in ("step", "validation") for record in records if record["event"] == event
     ]
-    assert (history.kind, history.last_step, history.finished) == ("encoder-decoder", 150, True)
+    assert (history.task, history.last_step, history.finished) == ("translate", 150, True)
     assert history.start["parameters"] > 0
     assert history.marks == []
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from onnxruntime import OrtValue
 
 from heed.models.runtime import kv_cache as cache
-from heed.models.runtime.kv_cache import Cache
+from heed.models.runtime.kv_cache import KVCache
 
 NAMES, H, K = ["keys", "values", "more"], 2, 3
 Arrays = dict[str, npt.NDArray[np.float32]]
@@ -52,7 +52,7 @@ steps = st.one_of(
 @given(st.lists(steps, max_size=8))
 def test_rows_and_slots_keep_what_was_written(steps: list[tuple[str, Any, int]]) -> None:
     """However often the same room gets another shape."""
-    ours, plain = Cache(NAMES, "cpu", np.float32), Plain()
+    ours, plain = KVCache(NAMES, "cpu", np.float32), Plain()
     every: list[tuple[str, Any, int]] = [("begin", 3, 2), *steps]
     for number, (what, value, size) in enumerate(every):
         for side in (ours, plain):
@@ -86,7 +86,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("elsewhere")
 def test_what_a_device_wrote_is_there_in_another_shape() -> None:
-    ours = Cache(NAMES, "cuda", np.float32)
+    ours = KVCache(NAMES, "cuda", np.float32)
     ours.begin((3, H, 2, K))
     written = {name: ours.values[name].numpy() for name in NAMES}
     write(written, seed=1)

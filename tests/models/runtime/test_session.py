@@ -8,14 +8,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import onnxruntime
 import pytest
 from click.testing import Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from heed.export.exporter import write_graphs
+from heed.export.onnx.graphs import NetworkWriter
 from heed.models.errors import ModelError
-from heed.models.runtime.session import open_session, placement
-from heed.models.spec.config import ModelConfig
+from heed.models.runtime.session import HEAVY, open_session, placement
+from heed.models.spec.network import NetworkSpec
+from heed.models.spec.parameters import parameters
 from heed.transformer.model import Transformer
 
 Heed = Callable[..., Result]
@@ -44,10 +49,9 @@ def gpu_build(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[object], No
 
 
 @pytest.fixture(scope="module")
-def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def graphs(tmp_path_factory: pytest.TempPathFactory, describe: Callable[..., NetworkSpec]) -> Path:
     """The graphs of a small network, a directory for each precision."""
-    config = ModelConfig(n_layers=1, d_model=8, d_ff=8, n_heads=2, src_vocab_size=9, tgt_vocab_size=9)
-    network, path = Transformer(config).eval(), tmp_path_factory.mktemp("graphs")
+    network, path = Transformer(describe(n_layers=1)).eval(), tmp_path_factory.mktemp("graphs")
     for precision in ("float32", "float16", "int8"):
         (path / precision).mkdir()
         write_graphs(network, precision, path / precision)
@@ -135,6 +139,30 @@ def test_shapes_alone_may_be_computed_beside_the_device(
     else:
         with pytest.raises(ModelError, match=f"{operator} would run on the processor"):
             open_session(path, "cuda", 1)
+
+
+# What computes shapes and masks, looks up rows, or changes the form of an array: little work, on any device.
+LIGHT = {
+    *("Shape", "Gather", "Unsqueeze", "Squeeze", "Concat", "Slice", "Range", "Reshape", "Transpose", "Expand", "Split"),
+    *("Constant", "Cast", "Where", "And", "Or", "Not", "Less", "Equal", "NonZero", "CumSum", "ScatterElements", "Min"),
+    *("Max", "Clip", "Abs", "Add", "Sub", "Mul", "Div", "Pow", "Sqrt", "Sin", "Cos", "Tanh", "Relu", "ReduceMean"),
+    *("ReduceMax", "QuantizeLinear", "TopK"),
+}
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8", "int4"])
+@settings(max_examples=10, deadline=None)
+@given(st.data())
+def test_every_operator_of_a_graph_is_known_to_be_heavy_or_light(
+    precision: str, specs: st.SearchStrategy[NetworkSpec], data: st.DataObject
+) -> None:
+    """Otherwise what is heavy could run on the processor, unasked, beside another device."""
+    spec = data.draw(specs.filter(lambda spec: spec.decoder is not None))
+    state = {name: np.zeros(shape, np.float32) for name, shape in parameters(spec).items()}
+    for graph in NetworkWriter(spec, state, precision).graphs():
+        found = {node.op_type for node in graph.nodes}
+        assert found <= LIGHT | HEAVY
+        assert found & HEAVY
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "int8"])

@@ -17,7 +17,7 @@ SIZE = 32 << 20  # bytes
 CODE = f"""
 from pathlib import Path
 import numpy as np
-from heed.models.system.huge_pages import use_huge_pages
+from heed.models.system.huge_pages import allow_huge_pages, use_huge_pages
 
 def in_huge_pages():
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
@@ -25,6 +25,9 @@ def in_huge_pages():
 
 memory = np.ones({SIZE}, dtype=np.uint8)
 before = in_huge_pages()
+use_huge_pages()
+assert in_huge_pages() - before < {SIZE} / 2, 'nobody has allowed it'
+allow_huge_pages()
 use_huge_pages()
 assert memory.all()
 print(in_huge_pages() - before)
@@ -37,9 +40,10 @@ def can_move() -> bool:
     return tuple(int(part) for part in os.uname().release.split(".")[:2]) >= (6, 1)
 
 
-def test_what_is_in_memory_stays_as_it_is() -> None:
+def test_what_is_in_memory_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = np.random.default_rng(1).integers(0, 256, SIZE, dtype=np.uint8)
     before = memory.copy()
+    monkeypatch.setattr(huge_pages._Policy, "is_ours", True)
     use_huge_pages()
     np.testing.assert_array_equal(memory, before)
 
@@ -53,5 +57,6 @@ def test_most_of_it_is_in_huge_pages() -> None:
 
 
 def test_a_system_without_such_a_list_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(huge_pages._Policy, "is_ours", True)
     monkeypatch.setattr(huge_pages, "MAPS", tmp_path / "nothing")
     use_huge_pages()

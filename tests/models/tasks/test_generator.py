@@ -12,11 +12,12 @@ from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.decoding.config import DecodeConfig
 from heed.models.decoding.sampling import SampleConfig
 from heed.models.errors import DataError, ModelError
+from heed.models.spec.network import NetworkSpec
+from heed.models.spec.stack import StackSpec
 from heed.models.tasks.generator import Generation, Generator
 from heed.models.tokenizers.lossless import TextTokenizer
-from heed.transformer.decoding import TorchTextNetwork
-from heed.transformer.language_model import LanguageModel
-from heed.transformer.masks import causal_mask
+from heed.transformer.decoding import TorchNetwork
+from heed.transformer.model import Transformer
 
 V, CONTEXT = 290, 24
 PROMPTS = ["the cat", "", "a", "the dog ate the hat", "at at", "é"]
@@ -30,11 +31,11 @@ class FakeState:
     says: str
     most_rows: int = 0
 
-    def read(self, src: IntArray, src_mask: BoolArray, *, alone: bool = False) -> None:
-        assert (src[:, 0] == self.tokenizer.bos_id).all()
-        self.n_rows, self.most_rows = len(src), max(self.most_rows, len(src))
+    def prefill(self, prompts: IntArray, prompt_mask: BoolArray, *, alone: bool = False) -> None:
+        assert (prompts[:, 0] == self.tokenizer.bos_id).all()
+        self.n_rows, self.most_rows = len(prompts), max(self.most_rows, len(prompts))
 
-    def predict(self, tokens: IntArray, position: int, slots: IntArray | None, mask: BoolArray) -> FloatArray:
+    def log_probs(self, tokens: IntArray, position: int, slots: IntArray | None, mask: BoolArray) -> FloatArray:
         assert len(tokens) == self.n_rows
         every = [*self.tokenizer.encode(self.says), self.tokenizer.eos_id]
         found = np.full((*tokens.shape, len(self.tokenizer)), -1000.0, dtype=np.float32)
@@ -44,26 +45,15 @@ class FakeState:
     def keep(self, rows: IntArray) -> None:
         self.n_rows = len(rows)
 
-    def step(
-        self,
-        tokens: IntArray,
-        position: int,
-        slots: IntArray,
-        mask: BoolArray,
-        top: int,
-        wanted: IntArray | None = None,
-    ) -> tuple[FloatArray, IntArray]:
-        raise NotImplementedError
-
-    def score(self, ids: IntArray, targets: IntArray) -> FloatArray:
-        raise NotImplementedError
-
 
 @dataclass
 class FakeNetwork:
     fake: FakeState
     context: int = 1000
-    vocab_size: int = V
+
+    @property
+    def spec(self) -> NetworkSpec:
+        return NetworkSpec(encoder=None, decoder=StackSpec(vocab_size=V), shared_embedding=False)
 
     def state(self) -> FakeState:
         return self.fake
@@ -74,21 +64,20 @@ def parrot(verbatim: TextTokenizer, says: str, context: int = 1000) -> Generator
 
 
 @pytest.fixture(scope="module")
-def network(draw_language_model: Callable[..., LanguageModel]) -> LanguageModel:
+def network(draw_language_model: Callable[..., Transformer]) -> Transformer:
     return draw_language_model(vocab_size=V, context=CONTEXT)
 
 
 @pytest.fixture(scope="module")
-def generator(network: LanguageModel, verbatim: TextTokenizer) -> Generator:
-    return Generator(TorchTextNetwork(network), verbatim)
+def generator(network: Transformer, verbatim: TextTokenizer) -> Generator:
+    return Generator(TorchNetwork(network), verbatim)
 
 
 @torch.inference_mode()
-def forced(network: LanguageModel, prompt: list[int], tokens: list[int]) -> FloatArray:
+def forced(network: Transformer, prompt: list[int], tokens: list[int]) -> FloatArray:
     """The log-probabilities of all that may follow, at each token after a prompt, (T, V): one pass, alone."""
     ids = torch.tensor([[*prompt, *tokens[:-1]]])
-    positions = torch.arange(ids.shape[1])
-    logits = network(ids, positions[None], causal_mask(len(positions), torch.device("cpu")))
+    logits = network(tgt=ids)
     found: FloatArray = logits[0, len(prompt) - 1 :].log_softmax(-1).numpy()
     return found
 
@@ -237,7 +226,7 @@ def test_top_k_1_is_greedy(generator: Generator) -> None:
 
 
 def test_greedy_is_the_likeliest_token_each_time(
-    generator: Generator, network: LanguageModel, verbatim: TextTokenizer
+    generator: Generator, network: Transformer, verbatim: TextTokenizer
 ) -> None:
     for prompt, (found,) in zip(PROMPTS, generator.generate(PROMPTS, SampleConfig(temperature=0)), strict=True):
         tokens = whole(found, verbatim)
@@ -255,7 +244,7 @@ def test_greedy_is_the_likeliest_token_each_time(
     ],
 )
 def test_a_log_probability_is_the_network_s_own(
-    generator: Generator, network: LanguageModel, verbatim: TextTokenizer, config: SampleConfig
+    generator: Generator, network: Transformer, verbatim: TextTokenizer, config: SampleConfig
 ) -> None:
     """Not that of what the token was drawn by."""
     for prompt, row in zip(PROMPTS, generator.generate(PROMPTS, config), strict=True):

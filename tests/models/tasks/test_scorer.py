@@ -12,40 +12,39 @@ from heed.models.decoding.config import DecodeConfig
 from heed.models.decoding.sampling import SampleConfig
 from heed.models.errors import ModelError
 from heed.models.tasks.generator import Generator
-from heed.models.tasks.scorer import Passage, Score, TextScorer, TranslationScorer, windows
+from heed.models.tasks.scorer import Passage, Score, Scorer, windows
 from heed.models.tasks.translator import Translator
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.models.tokenizers.subwords import load_tokenizers
-from heed.transformer.decoding import TorchTextNetwork
-from heed.transformer.language_model import LanguageModel
-from heed.transformer.masks import causal_mask
+from heed.transformer.decoding import TorchNetwork
+from heed.transformer.model import Transformer
 
 V, CONTEXT = 290, 24
 TEXTS = ["the cat", "", "a hat, a rat", "é \U0001f600\n", "the dog ate the cat"]
 
 
 @pytest.fixture(scope="module")
-def network(draw_language_model: Callable[..., LanguageModel]) -> LanguageModel:
+def network(draw_language_model: Callable[..., Transformer]) -> Transformer:
     return draw_language_model(vocab_size=V, context=CONTEXT)
 
 
 @pytest.fixture(scope="module")
-def scorer(network: LanguageModel, verbatim: TextTokenizer) -> TextScorer:
-    return TextScorer(TorchTextNetwork(network), verbatim)
+def scorer(network: Transformer, verbatim: TextTokenizer) -> Scorer:
+    return Scorer(TorchNetwork(network), verbatim.pieces, verbatim.encode_all)
 
 
 @torch.inference_mode()
-def predicted(network: LanguageModel, verbatim: TextTokenizer, tokens: list[int]) -> list[float]:
+def predicted(network: Transformer, verbatim: TextTokenizer, tokens: list[int]) -> list[float]:
     """The log-probability of each token after those before it, by one pass over all of them."""
     ids = torch.tensor([[verbatim.bos_id, *tokens[:-1]]])
     positions = torch.arange(ids.shape[1])
-    logits = network(ids, positions[None], causal_mask(len(positions), torch.device("cpu")))
+    logits = network(tgt=ids)
     found: list[float] = logits[0].log_softmax(-1)[positions, torch.tensor(tokens)].tolist()
     return found
 
 
 def test_a_text_s_log_probability_is_that_of_its_tokens(
-    scorer: TextScorer, network: LanguageModel, verbatim: TextTokenizer
+    scorer: Scorer, network: Transformer, verbatim: TextTokenizer
 ) -> None:
     passages = [scorer.passage(text, end=end) for text in TEXTS for end in (False, True)]
     for passage, found in zip(passages, scorer.score(passages), strict=True):
@@ -55,7 +54,7 @@ def test_a_text_s_log_probability_is_that_of_its_tokens(
     assert [*passages[0].tokens, verbatim.eos_id] == passages[1].tokens
 
 
-def test_a_prompt_is_given_and_not_scored(scorer: TextScorer, network: LanguageModel, verbatim: TextTokenizer) -> None:
+def test_a_prompt_is_given_and_not_scored(scorer: Scorer, network: Transformer, verbatim: TextTokenizer) -> None:
     passage = scorer.passage(" sat", prompt="the cat")
     (found,) = scorer.score([passage])
     every = predicted(network, verbatim, passage.given + passage.tokens)
@@ -77,7 +76,7 @@ def test_windows_predict_each_token_once_and_from_enough(given_tokens: int, n_to
 
 
 def test_a_text_longer_than_the_context_is_read_in_windows(
-    scorer: TextScorer, network: LanguageModel, verbatim: TextTokenizer
+    scorer: Scorer, network: Transformer, verbatim: TextTokenizer
 ) -> None:
     tokens = verbatim.encode("the cat sat on the mat, and the dog ate the hat; a rat.")[:40]
     assert len(tokens) > CONTEXT
@@ -88,7 +87,7 @@ def test_a_text_longer_than_the_context_is_read_in_windows(
     assert found.log_prob == pytest.approx(expected, rel=1e-4)
 
 
-def test_neighbours_change_no_score(scorer: TextScorer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neighbours_change_no_score(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
     passages = [scorer.passage(text * repeated) for text in TEXTS for repeated in (1, 7)]
     together = scorer.score(passages)
     alone = [scorer.score([passage])[0] for passage in passages]
@@ -103,10 +102,10 @@ def test_neighbours_change_no_score(scorer: TextScorer, monkeypatch: pytest.Monk
     "config", [SampleConfig(seed=1, n=4), SampleConfig(temperature=0), SampleConfig(seed=2, top_k=3)]
 )
 def test_what_was_generated_has_the_score_that_it_was_generated_with(
-    scorer: TextScorer, network: LanguageModel, verbatim: TextTokenizer, config: SampleConfig
+    scorer: Scorer, network: Transformer, verbatim: TextTokenizer, config: SampleConfig
 ) -> None:
     """For its very tokens, of which its text, encoded anew, may have others."""
-    generator = Generator(TorchTextNetwork(network), verbatim)
+    generator = Generator(TorchNetwork(network), verbatim)
     for prompt in TEXTS:
         rows = generator.generate([prompt], config) + generator.search([prompt], DecodeConfig(beam_size=3), n_best=3)
         for generation in [generation for row in rows for generation in row]:
@@ -115,7 +114,7 @@ def test_what_was_generated_has_the_score_that_it_was_generated_with(
             assert found.log_prob == pytest.approx(generation.log_prob, abs=1e-4 * max(1, found.n_tokens))
 
 
-def test_tokens_of_another_model_are_refused(scorer: TextScorer) -> None:
+def test_tokens_of_another_model_are_refused(scorer: Scorer) -> None:
     for wrong in ([V], [-1], [True], ["a"]):
         with pytest.raises(ModelError, match="none of this model's"):
             scorer.drawn(scorer.passage("a"), wrong)  # type: ignore[arg-type]
@@ -138,8 +137,8 @@ def test_what_was_translated_has_the_score_that_it_was_translated_with(
     translator = Translator.load(bundle, threads=1, shortlist=False)
     config = DecodeConfig(beam_size=beam_size, length_penalty=0.8)
     translated = translator.translate(lines, config)
-    scorer = TranslationScorer.load(bundle, threads=1, alpha=0.8)
-    found = scorer.score(lines, [translation.text for translation in translated])
+    scorer = Scorer.load(bundle, "translate", threads=1)
+    found = scorer.score(scorer.pairs(lines, [translation.text for translation in translated]))
     _, tgt = load_tokenizers(bundle)
     n_same = 0
     for line, translation, score in zip(lines, translated, found, strict=True):
@@ -148,7 +147,7 @@ def test_what_was_translated_has_the_score_that_it_was_translated_with(
         if again == translation.tokens and len(again) < len(line.split()) + 50:
             n_same += 1
             assert score.log_prob == pytest.approx(translation.log_prob, abs=1e-4)
-            assert score.score == pytest.approx(translation.score, abs=1e-4)
+            assert score.penalized(0.8) == pytest.approx(translation.score, abs=1e-4)
     assert n_same > 10
 
 
@@ -156,9 +155,10 @@ def test_neighbours_change_no_score_of_a_translation(
     bundle: Path, digit_lines: Callable[[int, int], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = [*digit_lines(9, 5), "", "1", " ".join("123456789" * 5)]
-    scorer = TranslationScorer.load(bundle, threads=1)
-    together = scorer.score(lines, lines[::-1])
+    scorer = Scorer.load(bundle, "translate", threads=1)
+    pairs = scorer.pairs(lines, lines[::-1])
+    together = scorer.score(pairs)
     monkeypatch.setattr("heed.models.tasks.scorer.LOGITS", 1)
-    alone = scorer.score(lines, lines[::-1])
+    alone = scorer.score(pairs)
     assert np.allclose([each.log_prob for each in alone], [each.log_prob for each in together], rtol=1e-4)
     assert [each.n_tokens for each in alone] == [each.n_tokens for each in together]

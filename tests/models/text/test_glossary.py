@@ -7,7 +7,6 @@ from heed.models.bundle.bundle import Bundle
 from heed.models.bundle.catalog import find
 from heed.models.decoding.config import DecodeConfig
 from heed.models.errors import DataError
-from heed.models.runtime.encoder_decoder import OnnxNetwork
 from heed.models.tasks.translator import Translator
 from heed.models.text.glossary import Glossary, appears
 from heed.models.tokenizers.subwords import Tokenizer, load_tokenizers
@@ -128,7 +127,7 @@ def test_of_200_terms_none_is_missing() -> None:
     english, german = ((DATA / f"tatoeba.test.{side}").read_text("utf-8").split("\n")[:-1] for side in ("en", "de"))
     chosen = random.Random(5)
     bundle, tokenizers, n_lines = Bundle(find(None)), load_tokenizers(find(None)), 0
-    network = OnnxNetwork(bundle.path, bundle.translation().network, device="cpu", threads=1)
+    network = bundle.network(device="cpu", threads=1)
     for src, tgt in zip(english, german, strict=True):
         nouns = [word for word in tgt.split()[1:] if len(word) > 3 and word.isalpha() and word[0].isupper()]
         words = [word for word in src.split() if word.isalpha()]
@@ -136,7 +135,7 @@ def test_of_200_terms_none_is_missing() -> None:
             n_lines += 1
             term = chosen.choice(nouns)
             glossary = Glossary([(chosen.choice(words), term)], tokenizers[1])
-            translator = Translator(network, *tokenizers, bundle.translation().decode, glossary=glossary)
+            translator = Translator(network, *tokenizers, bundle.manifest.decode, glossary=glossary)
             (found,) = translator.translate([src])
             assert found.missing == ()
             assert term in found.text

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heed.models.spec.config import ModelConfig
+from heed.models.spec.network import NetworkSpec
+from heed.models.spec.stack import AttentionSpec, StackSpec
 from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data.batching.batches import Batch, Batches
 from heed.transformer.data.batching.bucketing import cuts, even_cuts, plan_batches
@@ -167,14 +168,11 @@ def test_cells_and_what_is_in_them_are_counted(tokenizer: Tokenizer) -> None:
 def test_the_losses_of_parts_are_that_of_the_whole(tokenizer: Tokenizer, of: int) -> None:
     torch.manual_seed(3)
     V, pad_id = 300, tokenizer.pad_id
-    config = ModelConfig(n_layers=1, d_model=16, d_ff=24, n_heads=2, src_vocab_size=V, tgt_vocab_size=V)
-    network = Transformer(config).eval()
+    stack = StackSpec(vocab_size=V, n_layers=1, attention=AttentionSpec(n_heads=2, n_kv_heads=2, d_head=8))
+    network = Transformer(NetworkSpec(d_model=16, encoder=stack, decoder=stack)).eval()
 
     def loss(batch: Batch) -> torch.Tensor:
-        states, weight = (
-            network.states(batch.src, padding_mask(batch.src, pad_id), batch.tgt),
-            network.projection.weight,
-        )
+        states, weight = network.states(batch.src, padding_mask(batch.src, pad_id), batch.tgt), network.output_weight
         return smoothed_cross_entropy(states, weight, batch.targets, pad_id=pad_id, label_smoothing=0.1)[0]
 
     (batch,) = make(tokenizer, [(1, 2), (4, 1), (0, 5), (2, 2)], batch_tokens=100).in_order()

@@ -1,6 +1,6 @@
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 import torch
@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from heed.models.spec.config import LanguageModelConfig
+from heed.models.spec.network import NetworkSpec
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.transformer.data.batching.order import Order
 from heed.transformer.data.batching.packing import Packing, TextBatch
 from heed.transformer.data.documents import Document, tokens_of
-from heed.transformer.language_model import LanguageModel
-from heed.transformer.masks import causal_mask, text_mask
+from heed.transformer.masks import text_mask
+from heed.transformer.model import Transformer
 from heed.transformer.training.loss import smoothed_cross_entropy
 
 CONTEXT = 12
@@ -178,10 +178,15 @@ def test_a_text_longer_than_a_row_begins_anew_in_each(verbatim: TextTokenizer) -
 
 @pytest.mark.parametrize(
     "form",
-    [{"positions": "learned"}, {"positions": "rotary", "norm": "rms", "activation": "swiglu", "biases": False}],
+    [
+        {"positions": "learned"},
+        {"positions": "rotary", "norm_kind": "rms", "activation": "silu", "gated": True, "biases": False},
+    ],
     ids=["learned", "rotary"],
 )
-def test_the_loss_of_packed_documents_is_that_of_each_alone(verbatim: TextTokenizer, form: dict[str, object]) -> None:
+def test_the_loss_of_packed_documents_is_that_of_each_alone(
+    verbatim: TextTokenizer, describe: Callable[..., NetworkSpec], form: dict[str, object]
+) -> None:
     documents = [
         Document("ABC"),
         Document(""),
@@ -190,10 +195,8 @@ def test_the_loss_of_packed_documents_is_that_of_each_alone(verbatim: TextTokeni
         Document("DEF", "abcd"),
         Document("GGGG", "h"),
     ]
-    config = LanguageModelConfig(
-        n_layers=2, d_model=16, d_ff=24, n_heads=2, n_kv_heads=1, context=CONTEXT, vocab_size=len(verbatim), **form  # type: ignore[arg-type]
-    )  # fmt: skip
-    network = LanguageModel(config).eval()
+    spec = describe("generate", vocab_size=len(verbatim), context=CONTEXT, n_kv_heads=1, **form)
+    network = Transformer(spec).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
@@ -201,8 +204,7 @@ def test_the_loss_of_packed_documents_is_that_of_each_alone(verbatim: TextTokeni
     for document in documents:
         prompt, text = verbatim.encode(document.prompt), verbatim.encode(document.text)
         ids = torch.tensor([[verbatim.bos_id, *prompt, *text]])
-        T = ids.shape[1]
-        log_probs = network(ids, torch.arange(T)[None], causal_mask(T, ids.device)).log_softmax(-1)
+        log_probs = network(tgt=ids).log_softmax(-1)
         for place, token in enumerate([*text, verbatim.eos_id], len(prompt)):
             alone -= log_probs[0, place, token].item()
     together = 0.0
@@ -210,10 +212,7 @@ def test_the_loss_of_packed_documents_is_that_of_each_alone(verbatim: TextTokeni
     epochs = (list(packing.epoch(epoch, 1)) for epoch in range(50))
     whole = next(e for e in epochs if sum(int((batch.ids == verbatim.bos_id).sum()) for batch in e) == len(documents))
     for batch in whole:  # in which no document is cut
-        states, weight = (
-            network.states(batch.ids, batch.positions, text_mask(batch.positions)),
-            network.embedding.weight,
-        )
+        states, weight = network.states(tgt=batch.ids, positions=batch.positions), network.output_weight
         nll = smoothed_cross_entropy(states, weight, batch.targets, pad_id=verbatim.pad_id, label_smoothing=0.0)[1]
         together += nll.item()
     assert_close(together, alone, rtol=1e-5, atol=0)

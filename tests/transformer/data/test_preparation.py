@@ -1,3 +1,4 @@
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -5,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from heed.models.errors import DataError, HeedError
+from heed.models.spec.options import changed
+from heed.models.spec.preset import complete, preset
 from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data.corpus_scan import HELD_OUT
 from heed.transformer.data.preparation import batches, load_corpus, new_run
@@ -12,7 +15,7 @@ from heed.transformer.data.vocabulary import train_tokenizer
 from heed.transformer.training.runs.run import TranslationRun
 from heed.transformer.training.runs.settings import TranslationConfig
 
-NETWORK = {"n_layers": 1, "d_model": 16, "d_ff": 24, "n_heads": 2}
+NETWORK = changed(complete(preset("tiny")["network"]), {"n_layers": 1, "d_model": 16, "d_ff": 24, "n_heads": 2})
 MakeConfig = Callable[..., TranslationConfig]
 
 
@@ -40,8 +43,9 @@ def test_a_share_is_held_out_for_validation(make_config: MakeConfig, tmp_path: P
     config = make_config(n_pairs, tokenizer=(str(tmp_path / "digits.model"),))
     run, corpora = new_run(tmp_path / "run", NETWORK, config)
     sources = Path(config.src[0]).read_text().splitlines()
-    assert len(run.validation) == len(set(run.validation.src)) == held
-    assert len(corpora) == sum(source not in set(run.validation.src) for source in sources)
+    chosen = run.validation.src
+    assert len(chosen) == len(set(chosen)) == held
+    assert len(corpora) == sum(source not in set(chosen) for source in sources)
 
 
 def test_what_is_held_out_never_trains_though_the_run_goes_on(make_config: MakeConfig, tmp_path: Path) -> None:
@@ -67,11 +71,17 @@ def test_a_single_pair_cannot_be_held_out(make_config: MakeConfig, tmp_path: Pat
         new_run(tmp_path / "run", NETWORK, make_config(1))
 
 
+def vocabularies(run: TranslationRun) -> list[int]:
+    """Pieces of the source and of the target."""
+    return [stack.vocab_size for stack in run.spec.stacks.values()]
+
+
 def test_one_vocabulary_serves_both_sides(make_config: MakeConfig, tmp_path: Path) -> None:
     run, _ = new_run(tmp_path / "run", NETWORK, make_config())
-    assert run.src_tokenizer.model == run.tgt_tokenizer.model
-    assert run.model.tied_embeddings
-    assert run.model.src_vocab_size == run.model.tgt_vocab_size == len(run.src_tokenizer) == 15
+    assert run.src_tokenizer.has_pieces_of(run.tgt_tokenizer)
+    assert run.spec.shared_embedding
+    assert vocabularies(run) == [15, 15]
+    assert len(run.src_tokenizer) == 15
 
 
 def test_the_one_vocabulary_is_of_both_sides(
@@ -88,7 +98,8 @@ def test_two_vocabularies_serve_a_side_each(
 ) -> None:
     words = write_lines("train.words", ["one two", "three four"] * 50)
     run, _ = new_run(tmp_path / "run", NETWORK, make_config(joint=False, vocab_size=15, tgt=(words,)))
-    assert not run.model.tied_embeddings
+    assert not run.spec.shared_embedding
+    assert not run.spec.tied_output
     assert run.src_tokenizer.unk_id not in run.src_tokenizer.encode(["1 2"])[0]
     assert run.tgt_tokenizer.unk_id not in run.tgt_tokenizer.encode(["two"])[0]
     assert run.tgt_tokenizer.unk_id in run.tgt_tokenizer.encode(["1 2"])[0]
@@ -99,7 +110,7 @@ def test_a_tokenizer_that_is_given_is_taken(make_config: MakeConfig, digits: Tok
     path.write_bytes(digits.model)
     run, _ = new_run(tmp_path / "run", NETWORK, make_config(tokenizer=(str(path),)))
     assert run.src_tokenizer.model == run.tgt_tokenizer.model == digits.model
-    assert run.model.tied_embeddings
+    assert run.spec.shared_embedding
 
 
 def test_two_tokenizers_that_are_given_are_of_source_and_target(
@@ -111,8 +122,8 @@ def test_two_tokenizers_that_are_given_are_of_source_and_target(
         path.write_bytes(tokenizer.model)
     run, _ = new_run(tmp_path / "run", NETWORK, make_config(tokenizer=tuple(str(path) for path in paths)))
     assert (run.src_tokenizer.model, run.tgt_tokenizer.model) == (digits.model, others.model)
-    assert (run.model.src_vocab_size, run.model.tgt_vocab_size) == (25, 15)
-    assert not run.model.tied_embeddings
+    assert vocabularies(run) == [25, 15]
+    assert not run.spec.shared_embedding
 
 
 @pytest.mark.parametrize(
@@ -120,7 +131,7 @@ def test_two_tokenizers_that_are_given_are_of_source_and_target(
     [
         ({"max_length": 1}, {}, "longer than --max-length 1 tokens"),
         ({"vocab_size": 5000}, {}, "give --vocab-size"),
-        ({}, {"n_heads": 5}, "the network asked for: d_model 16 must be a multiple"),
+        ({}, {"d_model": 15}, "the network asked for: d_model must be even"),
     ],
 )
 def test_after_a_refusal_nothing_is_there(
@@ -131,3 +142,25 @@ def test_after_a_refusal_nothing_is_there(
         new_run(tmp_path / "run", NETWORK | network, config)
     assert complaint in str(caught.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train.src", "train.tgt"]
+
+
+def test_line_ends_within_texts_are_held_out_and_validated_on(make_config: MakeConfig, tmp_path: Path) -> None:
+    """Validation stored a line a text was cut at them, and the held-out pair then stayed in training."""
+    pairs = [{"src": f"{n} {n}\n{n}", "tgt": f"{n}\n" * (n % 4)} for n in range(100)]
+    data = tmp_path / "pairs.jsonl"
+    data.write_text("".join(json.dumps(pair) + "\n" for pair in pairs), "utf-8")
+    run, corpora = new_run(tmp_path / "run", NETWORK, make_config(src=(), tgt=(), data=(str(data),), vocab_size=16))
+    held = TranslationRun.open(run.path).validation
+    assert len(held) == 3  # of the 75 that have a target
+    assert all({"src": src, "tgt": tgt} in pairs for src, tgt in zip(held.src, held.tgt, strict=True))
+    assert corpora.facts["held_out"] == 3
+    assert corpora.facts["pairs"] == 72
+
+
+def test_validation_of_runs_of_0_1_is_read(make_config: MakeConfig, tmp_path: Path) -> None:
+    run, _ = new_run(tmp_path / "run", NETWORK, make_config())
+    held = run.validation
+    (run.path / "valid.jsonl").unlink()
+    for name, lines in (("valid.src", held.src), ("valid.tgt", held.tgt)):
+        (run.path / name).write_text("".join(line + "\n" for line in lines), "utf-8")
+    assert TranslationRun.open(run.path).validation == held

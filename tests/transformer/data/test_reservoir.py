@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from heed.transformer.data import duplicates
 from heed.transformer.data.duplicates import HASH, mark_duplicates, mark_equal
-from heed.transformer.data.reservoir import Lot, fingerprint
+from heed.transformer.data.reservoir import Lot, fingerprint, pair_fingerprint
 from heed.transformer.data.sources import Source
 
 NUMBERS = st.lists(st.integers(0, 40), max_size=60)
@@ -58,3 +58,27 @@ def test_pairs_that_were_before_are_found_over_all_sources(
     marks = mark_duplicates([Source((table,)), Source(tuple(sides))], tmp_path)
     twice = [*pairs, *pairs]
     assert list(marks.read_bytes()) == [int(pair in twice[:place]) for place, pair in enumerate(twice)]
+
+
+TEXT = st.text("a\n:1", max_size=3)
+
+
+@given(st.tuples(TEXT, TEXT), st.tuples(TEXT, TEXT))
+def test_two_pairs_have_one_fingerprint_only_if_they_are_equal(one: tuple[str, str], other: tuple[str, str]) -> None:
+    """Also where a line feed or a digit could belong to the one text or to the other."""
+    assert (pair_fingerprint(*one) == pair_fingerprint(*other)) == (one == other)
+
+
+def test_duplicates_take_time_in_proportion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each bucket once read all hashes: of so many more hashes, so many more times as many bytes."""
+    monkeypatch.setattr(duplicates, "BUCKET", 100)
+    monkeypatch.setattr(duplicates, "CHUNK", 50)
+    hashes = tmp_path / "hashes"
+    read = []
+    for n_hashes in (1000, 10_000):
+        hashes.write_bytes(np.random.default_rng(1).integers(0, 1 << 60, n_hashes).astype(HASH).tobytes())
+        before = Path("/proc/self/io").read_text()
+        mark_equal(hashes, tmp_path / "marks")
+        after = Path("/proc/self/io").read_text()
+        read.append(int(after.split()[1]) - int(before.split()[1]))
+    assert read[1] < 15 * read[0]

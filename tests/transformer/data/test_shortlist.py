@@ -1,4 +1,6 @@
 import dataclasses
+import errno
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +16,8 @@ from heed.export.exporter import write_graphs
 from heed.models.arrays import IntArray
 from heed.models.decoding.beam_search import search
 from heed.models.decoding.config import DecodeConfig, SpecialIds
-from heed.models.runtime.encoder_decoder import OnnxNetwork
-from heed.models.spec.config import ModelConfig
+from heed.models.runtime.network import OnnxNetwork
+from heed.models.spec.preset import complete, preset, sized
 from heed.models.tasks.translator import Translator
 from heed.transformer.data import shortlist as module
 from heed.transformer.data.batching.pairs import Pairs
@@ -124,15 +126,15 @@ def test_a_run_keeps_its_shortlist(tmp_path: Path) -> None:
 def make(directory: Path, shortlist: Shortlist, precision: str) -> tuple[OnnxNetwork, OnnxNetwork]:
     """The same network over the whole vocabulary, and over the shortlist."""
     torch.manual_seed(3)
-    config = ModelConfig(n_layers=2, d_model=16, d_ff=24, n_heads=2, src_vocab_size=V, tgt_vocab_size=V)
-    network = Transformer(config).eval()
+    network = Transformer(sized(complete(preset("tiny")["network"]), V, V, joint=True)).eval()
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if "cross_attention" in name:
                 parameter.mul_(4)  # so that outputs depend on the source
-    write_graphs(network, precision, directory, shortlist)
+    files = write_graphs(network, precision, directory, shortlist)
     whole, narrowed = (
-        OnnxNetwork(directory, config, device="cpu", threads=1, shortlist=narrow) for narrow in (False, True)
+        OnnxNetwork(directory, network.spec, files, device="cpu", threads=1, shortlist=narrow)
+        for narrow in (False, True)
     )
     return whole, narrowed
 
@@ -157,9 +159,10 @@ def test_log_probabilities_are_those_of_the_whole_vocabulary_without_the_rest(tm
     src = padded(sources)
     states = whole.state(), narrowed.state()
     for state in states:
-        state.read(src, src != 0)
+        state.encode(src, src != 0)
     tgt = np.array([[2, 11, 12]] * 3)
-    every = states[0].log_probs(tgt)
+    every = states[0].forced(tgt)
+    states[1].prefill(tgt[:, :1], tgt[:, :1] > 0)
     mask, slots = np.ones((3, 1, 1), dtype=bool), np.zeros((3, 1), dtype=np.int64)
     log_probs, ids = states[1].step(tgt[:, :1], 0, slots, mask, V)
     for row, source in enumerate(sources):
@@ -265,3 +268,28 @@ def test_an_int8_translation_is_the_same_alone_and_among_any_neighbours(
         assert found.text == alone[line].text
         assert dataclasses.replace(found, log_prob=0, score=0) == dataclasses.replace(alone[line], log_prob=0, score=0)
         assert found.log_prob == pytest.approx(alone[line].log_prob, abs=0.05)
+
+
+def test_another_user_may_read_it_and_is_told_if_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of mode 600 was told as "No such file"."""
+    shortlist = Shortlist(np.zeros((3, 2), dtype=np.int32), np.arange(2, dtype=np.int32))
+    shortlist.save(tmp_path)
+    file = tmp_path / "shortlist.safetensors"
+    (tmp_path / "other").touch()
+    assert file.stat().st_mode == (tmp_path / "other").stat().st_mode
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(PermissionError):
+        Shortlist.load(tmp_path)
+
+
+def test_a_smaller_vocabulary_s_shortlist_can_be_joined() -> None:
+    """That of a network whose vocabulary was extended."""
+    new = Shortlist(np.array([[1], [2], [3]], dtype=np.int32), np.array([0], dtype=np.int32))
+    old = Shortlist(np.array([[5, 6]], dtype=np.int32), np.array([0, 4], dtype=np.int32))
+    joined = new.joined(old)
+    assert joined.likely.tolist() == [[1, 5, 6], [2, 0, 0], [3, 0, 0]]
+    assert joined.always.tolist() == [0, 4]

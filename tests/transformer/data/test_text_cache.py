@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from heed.models.errors import DataError
+from heed.models.spec.options import changed
+from heed.models.spec.preset import complete, preset
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.transformer.data import documents, text_preparation
 from heed.transformer.data.batching.token_cache import TextRecord
@@ -17,7 +19,10 @@ from heed.transformer.data.text_preparation import load_text, new_text_run
 from heed.transformer.training.runs.run import TextRun
 from heed.transformer.training.runs.settings import TextConfig
 
-NETWORK = {"n_layers": 1, "d_model": 16, "d_ff": 24, "n_heads": 2, "n_kv_heads": 1, "context": 16}
+NETWORK = changed(
+    complete(preset("gpt2")["network"]),
+    {"n_layers": 1, "d_model": 16, "d_ff": 24, "n_heads": 2, "n_kv_heads": 1, "context": 16},
+)
 Make = Callable[..., TextRun]
 
 

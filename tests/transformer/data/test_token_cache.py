@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from heed.models.errors import DataError
+from heed.models.spec.options import changed
+from heed.models.spec.preset import complete, preset
 from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data import preparation
 from heed.transformer.data.batching.token_cache import TextRecord, make_entry
@@ -18,7 +20,7 @@ from heed.transformer.data.shortlist import Shortlist
 from heed.transformer.training.runs.run import TranslationRun
 from heed.transformer.training.runs.settings import TranslationConfig
 
-NETWORK = {"n_layers": 1, "d_model": 16, "d_ff": 24, "n_heads": 2}
+NETWORK = changed(complete(preset("tiny")["network"]), {"n_layers": 1, "d_model": 16, "d_ff": 24, "n_heads": 2})
 Make = Callable[..., TranslationRun]
 
 

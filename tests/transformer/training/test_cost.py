@@ -1,12 +1,20 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from heed.models.spec.config import LanguageModelConfig, ModelConfig
-from heed.transformer.language_model import LanguageModel
-from heed.transformer.masks import padding_mask, text_mask
+from heed.models.spec.network import NetworkSpec
+from heed.transformer.masks import padding_mask
 from heed.transformer.model import Transformer
-from heed.transformer.training.cost import activation_bytes, peak_flops, text_flops, training_bytes, translation_flops
+from heed.transformer.training.cost import activation_bytes, peak_flops, step_flops, training_bytes
+
+FORMS: dict[str, tuple[str, dict[str, object]]] = {
+    "paper": ("translate", {}),
+    "deep and shallow": ("translate", {"encoder_layers": 3, "decoder_layers": 1, "d_head": 12, "tied": False}),
+    "gpt": ("generate", {"n_kv_heads": 2}),
+    "modern": ("generate", {"positions": "rotary", "activation": "silu", "gated": True, "n_kv_heads": 2}),
+}
 
 
 def counted(network: torch.nn.Module, *inputs: torch.Tensor) -> float:
@@ -16,25 +24,15 @@ def counted(network: torch.nn.Module, *inputs: torch.Tensor) -> float:
     return counter.get_total_flops()
 
 
-def test_operations_of_translating_are_those_that_pytorch_counts() -> None:
-    B, S, T = 3, 11, 7
-    config = ModelConfig(n_layers=2, d_model=32, d_ff=48, n_heads=4, src_vocab_size=50, tgt_vocab_size=50)
+@pytest.mark.parametrize("form", FORMS)
+def test_operations_are_those_that_pytorch_counts(describe: Callable[..., NetworkSpec], form: str) -> None:
+    task, options = FORMS[form]
+    B, S, T = 3, 23 if task == "translate" else 1, 24
+    spec = describe(task, vocab_size=50, d_model=32, d_ff=48, n_heads=4, **options)
     src, tgt = torch.randint(1, 50, (B, S)), torch.randint(1, 50, (B, T))
-    found = translation_flops(config, B * S, B * T, B)
+    found = step_flops(spec, B * S if spec.encoder else 0, B * T, B)
     # The first layer's inputs need no gradient where PyTorch does without one, and attention may compute scores again.
-    assert found == pytest.approx(counted(Transformer(config), src, padding_mask(src, 0), tgt), rel=0.1)
-
-
-@pytest.mark.parametrize("activation", ["gelu", "swiglu"])
-def test_operations_of_a_language_model_are_those_that_pytorch_counts(activation: str) -> None:
-    B, T = 3, 24
-    config = LanguageModelConfig(
-        n_layers=2, d_model=32, d_ff=48, n_heads=4, n_kv_heads=2, vocab_size=50, context=T, activation=activation
-    )
-    ids = torch.randint(1, 50, (B, T))
-    positions = torch.arange(T).expand(B, T)
-    found = text_flops(config, B * T, B)
-    assert found == pytest.approx(counted(LanguageModel(config), ids, positions, text_mask(positions)), rel=0.1)
+    assert found == pytest.approx(counted(Transformer(spec), src, padding_mask(src, 0), tgt), rel=0.1)
 
 
 def test_a_device_does_something_in_a_second() -> None:
@@ -42,8 +40,8 @@ def test_a_device_does_something_in_a_second() -> None:
 
 
 def test_memory_grows_with_what_is_computed_at_a_time() -> None:
-    config = ModelConfig()
-    whole = activation_bytes(config, 1000, torch.float32)
-    assert activation_bytes(config, 500, torch.float32) * 2 == whole
-    assert activation_bytes(config, 1000, torch.bfloat16) < whole
+    spec = NetworkSpec()
+    whole = activation_bytes(spec, 1000, torch.float32)
+    assert activation_bytes(spec, 500, torch.float32) * 2 == whole
+    assert activation_bytes(spec, 1000, torch.bfloat16) < whole
     assert training_bytes(10) == 160  # weights, gradients and two moments of four bytes

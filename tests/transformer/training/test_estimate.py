@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from heed.models.spec.config import TRANSLATION_PRESETS, preset
+from heed.models.spec.preset import TRANSLATION_PRESETS, preset
 from heed.transformer.training import estimate
 from heed.transformer.training.runs.run import TranslationRun
 

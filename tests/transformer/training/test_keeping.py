@@ -8,13 +8,15 @@ from torch.testing import assert_close
 
 from heed.transformer.data import preparation
 from heed.transformer.data.batching.batches import Batch
+from heed.transformer.model import Transformer
 from heed.transformer.training.engine import Engine
 from heed.transformer.training.moving_average import MovingAverage
 from heed.transformer.training.objectives import Judgement
 from heed.transformer.training.runs import checkpoint
+from heed.transformer.training.runs.checkpoint import RAW
 from heed.transformer.training.runs.log import Incident, StepReport, Validation
 from heed.transformer.training.runs.run import TranslationRun
-from heed.transformer.training.trainer import RAW, Trainer
+from heed.transformer.training.trainer import Trainer
 
 MakeRun = Callable[..., TranslationRun]
 
@@ -95,6 +97,17 @@ def test_training_ends_when_nothing_gets_better(
     assert again.progress.step == last
 
 
+def test_bleu_0_is_not_stale_while_the_loss_falls(make_digit_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Early in training, and in languages whose words BLEU does not find, every validation has BLEU 0."""
+    losses = [5.0, 4.0, 3.0, 3.5, 2.0, 2.5, 2.1]
+    run = make_digit_run(valid_every=1, steps=7, average=1, patience=2)
+    trainer = sit(run)
+    judged_as(trainer, {step: (0.0, loss) for step, loss in enumerate(losses, start=1)}, monkeypatch)
+    assert trainer.train()
+    assert trainer.progress.step == 7
+    assert (trainer.progress.best, trainer.progress.best_loss, trainer.progress.n_stale) == (0.0, 2.0, 2)
+
+
 def test_the_moving_average_is_that_of_the_formula() -> None:
     network = torch.nn.Linear(3, 2)
     average = MovingAverage(network, decay=0.8)
@@ -139,7 +152,7 @@ def test_a_stop_ends_a_validation_which_comes_again(
     trainer = sit(run)
     judge, begun = trainer._objective.judge, []
 
-    def interrupted(network: object, number: int) -> Judgement:
+    def interrupted(network: Transformer, number: int) -> Judgement:
         begun.append(number)
         if len(begun) == when:
             trainer.stop()

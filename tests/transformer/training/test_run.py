@@ -1,4 +1,5 @@
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ import tomli_w
 
 from heed.models.errors import HeedError, ModelError
 from heed.models.runs.settings import FORMAT
-from heed.models.spec.config import ModelConfig
+from heed.models.spec.network import NetworkSpec
 from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data.parallel_text import ParallelText
 from heed.transformer.data.vocabulary import train_tokenizer
@@ -17,14 +18,13 @@ from heed.transformer.training.runs.run import TranslationRun
 from heed.transformer.training.runs.settings import TranslationConfig
 
 TRAIN = TranslationConfig(src=("a.en", "b.en"), tgt=("a.de", "b.de"), steps=7, minutes=0.5, seed=3)
-VALIDATION = ParallelText(["1 2", "a\u2028b", ""], ["2 1", "c", "3"])
+VALIDATION = ParallelText(["1 2", "a\u2028b", "", "a\nb\r"], ["2 1", "c", "3", "\n"])
 
 
 @pytest.fixture
-def run(tmp_path: Path, digits: Tokenizer) -> TranslationRun:
-    V = len(digits)
-    model = ModelConfig(n_layers=1, d_model=16, d_ff=24, n_heads=2, src_vocab_size=V, tgt_vocab_size=V)
-    return TranslationRun.create(tmp_path / "run", model, TRAIN, (digits, digits), VALIDATION)
+def run(tmp_path: Path, digits: Tokenizer, describe: Callable[..., NetworkSpec]) -> TranslationRun:
+    spec = describe(vocab_size=len(digits), n_layers=1)
+    return TranslationRun.create(tmp_path / "run", spec, TRAIN, (digits, digits), VALIDATION)
 
 
 def change(run: TranslationRun, **values: object) -> None:
@@ -41,17 +41,19 @@ def refusal(run: TranslationRun) -> str:
 
 def test_what_was_asked_comes_back(run: TranslationRun) -> None:
     found = TranslationRun.open(run.path)
-    assert found.model == run.model
+    assert found.spec == run.spec
     assert found.train == TRAIN
     assert found.src_tokenizer.model == found.tgt_tokenizer.model == run.src_tokenizer.model
     assert found.validation == VALIDATION
     assert found.steps() == []
 
 
-def test_two_tokenizers_come_back_on_their_sides(tmp_path: Path, digits: Tokenizer) -> None:
+def test_two_tokenizers_come_back_on_their_sides(
+    tmp_path: Path, digits: Tokenizer, describe: Callable[..., NetworkSpec]
+) -> None:
     letters = train_tokenizer(["a b c"], vocab_size=8, name="letters")
-    model = ModelConfig(tied_embeddings=False, src_vocab_size=len(digits), tgt_vocab_size=len(letters))
-    TranslationRun.create(tmp_path / "run", model, TRAIN, (digits, letters), VALIDATION)
+    spec = describe(src_vocab_size=len(digits), vocab_size=len(letters))
+    TranslationRun.create(tmp_path / "run", spec, TRAIN, (digits, letters), VALIDATION)
     found = TranslationRun.open(tmp_path / "run")
     assert found.src_tokenizer.model == digits.model
     assert found.tgt_tokenizer.model == letters.model
@@ -59,7 +61,7 @@ def test_two_tokenizers_come_back_on_their_sides(tmp_path: Path, digits: Tokeniz
 
 def test_a_run_is_not_made_over_another(run: TranslationRun) -> None:
     with pytest.raises(HeedError, match="exists already"):
-        TranslationRun.create(run.path, run.model, TRAIN, (run.src_tokenizer, run.tgt_tokenizer), VALIDATION)
+        TranslationRun.create(run.path, run.spec, TRAIN, (run.src_tokenizer, run.tgt_tokenizer), VALIDATION)
     assert TranslationRun.open(run.path).train == TRAIN
 
 
@@ -81,7 +83,7 @@ def test_a_damaged_configuration_is_refused(run: TranslationRun, content: bytes)
     assert refusal(run).startswith(f"{run.path / 'config.toml'}: damaged")
 
 
-@pytest.mark.parametrize("table", ["model", "train"])
+@pytest.mark.parametrize("table", ["network", "train"])
 def test_a_missing_table_is_named(run: TranslationRun, table: str) -> None:
     change(run, **{table: None})
     assert f"damaged (no table {table})" in refusal(run)
@@ -89,7 +91,7 @@ def test_a_missing_table_is_named(run: TranslationRun, table: str) -> None:
 
 def test_an_unknown_key_is_named(run: TranslationRun) -> None:
     change(run, train=tomllib.loads((run.path / "config.toml").read_text())["train"] | {"warmdown": 3})
-    assert refusal(run) == f"{run.path / 'config.toml'}: unknown key 'warmdown'"
+    assert refusal(run) == f"{run.path / 'config.toml'}, train: unknown key 'warmdown'"
 
 
 def test_a_missing_tokenizer_is_named(run: TranslationRun) -> None:
@@ -98,10 +100,10 @@ def test_a_missing_tokenizer_is_named(run: TranslationRun) -> None:
 
 
 def test_missing_validation_text_is_named(run: TranslationRun) -> None:
-    (run.path / "valid.tgt").unlink()
+    (run.path / "valid.jsonl").unlink()
     with pytest.raises(ModelError) as caught:
         _ = run.validation
-    assert str(caught.value).startswith(f"{run.path / 'valid.tgt'}: ")
+    assert str(caught.value).startswith(f"{run.path / 'valid.jsonl'}: ")
 
 
 def test_without_a_checkpoint_there_is_no_best(run: TranslationRun) -> None:
@@ -110,7 +112,7 @@ def test_without_a_checkpoint_there_is_no_best(run: TranslationRun) -> None:
 
 
 def test_the_best_has_the_highest_bleu_and_then_the_lowest_loss(run: TranslationRun) -> None:
-    network = Transformer(run.model)
+    network = Transformer(run.spec)
     figures = [(8, 30.0, 2.0), (9, 40.0, 2.5), (10, 40.0, 2.0), (11, 40.0, 2.1), (100, None, None)]
     for step, bleu, loss in figures:
         checkpoint.save_weights(
@@ -125,8 +127,8 @@ def test_the_best_has_the_highest_bleu_and_then_the_lowest_loss(run: Translation
 
 
 def test_a_network_is_loaded_for_use(run: TranslationRun) -> None:
-    network = Transformer(run.model)
+    network = Transformer(run.spec)
     checkpoint.save_weights(run.checkpoint_path(1), checkpoint.weights_of(network), Progress(step=1))
     loaded = run.load_network(run.checkpoint_path(1))
     assert not loaded.training
-    assert loaded.src_embedding.weight.equal(network.src_embedding.weight)
+    assert loaded.output_weight.equal(network.output_weight)

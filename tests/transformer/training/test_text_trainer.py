@@ -14,11 +14,11 @@ from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
 from heed.models.errors import ModelError
+from heed.models.spec.options import changed
+from heed.models.spec.preset import complete, preset
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.transformer.data.batching.packing import TextBatch
 from heed.transformer.data.text_preparation import load_text, new_text_run
-from heed.transformer.language_model import LanguageModel
-from heed.transformer.masks import causal_mask, text_mask
 from heed.transformer.training.engine import Engine
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import WEIGHTS
@@ -29,7 +29,8 @@ from heed.transformer.training.schedule import cosine
 from heed.transformer.training.trainer import Trainer
 
 CPU = torch.device("cpu")
-NETWORK = {"n_layers": 1, "d_model": 16, "d_ff": 24, "n_heads": 2, "n_kv_heads": 1, "context": 16, "dropout": 0.3}
+SIZES = {"n_layers": 1, "d_model": 16, "d_ff": 24, "n_heads": 2, "n_kv_heads": 1, "context": 16, "dropout": 0.3}
+NETWORK = changed(complete(preset("gpt2")["network"]), SIZES)
 
 
 class Recorder:
@@ -157,12 +158,11 @@ def test_a_step_is_that_of_adam_with_weight_decay(make_run: MakeRun, scale: floa
     """β₁ = 0.9, β₂ = 0.95, ε = 10^-8, gradients to norm 1, decay of matrices alone; written out for the first step."""
     trainer = sit(make_run(steps=1, learning_rate=0.01, warmup=1, weight_decay=0.2))
     network = trainer.network
-    assert isinstance(network, LanguageModel)
     with torch.no_grad():
-        network.get_parameter("norm.weight").mul_(scale)
+        network.get_parameter("decoder.norm.weight").mul_(scale)
     batch = next(trainer.batches.epoch(0, trainer.run.train.seed))
     trainer.reseed(1)
-    logits = network.train()(batch.ids, batch.positions, text_mask(batch.positions))
+    logits = network.train()(tgt=batch.ids, positions=batch.positions)
     pad_id = 0
     loss = cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=pad_id)
     names, parameters = zip(*network.named_parameters(), strict=True)
@@ -197,8 +197,7 @@ def test_a_validation_has_the_loss_of_a_token_and_the_bits_of_a_byte(make_run: M
     nll = 0.0
     for begin, end in zip(begins, [*begins[1:], len(ids)], strict=True):
         read = torch.tensor([[tokenizer.bos_id, *ids[begin : end - 1]]])
-        T = read.shape[1]
-        log_probs = network(read, torch.arange(T)[None], causal_mask(T, CPU)).log_softmax(-1)[0]
+        log_probs = network(tgt=read).log_softmax(-1)[0]
         nll -= sum(log_probs[place, token].item() for place, token in enumerate(ids[begin:end]))
     assert len(ids) > 16
     assert judgement.loss == pytest.approx(nll / len(ids))
@@ -222,7 +221,7 @@ def test_the_embeddings_are_stored_once(make_run: MakeRun) -> None:
     trainer.train()
     stored = load_file(run.steps()[-1] / WEIGHTS)
     vocabulary = len(run.tokenizer)
-    assert [name for name, tensor in stored.items() if vocabulary in tensor.shape] == ["embedding.weight"]
+    assert [name for name, tensor in stored.items() if vocabulary in tensor.shape] == ["tgt_embedding.weight"]
     assert sum(tensor.numel() for tensor in stored.values()) == sum(x.numel() for x in trainer.network.parameters())
 
 
@@ -230,9 +229,9 @@ def test_a_run_opens_to_what_was_asked(make_run: MakeRun, tmp_path: Path) -> Non
     run = make_run(seed=5, epochs=3)
     found = open_run(run.path)
     assert isinstance(found, TextRun)
-    assert (found.model, found.train) == (run.model, run.train)
+    assert (found.spec, found.train) == (run.spec, run.train)
     assert found.tokenizer.pieces.model == run.tokenizer.pieces.model
-    with pytest.raises(ModelError, match="a run of kind decoder, where one of kind encoder-decoder is needed"):
+    with pytest.raises(ModelError, match="a run that learns to generate, where one that learns to translate is needed"):
         TranslationRun.open(run.path)
 
 

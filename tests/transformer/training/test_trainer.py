@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
 from heed.models.errors import HeedError, ModelError
-from heed.models.spec.config import to_table
+from heed.models.spec.tables import to_table
 from heed.transformer.data import preparation
 from heed.transformer.data.batching.batches import Batch
 from heed.transformer.masks import padding_mask
@@ -91,11 +91,11 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
 
 
-def checkpoints(run: Run[Any, Any]) -> list[int]:
+def checkpoints(run: Run[Any]) -> list[int]:
     return [checkpoint.load_progress(path).step for path in run.steps()]
 
 
-def averaged(run: Run[Any, Any]) -> dict[str, Tensor]:
+def averaged(run: Run[Any]) -> dict[str, Tensor]:
     return run.load_network(run.average_path).state_dict()
 
 
@@ -318,7 +318,7 @@ def test_the_log_of_a_run_has_its_steps_and_validations(make_run: MakeRun) -> No
 def test_the_configuration_of_a_run_opens_to_what_was_asked(make_run: MakeRun) -> None:
     run = make_run(seed=5, epochs=3)
     found = TranslationRun.open(run.path)
-    assert (found.model, found.train) == (run.model, run.train)
+    assert (found.spec, found.train) == (run.spec, run.train)
     assert to_table(found.train)["epochs"] == 3
 
 

@@ -5,6 +5,8 @@ import threading
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
+from heed.models.system.threads import is_refused
+
 Thing = TypeVar("Thing")
 WAIT = 0.1  # seconds after which a full queue looks whether anyone still wants what is in it
 
@@ -25,7 +27,13 @@ def ahead(things: Iterator[Thing], ready: int = 2) -> Iterator[Thing]:
     made: queue.Queue[Thing | _End[Thing]] = queue.Queue(ready)
     closed = threading.Event()
     thread = threading.Thread(target=_make, args=(things, made, closed), daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:
+        if not is_refused(error):
+            raise
+        yield from things
+        return
     try:
         while not isinstance(thing := made.get(), _End):
             yield thing

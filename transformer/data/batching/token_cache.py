@@ -6,14 +6,13 @@ import hashlib
 import json
 import shutil
 import stat
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from heed.models.errors import DataError, HeedError
-from heed.models.system.files import directory_whole, refuse_existing, sha256, write_whole
+from heed.models.system.files import directory_whole, hidden_beside, refuse_existing, sha256, write_whole
 
-VERSION = 1  # of what is made of text: another one has other keys
+VERSION = 2  # of what is made of text: another one has other keys
 OWN = "cache"  # of a run, where no other was named
 RECORD = "text.json"
 
@@ -145,7 +144,8 @@ def workplace(run: Path, cache: Path | None) -> Iterator[Path]:
     if cache:
         yield cache
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{run.name}.", dir=run.absolute().parent))
+    aside = hidden_beside(run)
+    aside.mkdir()
     try:
         (aside / OWN).mkdir()
         yield aside / OWN

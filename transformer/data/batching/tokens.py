@@ -117,11 +117,20 @@ def _write(
 ) -> None:
     sides = [src for src, _ in pairs], [tgt for _, tgt in pairs]
     ids = [tokenizer.encode(side, making.threads) for tokenizer, side in zip(making.tokenizers, sides, strict=True)]
+    for tokenizer, side in zip(making.tokenizers, ids, strict=True):
+        counts.update(lacking(tokenizer, side))
     kept, src, tgt = making.filter.select(ids[0], ids[1], counts)
     tokens.add(src, tgt)
     counts["pairs"] += len(kept)
     if texts:
         texts.add_texts(*([side[number] for number in kept] for side in sides))
+
+
+def lacking(tokenizer: Tokenizer, rows: Sequence[list[int]]) -> dict[str, int]:
+    """How many pieces rows of tokens have, how many are unknown, and how many are bytes of rare characters."""
+    ids = np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int64)
+    n_unknown = int((ids == tokenizer.unk_id).sum())
+    return {"pieces": len(ids), "unknown": n_unknown, "bytes": int(tokenizer.is_lacking[ids].sum()) - n_unknown}
 
 
 def write_text(directory: Path, parts: Iterator[Part], tokenizer: TextTokenizer, threads: int) -> Counter[str]:

@@ -1,27 +1,30 @@
 """Checkpoints: everything that training needs to go on, in safetensors, whole or not at all."""
 
 import dataclasses
-import hashlib
+import errno
 import json
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load as deserialize
-from safetensors.torch import save as serialize
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from heed.models.spec.config import from_table, to_table
 from heed.models.errors import ModelError
-from heed.models.system.files import directory_whole, write_whole
+from heed.models.spec.legacy import parameter_name
+from heed.models.spec.tables import from_table, to_table
+from heed.models.system.files import directory_whole, sha256, share, write_whole
 from heed.transformer.training.distributed import spread
 
 Weights = dict[str, Tensor]  # by their names in the network
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what Adam keeps of each parameter, beside its step
 WEIGHTS, OPTIMIZER, PROGRESS = "model.safetensors", "optimizer.safetensors", "progress.json"
+RAW = "training/"  # before the names of the weights in training, where others are judged
 WAY_OUT = "delete it to use an earlier one"
 
 
@@ -37,6 +40,7 @@ class Progress:
     loss: float | None = None  # validation: negative log-likelihood of a token, in nats
     bleu: float | None = None  # validation, greedy
     best: float | None = None  # the best validation so far, by what the run goes by; more is better
+    best_loss: float | None = None  # its loss, which decides where others are as good, as with BLEU 0 and 0
     n_stale: int = 0  # validations since then
     trend: float | None = None  # running mean of the training's negative log-likelihood of a token, in nats
     lowest: float | None = None  # the lowest that it was
@@ -46,7 +50,7 @@ class Progress:
 
 def save_weights(directory: Path, weights: Weights, progress: Progress) -> None:
     """Make a checkpoint for use alone: weights and their figures."""
-    _save(directory, {WEIGHTS: serialize(weights)}, progress, {})
+    _save(directory, {WEIGHTS: weights}, progress, {})
 
 
 def save(
@@ -65,14 +69,14 @@ def save(
         progress: Where training stands.
         log: How much of the log is of the steps until here.
     """
-    _save(directory, {WEIGHTS: serialize(weights), OPTIMIZER: serialize(states)}, progress, log)
+    _save(directory, {WEIGHTS: weights, OPTIMIZER: states}, progress, log)
 
 
-def _save(directory: Path, files: dict[str, bytes], progress: Progress, log: Mapping[str, Any]) -> None:
-    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+def _save(directory: Path, files: dict[str, Weights], progress: Progress, log: Mapping[str, Any]) -> None:
     with directory_whole(directory, force=True) as aside:
-        for name, data in files.items():
-            (aside / name).write_bytes(data)
+        for name, tensors in files.items():
+            _write(aside / name, tensors)
+        hashes = {name: sha256(aside / name) for name in files}
         (aside / PROGRESS).write_bytes(_progress_file(progress, log, hashes))
 
 
@@ -89,11 +93,11 @@ def _progress_file(progress: Progress, log: Mapping[str, Any], hashes: Mapping[s
 def write_weights(directory: Path, weights: Weights) -> None:
     """Make a directory of weights alone."""
     directory.mkdir()
-    (directory / WEIGHTS).write_bytes(serialize(weights))
+    _write(directory / WEIGHTS, weights)
 
 
 def read_weights(directory: Path) -> Weights:
-    """The weights of a checkpoint, each under one of its names.
+    """The weights of a checkpoint.
 
     Raises:
         ModelError: The file is damaged.
@@ -132,6 +136,8 @@ def load_log(directory: Path) -> dict[str, Any]:
 def _read_progress(directory: Path) -> dict[str, Any]:
     try:
         table = json.loads((directory / PROGRESS).read_text("utf-8"))
+    except PermissionError:
+        raise
     except (OSError, ValueError) as error:
         raise ModelError(f"{directory}: the checkpoint is damaged ({error}); {WAY_OUT}") from None
     if isinstance(table, dict) and "step" in table:  # of a run of format 1, which had nothing else
@@ -144,7 +150,7 @@ def _read_progress(directory: Path) -> dict[str, Any]:
 
 
 def weights_of(network: nn.Module) -> Weights:
-    """A network's weights; of tied matrices one."""
+    """A network's weights, by name."""
     return {name: parameter.detach() for name, parameter in network.named_parameters()}
 
 
@@ -155,7 +161,7 @@ def put_weights(weights: Weights, network: nn.Module, where: Path) -> None:
         ModelError: They belong to another network.
     """
     parameters = dict(network.named_parameters())
-    shapes = {name: parameter.shape for name, parameter in network.named_parameters(remove_duplicate=False)}
+    shapes = {name: parameter.shape for name, parameter in parameters.items()}
     wrong = [f"{name} is missing" for name in parameters.keys() - weights.keys()]
     wrong += [f"{name} is unknown" for name in weights.keys() - shapes.keys()]
     wrong += [
@@ -207,8 +213,23 @@ def put_optimizer_states(states: Weights, network: nn.Module, optimizer: torch.o
         optimizer.state[own][field] = states[key].to(own.device) if field == "step" else spread(states[key], own)
 
 
+def grown(weights: Weights, network: nn.Module) -> Weights:
+    """Weights for a network of a larger vocabulary: of each matrix with too few rows, the first of a fresh one's.
+
+    Raises:
+        RuntimeError: They belong to a network that differs in more.
+    """
+    found = dict(weights)
+    for name, fresh in network.named_parameters(remove_duplicate=False):
+        own = weights.get(name)
+        if own is not None and len(own) < len(fresh):
+            found[name] = fresh.detach().clone()
+            found[name][: len(own)] = own
+    return found
+
+
 def mean(directories: Sequence[Path]) -> Weights:
-    """The mean of several checkpoints' weights (section 6.1), each under one of its names."""
+    """The mean of several checkpoints' weights (section 6.1)."""
     total: Weights = {}
     for directory in directories:
         for name, tensor in read_weights(directory).items():
@@ -216,13 +237,40 @@ def mean(directories: Sequence[Path]) -> Weights:
     return {name: (tensor / len(directories)).float() for name, tensor in total.items()}
 
 
+def _write(path: Path, tensors: Weights) -> None:
+    """Write tensors from where they are in memory, without a copy of all of them.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:
+        raise _os_error(error, path) from None
+    share(path)
+
+
+def _os_error(error: SafetensorError, path: Path) -> OSError:
+    """What the operating system has said to safetensors, which passes on its words alone: "(os error 28)"."""
+    found = re.search(r"os error (\d+)", str(error))
+    number = int(found[1]) if found else errno.EIO
+    return OSError(number, os.strerror(number), str(path))
+
+
+def _present_name(stored: str) -> str:
+    """The name of a weight or state of a checkpoint, which heed 0.1 may have written."""
+    raw = RAW if stored.startswith(RAW) else ""
+    return raw + parameter_name(stored.removeprefix(RAW))
+
+
 def _load(directory: Path, name: str) -> Weights:
     path = directory / name
     try:
-        data = path.read_bytes()
         expected = _read_progress(directory)["sha256"].get(name) if (directory / PROGRESS).exists() else None
-        if expected is not None and hashlib.sha256(data).hexdigest() != expected:
+        if expected is not None and sha256(path) != expected:
             raise ModelError(f"{path}: the checkpoint is damaged (its SHA-256 is another one); {WAY_OUT}")
-        return deserialize(data)
+        return {_present_name(name): tensor for name, tensor in load_file(path).items()}
+    except PermissionError:
+        raise
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: the checkpoint is damaged ({error}); {WAY_OUT}") from None

@@ -77,7 +77,8 @@ class Meter:
         sums: What an earlier one had counted; see `sums`.
     """
 
-    FIELDS = ("loss", "nll", "n_tokens", "n_filled", "n_cells", "flops", "seconds", "grad_norm", "n_steps", "n_copied", "n_recased")
+    COUNTS = ("n_copied", "n_recased")  # pairs that were augmented
+    FIELDS = ("loss", "nll", "n_tokens", "n_filled", "n_cells", "flops", "seconds", "grad_norm", "n_steps", *COUNTS)
 
     def __init__(self, sums: Mapping[str, float] | None = None) -> None:
         self.sums: dict[str, float] = {**dict.fromkeys(self.FIELDS, 0), **(sums or {})}
@@ -88,8 +89,7 @@ class Meter:
             self.sums[field] += 1 if field == "n_steps" else getattr(report, field)
 
     def read(self) -> dict[str, float]:
-        """Loss, perplexity, norm of the gradient, share of padding, tokens and operations a second, and how many pairs
-        were augmented; begins anew."""
+        """Loss, perplexity, gradient's norm, padding, tokens and operations a second, pairs augmented; begins anew."""
         sums = self.sums
         n_tokens, seconds = max(sums["n_tokens"], 1), max(sums["seconds"], 1e-9)
         means = {
@@ -100,7 +100,7 @@ class Meter:
             "tokens_per_second": sums["n_tokens"] / seconds,
             "flops_per_second": sums["flops"] / seconds,
         }
-        means.update({name: sums[f"n_{name}"] for name in ("copied", "recased") if sums[f"n_{name}"]})
+        means.update({name.removeprefix("n_"): sums[name] for name in self.COUNTS if sums[name]})
         self.sums = dict.fromkeys(self.FIELDS, 0)
         return means
 

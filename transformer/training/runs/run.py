@@ -9,45 +9,46 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import tomli_w
-from torch import nn
 
-from heed.models.spec.config import LanguageModelConfig, ModelConfig, defaults, from_table, to_table
 from heed.models.errors import HeedError, ModelError
+from heed.models.runs.settings import FORMAT, LIMITS, config_file, read_config
+from heed.models.spec.network import NetworkSpec
+from heed.models.spec.preset import network_spec
+from heed.models.spec.tables import defaults, from_table, to_table
 from heed.models.system.files import directory_whole, write_whole
-from heed.models.runs.settings import FORMAT, KINDS, LIMITS, config_file, read_config
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.models.tokenizers.subwords import Tokenizer, load_tokenizers, write_tokenizers
-from heed.transformer.training.runs import checkpoint
 from heed.transformer.data.batching.token_cache import OWN, TextRecord
-from heed.transformer.training.runs.checkpoint import Progress, Weights
-from heed.transformer.training.runs.settings import TextConfig, TranslationConfig
-from heed.transformer.data.parallel_text import ParallelText, read_validation, write_validation
 from heed.transformer.data.documents import Document, load_documents, write_documents
-from heed.transformer.language_model import LanguageModel
-from heed.transformer.model import Transformer
+from heed.transformer.data.parallel_text import ParallelText, read_validation, write_validation
 from heed.transformer.data.shortlist import Shortlist
+from heed.transformer.model import Transformer
+from heed.transformer.training.runs import checkpoint
+from heed.transformer.training.runs.checkpoint import Progress, Weights
+from heed.transformer.training.runs.settings import TextConfig, TrainConfig, TranslationConfig
 
 INITIAL = "initial"  # the weights that training begins with, if they are not fresh
 AVERAGE = "average"  # the checkpoint that is the mean of the last ones
+CONTEXT = 512  # tokens of a row of training text, where the network itself knows no limit
 
 
-Model = TypeVar("Model", ModelConfig, LanguageModelConfig)
 Train = TypeVar("Train", TranslationConfig, TextConfig)
 
 
-class Run(ABC, Generic[Model, Train]):
+class Run(ABC, Generic[Train]):
     """A directory that holds a training run.
 
     Its files: config.toml (all that was asked), the tokenizer or two, the text it is judged by, checkpoints/, log.jsonl
     and tensorboard/.
     """
 
-    kind: ClassVar[str]  # of the network
+    task: ClassVar[str]  # what the network is trained for
+    settings: ClassVar[type[TrainConfig]]  # of its training
     path: Path
-    model: Model
+    spec: NetworkSpec
     train: Train
 
     @classmethod
@@ -55,20 +56,27 @@ class Run(ABC, Generic[Model, Train]):
         """Read the directory of a run of this kind.
 
         Raises:
-            ModelError: See `open_run`; or the run is of another kind.
+            ModelError: See `open_run`; or the run is of another task.
         """
         run = open_run(path)
         if not isinstance(run, cls):
-            raise ModelError(f"{path}: a run of kind {run.kind}, where one of kind {cls.kind} is needed")
+            raise ModelError(f"{path}: a run that learns to {run.task}, where one that learns to {cls.task} is needed")
         return run
 
+    @classmethod
     @abstractmethod
-    def new_network(self) -> nn.Module:
-        """The network with fresh weights."""
+    def read(cls, path: Path, spec: NetworkSpec, train: Train) -> Self:
+        """Read what a run's directory has beside config.toml."""
 
-    @abstractmethod
-    def load_network(self, path: Path) -> nn.Module:
+    def new_network(self) -> Transformer:
+        """The network with fresh weights."""
+        return Transformer(self.spec)
+
+    def load_network(self, path: Path) -> Transformer:
         """The network with the weights of a checkpoint, for use and not for training."""
+        network = self.new_network()
+        checkpoint.load_weights(path, network)
+        return network.eval()
 
     def limit(self, limits: Mapping[str, object]) -> None:
         """Let the run end by other limits than it was made with."""
@@ -138,26 +146,32 @@ class Run(ABC, Generic[Model, Train]):
         return ranked[0], checkpoint.load_progress(ranked[0])
 
 
-class TranslationRun(Run[ModelConfig, TranslationConfig]):
+class TranslationRun(Run[TranslationConfig]):
     """A run that learns to translate.
 
-    Its files beside those of any run: tokenizer.model (or tokenizer.src.model and tokenizer.tgt.model), valid.src and
-    valid.tgt (the pairs it is judged by), shortlist.safetensors (the words that each source word needs).
+    Its files beside those of any run: tokenizer.model (or tokenizer.src.model and tokenizer.tgt.model), valid.jsonl
+    (the pairs it is judged by), shortlist.safetensors (the words that each source word needs).
     """
 
-    kind = KINDS[0]
+    task = "translate"
+    settings = TranslationConfig
 
     def __init__(
-        self, path: Path, model: ModelConfig, train: TranslationConfig, tokenizers: tuple[Tokenizer, Tokenizer]
+        self, path: Path, spec: NetworkSpec, train: TranslationConfig, tokenizers: tuple[Tokenizer, Tokenizer]
     ) -> None:
-        self.path, self.model, self.train = path, model, train
+        self.path, self.spec, self.train = path, spec, train
         self.src_tokenizer, self.tgt_tokenizer = tokenizers
+
+    @classmethod
+    def read(cls, path: Path, spec: NetworkSpec, train: TranslationConfig) -> "TranslationRun":
+        """See `Run`."""
+        return cls(path, spec, train, load_tokenizers(path))
 
     @classmethod
     def create(
         cls,
         path: Path,
-        model: ModelConfig,
+        spec: NetworkSpec,
         train: TranslationConfig,
         tokenizers: tuple[Tokenizer, Tokenizer],
         validation: ParallelText,
@@ -171,7 +185,7 @@ class TranslationRun(Run[ModelConfig, TranslationConfig]):
 
         Args:
             path: It.
-            model: The sizes of the network.
+            spec: The network.
             train: What was asked.
             tokenizers: Of the source and of the target.
             validation: The pairs that it is judged by.
@@ -183,13 +197,13 @@ class TranslationRun(Run[ModelConfig, TranslationConfig]):
         Raises:
             HeedError: `path` exists.
         """
-        with _created(path, cls.kind, model, train, initial) as aside:
+        with _created(path, cls.task, spec, train, initial) as aside:
             _take_text(aside, text, cache)
             write_tokenizers(aside, tokenizers)
             write_validation(aside, validation)
             if shortlist:
                 shortlist.save(aside)
-        return cls(path, model, train, tokenizers)
+        return cls(path, spec, train, tokenizers)
 
     @property
     def validation(self) -> ParallelText:
@@ -197,33 +211,34 @@ class TranslationRun(Run[ModelConfig, TranslationConfig]):
         with _restorable():
             return read_validation(self.path)
 
-    def new_network(self) -> Transformer:
-        """The network with fresh weights."""
-        return Transformer(self.model)
 
-    def load_network(self, path: Path) -> Transformer:
-        """The network with the weights of a checkpoint, for use and not for training."""
-        network = self.new_network()
-        checkpoint.load_weights(path, network)
-        return network.eval()
-
-
-class TextRun(Run[LanguageModelConfig, TextConfig]):
-    """A run that learns to go on with a text.
+class TextRun(Run[TextConfig]):
+    """A run that learns to continue a text.
 
     Its files beside those of any run: tokenizer.model and valid.jsonl (the documents it is judged by).
     """
 
-    kind = KINDS[1]
+    task = "generate"
+    settings = TextConfig
 
-    def __init__(self, path: Path, model: LanguageModelConfig, train: TextConfig, tokenizer: TextTokenizer) -> None:
-        self.path, self.model, self.train, self.tokenizer = path, model, train, tokenizer
+    def __init__(self, path: Path, spec: NetworkSpec, train: TextConfig, tokenizer: TextTokenizer) -> None:
+        self.path, self.spec, self.train, self.tokenizer = path, spec, train, tokenizer
+
+    @classmethod
+    def read(cls, path: Path, spec: NetworkSpec, train: TextConfig) -> "TextRun":
+        """See `Run`."""
+        return cls(path, spec, train, TextTokenizer.load(path))
+
+    @property
+    def context(self) -> int:
+        """Tokens of a row of training text."""
+        return row_length(self.spec)
 
     @classmethod
     def create(
         cls,
         path: Path,
-        model: LanguageModelConfig,
+        spec: NetworkSpec,
         train: TextConfig,
         tokenizer: TextTokenizer,
         validation: Sequence[Document],
@@ -237,11 +252,11 @@ class TextRun(Run[LanguageModelConfig, TextConfig]):
         Raises:
             HeedError: `path` exists.
         """
-        with _created(path, cls.kind, model, train, initial) as aside:
+        with _created(path, cls.task, spec, train, initial) as aside:
             _take_text(aside, text, cache)
             write_tokenizers(aside, (tokenizer.pieces, tokenizer.pieces))
             write_documents(aside / "valid.jsonl", validation)
-        return cls(path, model, train, tokenizer)
+        return cls(path, spec, train, tokenizer)
 
     @property
     def validation(self) -> list[Document]:
@@ -249,22 +264,12 @@ class TextRun(Run[LanguageModelConfig, TextConfig]):
         with _restorable():
             return load_documents(self.path / "valid.jsonl")
 
-    def new_network(self) -> LanguageModel:
-        """The network with fresh weights."""
-        return LanguageModel(self.model)
-
-    def load_network(self, path: Path) -> LanguageModel:
-        """The network with the weights of a checkpoint, for use and not for training."""
-        network = self.new_network()
-        checkpoint.load_weights(path, network)
-        return network.eval()
-
 
 @contextmanager
 def _created(
     path: Path,
-    kind: str,
-    model: ModelConfig | LanguageModelConfig,
+    task: str,
+    spec: NetworkSpec,
     train: TranslationConfig | TextConfig,
     initial: Weights | None,
 ) -> Iterator[Path]:
@@ -272,8 +277,8 @@ def _created(
     config = {
         "format": FORMAT,
         "heed": importlib.metadata.version("heed"),
-        "kind": kind,
-        "model": to_table(model),
+        "task": task,
+        "network": to_table(spec),
         "train": to_table(train),
     }
     with directory_whole(path) as aside:
@@ -300,6 +305,15 @@ def _restorable() -> Iterator[None]:
         raise ModelError(f"{error.filename}: {error.strerror}; restore it, or train again") from None
 
 
+def row_length(spec: NetworkSpec) -> int:
+    """Tokens of a row of text that a decoder is trained on: as many as it can read at a time."""
+    fit = spec.decoder.n_positions if spec.decoder else None
+    return fit or CONTEXT
+
+
+RUNS: Mapping[str, type[TranslationRun] | type[TextRun]] = {run.task: run for run in (TranslationRun, TextRun)}
+
+
 def open_run(path: Path) -> TranslationRun | TextRun:
     """Read the directory of a run.
 
@@ -307,32 +321,30 @@ def open_run(path: Path) -> TranslationRun | TextRun:
         ModelError: It is no run, is damaged, or was made by a later heed.
     """
     file = config_file(path)
-    kind, model, train = read_settings(file)
-    if kind == TextRun.kind:
-        return TextRun(
-            path,
-            from_table(LanguageModelConfig, model, str(file)),
-            from_table(TextConfig, train, str(file)),
-            TextTokenizer.load(path),
-        )
-    return TranslationRun(
-        path,
-        from_table(ModelConfig, model, str(file)),
-        from_table(TranslationConfig, train, str(file)),
-        load_tokenizers(path),
+    task, network, train = read_settings(file)
+    kind: Any = RUNS[task]
+    run: TranslationRun | TextRun = kind.read(
+        path, network_spec(network, f"{file}, network"), from_table(kind.settings, train, f"{file}, train")
     )
+    return run
 
 
 def read_settings(file: Path) -> tuple[str, dict[str, object], dict[str, object]]:
-    """The kind of network in a run's config.toml, and all settings of the network and of its training.
+    """What a run's config.toml trains a network for, and all settings of the network and of its training.
 
     Raises:
         ModelError: It is damaged, or was made by a later heed.
         OSError: It cannot be read.
     """
     config = read_config(file)
-    new = {} if config.is_complete else defaults(TextConfig if config.kind == TextRun.kind else TranslationConfig)
-    return config.kind, config.model, new | config.train
+    new = {} if config.is_complete else _earlier_settings(RUNS[config.task].settings)
+    return config.task, config.network, new | config.train
+
+
+def _earlier_settings(settings: type[TranslationConfig] | type[TextConfig]) -> dict[str, object]:
+    """What runs of earlier formats do not say; both sides of their vocabularies were normalized in one way."""
+    found = defaults(settings)
+    return found | {name: "nfkc" for name in found if name.endswith("_normalization")}
 
 
 def _worth(progress: Progress, best_by: str) -> tuple[float, float]:

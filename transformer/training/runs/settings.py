@@ -2,16 +2,23 @@
 
 import dataclasses
 import math
+from typing import ClassVar
 
 from heed.models.errors import ModelError
+
+# See heed.transformer.data.normalization.
+NORMALIZATIONS = ("nfkc", "nfc")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """What every run is asked; the defaults are those of the paper's base model (section 5)."""
 
+    limits_may_change: ClassVar[bool] = True  # whether the learning rate of a step does not depend on the last one
+
     init_from: str | None = None  # a run or a bundle whose weights and vocabulary to begin with
     tokenizer: tuple[str, ...] = ()  # SentencePiece models: one for both sides, or source and target
+    extend_vocabulary: int = 0  # pieces to learn and to add to those SentencePiece models
     vocab_size: int = 37000  # pieces to learn, of each vocabulary
     batch_tokens: int = 25000  # tokens a batch and side, padding included (section 5.1)
     warmup: int = 4000  # steps of rising learning rate (section 5.3)
@@ -38,6 +45,8 @@ class TrainConfig:
         wrong = self._not_above_zero(*sizes, "steps", "epochs", "minutes")
         if self.steps is self.epochs is self.minutes is None:
             wrong.append("one of steps, epochs and minutes must say when to stop")
+        if self.extend_vocabulary < 0 or (self.extend_vocabulary and not self.tokenizer):
+            wrong.append("extend_vocabulary must be a number of pieces for the vocabulary of tokenizer or init_from")
         if not 0 <= self.seed < 2**63:
             wrong.append(f"seed must be at least 0 and below 2^63, not {self.seed!r}")
         if self.precision not in ("auto", "bfloat16", "float32"):
@@ -76,6 +85,8 @@ class TranslationConfig(TrainConfig):
     src_language: str = ""  # what the model card calls it: "en"
     tgt_language: str = ""
     joint: bool = True  # learn one vocabulary for both sides
+    src_normalization: str = "nfkc"  # what a learnt vocabulary does to sources; see heed.transformer.data.normalization
+    tgt_normalization: str = "nfc"  # and to targets, which come out as they were learnt
     max_length: int = 128  # tokens; pairs with a longer side are left out
     max_ratio: float | None = None  # of the longer side to the shorter, in tokens; other pairs are left out
     deduplicate: bool = False  # leave out pairs that have been before
@@ -87,23 +98,27 @@ class TranslationConfig(TrainConfig):
 
     def _wrong(self) -> list[str]:
         wrong = super()._wrong() + self._not_above_zero("max_length", "learning_rate_scale")
+        wrong += [
+            f"{name} must be a share from 0 to 1, not {getattr(self, name)!r}"
+            for name in ("copy_augment", "case_augment")
+            if not 0 <= getattr(self, name) <= 1
+        ]
         if not self.src and not self.tgt and not self.data:
             wrong.append("src and tgt, or data, must name files")
         if self.max_ratio is not None and not 1 <= self.max_ratio < math.inf:
             wrong.append(f"max_ratio must be a number of at least 1, not {self.max_ratio!r}")
         if not 0 <= self.subword_sampling < 1:
             wrong.append(f"subword_sampling must be at least 0 and below 1, not {self.subword_sampling!r}")
-        for name in ("copy_augment", "case_augment"):
-            if not 0 <= getattr(self, name) <= 1:
-                wrong.append(f"{name} must be a share from 0 to 1, not {getattr(self, name)!r}")
         if not 0 <= self.label_smoothing < 1:
             wrong.append(f"label_smoothing must be at least 0 and below 1, not {self.label_smoothing!r}")
+        for name in ("src_normalization", "tgt_normalization"):
+            if getattr(self, name) not in NORMALIZATIONS:
+                wrong.append(f"{name} must be 'nfkc' or 'nfc', not {getattr(self, name)!r}")
         if bool(self.valid_src) != bool(self.valid_tgt):
             wrong.append("valid_src and valid_tgt go together")
         if len(self.tokenizer) > 2:
             wrong.append(f"tokenizer takes one file, or a source and a target file, not {len(self.tokenizer)}")
         return wrong
-
 
     @property
     def augments(self) -> bool:
@@ -118,7 +133,9 @@ class TranslationConfig(TrainConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TextConfig(TrainConfig):
-    """A run that learns to go on with a text."""
+    """A run that learns to continue a text."""
+
+    limits_may_change = False
 
     text: tuple[str, ...] = ()  # files; a .txt is one text, a line of a .jsonl another
     pairs: tuple[str, ...] = ()  # .jsonl files of prompts and completions: only the completions are learnt

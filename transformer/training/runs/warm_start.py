@@ -3,20 +3,20 @@
 import dataclasses
 from pathlib import Path
 
-from heed.models.spec.config import to_table
+from heed.models.spec.tables import to_table
 from heed.models.tokenizers.subwords import tokenizer_files
+from heed.transformer.data.shortlist import Shortlist
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import Weights
 from heed.transformer.training.runs.run import open_run
-from heed.transformer.data.shortlist import Shortlist
 
 
 @dataclasses.dataclass(frozen=True)
 class Initial:
     """A network that was trained before."""
 
-    kind: str
-    network: dict[str, object]  # the table of its configuration
+    task: str
+    network: dict[str, object]  # the table of its description
     tokenizer: tuple[str, ...]  # its files
     languages: dict[str, object]  # what it translates, by the names of `TranslationConfig`
     weights: Weights
@@ -33,4 +33,4 @@ def from_run(path: Path) -> Initial:
     best, _ = run.best()
     files = tuple(str((path / name).absolute()) for name in tokenizer_files(path))
     languages = {name: value for name, value in to_table(run.train).items() if name.endswith("_language")}
-    return Initial(run.kind, to_table(run.model), files, languages, checkpoint.read_weights(best), Shortlist.load(path))
+    return Initial(run.task, to_table(run.spec), files, languages, checkpoint.read_weights(best), Shortlist.load(path))

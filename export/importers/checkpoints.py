@@ -1,0 +1,105 @@
+"""From a checkpoint of a known family to a network's description, its parameters and its tokenizer."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from heed.export.importers.chat import chat_of
+from heed.export.importers.families import bart, gpt2, llama, m2m100, marian, mbart, t5
+from heed.export.importers.families.family import Family
+from heed.export.importers.formats.checkpoint import Checkpoint, read_table
+from heed.export.importers.formats.gguf_file import GgufFile
+from heed.export.importers.gguf_vocabulary import gguf_vocabulary
+from heed.export.importers.search import decode_config
+from heed.export.importers.vocabulary import Vocabulary, sentencepiece_pieces
+from heed.export.importers.weights import Imported
+from heed.models.arrays import FloatArray
+from heed.models.decoding.config import DecodeConfig
+from heed.models.errors import ModelError
+from heed.models.spec.network import NetworkSpec
+from heed.models.text.chat import ChatTemplate
+from heed.models.tokenizers.library import FILE, load_library
+from heed.models.tokenizers.subwords import JOINT
+
+FAMILIES: dict[str, Family] = {  # by what a configuration calls them
+    "bart": bart.FAMILY,
+    "gpt2": gpt2.FAMILY,
+    "llama": llama.LLAMA,
+    "m2m_100": m2m100.FAMILY,
+    "marian": marian.FAMILY,
+    "mbart": mbart.FAMILY,
+    "mistral": llama.MISTRAL,
+    "mt5": t5.FAMILY,
+    "qwen2": llama.QWEN2,
+    "qwen3": llama.QWEN3,
+    "t5": t5.FAMILY,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """What a checkpoint holds, by heed's names."""
+
+    spec: NetworkSpec
+    weights: Mapping[str, FloatArray]  # each read when it is asked for
+    vocabulary: Vocabulary
+    decode: DecodeConfig
+    origin: str  # what it was, in words
+    chat_template: ChatTemplate | None = None
+
+
+def read_model(path: Path) -> Model:
+    """What a directory or a .gguf file holds.
+
+    Raises:
+        ModelError: It is damaged, or none that heed can import.
+    """
+    if path.suffix == ".gguf":
+        return _gguf(GgufFile(path))
+    checkpoint = Checkpoint(path)
+    family, (spec, weights) = _family(checkpoint), read_network(checkpoint)
+    vocabulary = family.vocabulary(checkpoint, spec)
+    origin = f"a checkpoint of the family {checkpoint.model_type} in the layout of transformers"
+    chat = None if spec.encoder else chat_of(*_chat(checkpoint, vocabulary), vocabulary.conventions)
+    return Model(spec, weights, vocabulary, decode_config(checkpoint), origin, chat)
+
+
+def _chat(checkpoint: Checkpoint, vocabulary: Vocabulary) -> tuple[object, Callable[[int], str]]:
+    """A checkpoint's chat template, and what gives the text of a token."""
+    path = checkpoint.path / "chat_template.jinja"
+    if path.is_file():
+        source: object = path.read_text("utf-8", "replace")
+    else:
+        config = checkpoint.path / "tokenizer_config.json"
+        source = read_table(config).get("chat_template") if config.is_file() else None
+    if FILE in vocabulary.files:
+        library = load_library(vocabulary.files[FILE], FILE)
+        return source, lambda token: library.id_to_token(token) or ""
+    pieces = sentencepiece_pieces(vocabulary.files[JOINT], checkpoint)
+    return source, pieces.__getitem__
+
+
+def _gguf(file: GgufFile) -> Model:
+    spec, weights = FAMILIES[file.family].read(file.settings(), file.tensors())
+    vocabulary = gguf_vocabulary(file, spec.stacks["decoder"].vocab_size)
+    origin = f"a GGUF file of the architecture {file.architecture}"
+    source, tokens = file.metadata.get("tokenizer.chat_template"), file.metadata["tokenizer.ggml.tokens"]
+    chat = chat_of(source, tokens.__getitem__, vocabulary.conventions)
+    return Model(spec, weights, vocabulary, DecodeConfig(by_length=True), origin, chat)
+
+
+def read_network(checkpoint: Checkpoint) -> tuple[NetworkSpec, Imported]:
+    """The network of a checkpoint, and its parameters, each read when it is asked for.
+
+    Raises:
+        ModelError: The checkpoint is damaged, or its network is none that heed can run.
+    """
+    return _family(checkpoint).read(checkpoint.settings(), checkpoint.tensors)
+
+
+def _family(checkpoint: Checkpoint) -> Family:
+    family = FAMILIES.get(checkpoint.model_type)
+    if family is None:
+        known = ", ".join(FAMILIES)
+        raise ModelError(f"{checkpoint.path}: model_type {checkpoint.model_type!r}, and heed imports {known}")
+    return family

@@ -1,0 +1,1 @@
+"""Checkpoints as files: their configuration and their tensors, each read when it is needed."""

@@ -1,0 +1,99 @@
+"""Texts of a proof: ordinary ones in some languages, and some that break careless tokenizers."""
+
+# ruff: noqa: RUF001 - these texts are odd on purpose
+
+from pathlib import Path
+
+from heed.models.bundle.manifest import Manifest
+from heed.models.tasks.scorer import Passage
+from heed.models.tokenizers.loading import line_tokenizers, text_tokenizer
+
+LONGEST = 40  # tokens of a text
+ORDINARY = """
+Good morning! How are you today?
+The train to Hamburg leaves from platform seven at half past nine.
+She had never seen the sea before, and she could not stop looking at it.
+Water boils at a lower temperature on high mountains because the pressure there is lower.
+If it rains tomorrow, we will stay at home and play chess.
+The committee has decided to postpone its decision until the report is published.
+"I don't believe you," he said, "but I will come with you anyway."
+Please send me the invoice before the end of the month; otherwise we cannot pay it in time.
+Two plus two is four, and three times seven is twenty-one.
+The capital of France is Paris, and the capital of Italy is Rome.
+In 1969, two people walked on the moon for the first time.
+My grandmother keeps bees, grows potatoes and speaks five languages.
+The software reads a file line by line and writes the results to another file.
+Nobody knows why the old lighthouse was abandoned so suddenly.
+A translation that is correct can still be hard to read.
+The museum is closed on Mondays, but its garden is always open.
+We walked along the river until it became too dark to see the path.
+Scientists have found a new kind of beetle in the rain forest of Borneo.
+Do you know where I could buy a ticket for the concert tonight?
+Prices rose by 3.5 percent in March, more than economists had expected.
+Guten Morgen! Wie geht es Ihnen heute?
+Der Zug nach Hamburg fährt um halb zehn von Gleis sieben ab.
+Wenn es morgen regnet, bleiben wir zu Hause und spielen Schach.
+Niemand weiß, warum der alte Leuchtturm so plötzlich verlassen wurde.
+Le musée est fermé le lundi, mais son jardin est toujours ouvert.
+Ma grand-mère élève des abeilles et parle cinq langues.
+¿Sabe usted dónde puedo comprar una entrada para el concierto?
+El agua hierve a menor temperatura en las montañas altas.
+Il treno per Roma parte alle nove e mezza dal binario sette.
+De trein naar Amsterdam vertrekt om half tien van spoor zeven.
+Поезд в Москву отправляется в половине десятого.
+Воду кипятят, чтобы заварить чай.
+今日はいい天気ですね。散歩に行きましょう。
+今天天气很好，我们去公园散步吧。
+오늘은 날씨가 좋네요. 산책하러 갑시다.
+صباح الخير! كيف حالك اليوم؟
+शुभ प्रभात! आज आप कैसे हैं?
+Chào buổi sáng! Hôm nay bạn thế nào?
+""".strip().splitlines()
+NASTY = [
+    "  two spaces before,  two within, and two after  ",
+    "tabs\tand\tmore\ttabs",
+    "no-break\u00a0space, thin\u2009space, ideographic\u3000space, zero\u200bwidth",
+    "Numbers: 0 1 12 123 1234 12345 1,234,567.89 −40 °C 3/4 ½ x² 10⁻³",
+    "ﬁne ligatures, ｆｕｌｌ ｗｉｄｔｈ, e\u0301 and é, Ångström and Å",
+    "https://example.org/a?b=c&d=%20e#f and someone@example.com",
+    "def f(x):\n    return {x: [1, 2.5, 'y']}  # code",
+    "ALL CAPITALS, camelCase, snake_case, kebab-case, l33t",
+    "don't can't it's we'll they've I'M YOU'RE",
+    "„quotes“ “of” ‘many’ «kinds» 「括弧」 … – — ―",
+    "emoji: 😀 👩‍👩‍👧‍👦 🇩🇪 ✈️ and 𝒎𝒂𝒕𝒉",
+    "<b>bold</b> &amp; <unused> [MASK] {braces} ▁ Ġ ##piece",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "Donaudampfschifffahrtsgesellschaftskapitänsmütze",
+    "a",
+    ".",
+    "٣٫١٤ १२३ ๑๒๓ ①②③ Ⅻ",
+    "ไม่มีช่องว่างระหว่างคำในภาษาไทย",
+]
+TEXTS = ORDINARY + NASTY
+
+
+def passages(directory: Path, manifest: Manifest) -> tuple[list[Passage], tuple[int, ...]]:
+    """The texts as a bundle's network reads them, and what its outputs are forced to begin with.
+
+    Args:
+        directory: Where the bundle's tokenizers are.
+        manifest: The bundle's.
+
+    Returns:
+        Of a model that translates, each source with another text as its translation; of one that continues texts,
+        the texts.
+    """
+    conventions, spec = manifest.conventions, manifest.network
+    fitting = [stack.n_positions for stack in spec.stacks.values() if stack.n_positions is not None]
+    longest = max(1, min([LONGEST, *(n - 4 for n in fitting)]))
+    if spec.encoder is None:
+        tokenizer = text_tokenizer(directory, spec, conventions)
+        encoded = [ids[:longest] for ids in tokenizer.encode_all(TEXTS)]
+        return [Passage([], [*ids, tokenizer.eos_id]) for ids in encoded], ()
+    languages = (manifest.src_language, manifest.tgt_language)
+    src, tgt = line_tokenizers(directory, spec, conventions, languages)
+    sources, others = src.encode(TEXTS), tgt.encode(TEXTS[1:] + TEXTS[:1])
+    return [
+        Passage(list(tgt.forced), [*other[:longest], tgt.eos_id], [*source[:longest], src.eos_id])
+        for source, other in zip(sources, others, strict=True)
+    ], tgt.forced

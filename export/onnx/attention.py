@@ -1,0 +1,313 @@
+"""Attention in graphs: heads, what may be seen, and its variants.
+
+Keys and values are (B, G, C, K) with G heads of them. `write` puts those of new tokens into slots by ScatterND, which
+works in place where an output is bound to its input's memory. `attend` sees what an additive mask says. `stream` is one
+operator for all of attention, of tokens that see all that came before.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from heed.export.onnx import positions as position_writer
+from heed.export.onnx.block import FLOAT, Live, StackWriter, State
+from heed.export.onnx.builder import CONTRIB, GraphBuilder
+from heed.models.arrays import FloatArray
+from heed.models.spec.network import NetworkSpec
+from heed.models.spec.positions import RelativeBuckets, Rotary
+
+PER_CHANNEL = "PER_CHANNEL"  # GroupQueryAttention's word for a scale of each dimension of each head
+Scales = Mapping[str, FloatArray]  # of keys and values in integers, (G, 1, K), by the names of their caches
+
+
+def can_stream(spec: NetworkSpec) -> bool:
+    """Whether GroupQueryAttention computes a network's attention: that of a decoder alone, in heads that fit it."""
+    if spec.encoder is not None or spec.decoder is None:
+        return False
+    attention, positions = spec.decoder.attention, spec.decoder.positions
+    if isinstance(positions, Rotary):
+        return attention.d_head % 16 == 0 and (positions.d_rotary or attention.d_head) % 16 == 0
+    return attention.d_head % 8 == 0 and not isinstance(positions, RelativeBuckets)
+
+
+class AttentionWriter(StackWriter):
+    """Writes the attention of a stack.
+
+    Queries come times the scale of scores already: scores are a plain product then, for which ONNX Runtime has a
+    kernel for a single query that is twice as fast.
+
+    Args:
+        graph: Where it is put.
+        state: The network's weights.
+        spec: The network's description.
+        name: "encoder" or "decoder".
+        live: The tokens that are computed; None: all.
+        scales: Of keys and values; none: they are kept as floats.
+    """
+
+    def __init__(
+        self,
+        graph: GraphBuilder,
+        state: State,
+        spec: NetworkSpec,
+        name: str,
+        live: Live | None = None,
+        scales: Scales | None = None,
+    ) -> None:
+        super().__init__(graph, state, spec, name, live)
+        self.attention, self.scales = self.stack.attention, scales or {}
+
+    # Heads
+
+    def self_heads(self, name: str, x: ir.Value, ids: ir.Value, positions: ir.Value) -> list[ir.Value]:
+        """Queries, (B, H, T, K), keys and values, (B, G, T, K), of x, turned by their positions."""
+        q, k, v = (self._split_heads(part, ids) for part in self._query_key_value(name, x))
+        q, k = self._normed(name, "query", q), self._normed(name, "key", k)
+        return [self._rotated(q, positions), self._rotated(k, positions), v]
+
+    def heads(self, name: str, part: str, x: ir.Value, ids: ir.Value) -> ir.Value:
+        """The "query", "key" or "value" of x, of attention that knows no positions, head by head: (B, H, T, K)."""
+        return self._normed(name, part, self._split_heads(self._projected(name, part, x), ids))
+
+    def _query_key_value(self, name: str, x: ir.Value) -> list[ir.Value]:
+        parts = ("query", "key", "value")
+        if not self._packed:
+            return [self._projected(name, part, x) for part in parts]
+        sizes = self.graph.integers(*(self._width(part) for part in parts))
+        return list(self.graph.several("Split", self._packed_projection(name, x), sizes, n=3, axis=-1))
+
+    @property
+    def _packed(self) -> bool:
+        """Whether queries, keys and values are made by one product: of few rows, each product reads weights anew."""
+        return not self.graph.many_rows and not self.attention.qk_norm
+
+    def _packed_projection(self, name: str, x: ir.Value) -> ir.Value:
+        weights = [self._weights(name, part) for part in ("query", "key", "value")]
+        biases = [bias for _, bias in weights if bias is not None]
+        matrix = np.concatenate([weight for weight, _ in weights])
+        return self.graph.linear(x, f"{name}.qkv", matrix, np.concatenate(biases) if biases else None)
+
+    def _projected(self, name: str, part: str, x: ir.Value) -> ir.Value:
+        weight, bias = self._weights(name, part)
+        return self.graph.linear(x, f"{name}.{part}", weight, bias)
+
+    def _weights(self, name: str, part: str) -> tuple[FloatArray, FloatArray | None]:
+        """The matrix and bias of a projection; those of queries times the scale of scores, where no norm undoes it."""
+        scaled = part == "query" and not self.attention.qk_norm
+        factor = np.float32(self.attention.score_scale if scaled else 1)
+        bias = self.state.get(f"{name}.{part}.bias")
+        return self.state[f"{name}.{part}.weight"] * factor, None if bias is None else bias * factor
+
+    def _width(self, part: str) -> int:
+        return self.attention.d_heads if part == "query" else self.attention.d_kv_heads
+
+    def _normed(self, name: str, part: str, x: ir.Value) -> ir.Value:
+        """Queries or keys normalized, where they are; x is (…, K)."""
+        if not self.attention.qk_norm or part == "value":
+            return x
+        factor = self.attention.score_scale if part == "query" else 1.0
+        return self.graph.narrow(self.rms_norm(f"{name}.{part}_norm", self.graph.wide(x), factor))
+
+    def _split_heads(self, x: ir.Value, ids: ir.Value) -> ir.Value:
+        """x, (…, H K), with a row of numbers for each of some ids, (B, T), head by head: (B, H, T, K)."""
+        graph = self.graph
+        if self.live is None:
+            shape = graph.op("Concat", graph.op("Shape", ids), graph.integers(-1, self.attention.d_head), axis=0)
+        else:
+            x, shape = graph.op("Gather", x, self.live.rows), graph.integers(0, 0, -1, self.attention.d_head)
+        return graph.op("Transpose", graph.op("Reshape", x, shape), perm=[0, 2, 1, 3])
+
+    def _rotated(self, x: ir.Value, positions: ir.Value) -> ir.Value:
+        """x, (B, H, T, K), turned by positions, (B, T)."""
+        spec = self.stack.positions
+        if not isinstance(spec, Rotary):
+            return x
+        partial = {} if spec.d_rotary is None else {"rotary_embedding_dim": spec.d_rotary, "num_heads": 1}
+        return self.graph.op(
+            "RotaryEmbedding",
+            *(x, positions, *self._rotations(spec)),
+            domain=CONTRIB,
+            interleaved=int(spec.interleaved),
+            **partial,
+        )
+
+    def _rotations(self, spec: Rotary) -> tuple[ir.Value, ir.Value]:
+        cos, sin = (
+            table.astype(self.graph.dtype.numpy()) for table in position_writer.rotations(spec, self.attention.d_head)
+        )
+        return self.graph.weight(f"{self.name}.cos", cos), self.graph.weight(f"{self.name}.sin", sin)
+
+    # What may be seen
+
+    def additive(self, mask: ir.Value, *axes: int) -> ir.Value:
+        """A mask as what is added to scores: 0 where True and -inf where False; with new dimensions."""
+        graph = self.graph
+        scores = graph.op("Where", mask, graph.floats(0.0), graph.floats(-math.inf))
+        return graph.op("Unsqueeze", scores, graph.integers(*axes)) if axes else scores
+
+    def near(self, distances: ir.Value) -> ir.Value | None:
+        """Whether distances of queries from keys are within the window, where there is one."""
+        if self.attention.window is None:
+            return None
+        graph = self.graph
+        return graph.op("Less", graph.op("Abs", distances), graph.constant(self.attention.window, np.int64))
+
+    def bias(self, distances: ir.Value, *, causal: bool) -> ir.Value | None:
+        """What distances of queries from keys, (B, T, C), add to the scores of each head, (B, H, T, C), if anything."""
+        spec = self.stack.positions
+        if not isinstance(spec, RelativeBuckets):
+            return None
+        graph, name = self.graph, f"{self.name}.relative_bias"
+        least = 0 if causal else -spec.max_distance
+        each = graph.constant(position_writer.distance_buckets(spec, causal=causal), np.int64)
+        table = graph.op("Gather", graph.weight(name, self.state[f"{name}.weight"]), each)  # folded away when loaded
+        bounds = [graph.constant(bound, np.int64) for bound in (least, spec.max_distance)]
+        place = graph.op("Sub", graph.op("Clip", distances, *bounds), bounds[0])
+        return graph.op("Transpose", graph.op("Gather", table, place), perm=[0, 3, 1, 2])
+
+    # Keys and values
+
+    def cache(self, name: str, n_slots: str, dtype: ir.DataType | None = None) -> ir.Value:
+        """An input of keys or values; of the graph's own type, where none is given."""
+        return self.graph.input(name, dtype or self.graph.dtype, self.cache_shape(n_slots))
+
+    def cache_shape(self, n_slots: str) -> list[int | str]:
+        """Of an input or output of keys or values."""
+        return ["B", self.attention.n_kv_heads, n_slots, self.attention.d_head]
+
+    def places(self, rows: ir.Value, slots: ir.Value) -> ir.Value:
+        """Where ScatterND puts the keys of tokens, given their rows, (N,), and slots, (N, T): (N, G, T, 3)."""
+        graph, G = self.graph, self.attention.n_kv_heads
+        length = graph.op("Shape", slots, start=1)
+        shape = graph.op("Concat", graph.op("Shape", slots, end=1), graph.integers(G), length, axis=0)
+        parts = [
+            graph.op("Unsqueeze", rows, graph.integers(1, 2)),
+            graph.constant(np.arange(G)[:, None], np.int64),
+            graph.op("Unsqueeze", slots, graph.integers(1)),
+        ]
+        wide = [graph.op("Unsqueeze", graph.op("Expand", part, shape), graph.integers(3)) for part in parts]
+        return graph.op("Concat", *wide, axis=3)
+
+    def write(self, name: str, new: ir.Value, places: ir.Value, n_slots: str) -> ir.Value:
+        """The keys or values of an input with new ones, (N, G, T, K), in their places; an output of the graph.
+
+        New ones are what the stream would keep of them, where that keeps integers.
+        """
+        if name in self.scales:
+            new = self.graph.op("Mul", self.graph.op("Cast", self.rounded(name, new), to=FLOAT), self.scale(name))
+        written = self.graph.op("ScatterND", self.cache(f"past_{name}", n_slots), places, new)
+        self.graph.output(name, written, self.graph.dtype, self.cache_shape(n_slots))
+        return written
+
+    def rounded(self, name: str, x: ir.Value) -> ir.Value:
+        """Keys or values, (B, G, T, K), in integers."""
+        steps = self.graph.op("Div", x, self.scale(name))
+        return self.graph.op("QuantizeLinear", steps, self.graph.floats(1.0), self.graph.constant(0, np.int8))
+
+    def scale(self, name: str) -> ir.Value:
+        """The scales of keys or values."""
+        return self.graph.weight(f"{name}.scale", self.scales[name])
+
+    # The variants
+
+    def attend(
+        self,
+        name: str,
+        q: ir.Value,
+        k: ir.Value,
+        v: ir.Value,
+        mask: ir.Value,
+        ids: ir.Value,
+        *,
+        by_head: bool | None = None,
+    ) -> ir.Value:
+        """Let queries, (B, H, T, K), see keys and values, (B, G, C, K), under an additive mask, (B, 1 or H, 1 or T, C).
+
+        Whether the mask differs by head is decided by the positions, unless it is said.
+
+        Returns:
+            Heads side by side and projected, (…, D), for ids, (B, T).
+        """
+        graph, group = self.graph, self.attention.n_heads // self.attention.n_kv_heads
+        if group > 1:  # queries of a group side by side, (B, G, H/G, T, K)
+            relative = isinstance(self.stack.positions, RelativeBuckets) if by_head is None else by_head
+            q = self._grouped(q, group)
+            mask = self._grouped(mask, group) if relative else graph.op("Unsqueeze", mask, graph.integers(1))
+            k, v = (graph.op("Unsqueeze", part, graph.integers(2)) for part in (k, v))
+        scores = self.soft_cap(graph.op("FusedMatMul", q, k, domain=CONTRIB, transB=1), self.attention.soft_cap)
+        heads = graph.op("MatMul", graph.op("Softmax", graph.op("Add", scores, mask), axis=-1), v)
+        if group > 1:
+            sizes = graph.integers(0, self.attention.n_heads), graph.op("Shape", ids, start=1), graph.integers(-1)
+            shape = graph.op("Concat", *sizes, axis=0)
+            heads = graph.op("Reshape", heads, shape)
+        return self._joined(name, graph.op("Transpose", heads, perm=[0, 2, 1, 3]))
+
+    def _grouped(self, x: ir.Value, group: int) -> ir.Value:
+        """(B, H, T, K), or a mask of each head, as (B, G, H/G, T, K)."""
+        graph = self.graph
+        shape = graph.op("Concat", graph.integers(0, -1, group), graph.op("Shape", x, start=2), axis=0)
+        return graph.op("Reshape", x, shape)
+
+    def _joined(self, name: str, heads: ir.Value) -> ir.Value:
+        """Heads, (B, T, H, K) or side by side, through the projection of all of them: (…, D)."""
+        graph, width = self.graph, self.attention.d_heads
+        shape = graph.integers(-1, width) if graph.many_rows else graph.integers(0, 0, width)
+        return self.linear(f"{name}.output", self._gathered(graph.op("Reshape", heads, shape)))
+
+    def stream(self, number: int, x: ir.Value, ids: ir.Value, last: ir.Value, total: ir.Value) -> ir.Value:
+        """Self-attention of a layer to all that came before; keys and values are inputs and outputs of the graph.
+
+        Args:
+            number: Of the layer.
+            x: What it reads, (…, D).
+            ids: Token ids, (B, T).
+            last: The slot of the last token of each row, (B,).
+            total: Slots in use, (1,).
+        """
+        graph, spec, name = self.graph, self.stack.positions, f"{self.name}.layers.{number}.self_attention"
+        names = [f"{part}.{number}" for part in ("keys", "values")]
+        dtype = ir.DataType.INT8 if self.scales else graph.dtype
+        caches = [self.cache(f"past_{each}", "C", dtype) for each in names]
+        tables = self._rotations(spec) if isinstance(spec, Rotary) else (None, None)
+        scales = (None, None, None, *map(self.scale, names)) if self.scales else ()
+        heads, *written = graph.several(
+            "GroupQueryAttention",
+            *(*self._stream_inputs(name, x, ids), *caches, last, total, *tables, *scales),
+            n=3,
+            domain=CONTRIB,
+            **self._stream_attributes(),
+        )
+        for each, value in zip(names, written, strict=True):
+            graph.output(each, value, dtype, self.cache_shape("C"))
+        return self._joined(name, heads)
+
+    def _stream_inputs(self, name: str, x: ir.Value, ids: ir.Value) -> list[ir.Value | None]:
+        """Queries, keys and values, (B, T, H K) each, or all in the first."""
+        if self._packed:
+            return [self._packed_projection(name, x), None, None]
+        graph, found = self.graph, list[ir.Value | None]()
+        for part in ("query", "key", "value"):
+            split = graph.op("Concat", graph.op("Shape", ids), graph.integers(-1, self.attention.d_head), axis=0)
+            heads = self._normed(name, part, graph.op("Reshape", self._projected(name, part, x), split))
+            found.append(graph.op("Reshape", heads, graph.integers(0, 0, self._width(part))))
+        return found
+
+    def _stream_attributes(self) -> dict[str, int | float | str]:
+        attention, positions = self.attention, self.stack.positions
+        found: dict[str, int | float | str] = {
+            "num_heads": attention.n_heads,
+            "kv_num_heads": attention.n_kv_heads,
+            "do_rotary": int(isinstance(positions, Rotary)),
+            "scale": 1.0,  # queries are times it already
+        }
+        if isinstance(positions, Rotary):
+            found["rotary_interleaved"] = int(positions.interleaved)
+        if attention.window is not None:
+            found["local_window_size"] = attention.window
+        if attention.soft_cap is not None:
+            found["softcap"] = attention.soft_cap
+        if self.scales:
+            found |= {"k_quant_type": PER_CHANNEL, "v_quant_type": PER_CHANNEL, "kv_cache_bit_width": 8}
+        return found

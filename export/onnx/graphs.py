@@ -1,0 +1,307 @@
+"""The Transformer as ONNX graphs, in the order and with the names of `heed.transformer.model`.
+
+Graphs of a network share their weights. Keys and values are (B, G, C, K) with G heads of them, those of a token in the
+slot that it has. Of a network with an encoder, `encoder` computes the memory, head by head for each layer L:
+
+    encoder: src, src_mask (N, S), rows (N), past_memory_keys.L, past_memory_values.L (B, G, M, K)
+          -> memory_keys.L, memory_values.L: the same with these sources in their rows
+
+`decoder` reads tokens that see what a mask says, so that hypotheses or samples stand side by side:
+
+    decoder: ids, slots (B, T), positions (1 or B, 1 or T), or (B, T) where they are rotary, mask (B, T, C), top (1),
+             past_keys.L, past_values.L (B, G, C, K);
+             key_positions (B, C), the positions of what is in the slots, where distances matter;
+             src_mask (B, M), memory_keys.L, memory_values.L (B, G, M, K), where there is an encoder;
+             predicted (N), the tokens, row by row, after which to predict, where there is none
+             tokens (R), rows (B, T): those that are computed, and the row of each, where products are of many rows
+          -> top_log_probs, top_ids, log_probs: (B, T, top) and (B, T, V); (N, top) and (N, V); (R, top) and (R, V)
+             keys.L, values.L: the same with those of the tokens in their slots
+
+With a shortlist there are two graphs more, one that finds the vocabulary of a batch, and a decoder that predicts over
+it alone:
+
+    shortlist: src, src_mask (B, S)
+          -> shortlist_ids (V'), shortlist_mask (B, 1, V'), shortlist_columns, shortlist_scales, shortlist_bias (V')
+
+A decoder alone has a faster graph for tokens that see all that came before, where an operator does all of attention at
+once; `last` is the slot of the last token of each row, and `total` the number of slots in use:
+
+    stream: ids, positions (B, T), last (B), total (1), predicted (N), top (1), past_keys.L, past_values.L
+          -> the same as decoder
+
+Where keys and values are kept in integers, the stream reads a quarter of the bytes, and the decoder has the same
+numbers in float32: many tokens at a time would turn integers into floats again and again. Another graph rounds what the
+decoder has read to what the stream continues with:
+
+    rounding: past_keys.L, past_values.L -> keys.L, values.L
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx_ir as ir
+
+from heed.export.onnx.attention import AttentionWriter, Scales, can_stream
+from heed.export.onnx.block import BOOL, FLOAT, INT32, INT64, Live, State
+from heed.export.onnx.blockwise import BlockGraphBuilder
+from heed.export.onnx.builder import GraphBuilder
+from heed.export.onnx.weights import Weights
+from heed.models.spec.network import NetworkSpec
+from heed.models.spec.positions import RelativeBuckets, Rotary
+from heed.transformer.data.shortlist import Shortlist
+
+Attend = Callable[[int, ir.Value], ir.Value]  # what a layer's number and its normalized input become
+
+
+def is_blockwise(spec: NetworkSpec, precision: str) -> bool:
+    """Whether matrices are in blocks: where products are of few rows, or weights have four bits."""
+    return precision == "int4" or (precision == "int8" and spec.encoder is None)
+
+
+class NetworkWriter:
+    """Writes the graphs of a network.
+
+    Args:
+        spec: The network's description.
+        state: Its weights, by the names of `heed.models.spec.parameters`.
+        precision: Of matrix products: "float32", "float16", "int8" or "int4".
+        scales: Of keys and values, (G, 1, K), by the names of their caches; none: they are kept as floats.
+    """
+
+    def __init__(self, spec: NetworkSpec, state: State, precision: str, scales: Scales | None = None) -> None:
+        assert spec.decoder is not None, "nothing is decoded with an encoder alone"
+        self.weights = Weights()
+        self._spec, self._decoder, self._state, self._precision = spec, spec.decoder, state, precision
+        self._scales = scales or {}
+
+    def graphs(self, shortlist: Shortlist | None = None) -> list[GraphBuilder]:
+        """All graphs that the network has; those of a shortlist where products are no blocks."""
+        if self._spec.encoder is not None:
+            narrowed = shortlist is not None and not is_blockwise(self._spec, self._precision)
+            more = [self.shortlist(shortlist), self.decoder(shortlist=True)] if shortlist and narrowed else []
+            return [self.encoder(), self.decoder(), *more]
+        streams = [self.stream()] if can_stream(self._spec) else []
+        return [*streams, self.decoder(), *([self.rounding()] if self._scales and streams else [])]
+
+    def _begin(self, name: str) -> GraphBuilder:
+        builder = BlockGraphBuilder if is_blockwise(self._spec, self._precision) else GraphBuilder
+        return builder(name, self.weights, self._precision)
+
+    def _stack(self, graph: GraphBuilder, name: str, live: Live | None = None) -> AttentionWriter:
+        scales = self._scales if name == "decoder" else None
+        return AttentionWriter(graph, self._state, self._spec, name, live, scales)
+
+    def encoder(self) -> GraphBuilder:
+        """The graph of the encoder and the decoder's projections of its output."""
+        graph = self._begin("encoder")
+        stack, decoder = self._stack(graph, "encoder"), self._stack(graph, "decoder")
+        src = graph.input("src", INT64, ["N", "S"])
+        src_mask = graph.input("src_mask", BOOL, ["N", "S"])
+        rows = graph.input("rows", INT64, ["N"])
+        positions = graph.range(src, 1)
+        wide = graph.op("Expand", positions, graph.op("Shape", src))  # (N, S)
+        mask = self._encoder_mask(stack, src_mask, positions)
+        x = stack.embed(src, graph.op("Unsqueeze", positions, graph.integers(0)))
+        for number in range(stack.stack.n_layers):
+            name = f"encoder.layers.{number}"
+
+            def attend(x: ir.Value, name: str = f"{name}.self_attention") -> ir.Value:
+                return stack.attend(name, *stack.self_heads(name, x, src, wide), mask, src)
+
+            x = stack.residual(f"{name}.self_residual", x, attend)
+            x = self._fed_forward(stack, name, x)
+        memory = stack.last(x)
+        places = decoder.places(rows, wide)
+        for number in range(self._decoder.n_layers):
+            for part in ("key", "value"):
+                heads = decoder.heads(f"decoder.layers.{number}.cross_attention", part, memory, src)
+                decoder.write(f"memory_{part}s.{number}", heads, places, "M")
+        return graph
+
+    @staticmethod
+    def _encoder_mask(stack: AttentionWriter, src_mask: ir.Value, positions: ir.Value) -> ir.Value:
+        """What is added to the encoder's scores, (N, 1 or H, 1 or S, S)."""
+        graph = stack.graph
+        rows, columns = (graph.op("Unsqueeze", positions, graph.integers(0, axis)) for axis in (2, 1))
+        distances = graph.op("Sub", rows, columns)  # (1, S, S)
+        near, bias = stack.near(distances), stack.bias(distances, causal=False)
+        if near is None:
+            mask = stack.additive(src_mask, 1, 2)
+        else:  # padding sees itself at least: a query that sees nothing has no numbers
+            seen = graph.op("And", graph.op("Unsqueeze", src_mask, graph.integers(1)), near)
+            itself = graph.op("Equal", distances, graph.constant(0, np.int64))
+            mask = stack.additive(graph.op("Or", seen, itself), 1)
+        return graph.narrow(mask if bias is None else graph.op("Add", mask, bias))
+
+    def decoder(self, *, shortlist: bool = False) -> GraphBuilder:
+        """The graph of tokens that see what a mask says; over the whole vocabulary, or over a batch's shortlist."""
+        graph = self._begin("shortlist_decoder" if shortlist else "decoder")
+        ids = graph.input("ids", INT64, ["B", "T"])
+        stack = self._stack(graph, "decoder", self._live(graph))
+        each = isinstance(self._decoder.positions, Rotary)
+        positions = graph.input("positions", INT64, ["B", "T"] if each else ["1 or B", "1 or T"])
+        slots = graph.input("slots", INT64, ["B", "T"])
+        mask = self._decoder_mask(stack, graph.input("mask", BOOL, ["B", "T", "C"]), positions)
+        places = stack.places(graph.range(ids, 0), slots)
+
+        def attend(number: int, x: ir.Value) -> ir.Value:
+            name = f"decoder.layers.{number}.self_attention"
+            q, k, v = stack.self_heads(name, x, ids, positions)
+            k, v = (stack.write(f"{part}.{number}", new, places, "C") for part, new in (("keys", k), ("values", v)))
+            return stack.attend(name, q, k, v, mask, ids)
+
+        x = self._layers(stack, ids, positions, attend)
+        self._predict(stack, x, ids, shortlist=shortlist)
+        return graph
+
+    def _live(self, graph: GraphBuilder) -> Live | None:
+        """The tokens that are computed, where the hypotheses of many sources are decoded together."""
+        if self._spec.encoder is None or not graph.many_rows:
+            return None
+        return Live(graph.input("tokens", INT64, ["R"]), graph.input("rows", INT64, ["B", "T"]))
+
+    def _decoder_mask(self, stack: AttentionWriter, mask: ir.Value, positions: ir.Value) -> ir.Value:
+        """What is added to the decoder's scores, (B, 1 or H, T, C)."""
+        graph, bias = stack.graph, None
+        if self._decoder.attention.window is not None or isinstance(self._decoder.positions, RelativeBuckets):
+            keys = graph.op("Unsqueeze", graph.input("key_positions", INT64, ["B", "C"]), graph.integers(1))
+            distances = graph.op("Sub", graph.op("Unsqueeze", positions, graph.integers(2)), keys)  # (B, T, C)
+            near, bias = stack.near(distances), stack.bias(distances, causal=True)
+            mask = mask if near is None else graph.op("And", mask, near)
+        additive = stack.additive(mask, 1)
+        return graph.narrow(additive if bias is None else graph.op("Add", additive, bias))
+
+    def stream(self) -> GraphBuilder:
+        """The graph of tokens that see all that came before."""
+        graph = self._begin("stream")
+        stack = self._stack(graph, "decoder")
+        ids = graph.input("ids", INT64, ["B", "T"])
+        positions = graph.input("positions", INT64, ["B", "T"])
+        last, total = graph.input("last", INT32, ["B"]), graph.input("total", INT32, [1])
+        x = self._layers(stack, ids, positions, lambda number, x: stack.stream(number, x, ids, last, total))
+        self._predict(stack, x, ids)
+        return graph
+
+    def rounding(self) -> GraphBuilder:
+        """The graph that makes of the decoder's keys and values the stream's."""
+        graph = self._begin("rounding")
+        stack = self._stack(graph, "decoder")
+        for name in self._scales:
+            rounded = stack.rounded(name, stack.cache(f"past_{name}", "C", FLOAT))
+            graph.output(name, rounded, ir.DataType.INT8, stack.cache_shape("C"))
+        return graph
+
+    def _layers(self, stack: AttentionWriter, ids: ir.Value, positions: ir.Value, attend: Attend) -> ir.Value:
+        """What the decoder makes of token ids, (B, T): (…, D), before its last norm."""
+        see_memory = self._memory(stack, ids)
+        x = stack.embed(ids, positions)
+        for number in range(self._decoder.n_layers):
+            name = f"decoder.layers.{number}"
+            x = stack.residual(f"{name}.self_residual", x, lambda x, number=number: attend(number, x))
+            if see_memory:
+                x = stack.residual(f"{name}.cross_residual", x, lambda x, number=number: see_memory(number, x))
+            x = self._fed_forward(stack, name, x)
+        return x
+
+    @staticmethod
+    def _fed_forward(stack: AttentionWriter, name: str, x: ir.Value) -> ir.Value:
+        return stack.residual(f"{name}.feed_residual", x, lambda x: stack.feed_forward(f"{name}.feed_forward", x))
+
+    def _memory(self, stack: AttentionWriter, ids: ir.Value) -> Attend | None:
+        """How a layer attends to the encoder's output; None: there is no encoder."""
+        if self._spec.encoder is None:
+            return None
+        graph = stack.graph
+        mask = graph.narrow(stack.additive(graph.input("src_mask", BOOL, ["B", "M"]), 1, 2))  # (B, 1, 1, M)
+
+        def attend(number: int, x: ir.Value) -> ir.Value:
+            name = f"decoder.layers.{number}.cross_attention"
+            query = stack.heads(name, "query", x, ids)
+            k, v = (stack.cache(f"memory_{part}.{number}", "M") for part in ("keys", "values"))
+            return stack.attend(name, query, k, v, mask, ids, by_head=False)
+
+        return attend
+
+    def _predict(self, stack: AttentionWriter, x: ir.Value, ids: ir.Value, *, shortlist: bool = False) -> None:
+        """The outputs that are predictions, given what the layers have made of token ids."""
+        graph, shape = stack.graph, ["B", "T"] if stack.live is None else ["R"]
+        top = graph.input("top", INT64, [1])
+        if self._spec.encoder is None:
+            predicted, shape = graph.input("predicted", INT64, ["N"]), ["N"]
+            x = graph.op("Gather", graph.op("Reshape", x, graph.integers(-1, self._spec.d_model)), predicted)
+        x = stack.last(x)
+        if self._spec.output_scale is not None:
+            x = graph.op("Mul", x, graph.constant(self._spec.output_scale, graph.dtype.numpy()))
+        chosen = None
+        if shortlist:
+            logits, chosen = self._shortlist_logits(stack, x, ids)
+        else:
+            logits = self._logits(graph, x)
+            if len(shape) > 1:  # (R, V) becomes (B, T, V)
+                logits = graph.op(
+                    "Reshape", logits, graph.op("Concat", graph.op("Shape", ids), graph.integers(-1), axis=0)
+                )
+        log_probs = graph.op("LogSoftmax", stack.soft_cap(logits, self._spec.output_soft_cap, wide=True), axis=-1)
+        top = graph.op("Min", top, graph.op("Shape", log_probs, start=len(shape)))
+        top_log_probs, top_ids = graph.top(log_probs, top)
+        graph.output("top_log_probs", top_log_probs, FLOAT, [*shape, "top"])
+        graph.output("top_ids", graph.op("Gather", chosen, top_ids) if chosen else top_ids, INT64, [*shape, "top"])
+        graph.output("log_probs", log_probs, FLOAT, [*shape, "V'" if shortlist else self._decoder.vocab_size])
+
+    def _logits(self, graph: GraphBuilder, x: ir.Value) -> ir.Value:
+        """x, (…, D), times the output matrix, plus the biases of the logits, in float32."""
+        name = self._spec.output
+        logits = graph.project(x, name, self._state[f"{name}.weight"])
+        bias = self._state.get("projection.bias")
+        return logits if bias is None else graph.op("Add", logits, graph.weight("projection.bias", bias))
+
+    def _shortlist_logits(self, stack: AttentionWriter, x: ir.Value, ids: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """The logits over a batch's shortlist, -inf where a sentence does not have a token; and the token ids."""
+        graph = stack.graph
+        assert stack.live is not None, "a shortlist is for many rows"
+        chosen = graph.input("shortlist_ids", INT64, ["V'"])
+        mask = graph.input("shortlist_mask", FLOAT, ["B", 1, "V'"])
+        columns = graph.input_columns("shortlist", "V'", self._spec.d_model)
+        sentences = graph.op("Div", stack.live.tokens, graph.op("Shape", ids, start=1))  # of each row, (R,)
+        mask = graph.op("Gather", graph.op("Squeeze", mask, graph.integers(1)), sentences)
+        logits = graph.product(x, columns)
+        if self._spec.output_bias:
+            logits = graph.op("Add", logits, graph.input("shortlist_bias", FLOAT, ["V'"]))
+        return graph.op("Add", logits, mask), chosen
+
+    def shortlist(self, shortlist: Shortlist) -> GraphBuilder:
+        """The graph of the vocabulary that a batch is decoded over: the shortlists of its sentences, together."""
+        graph, V, name = self._begin("shortlist"), self._decoder.vocab_size, self._spec.output
+        src, src_mask = graph.input("src", INT64, ["B", "S"]), graph.input("src_mask", BOOL, ["B", "S"])
+        common = np.zeros(V, dtype=np.int32)
+        common[shortlist.always] = 1
+        always = graph.weight("shortlist.always", common)
+        small = np.uint16 if V <= 2**16 else np.int32
+        likely = graph.op("Gather", graph.weight("shortlist.likely", shortlist.likely.astype(small)), src)  # (B, S, L)
+        likely = graph.op("Cast", likely, to=INT32)
+        # Padding asks for nothing, that is for a token which is there anyway.
+        nothing = graph.constant(int(shortlist.always[0]), np.int32)
+        likely = graph.op("Where", graph.op("Unsqueeze", src_mask, graph.integers(2)), likely, nothing)
+        own = graph.op("Reshape", likely, graph.integers(0, -1))  # what each sentence asks for, (B, S · L)
+
+        asked = graph.op("Reshape", own, graph.integers(-1))
+        ones = graph.op("Expand", graph.constant(1, np.int32), graph.op("Shape", asked))
+        wanted = graph.op("ScatterElements", always, asked, ones, axis=0)  # (V,), 1 where any sentence asks for it
+        ids = graph.op("Reshape", graph.op("NonZero", wanted), graph.integers(-1))  # (V',)
+        place = graph.op("Sub", graph.op("CumSum", wanted, graph.constant(0, np.int64)), graph.constant(1, np.int32))
+
+        stack = self._stack(graph, "decoder")
+        of_all = stack.additive(graph.op("Cast", graph.op("Gather", always, ids), to=BOOL), 0)  # (1, V')
+        shape = graph.op("Concat", graph.op("Shape", src, end=1), graph.op("Shape", ids), axis=0)
+        zeros = graph.op("Expand", graph.floats(0.0), graph.op("Shape", own))
+        mask = graph.op(
+            "ScatterElements", graph.op("Expand", of_all, shape), graph.op("Gather", place, own), zeros, axis=1
+        )
+        columns = graph.some_columns(ids, name, self._state[f"{name}.weight"])
+        graph.output("shortlist_ids", ids, INT64, ["V'"])
+        graph.output("shortlist_mask", graph.op("Unsqueeze", mask, graph.integers(1)), FLOAT, ["B", 1, "V'"])
+        graph.output_columns("shortlist", columns, "V'", self._spec.d_model)
+        if self._spec.output_bias:
+            bias = graph.weight("projection.bias", self._state["projection.bias"])
+            graph.output("shortlist_bias", graph.op("Gather", bias, ids), FLOAT, ["V'"])
+        return graph

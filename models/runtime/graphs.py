@@ -1,0 +1,143 @@
+"""A bundle's graphs, loaded in ONNX Runtime when they are needed."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from heed.models.errors import ModelError
+from heed.models.runtime.session import open_session
+from heed.models.spec.network import NetworkSpec
+from heed.models.spec.positions import RelativeBuckets
+from heed.models.spec.stack import StackSpec
+from heed.models.system.huge_pages import use_huge_pages
+from heed.models.system.threads import ThreadPool
+
+LARGE = 32 << 20  # bytes of weights that no processor's cache is expected to hold
+# Of keys and values, by ONNX Runtime's words for them.
+TYPES: dict[str, type[np.number]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(int8)": np.int8,
+}
+SUFFIX = ".onnx"
+
+
+class Graphs:
+    """The graphs of a bundle.
+
+    What a graph takes and makes is read from its inputs and outputs, not from the bundle's age.
+
+    Args:
+        directory: The bundle's.
+        spec: The network's description.
+        files: The names of the bundle's files; no other graph is opened.
+        device: "cpu" or "cuda".
+        threads: Processor threads.
+        shortlist: Decode over the tokens alone that a batch's sources are likely to need; the bundle must know them.
+
+    Raises:
+        ModelError: The device cannot be used, ONNX Runtime refuses a graph, or graphs and description do not fit.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        spec: NetworkSpec,
+        files: Collection[str],
+        *,
+        device: str,
+        threads: int,
+        shortlist: bool = False,
+    ) -> None:
+        self.spec, self.device, self.has_shortlist = spec, device, shortlist
+        self._directory, self._threads = directory, threads
+        self._graphs = {name.removesuffix(SUFFIX) for name in files if name.endswith(SUFFIX)}
+        self.has_stream = "stream" in self._graphs
+        if spec.decoder is None:
+            raise ModelError(f"{directory}: this model is an encoder alone, with which nothing is decoded")
+        self.decoder_spec = spec.decoder
+        self.cache_names = [f"{part}.{n}" for n in range(spec.decoder.n_layers) for part in ("keys", "values")]
+        self.memory_names = [f"memory_{name}" for name in self.cache_names] if spec.encoder else []
+        # Whether the decoder must know the positions of what is in the slots.
+        self.sees_distances = _sees_distances(spec.decoder)
+        self._sessions: dict[str, onnxruntime.InferenceSession] = {}
+        self._inputs: dict[str, dict[str, list[int | str]]] = {}
+        first = self._needed_first()
+        with ThreadPool(len(first) if device == "cpu" else 1) as pool:  # most of a start is to load these
+            self._sessions.update(zip(first, pool.map(self._open, first), strict=True))
+        self._require_fit(first[-1])
+
+    def _needed_first(self) -> list[str]:
+        """The graphs without which nothing is decoded, the decoder last."""
+        if self.has_stream:
+            return ["stream"]
+        return [*(["encoder"] if self.spec.encoder else []), *(["shortlist"] if self.has_shortlist else []), "decoder"]
+
+    @property
+    def sessions(self) -> dict[str, onnxruntime.InferenceSession]:
+        """The graphs that are loaded, by name."""
+        return dict(self._sessions)
+
+    def session(self, name: str) -> onnxruntime.InferenceSession:
+        """A graph by its name, loaded when it is needed first."""
+        if name not in self._sessions:
+            self._sessions[name] = self._open(name)
+        return self._sessions[name]
+
+    def inputs(self, name: str) -> dict[str, list[int | str]]:
+        """The inputs of a graph and their shapes."""
+        if name not in self._inputs:
+            self._inputs[name] = {value.name: value.shape for value in self.session(name).get_inputs()}
+        return self._inputs[name]
+
+    def _open(self, name: str) -> onnxruntime.InferenceSession:
+        stem = "shortlist_decoder" if name == "decoder" and self.has_shortlist else name
+        if stem not in self._graphs:
+            raise ModelError(f"{self._directory}: damaged: {stem}{SUFFIX} is not in the manifest; get the model again")
+        alone = self.spec.encoder is None  # a token at a time, by all threads together
+        session = open_session(self._directory / f"{stem}{SUFFIX}", self.device, self._threads, spinning=alone)
+        size = sum(file.stat().st_size for file in self._directory.iterdir()) if alone else 0
+        if self.device == "cpu" and size >= LARGE:
+            use_huge_pages()
+        return session
+
+    @property
+    def context(self) -> int | None:
+        """Tokens of an output that the network can read; None: any number."""
+        return self.decoder_spec.n_positions
+
+    @property
+    def dtype(self) -> type[np.number]:
+        """Of the decoder's keys and values."""
+        return np.float32 if self.rounds else self._dtype("stream" if self.has_stream else "decoder")
+
+    @property
+    def rounds(self) -> bool:
+        """Whether the stream keeps keys and values in integers."""
+        return self.has_stream and self._dtype("stream") == np.int8
+
+    def _dtype(self, name: str) -> type[np.number]:
+        (kind,) = {value.type for value in self.session(name).get_inputs() if value.name.startswith("past_")}
+        return TYPES[kind]
+
+    def _require_fit(self, name: str) -> None:
+        """Refuse graphs of another network than the manifest tells of."""
+        session, stack = self.session(name), self.decoder_spec
+        past = [value for value in session.get_inputs() if value.name.startswith("past_")]
+        found = {value.name: value.shape[1::2] for value in past}
+        found |= {value.name: value.shape[-1] for value in session.get_outputs() if value.name == "log_probs"}
+        shape = [stack.attention.n_kv_heads, stack.attention.d_head]
+        expected: dict[str, Any] = {f"past_{name}": shape for name in self.cache_names}
+        expected["log_probs"] = "V'" if self.has_shortlist else stack.vocab_size
+        typed = {value.type for value in past} in [{kind} for kind in TYPES]
+        if not typed or found != expected or (self.rounds and "rounding" not in self._graphs):
+            raise ModelError(
+                f"{self._directory}: damaged: its graphs are of another network than its manifest; get the model again"
+            )
+
+
+def _sees_distances(stack: StackSpec) -> bool:
+    return stack.attention.window is not None or isinstance(stack.positions, RelativeBuckets)

@@ -1,0 +1,360 @@
+"""A batch being decoded or scored by a bundle's graphs."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from onnxruntime import OrtValue
+
+from heed.models.arrays import BoolArray, FloatArray, IntArray
+from heed.models.errors import ModelError
+from heed.models.runtime.graphs import Graphs
+from heed.models.runtime.kv_cache import KVCache
+from heed.models.runtime.session import BoundGraph, bind_arrays, run
+
+Arrays = dict[str, npt.NDArray[Any]]
+ENCODED = 32  # sources encoded at a time: more leave the processor's own memory
+ROOM, SHORT_ROOM = 64, 16  # slots by which the caches of texts grow, and those of translations
+READ = 512  # tokens read at a time: the vocabulary is wide, and so are the scores of attention
+GROUP = 8  # rows by which the number of those that are computed changes
+LONG = 256  # tokens of a prompt that the decoder reads in less time than the stream, where that rounds
+
+
+class OnnxState:
+    """See `heed.models.runtime.protocol.State`.
+
+    The graphs' outputs of keys and values are bound to their inputs, and so written in place. A row's prompt stands in
+    the slots from 0 on, what steps read behind it. Where a row has one output, each token sees all that came before;
+    the graph `stream`, where there is one, does that faster than `decoder`. Where it keeps keys and values in integers,
+    the decoder's are apart.
+
+    What a decoder takes differs by its age and by its network, and is seen by its inputs: `tgt` or `ids`; positions
+    (T,), (1 or B, 1 or T) or (B, T); `predicted`, the tokens after which to predict, or not: after all; and
+    `key_positions`, the positions of what is in the slots, where distances matter.
+    """
+
+    def __init__(self, graphs: Graphs) -> None:
+        self._graphs = graphs
+        self._memory = KVCache(graphs.memory_names, graphs.device, graphs.dtype)
+        self._decoders = KVCache(graphs.cache_names, graphs.device, graphs.dtype)
+        self._streams = KVCache(graphs.cache_names, graphs.device, np.int8) if graphs.rounds else self._decoders
+        self._past = self._decoders  # what is read now
+        self._src_mask: BoolArray = np.zeros((0, 0), dtype=bool)
+        self._shortlist: dict[str, OrtValue] = {}
+        self._lengths: IntArray = np.zeros(0, dtype=np.int64)  # of the prompts, but for their last tokens
+        self._key_positions: IntArray = np.zeros((0, 0), dtype=np.int64)  # of what is in the slots, (B, C)
+        self._bound: dict[tuple[Any, ...], BoundGraph] = {}  # by graph, shapes and outputs
+
+    def encode(self, src: IntArray, src_mask: BoolArray) -> None:
+        """See `heed.models.runtime.protocol.State`."""
+        B, S = src.shape
+        self._src_mask, self._bound = src_mask, {}
+        self._begin_cache(self._memory, B, S)
+        encoder = self._graphs.session("encoder")
+        for first in range(0, B, ENCODED):
+            rows = np.arange(first, min(first + ENCODED, B))
+            binding = encoder.io_binding()
+            bind_arrays(binding, {"src": src[rows], "src_mask": src_mask[rows], "rows": rows})
+            self._memory.bind(binding)
+            run(encoder, binding)
+        if self._graphs.has_shortlist:
+            sources = {"src": src, "src_mask": src_mask}
+            self._shortlist = _outputs(self._graphs.session("shortlist"), sources, self._graphs.device)
+
+    def prefill(self, prompts: IntArray, prompt_mask: BoolArray, *, alone: bool = False) -> None:
+        """See `heed.models.runtime.protocol.State`."""
+        B, P = prompts.shape
+        self._lengths = prompt_mask.sum(axis=1) - 1
+        streams = self._decoders is self._streams or (alone and P <= LONG)
+        self._begin(B, self._room(P), self._streams if streams else self._decoders)
+        # What stands behind a row's prompt is overwritten before it is seen.
+        last, predicted = np.maximum(self._lengths - 1, 0), np.zeros(1, dtype=np.int64)
+        size = P if self._by_stream else max(1, READ // B)
+        for first in range(0, P - 1, size):
+            self._see(prompts[:, first : min(first + size, P - 1)], first, last, predicted, "top_ids", 1)
+        if alone and not streams:
+            self._round()
+
+    def step(
+        self,
+        tokens: IntArray,
+        position: int,
+        slots: IntArray,
+        mask: BoolArray,
+        top: int,
+        wanted: IntArray | None = None,
+        live: BoolArray | None = None,
+    ) -> tuple[FloatArray, IntArray]:
+        """See `heed.models.runtime.protocol.State`."""
+        if wanted is None:
+            log_probs, ids = self._step(tokens, position, slots, mask, ["top_log_probs", "top_ids"], top, live)
+            return log_probs.copy(), ids.copy()
+        assert not self._shortlist, "a shortlist may not have what is wanted"
+        ids, every = self._step(tokens, position, slots, mask, ["top_ids", "log_probs"], top, live)
+        ids = np.concatenate([ids, wanted], axis=2)
+        return np.take_along_axis(every, ids, axis=2), ids
+
+    def log_probs(self, tokens: IntArray, position: int, slots: IntArray | None, mask: BoolArray) -> FloatArray:
+        """See `heed.models.runtime.protocol.State`."""
+        (log_probs,) = self._step(tokens, position, slots, mask, ["log_probs"], top=0)
+        return log_probs
+
+    def forced(self, tgt: IntArray, src_mask: BoolArray | None = None) -> FloatArray:
+        """See `heed.models.runtime.protocol.State`."""
+        B, T = tgt.shape
+        found = np.empty((B, T, len(self.vocabulary)), dtype=np.float32)
+        for rows, columns, log_probs in self._read(tgt, src_mask):
+            found[rows, columns] = log_probs
+        return found
+
+    def score(self, tgt: IntArray, targets: IntArray, src_mask: BoolArray | None = None) -> FloatArray:
+        """See `heed.models.runtime.protocol.State`."""
+        found = np.empty(tgt.shape, dtype=np.float32)
+        for rows, columns, log_probs in self._read(tgt, src_mask):
+            wanted = targets[rows, columns, None]
+            found[rows, columns] = np.take_along_axis(log_probs, wanted, axis=2)[:, :, 0]
+        return found
+
+    def _read(self, tgt: IntArray, src_mask: BoolArray | None) -> Iterator[tuple[slice, slice, FloatArray]]:
+        """Read outputs part by part; yields rows, columns, and the log-probabilities, (rows, columns, V), after them.
+
+        Texts are read one by one, for they may be long; targets of sources side by side.
+        """
+        B, T = tgt.shape
+        self._src_mask = self._src_mask if src_mask is None else src_mask
+        n_rows, size, n_slots = (B, T, T) if self._translates else (1, READ, self._room(T))
+        for row in range(0, B, n_rows):
+            rows = slice(row, row + n_rows)
+            self._begin(n_rows, n_slots, self._decoders)
+            for first in range(0, T, size):
+                columns = slice(first, min(first + size, T))
+                n, last = n_rows * (columns.stop - first), np.full(n_rows, columns.stop - 1)
+                log_probs = self._see(tgt[rows, columns], first, last, np.arange(n), "log_probs", 0)
+                yield rows, columns, log_probs.reshape(n_rows, -1, log_probs.shape[-1])
+
+    def keep(self, rows: IntArray) -> None:
+        """See `heed.models.runtime.protocol.State`."""
+        self._bound = {}
+        self._lengths, self._key_positions = self._lengths[rows], self._key_positions[rows]
+        self._past.keep(rows)
+        if self._translates:
+            self._src_mask = self._src_mask[rows]
+            self._memory.keep(rows)
+        if self._shortlist:
+            mask = self._shortlist["shortlist_mask"].numpy()[rows]
+            self._shortlist["shortlist_mask"] = OrtValue.ortvalue_from_numpy(mask, self._graphs.device)
+
+    @property
+    def vocabulary(self) -> IntArray:
+        """The token ids that it predicts, (V,) or, with a shortlist, (V',)."""
+        ids = self._shortlist.get("shortlist_ids")
+        found: IntArray = np.arange(self._graphs.decoder_spec.vocab_size) if ids is None else ids.numpy()
+        return found
+
+    @property
+    def _translates(self) -> bool:
+        """Whether there are sources beside the outputs."""
+        return bool(self._graphs.memory_names)
+
+    @property
+    def _by_stream(self) -> bool:
+        """Whether keys and values are where the stream reads them."""
+        return self._graphs.has_stream and self._past is self._streams
+
+    def _room(self, n_slots: int) -> int:
+        """So many slots and some more, for a cache is copied when it grows."""
+        size = SHORT_ROOM if self._translates else ROOM
+        return -(-n_slots // size) * size
+
+    def _begin(self, n_rows: int, n_slots: int, past: KVCache) -> None:
+        self._bound, self._past = {}, past
+        self._key_positions = np.zeros((n_rows, 0), dtype=np.int64)
+        self._begin_cache(past, n_rows, 0)
+        self._widen(n_slots)
+
+    def _begin_cache(self, cache: KVCache, n_rows: int, n_slots: int) -> None:
+        attention = self._graphs.decoder_spec.attention
+        cache.begin((n_rows, attention.n_kv_heads, n_slots, attention.d_head))
+
+    def _widen(self, n_slots: int) -> None:
+        """Have at least so many slots."""
+        B, C = self._key_positions.shape
+        if n_slots > C:
+            new = np.broadcast_to(np.arange(C, n_slots), (B, n_slots - C))
+            self._key_positions = np.concatenate([self._key_positions, new], axis=1)
+            self._past.widen(n_slots)
+            self._bound = {}
+
+    def _see(
+        self, ids: IntArray, first: int, last: IntArray, predicted: IntArray, output: str, top: int
+    ) -> npt.NDArray[Any]:
+        """Read tokens, (B, T), in the slots from the first on, each of which sees those up to its own."""
+        positions = np.arange(first, first + ids.shape[1])[None]
+        if self._by_stream:
+            (found,) = self._run_stream(ids, positions, last, predicted, [output], top)
+        else:
+            slots = np.broadcast_to(positions, ids.shape)
+            n_slots = self._key_positions.shape[1]
+            mask = np.broadcast_to(np.arange(n_slots) <= positions[:, :, None], (*ids.shape, n_slots))
+            (found,) = self._run_decoder(ids, positions, slots, mask, predicted, [output], top)
+        return found
+
+    def _round(self) -> None:
+        """Continue by the stream with what the decoder has read."""
+        session = self._graphs.session("rounding")
+        binding = session.io_binding()
+        self._past.bind_past(binding)
+        self._bound, self._past = {}, self._streams
+        self._begin_cache(self._past, len(self._lengths), self._key_positions.shape[1])
+        self._past.bind_present(binding)
+        run(session, binding)
+
+    def _step(
+        self,
+        tokens: IntArray,
+        position: int,
+        slots: IntArray | None,
+        mask: BoolArray,
+        outputs: list[str],
+        top: int,
+        live: BoolArray | None = None,
+    ) -> list[npt.NDArray[Any]]:
+        B, W = tokens.shape
+        positions = self._lengths + position
+        if self._graphs.context is not None:  # a row that has ended may still be there, beyond what can be seen
+            positions = np.minimum(positions, self._graphs.context - 1)
+        longest = int(self._lengths.max())
+        self._widen_for(longest + max(position + 1, mask.shape[2]))
+        # One text a row, in the first slots.
+        if self._by_stream and (slots is None or (W == 1 and (slots == position).all())):
+            found = self._run_stream(tokens, positions[:, None], positions, np.arange(B), outputs, top)
+        else:
+            slots, mask = self._alone(tokens, position) if slots is None else (slots, mask)
+            places = self._lengths[:, None] + slots if longest else slots
+            same = positions[:1, None] if (positions == positions[0]).all() else positions[:, None]
+            seen = self._seen(mask)
+            found = self._run_decoder(tokens, same, places, seen, np.arange(B * W), outputs, top, live)
+        return [array.reshape(B, W, -1) for array in found]
+
+    def _widen_for(self, n_slots: int) -> None:
+        if n_slots > self._key_positions.shape[1]:
+            self._widen(self._room(n_slots))
+
+    @staticmethod
+    def _alone(tokens: IntArray, position: int) -> tuple[IntArray, BoolArray]:
+        """The slots of a row's only output, and what it sees of them."""
+        return np.full(tokens.shape, position), np.ones((*tokens.shape, position + 1), dtype=bool)
+
+    def _seen(self, mask: BoolArray) -> BoolArray:
+        """Which slots each token sees, (B, W, C): its prompt's, and of those behind it what a mask says."""
+        (B, W, n_read), n_slots = mask.shape, self._key_positions.shape[1]
+        if n_read == n_slots and not self._lengths.any():
+            return mask
+        seen = np.zeros((B, W, n_slots), dtype=bool)
+        for row, length in enumerate(self._lengths.tolist()):
+            seen[row, :, :length] = True
+            seen[row, :, length : length + n_read] = mask[row]
+        return seen
+
+    def _run_stream(
+        self, ids: IntArray, positions: IntArray, last: IntArray, predicted: IntArray, outputs: list[str], top: int
+    ) -> list[npt.NDArray[Any]]:
+        if self._graphs.sees_distances:  # the stream puts a token into the slot of its position
+            at = np.broadcast_to(positions, ids.shape)
+            np.put_along_axis(self._key_positions, at, at, axis=1)
+        slots = last.astype(np.int32)
+        arrays: Arrays = {"ids": ids, "positions": np.broadcast_to(positions, ids.shape)}
+        arrays |= {"last": slots, "total": slots.max(keepdims=True) + 1}
+        return self._run("stream", arrays, predicted, outputs, top)
+
+    def _run_decoder(
+        self,
+        ids: IntArray,
+        positions: IntArray,
+        slots: IntArray,
+        mask: BoolArray,
+        predicted: IntArray,
+        outputs: list[str],
+        top: int,
+        live: BoolArray | None = None,
+    ) -> list[npt.NDArray[Any]]:
+        """Let tokens, (B, T), at positions (1 or B, 1 or T) see what a mask says."""
+        taken = self._graphs.inputs("decoder")
+        if self._graphs.sees_distances:
+            np.put_along_axis(self._key_positions, slots, np.broadcast_to(positions, ids.shape), axis=1)
+        arrays: Arrays = {
+            "tgt" if "tgt" in taken else "ids": ids,
+            "positions": _fitting(positions, taken["positions"], ids.shape),
+            "slots": slots,
+            "mask": mask,
+        }
+        if "key_positions" in taken:
+            arrays["key_positions"] = self._key_positions
+        if "tokens" not in taken:
+            return self._run("decoder", arrays, predicted if "predicted" in taken else None, outputs, top)
+        computed, rows = _computed(ids.shape, live)
+        found = self._run("decoder", arrays | {"tokens": computed, "rows": rows}, None, outputs, top)
+        return found if len(computed) == ids.size else [array[rows.ravel()] for array in found]
+
+    def _run(
+        self, graph: str, arrays: Arrays, predicted: IntArray | None, outputs: list[str], top: int
+    ) -> list[npt.NDArray[Any]]:
+        """What a graph makes, in memory that is written to again; where `top` is 0, the best are not looked for."""
+        n = None if predicted is None else len(predicted)
+        key = (graph, top, n, *(array.shape for array in arrays.values()), *outputs)
+        if key not in self._bound:  # which says what is predicted, too: that need not be written again
+            fixed: Arrays = {"top": np.array([top])}
+            fixed |= {} if predicted is None else {"predicted": predicted}
+            fixed |= {"src_mask": self._src_mask} if self._translates else {}
+            self._bound[key] = self._bind(graph, arrays | fixed, outputs)
+        return self._bound[key].run(arrays)
+
+    def _bind(self, graph: str, arrays: Arrays, outputs: list[str]) -> BoundGraph:
+        session = self._graphs.session(graph)
+        binding = session.io_binding()
+        for name, value in {**self._memory.values, **self._shortlist}.items():
+            binding.bind_ortvalue_input(name, value)
+        self._past.bind(binding)
+        (rows,) = [name for name in ("predicted", "tokens") if name in arrays] or [""]
+        before = (len(arrays[rows]),) if rows else arrays["slots"].shape
+        V = len(self.vocabulary)
+        top = min(int(arrays["top"][0]), V)
+        kinds = {"top_log_probs": (top, np.float32), "top_ids": (top, np.int64), "log_probs": (V, np.float32)}
+        memory = {name: np.empty((*before, kinds[name][0]), kinds[name][1]) for name in outputs}
+        return BoundGraph(session, binding, self._graphs.device, arrays, memory)
+
+
+def _computed(shape: tuple[int, ...], live: BoolArray | None) -> tuple[IntArray, IntArray]:
+    """The numbers of the tokens, (B, T), that are computed, and the row of each among them: the first for the others.
+
+    There are some more than are live, so that few sizes occur: a graph is bound to memory of a size.
+    """
+    n = shape[0] * shape[1]
+    if live is None or live.all():
+        return np.arange(n), np.arange(n).reshape(shape)
+    tokens = np.flatnonzero(live)
+    rows = np.zeros(n, dtype=np.int64)
+    rows[tokens] = np.arange(len(tokens))
+    tokens = np.pad(tokens, (0, min(-len(tokens) % GROUP, n - len(tokens))), mode="wrap")
+    return tokens, rows.reshape(shape)
+
+
+def _fitting(positions: IntArray, taken: list[int | str], shape: tuple[int, ...]) -> IntArray:
+    """Positions, (1 or B, 1 or T), as a graph takes them."""
+    if len(taken) > 1:
+        return positions if taken[0] == "1 or B" else np.broadcast_to(positions, shape)
+    if len(positions) > 1:
+        raise ModelError("this model takes prompts of one length only; export it again")
+    return positions[0]
+
+
+def _outputs(session: onnxruntime.InferenceSession, arrays: dict[str, Any], device: str) -> dict[str, OrtValue]:
+    """All outputs of a graph, left in the memory of the device."""
+    binding, names = session.io_binding(), [output.name for output in session.get_outputs()]
+    bind_arrays(binding, arrays)
+    for name in names:
+        binding.bind_output(name, device)
+    run(session, binding)
+    return dict(zip(names, binding.get_outputs(), strict=True))

@@ -1,0 +1,100 @@
+"""Networks by name, with how they are trained; and the options that change parts of a network."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from heed.models.errors import ModelError
+from heed.models.spec.network import NetworkSpec
+from heed.models.spec.positions import Learned, RelativeBuckets, Rotary, Sinusoidal
+from heed.models.spec.tables import defaults, from_table, to_table
+
+FOLDER = Path(__file__).with_name("presets")
+# The names of presets by the task they are for: each task has a folder, and each preset a file.
+PRESETS = {
+    task: tuple(sorted(path.stem for path in (FOLDER / task).glob("*.toml"))) for task in ("translate", "generate")
+}
+TRANSLATION_PRESETS, TEXT_PRESETS = PRESETS["translate"], PRESETS["generate"]
+DEFAULTS = {"translate": "small", "generate": "gpt-tiny"}
+STACKS = ("encoder", "decoder")
+
+Table = dict[str, object]
+
+
+def preset(name: str) -> dict[str, Table]:
+    """The tables `network` and `train` of a preset; each holds what differs from the defaults.
+
+    In `network`, the tables `encoder` and `decoder` say which stacks there are, and `stack` what both have.
+    """
+    import tomllib  # not above, for what translates has no use for it
+
+    task = next(task for task, names in PRESETS.items() if name in names)
+    return tomllib.loads((FOLDER / task / f"{name}.toml").read_text("utf-8"))
+
+
+def overlaid(whole: Mapping[str, object], table: Mapping[str, object]) -> Table:
+    """The whole table of a network with what another one says, which may be partial; see `preset`."""
+    found = merged(whole, {key: value for key, value in table.items() if key not in ("stack", *STACKS)})
+    for name in STACKS:
+        if name in whole:
+            found = merged(found, {name: merged(_table(table, "stack"), _table(table, name))})
+    return found
+
+
+def complete(table: Mapping[str, object]) -> Table:
+    """The whole table of a network, given what differs from the defaults; see `preset`."""
+    whole = defaults(NetworkSpec)
+    return overlaid({key: value for key, value in whole.items() if key not in STACKS or key in table}, table)
+
+
+def merged(table: Mapping[str, object], changes: Mapping[str, object]) -> Table:
+    """A table with changes, table by table; positions of another kind begin with that one's defaults."""
+    found = dict(table)
+    for key, value in changes.items():
+        old = found.get(key)
+        if not isinstance(value, Mapping) or not isinstance(old, Mapping):
+            found[key] = value
+        elif value.get("kind", old.get("kind")) == old.get("kind"):
+            found[key] = merged(old, value)
+        else:
+            kinds = {each.kind: to_table(each()) for each in (Sinusoidal, Learned, Rotary, RelativeBuckets)}
+            found[key] = merged(kinds.get(str(value["kind"]), {}), value) if key == "positions" else merged(old, value)
+    return found
+
+
+def network_spec(table: Mapping[str, object], where: str) -> NetworkSpec:
+    """The network that a whole table describes.
+
+    Raises:
+        ModelError: Keys are unknown or missing, or a value cannot be.
+    """
+    from heed.models.spec import legacy
+
+    if legacy.is_legacy(table):
+        return legacy.network_spec(table, where)
+    return from_table(NetworkSpec, table, where)
+
+
+def sized(table: Mapping[str, object], src_size: int, tgt_size: int, *, joint: bool) -> NetworkSpec:
+    """The network of a whole table, with vocabularies of these sizes.
+
+    Args:
+        table: The whole table of a network.
+        src_size: Pieces that an encoder reads.
+        tgt_size: Pieces that a decoder reads.
+        joint: Whether these are the same pieces; if not, nothing is shared that the table has both sides share.
+
+    Raises:
+        ModelError: It cannot be.
+    """
+    sizes = {"encoder": src_size, "decoder": tgt_size}
+    changes: Table = {name: {"vocab_size": sizes[name]} for name in STACKS if name in table}
+    if not joint and table.get("shared_embedding"):
+        changes |= {"shared_embedding": False, "tied_output": False}
+    return network_spec(merged(table, changes), "the network asked for")
+
+
+def _table(table: Mapping[str, object], name: str) -> Mapping[str, object]:
+    found = table.get(name, {})
+    if not isinstance(found, Mapping):
+        raise ModelError(f"{name} must be a table, not {found!r}")
+    return found

@@ -1,0 +1,83 @@
+"""The tokenizers of a bundle, of whichever form."""
+
+import dataclasses
+from pathlib import Path
+
+from heed.models.errors import ModelError
+from heed.models.spec.conventions import Conventions
+from heed.models.spec.network import NetworkSpec
+from heed.models.tokenizers.library import FILE, LibraryLines, LibraryTexts
+from heed.models.tokenizers.lossless import TextTokenizer
+from heed.models.tokenizers.mapped import VOCABULARY, MappedTokenizer, read_vocabulary
+from heed.models.tokenizers.plain import SentencePieceTexts
+from heed.models.tokenizers.protocol import LineTokenizer, PlainTokenizer
+from heed.models.tokenizers.subwords import JOINT, load_tokenizers, tokenizer_files
+
+SIDES = ("src", "tgt")
+
+
+def files(directory: Path, conventions: Conventions | None) -> tuple[str, ...]:
+    """The names of a bundle's files of tokenizers."""
+    if conventions is None:
+        return tokenizer_files(directory)
+    if conventions.tokenizer == "library":
+        return (FILE,)
+    models = tokenizer_files(directory)
+    return models if conventions.tokenizer == "sentencepiece" else models + _vocabularies(directory)
+
+
+def _vocabularies(directory: Path) -> tuple[str, ...]:
+    if (directory / VOCABULARY).exists():
+        return (VOCABULARY,)
+    return tuple(VOCABULARY.replace(".", f".{side}.") for side in SIDES)
+
+
+def line_tokenizers(
+    directory: Path, network: NetworkSpec, conventions: Conventions | None, languages: tuple[str, str]
+) -> tuple[LineTokenizer, LineTokenizer]:
+    """The source's and the target's tokenizer.
+
+    Args:
+        directory: The bundle's.
+        network: Which says how many tokens there are.
+        conventions: Of an imported model.
+        languages: Source and target, for a network that is told of them.
+
+    Raises:
+        ModelError: They are damaged, or the network does not know a language.
+    """
+    if conventions is None:
+        return load_tokenizers(directory)
+    source = conventions.between(*languages)
+    target = dataclasses.replace(source, before=(), prefix=None)
+    if conventions.tokenizer == "library":
+        n_tokens = _size(network, "encoder")
+        return LibraryLines.load(directory, source, n_tokens), LibraryLines.load(directory, target, n_tokens)
+    names, lists = tokenizer_files(directory), _vocabularies(directory)
+    return _mapped(directory, names[0], lists[0], source), _mapped(directory, names[-1], lists[-1], target)
+
+
+def _mapped(directory: Path, name: str, vocabulary: str, conventions: Conventions) -> MappedTokenizer:
+    path = directory / name
+    return MappedTokenizer(path.read_bytes(), read_vocabulary(directory / vocabulary), conventions, str(path))
+
+
+def text_tokenizer(directory: Path, network: NetworkSpec, conventions: Conventions | None) -> PlainTokenizer:
+    """The tokenizer of a model that continues texts.
+
+    Raises:
+        ModelError: It is damaged.
+    """
+    if conventions is None:
+        return TextTokenizer.load(directory)
+    n_tokens = _size(network, "decoder")
+    if conventions.tokenizer == "library":
+        return LibraryTexts.load(directory, conventions, n_tokens)
+    try:
+        return SentencePieceTexts((directory / JOINT).read_bytes(), conventions, n_tokens, str(directory / JOINT))
+    except OSError as error:
+        raise ModelError(f"{directory / JOINT}: {error.strerror}; get the model again") from None
+
+
+def _size(network: NetworkSpec, stack: str) -> int:
+    return network.stacks[stack].vocab_size

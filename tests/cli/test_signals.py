@@ -1,0 +1,73 @@
+"""A signal ends the program, wherever Python runs its handler and whatever the code around makes of it."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+START = """
+import signal, sys, time
+from heed.cli import main as program
+from heed.models.errors import DataError
+
+def work():
+    {work}
+
+program.main = work
+program.run()
+"""
+WORKS = {
+    "a library's own error": """
+    import sentencepiece
+    def lines():
+        print("ready", flush=True)
+        time.sleep(30)
+        yield "a"
+    try:
+        sentencepiece.SentencePieceTrainer.train(sentence_iterator=lines(), model_prefix="/nowhere/x", vocab_size=9)
+    except RuntimeError as error:
+        raise DataError(f"no vocabulary: {error}")""",
+    "an exception that is passed over": """
+    try:
+        print("ready", flush=True)
+        time.sleep(30)
+    except BaseException:
+        pass
+    time.sleep(30)""",
+    "a destructor": """
+    class Dying:
+        def __del__(self):
+            print("ready", flush=True)
+            time.sleep(30)
+    Dying()
+    time.sleep(30)""",
+    "a failed import": """
+    try:
+        print("ready", flush=True)
+        time.sleep(30)
+    except BaseException as error:
+        raise ImportError("numpy cannot be imported") from error""",
+    "clearing up that takes its time": """
+    try:
+        print("ready", flush=True)
+        time.sleep(30)
+    finally:
+        time.sleep(1)
+        print("cleared up", flush=True)""",
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("work", WORKS.values(), ids=WORKS)
+def test_a_signal_wins(work: str, number: signal.Signals) -> None:
+    program = START.format(work=textwrap.indent(textwrap.dedent(work), "    ").strip())
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == 128 + number
+    assert b"Error" not in err
+    assert (out == b"cleared up\n") == ("cleared up" in work)
