@@ -57,7 +57,8 @@ def test_what_was_never_seen_is_unknown() -> None:
 def test_each_digit_is_a_piece() -> None:
     tokenizer = train_tokenizer(["call 555 or 555 now", "in 2024 and 2024"] * 20, vocab_size=30, name="test")
     (ids,) = tokenizer.encode(["555 2024"])
-    assert [tokenizer.piece(token).strip("\u2581") for token in ids if tokenizer.piece(token) != "\u2581"] == list("5552024")
+    pieces = [tokenizer.piece(token).strip("\u2581") for token in ids]
+    assert [piece for piece in pieces if piece] == list("5552024")
 
 
 def test_the_same_text_gives_the_same_model() -> None:
