@@ -205,6 +205,8 @@ class Trainer(Generic[AnyBatch]):
             learning_rate=rate,
             seconds=now - self._last_end,
             share_done=self.share_done(),
+            n_copied=batch.n_copied,
+            n_recased=batch.n_recased,
         )
         self._last_end = now
         self._unread.append(_Unread(report, figures))
