@@ -133,10 +133,10 @@ class Report:
         found = []
         if self._repaired:
             found.append(
-                f"{_lines(self._repaired, 'w', 'as', 'ere')} searched again for what got lost: {_some(self._repaired)}"
+                f"{self._lines(self._repaired, 'w', 'as', 'ere')} searched again for what got lost: {self._some(self._repaired)}"
             )
         if self._doubtful:
-            found.append(f"{_lines(self._doubtful, '', 'is', 'are')} doubtful: {_some(self._doubtful)}")
+            found.append(f"{self._lines(self._doubtful, '', 'is', 'are')} doubtful: {self._some(self._doubtful)}")
         return found
 
     def warnings(self) -> list[str]:

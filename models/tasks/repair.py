@@ -8,7 +8,7 @@ from heed.models.decoding.constraints import Phrase
 from heed.models.tasks.translation import Translation
 from heed.models.text.literals import Kind, find_literals
 from heed.models.text.numbers import localized, separators
-from heed.models.tokenizers.subwords import Tokenizer
+from heed.models.tokenizers.protocol import LineTokenizer
 
 SPELT = 12  # numbers up to this one are often written as words
 RARE = 3  # tokens, at least, of a name that is copied: those that are translated are frequent, with pieces of their own
@@ -42,7 +42,7 @@ class Repair:
     """
 
     def __init__(
-        self, src: Tokenizer, tgt: Tokenizer, languages: tuple[str | None, str | None], *, searches: bool = True
+        self, src: LineTokenizer, tgt: LineTokenizer, languages: tuple[str | None, str | None], *, searches: bool = True
     ) -> None:
         self._src, self._tgt, self._searches = src, tgt, searches
         marks = [separators(language) for language in languages]

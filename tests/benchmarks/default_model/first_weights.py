@@ -37,9 +37,9 @@ def first_weights(bundle: Path, lines: Iterable[str], tokenizer: Path) -> Initia
 
 def extended(model: bytes, lines: Iterable[str]) -> bytes:
     """A SentencePiece model with single digits, bytes, and a piece for each character that is seen often enough."""
-    proto = sentencepiece_model_pb2.ModelProto()
+    proto = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
     proto.ParseFromString(model)
-    kind = sentencepiece_model_pb2.ModelProto.SentencePiece
+    kind = sentencepiece_model_pb2.ModelProto.SentencePiece  # type: ignore[attr-defined]
     known = {piece.piece for piece in proto.pieces}
     for piece in proto.pieces:
         if piece.type == kind.NORMAL and len(piece.piece) > 1 and any(map(str.isdigit, piece.piece)):

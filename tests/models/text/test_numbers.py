@@ -7,7 +7,7 @@ from heed.models.text.numbers import SEPARATORS, digits_of, localized, separator
 
 @given(st.integers(0, 10**12), st.sampled_from(sorted(SEPARATORS)), st.sampled_from(sorted(SEPARATORS)))
 def test_a_number_comes_back_from_another_language(whole: int, src: str, tgt: str) -> None:
-    written = f"{whole:,}.25".translate(str.maketrans(dict(zip(",.", SEPARATORS[src], strict=True))))
+    written = f"{whole:,}.25".translate(str.maketrans(",.", "".join(SEPARATORS[src])))
     there = localized(written, SEPARATORS[src], SEPARATORS[tgt])
     assert digits_of(there) == f"{whole}25"
     assert localized(there, SEPARATORS[tgt], SEPARATORS[src]) == written

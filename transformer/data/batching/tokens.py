@@ -56,8 +56,8 @@ class Corpora:
     def sample_texts(self, most: int = SAMPLE_TEXTS) -> Iterator[tuple[str, str]]:
         """The texts of so many of the pairs, where they are kept."""
         pairs = Corpora(self.texts, (), {}).sample(most)
-        for src, tgt in zip(pairs.src, pairs.tgt, strict=True):
-            yield src.tobytes().decode("utf-8"), tgt.tobytes().decode("utf-8")
+        for i in range(len(pairs)):
+            yield pairs.src[i].tobytes().decode("utf-8"), pairs.tgt[i].tobytes().decode("utf-8")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
