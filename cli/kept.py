@@ -133,7 +133,8 @@ class Report:
         found = []
         if self._repaired:
             found.append(
-                f"{self._lines(self._repaired, 'w', 'as', 'ere')} searched again for what got lost: {self._some(self._repaired)}"
+                f"{self._lines(self._repaired, 'w', 'as', 'ere')} searched again for what was lost: "
+                f"{self._some(self._repaired)}"
             )
         if self._doubtful:
             found.append(f"{self._lines(self._doubtful, '', 'is', 'are')} doubtful: {self._some(self._doubtful)}")
