@@ -149,7 +149,7 @@ def test_line_ends_within_texts_are_held_out_and_validated_on(make_config: MakeC
     pairs = [{"src": f"{n} {n}\n{n}", "tgt": f"{n}\n" * (n % 4)} for n in range(100)]
     data = tmp_path / "pairs.jsonl"
     data.write_text("".join(json.dumps(pair) + "\n" for pair in pairs), "utf-8")
-    run, corpora = new_run(tmp_path / "run", NETWORK, make_config(src=(), tgt=(), data=(str(data),), vocab_size=16))
+    run, corpora = new_run(tmp_path / "run", NETWORK, make_config(src=(), tgt=(), data=(str(data),), vocab_size=15))
     held = TranslationRun.open(run.path).validation
     assert len(held) == 3  # of the 75 that have a target
     assert all({"src": src, "tgt": tgt} in pairs for src, tgt in zip(held.src, held.tgt, strict=True))
