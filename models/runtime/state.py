@@ -329,16 +329,18 @@ class OnnxState:
 def _computed(shape: tuple[int, ...], live: BoolArray | None) -> tuple[IntArray, IntArray]:
     """The numbers of the tokens, (B, T), that are computed, and the row of each among them: the first for the others.
 
-    There are some more than are live, so that few sizes occur: a graph is bound to memory of a size.
+    There are some more than are live, so that few sizes occur: a graph is bound to memory of a size. Where these are
+    all tokens, they keep their order.
     """
     n = shape[0] * shape[1]
-    if live is None or live.all():
+    n_live = n if live is None else int(np.count_nonzero(live))
+    size = min(-(-n_live // GROUP) * GROUP, n)
+    if live is None or size == n:
         return np.arange(n), np.arange(n).reshape(shape)
     tokens = np.flatnonzero(live)
     rows = np.zeros(n, dtype=np.int64)
-    rows[tokens] = np.arange(len(tokens))
-    tokens = np.pad(tokens, (0, min(-len(tokens) % GROUP, n - len(tokens))), mode="wrap")
-    return tokens, rows.reshape(shape)
+    rows[tokens] = np.arange(n_live)
+    return np.pad(tokens, (0, size - n_live), mode="wrap"), rows.reshape(shape)
 
 
 def _fitting(positions: IntArray, taken: list[int | str], shape: tuple[int, ...]) -> IntArray:
