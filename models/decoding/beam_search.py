@@ -148,7 +148,7 @@ class Beams:
         score, at their present length, is not above that of the worst that is wanted and has ended.
         """
         behind = self._log_probs < self._log_probs.max(axis=1, keepdims=True) - np.float32(threshold)
-        scores = self._log_probs / length_penalty(length, self._config.length_penalty)
+        scores = self._log_probs / self._penalty(length)
         lost = behind | (scores <= self._ended.score[:, self._n_best - 1, None])
         self._log_probs = np.where(lost, np.float32(-np.inf), self._log_probs)
         self._seen[lost] = False
@@ -204,7 +204,7 @@ class Beams:
         step, beam = self._ended.step[row], self._ended.beam[row]
         best = np.flatnonzero(np.isfinite(score))[: self._n_best]
         if not len(best):
-            raise ModelError("the network computed NaN: its weights are damaged, or too large for float16")
+            raise ModelError("the network computed NaN or infinity: its weights are damaged, or too large for float16")
         return [
             Hypothesis(self._trace(row, step[place], beam[place]), float(log_prob[place]), float(score[place]))
             for place in best

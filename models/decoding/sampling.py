@@ -78,7 +78,7 @@ def choose(
         random: The sample's random numbers; each call that samples takes one.
 
     Raises:
-        ModelError: The network computed NaN.
+        ModelError: The network computed NaN or infinity.
     """
     scores = log_probs  # not written to, because copying a large vocabulary is slow
     if config.repetition_penalty != 1:
@@ -88,7 +88,7 @@ def choose(
         scores[repeating(np.asarray(before), config.no_repeat_ngram)] = -np.inf
     best = int(scores.argmax())
     if not math.isfinite(scores[best]):
-        raise ModelError("the network computed NaN: its weights are damaged, or too large for float16")
+        raise ModelError("the network computed NaN or infinity: its weights are damaged, or too large for float16")
     if config.temperature == 0:
         return best
     scores = scores - scores[best]

@@ -32,7 +32,7 @@ PATTERNS = (
     # %s %-*.*lf %(count)d %% in a row, %1 of Qt and %1% of Boost, %PATH% of Windows.
     # A space is a flag, too, where no number is before the %.
     rf"(?<![\d%])(?:{CONVERSION}|%L?\d{{1,2}}(?!\w)(?:%(?!\d))?|%%)+|%%|%[A-Za-z_]\w*+%"
-    rf"|(?<=\d){CONVERSION}(?!\w)|(?<!\d )(?<![\d%])%\x20[-+#0]*+{WIDTH}(?:\.{WIDTH})?+{LENGTH}[a-zA-Z](?!\w)",
+    rf"|(?<=\d){CONVERSION}(?![^\W\d])|(?<!\d )(?<![\d%])%\x20[-+#0]*+{WIDTH}(?:\.{WIDTH})?+{LENGTH}[a-zA-Z](?!\w)",
     r"(?<!\$)\$(?:[A-Za-z_]\w*+|\([^()\s]*+\))",
     # Options of commands, and paths.
     r"(?<![\w-])--[A-Za-z][\w-]*\w(?:=[^\s,;.)\]'\"]++)?|(?<![\w-])-[A-Za-z](?![\w-])",

@@ -106,7 +106,7 @@ class Tokenizer:
         return np.array([token_id == self.unk_id or self.is_byte(token_id) for token_id in range(len(self))])
 
     def encode(self, lines: Sequence[str], threads: int = 1) -> list[list[int]]:
-        """The token ids of each line, without special pieces; none for white space.
+        """The token ids of each line, without special pieces; none for spaces.
 
         Args:
             lines: The text.

@@ -206,4 +206,6 @@ def _explain(error: str, vocab_size: int, name: str) -> str:
             f"{name}: a vocabulary of {vocab_size} is smaller than the {limit[1]} pieces that all characters need; "
             f"give --vocab-size {limit[1]} or more"
         )
+    if "sentences_.empty()" in error or "all_chars_count" in error:
+        return f"{name}: no text to learn a vocabulary from; give lines with more than spaces"
     return f"{name}: cannot learn a vocabulary of {vocab_size} pieces ({error.strip()}); try another --vocab-size"

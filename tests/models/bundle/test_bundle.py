@@ -153,7 +153,7 @@ def test_a_graph_that_is_not_in_the_manifest_is_refused(copy: Path, graph: str) 
 
 def test_a_bundle_without_a_manifest_is_none(tmp_path: Path) -> None:
     assert complaint(tmp_path) == (
-        f"{tmp_path}: no heed model (there is no heed.json); name a directory made by heed export"
+        f"{tmp_path}: not a heed model (no heed.json); name a directory made by heed export"
     )
 
 
@@ -187,17 +187,20 @@ def test_unknown_and_missing_keys_are_told_at_once(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda table: table["network"].update(n_layers="2"), "network: n_layers must be a whole number, not '2'"),
-        (lambda table: table["network"].update(n_layers=0), "network: n_layers must be at least 1, not 0"),
-        (lambda table: table["decode"].pop("beam_size"), "decode: missing key 'beam_size'"),
+        (
+            lambda table: table["network"]["encoder"].update(n_layers="2"),
+            "network.encoder.n_layers must be a whole number, not '2'",
+        ),
+        (lambda table: table["network"]["encoder"].update(n_layers=0), "n_layers must be at least 1, not 0"),
+        (lambda table: table["decode"].pop("beam_size"), "missing key 'decode.beam_size'"),
         (lambda table: table["decode"].update(beam_size=0), "beam_size"),
         (lambda table: table["decode"].update(length_penalty=-1.0), "length_penalty"),
         (lambda table: table["decode"].update(max_length=0), "max_length"),
         (lambda table: table.update(network=None), "network must be"),
         (lambda table: table.update(files=[]), "files must be"),
-        (lambda table: table["files"].update(x=3), "files, 'x' must be a table, not 3"),
-        (lambda table: table["files"]["weights.bin"].pop("sha256"), "files, 'weights.bin': missing key 'sha256'"),
-        (lambda table: table["parity"].update(sentences=True), "parity: sentences must be a whole number, not True"),
+        (lambda table: table["files"].update(x=3), "files.x must be a table, not 3"),
+        (lambda table: table["files"]["weights.bin"].pop("sha256"), "missing key 'files.weights.bin.sha256'"),
+        (lambda table: table["parity"].update(texts=True), "parity.texts must be a whole number, not True"),
     ],
 )
 def test_a_value_that_cannot_be_is_named(
@@ -368,7 +371,7 @@ def test_a_graph_that_reads_the_bundle_s_own_file_passes(copy: Path, hide: Calla
 def test_a_graph_that_is_none_is_refused(copy: Path, content: bytes) -> None:
     (copy / "decoder.onnx").write_bytes(content)
     manifests.write(copy, dataclasses.replace(manifests.read(copy), files=record_files(copy)))
-    assert "decoder.onnx is no ONNX graph (" in complaint(copy)
+    assert "decoder.onnx is not an ONNX graph (" in complaint(copy)
 
 
 def test_what_onnx_runtime_refuses_is_a_bad_model(copy: Path) -> None:

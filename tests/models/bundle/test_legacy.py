@@ -94,7 +94,7 @@ def test_written_anew_they_are_the_same(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"kind": "image"}, "kind 'image', and this heed knows"),
+        ({"kind": "image"}, "kind 'image', but this heed knows"),
         ({"network": {"n_layers": 1}}, "missing key 'd_model'"),
         ({"format": 1}, "format 1, but this heed reads 2 and 3"),
         ({"format": 4}, "format 4, but this heed reads 2 and 3"),

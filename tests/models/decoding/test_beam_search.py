@@ -444,5 +444,5 @@ def test_a_network_that_computes_no_numbers_is_told() -> None:
             log_probs, ids = super().step(tokens, position, slots, mask, top, wanted, live)
             return np.full_like(log_probs, np.nan), ids
 
-    with pytest.raises(ModelError, match="no numbers"):
+    with pytest.raises(ModelError, match="computed NaN or infinity"):
         search(Broken(Language(seed=1, vocab_size=6)), [[5, 3]], DecodeConfig(beam_size=1, max_length=2), SPECIAL)

@@ -180,7 +180,7 @@ def test_random_numbers_are_those_of_the_seed_the_prompt_and_the_sample() -> Non
 
 def test_no_numbers_are_an_error_and_no_token() -> None:
     for values in ([math.nan] * 3, [0.0, math.nan, -1.0], [-math.inf] * 3):
-        with pytest.raises(ModelError, match="no numbers"):
+        with pytest.raises(ModelError, match="computed NaN or infinity"):
             choose(np.array(values, dtype=np.float32), NOTHING, SampleConfig(), randoms(0, 0, 0))
 
 

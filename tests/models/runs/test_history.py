@@ -95,7 +95,7 @@ def test_a_damaged_line_is_named(write_run: WriteRun, line: str) -> None:
     log = run / "log.jsonl"
     whole = log.read_text("utf-8").split("\n")
     log.write_bytes("\n".join([whole[0], line, *whole[1:]]).encode("latin-1"))
-    with pytest.raises(ModelError, match=rf"^{re.escape(str(log))}: line 2 is damaged; remove that line$"):
+    with pytest.raises(ModelError, match=rf"^{re.escape(str(log))}: line 2 is damaged; delete that line$"):
         History.read(run)
 
 

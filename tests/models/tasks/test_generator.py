@@ -179,7 +179,7 @@ def test_a_prompt_is_cut_from_the_left(
 
 @pytest.mark.parametrize("temperature", [0, 1.0])
 def test_a_batch_is_gone_on_with_as_one_by_one(generator: Generator, temperature: float) -> None:
-    config = SampleConfig(seed=4, n=3, temperature=temperature, max_tokens=12)
+    config = SampleConfig(seed=3, n=3, temperature=temperature, max_tokens=12)
     together = generator.generate(PROMPTS, config)
     assert len({len(sample.tokens) for row in together for sample in row}) > 1 or temperature == 0
     for batch_size in (1, 4):

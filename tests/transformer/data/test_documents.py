@@ -71,7 +71,7 @@ def test_prompts_and_completions(write_lines: WriteLines) -> None:
         ('{"text": 3}', "has no text in a field 'text' "),
         ('{"text": null}', "has no text in a field 'text' "),
         ("{}", "has no text in a field 'text' (its fields: none); "),
-        ('{"text": "a\\ud83d"}', "has \\ud83d in its field 'text', half of a character; mend it"),
+        ('{"text": "a\\ud83d"}', "has \\ud83d in its field 'text', half of a character; correct it"),
     ],
 )
 def test_a_line_that_cannot_be_used_is_named(write_lines: WriteLines, line: str, complaint: str) -> None:

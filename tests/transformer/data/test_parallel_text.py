@@ -55,7 +55,7 @@ def test_zst_is_decompressed_and_damage_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(DataError) as caught:
         read_lines(path)
-    assert str(caught.value).startswith(f"{path}: not a whole Zstandard file")
+    assert str(caught.value).startswith(f"{path}: not a complete Zstandard file")
 
 
 @pytest.mark.parametrize("damage", ["cut short", "no gzip", "a wrong byte"])
@@ -65,7 +65,7 @@ def test_a_damaged_gz_is_refused(tmp_path: Path, damage: str) -> None:
     path.write_bytes({"cut short": data[:-9], "no gzip": b"some text\n", "a wrong byte": wrong}[damage])
     with pytest.raises(DataError) as caught:
         read_lines(path)
-    assert str(caught.value).startswith(f"{path}: not a whole gzip file")
+    assert str(caught.value).startswith(f"{path}: not a complete gzip file")
 
 
 def test_what_is_no_utf_8_is_refused_by_file_line_and_column(file: Path) -> None:

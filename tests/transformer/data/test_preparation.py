@@ -131,7 +131,7 @@ def test_two_tokenizers_that_are_given_are_of_source_and_target(
     [
         ({"max_length": 1}, {}, "longer than --max-length 1 tokens"),
         ({"vocab_size": 5000}, {}, "give --vocab-size"),
-        ({}, {"d_model": 15}, "the network asked for: d_model must be even"),
+        ({}, {"d_model": 15}, "the requested network: d_model must be even"),
     ],
 )
 def test_after_a_refusal_nothing_is_there(

@@ -155,7 +155,7 @@ def test_a_damaged_file_of_tokens_is_named(make: Make) -> None:
     run = make()
     damaged = entry_of(run) / "0.ids"
     damaged.write_bytes(damaged.read_bytes()[:-2])
-    with pytest.raises(DataError, match=rf"^{damaged}: damaged; delete {damaged.parent}, and it is made again$"):
+    with pytest.raises(DataError, match=rf"^{damaged}: damaged; delete {damaged.parent}, and heed makes it again$"):
         load_corpus(run)
 
 
@@ -175,7 +175,7 @@ def test_what_another_run_has_made_in_the_meantime_is_taken(tmp_path: Path) -> N
 def test_a_pipe_is_no_text(make: Make, files: tuple[str, str]) -> None:
     Path(files[0]).unlink()
     os.mkfifo(files[0])
-    with pytest.raises(DataError, match=f"^{files[0]}: no file, and text is read several times; store it in one$"):
+    with pytest.raises(DataError, match=f"^{files[0]}: not a regular file, but text is read several times; store it in a file$"):
         make()
 
 

@@ -361,11 +361,19 @@ def test_automatic_precision_is_what_the_processor_computes_in(
     assert choose_precision("auto", CPU) == torch.float32
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:77", "meta:x"])
-def test_a_device_that_is_not_there_is_refused(name: str) -> None:
-    with pytest.raises(ModelError) as caught:  # as `heed translate` says it
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("gpu", "is neither cpu nor cuda; give --device cpu"),
+        ("meta:x", "is neither cpu nor cuda; give --device cpu"),
+        ("cuda:77", "cannot be used: "),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(name: str, complaint: str) -> None:
+    with pytest.raises(ModelError) as caught:
         choose_device(name)
-    assert str(caught.value).startswith(f"device {name!r} cannot be used: ")
+    assert str(caught.value).startswith(f"device {name!r} {complaint}")
+    assert str(caught.value).endswith("; give --device cpu")
     assert "\n" not in str(caught.value)
 
 
