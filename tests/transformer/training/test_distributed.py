@@ -49,7 +49,7 @@ SETTINGS = [
     "--dropout",
     "0",
     "--vocab-size",
-    "25",
+    "15",
 ]
 SETTINGS += [
     "--batch-tokens",
