@@ -332,13 +332,13 @@ def _computed(shape: tuple[int, ...], live: BoolArray | None) -> tuple[IntArray,
     There are some more than are live, so that few sizes occur: a graph is bound to memory of a size.
     """
     n = shape[0] * shape[1]
-    if live is None or live.all():
+    tokens = np.arange(n) if live is None else np.flatnonzero(live)
+    spare = -len(tokens) % GROUP
+    if len(tokens) + spare >= n:  # all are computed, in their order
         return np.arange(n), np.arange(n).reshape(shape)
-    tokens = np.flatnonzero(live)
     rows = np.zeros(n, dtype=np.int64)
     rows[tokens] = np.arange(len(tokens))
-    tokens = np.pad(tokens, (0, min(-len(tokens) % GROUP, n - len(tokens))), mode="wrap")
-    return tokens, rows.reshape(shape)
+    return np.pad(tokens, (0, spare), mode="wrap"), rows.reshape(shape)
 
 
 def _fitting(positions: IntArray, taken: list[int | str], shape: tuple[int, ...]) -> IntArray:
