@@ -259,7 +259,8 @@ def test_a_vocabulary_that_the_text_cannot_fill(heed: Heed, text: str, tmp_path:
 def test_training_that_diverges_ends_in_a_message(heed: Heed, text: str, tmp_path: Path) -> None:
     result = heed("train", "--text", text, *SETTINGS, "--learning-rate", "1e30", "-o", tmp_path / "run")
     assert result.exit_code == 1
-    assert "the loss or its gradient is nan; start a new run with a lower learning rate or a longer --warmup" in result.stderr
+    way_out = "start a new run with a lower learning rate or a longer --warmup"
+    assert f"the loss or its gradient is nan; {way_out}" in result.stderr
 
 
 # Going on from what was learnt
