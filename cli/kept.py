@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from heed.models.tasks.translation import Translation
 
 SHOWN = 5  # line numbers listed in a warning
+WIDTH = 40  # characters of what is shown of a line
 
 Function = Callable[..., Any]
 
@@ -168,5 +169,9 @@ class Report:
         return f"1 {self._noun} {verb}{one}" if len(lines) == 1 else f"{len(lines)} {self._noun}s {verb}{several}"
 
     def _some(self, lines: list[tuple[int, str]]) -> str:
-        named = [f"{self._noun} {number}" + (f" ({what})" if what else "") for number, what in lines[:SHOWN]]
+        named = [f"{self._noun} {number}" + (f" ({_short(what)})" if what else "") for number, what in lines[:SHOWN]]
         return ", ".join(named) + (", …" if len(lines) > SHOWN else "")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"

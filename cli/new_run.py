@@ -165,7 +165,7 @@ def _initial(source: object, task: str, wish: Wish) -> "Initial | None":
     initial = _read_initial(Path(str(source)))
     if initial.task != task:
         raise click.UsageError(
-            f"--init-from: {source} was trained for the task {initial.task}, but this run is for {task}."
+            f"--init-from: {source} was trained to {initial.task}, but this run learns to {task}."
         )
     return initial
 

@@ -133,7 +133,8 @@ def _hints(report: dict[str, Any]) -> list[str]:
     if cores < of:
         hints.append(f"this process may use {cores} of the {of} cores")
     if threads.isdecimal() and int(threads) != cores:
-        hints.append(f"HEED_THREADS={threads} is {'less' if int(threads) < cores else 'more'} than the {cores} cores")
+        than = "less" if int(threads) < cores else "more"
+        hints.append(f"HEED_THREADS={threads} is {than} than the {cores} cores this process may use")
     if report["model"]["precision"] not in ("int8", "int4"):
         hints.append("on a CPU int8 is faster: heed export --precision int8")
     return hints

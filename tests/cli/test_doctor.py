@@ -101,7 +101,7 @@ def test_what_slows_or_is_mistaken_is_hinted(heed: Heed, bundle: Path, monkeypat
     assert hints == [
         "HEED_MODLE is not read; did you mean HEED_MODEL?",
         f"this process may use {cores} of the {cores + 3} cores",
-        f"HEED_THREADS={cores + 1} is more than these {cores} cores",
+        f"HEED_THREADS={cores + 1} is more than the {cores} cores this process may use",
         "on a CPU int8 is faster: heed export --precision int8",
     ]
     told = heed("doctor", "-m", bundle).stdout.splitlines()

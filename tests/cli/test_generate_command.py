@@ -91,7 +91,7 @@ def test_a_prompt_that_is_no_utf_8_is_told(heed: Heed, model: Path) -> None:
     result = heed("generate", *DRAWN, stdin=b"caf\xe9")
     assert result.exit_code == 0
     assert result.stdout.startswith("caf\ufffd")
-    assert result.stderr == "Warning: the prompt is not UTF-8; what could not be read became \ufffd\n"
+    assert result.stderr == "Warning: the prompt is not UTF-8; invalid bytes became \ufffd\n"
     assert heed("generate", os.fsdecode(b"caf\xe9"), *DRAWN).stdout_bytes == result.stdout_bytes
 
 
@@ -214,7 +214,7 @@ def test_a_line_of_a_batch_that_is_too_long_loses_no_other(heed: Heed, model: Pa
     lines = ["a", "at the hat " * 20, "the cat"]
     result = heed("generate", "--batch", *DRAWN, "-n", 2, stdin="\n".join(lines).encode())
     assert result.exit_code == 3
-    assert result.stderr == "Error: 1 of 3 prompts have no text; where a line has an error, it says why\n"
+    assert result.stderr == "Error: 1 of 3 prompts were refused; the error in each line says why\n"
     found = records(result.stdout_bytes.decode())
     assert [(record["line"], "error" in record) for record in found] == [
         (1, False),
@@ -301,7 +301,7 @@ def test_the_oldest_turns_are_left_out_where_there_is_no_room() -> None:
     assert conversation.n_forgotten == 1
     assert conversation.ask("e" * 10) == "<eeeeeeeeee> ["
     assert conversation.n_forgotten == 2
-    with pytest.raises(DataError, match="has 15 tokens, and 14 have room"):
+    with pytest.raises(DataError, match="has 15 tokens, but only 14 fit"):
         conversation.ask("e" * 11)
 
 
@@ -352,7 +352,7 @@ def test_turns_that_are_left_out_are_told(heed: Heed, model: Path) -> None:
 
 def test_the_model_that_heed_brings(heed: Heed) -> None:
     """Verified, small enough for the wheel, and the same text for the same seed."""
-    path = find(None, "decoder")
+    path = find(None, "generate")
     assert sum(file.stat().st_size for file in path.iterdir()) < 12e6
     assert heed("models", "verify", "shakespeare").exit_code == 0
     first, second = (heed("generate", "ROMEO:", "--max-tokens", 20, "--seed", 1) for _ in range(2))

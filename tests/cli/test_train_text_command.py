@@ -259,7 +259,8 @@ def test_a_vocabulary_that_the_text_cannot_fill(heed: Heed, text: str, tmp_path:
 def test_training_that_diverges_ends_in_a_message(heed: Heed, text: str, tmp_path: Path) -> None:
     result = heed("train", "--text", text, *SETTINGS, "--learning-rate", "1e30", "-o", tmp_path / "run")
     assert result.exit_code == 1
-    assert "the loss or its gradient is nan; train anew with a smaller learning rate" in result.stderr
+    way_out = "start a new run with a lower learning rate or a longer --warmup"
+    assert f"the loss or its gradient is nan; {way_out}" in result.stderr
 
 
 # Going on from what was learnt
@@ -365,9 +366,9 @@ def test_a_run_of_another_kind_is_no_beginning(heed: Heed, run: Path, trained: P
     new = tmp_path / "new"
     result = heed("train", "--init-from", trained, "--text", text, "-o", new)
     assert complaint(result, 2) == (
-        f"--init-from: {trained} was trained to translate, and this run learns to generate."
+        f"--init-from: {trained} was trained to translate, but this run learns to generate."
     )
     result = heed("train", "--init-from", run, "--src", text, "--tgt", text, "-o", new)
-    assert complaint(result, 2) == f"--init-from: {run} was trained to generate, and this run learns to translate."
+    assert complaint(result, 2) == f"--init-from: {run} was trained to generate, but this run learns to translate."
     result = heed("train", "--init-from", tmp_path, "--text", text, "-o", new)
     assert complaint(result, 4).startswith(f"{tmp_path}: not a run of heed train")

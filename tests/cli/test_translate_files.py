@@ -66,7 +66,7 @@ def test_a_bad_file_among_others_is_told_and_they_are_written(run: Run, tmp_path
     assert "Guten Morgen!" in (tmp_path / "out/good.po").read_text("utf-8")
     assert not (tmp_path / "out/bad.po").exists()
     again = run("bad.po", "good.po", "-o", "out/", "--resume")
-    assert "out/good.po is complete already\n" in again.stderr
+    assert "out/good.po is already complete\n" in again.stderr
     (tmp_path / "bad.po").write_bytes(PO)
     assert run("bad.po", "good.po", "-o", "out/", "--resume").returncode == 0
     assert (tmp_path / "out/bad.po").read_bytes() == (tmp_path / "out/good.po").read_bytes()

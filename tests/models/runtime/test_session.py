@@ -19,6 +19,7 @@ from heed.export.exporter import write_graphs
 from heed.export.onnx.graphs import NetworkWriter
 from heed.models.errors import ModelError
 from heed.models.runtime.session import HEAVY, open_session, placement
+from heed.models.runtime.state import _computed
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.parameters import parameters
 from heed.transformer.model import Transformer
@@ -171,3 +172,14 @@ def test_every_node_has_a_place(graph: str, precision: str, graphs: Path) -> Non
     found = placement(open_session(graphs / precision / f"{graph}.onnx", "cpu", 1))
     assert set(found) == {CPU}
     assert {"FusedMatMul", "LayerNormalization", "ScatterND"} <= set(found[CPU])
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.data())
+def test_each_live_token_finds_its_own_row(n_texts: int, n_beams: int, data: st.DataObject) -> None:
+    """With all of them computed, what is computed stands in their order, because it is then not reordered."""
+    n = n_texts * n_beams
+    live = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n).filter(any))).reshape(n_texts, n_beams)
+    tokens, rows = _computed(live.shape, live)
+    assert (tokens[rows][live] == np.flatnonzero(live)).all()
+    if len(tokens) == n:
+        assert (tokens == np.arange(n)).all()
