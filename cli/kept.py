@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from heed.cli import messages
+from heed.models.tasks.doubts import doubts
 from heed.models.text.tags import scan
 
 if TYPE_CHECKING:
@@ -55,6 +57,12 @@ def options(function: Function) -> Function:
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
             help="File of required terms: on each line a term, a tab and its translation.",
         ),
+        click.option(
+            "--repair/--no-repair",
+            default=True,
+            show_default=True,
+            help="Search again where a translation lost a number, an address, a code word or a name.",
+        ),
     ):
         function = option(function)
     return function
@@ -99,6 +107,8 @@ class Report:
         self._apart: list[tuple[int, str]] = []
         self._copied: list[tuple[int, str]] = []
         self._looped: list[tuple[int, str]] = []
+        self._repaired: list[tuple[int, str]] = []
+        self._doubtful: list[tuple[int, str]] = []
 
     def add(self, first: int, found: Sequence[Sequence["Translation"]]) -> None:
         """Check the best translations of the next lines; `first` is the number of the first one, counted from 0."""
@@ -112,6 +122,23 @@ class Report:
                 self._copied.append((number, " ".join(dict.fromkeys(best[0].copied))))
             if best[0].looped:
                 self._looped.append((number, ""))
+            if best[0].repaired:
+                self._repaired.append((number, ", ".join(dict.fromkeys(best[0].repaired))))
+            if reasons := doubts(best[0]):
+                self._doubtful.append((number, ", ".join(reasons)))
+                messages.detail(f"line {number} is doubtful: {', '.join(reasons)}")
+
+    def notes(self) -> list[str]:
+        """What was done for translations; line numbers are counted from 1, over all inputs."""
+        found = []
+        if self._repaired:
+            found.append(
+                f"{self._lines(self._repaired, 'w', 'as', 'ere')} searched again for what was lost: "
+                f"{self._some(self._repaired)}"
+            )
+        if self._doubtful:
+            found.append(f"{self._lines(self._doubtful, '', 'is', 'are')} doubtful: {self._some(self._doubtful)}")
+        return found
 
     def warnings(self) -> list[str]:
         """The warnings to print at the end; line numbers are counted from 1, over all inputs."""

@@ -42,6 +42,7 @@ def load_translator(
     split: bool = True,
     glossary: Path | None = None,
     shares: bool = False,
+    repair: bool = True,
 ) -> "Translator":
     """Load a translation model; see Translator.load.
 
@@ -53,7 +54,14 @@ def load_translator(
     path = find_model(model)
     with messages.timed(f"Loaded {path} for {device}"):
         return Translator.load(
-            path, device=device, threads=threads, shortlist=shortlist, split=split, glossary=glossary, shares=shares
+            path,
+            device=device,
+            threads=threads,
+            shortlist=shortlist,
+            split=split,
+            glossary=glossary,
+            shares=shares,
+            repair=repair,
         )
 
 

@@ -32,7 +32,7 @@ COMMAND = re.compile(r"\$ (.*(?:\\\n.*)*)\n((?:(?!\$ ).*\n)*)")
 # Appended to a command that trains: the last of an option that is given twice counts.
 BRIEF = "--steps 2 --valid-every 1 --batch-tokens 512 --warmup 2 --precision float32 --device cpu --threads 1"
 TINY = "--n-layers 1 --d-model 16 --d-ff 32 --n-heads 2"
-TRANSLATION = f"{TINY} --preset tiny --vocab-size 25"
+TRANSLATION = f"{TINY} --preset tiny --vocab-size 15"
 TEXT = f"{TINY} --d-model 32 --preset gpt-tiny --n-kv-heads 1 --vocab-size 272 --context 48"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data import preparation, text_preparation
 from heed.transformer.training.engine import Engine
 from heed.transformer.training.runs.log import Incident, StepReport, Validation
@@ -47,18 +48,20 @@ def test_a_tiny_network_learns(
     translate: Callable[[str], str],
     digit_lines: Callable[[int, int], list[str]],
     write_lines: Callable[[str, list[str]], str],
+    digits: Tokenizer,
     tmp_path: Path,
 ) -> None:
     """To translate digit strings that it has never seen; a wrong mask or a shifted target would show."""
     training = digit_lines(10_000, 1)
     validation = sorted(set(digit_lines(200, 2)) - set(training))
     assert len(validation) > 80
+    (tmp_path / "digits.model").write_bytes(digits.model)
     config = TranslationConfig(
         src=(write_lines("train.src", training),),
         tgt=(write_lines("train.tgt", [translate(line) for line in training]),),
         valid_src=(write_lines("valid.src", validation),),
         valid_tgt=(write_lines("valid.tgt", [translate(line) for line in validation]),),
-        vocab_size=25,
+        tokenizer=(str(tmp_path / "digits.model"),),
         batch_tokens=500,
         warmup=200,
         learning_rate_scale=0.2,  # above, some seeds are still unsteady at the end

@@ -176,17 +176,21 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def initialize(self) -> None:
-        """Initialize weights as in the paper, or as in GPT-2 if embeddings are not scaled; biases are 0 and norms 1."""
-        tables = {f"{name}.weight" for name, module in self.named_modules() if isinstance(module, Table)}
+        """Draw fresh weights."""
         for name, parameter in self.named_parameters():
-            if parameter.dim() == 1:
-                parameter.fill_(float(name.endswith("norm.weight")))
-            elif not self.spec.scale_embedding:
-                parameter.normal_(std=INITIAL_STD * self._n_writers(name) ** -0.5)
-            elif name in tables:
-                parameter.normal_(std=self.spec.d_model**-0.5)  # so that it has variance 1 after multiplication by √D
-            else:
-                nn.init.xavier_uniform_(parameter)
+            if not parameter.is_meta:  # which has a shape alone
+                parameter.copy_(self.fresh(name, parameter.shape))
+
+    def fresh(self, name: str, shape: torch.Size) -> Tensor:
+        """Fresh weights: the paper's, or GPT-2's where embeddings are not scaled; biases are 0 and norms 1."""
+        found = torch.empty(shape, device="cpu")
+        if len(shape) == 1:
+            return found.fill_(float(name.endswith("norm.weight")))
+        if not self.spec.scale_embedding:
+            return found.normal_(std=INITIAL_STD * self._n_writers(name) ** -0.5)
+        if isinstance(self.get_submodule(name.rpartition(".")[0]), Table):
+            return found.normal_(std=self.spec.d_model**-0.5)  # so that √D times it has variance 1
+        return nn.init.xavier_uniform_(found)
 
     def _n_writers(self, name: str) -> int:
         """The number of matrices that write to the same residual stream; the more, the smaller the weights (GPT-2)."""

@@ -49,7 +49,8 @@ SECTIONS = {
     "Layers": ("activation", "gated", "norm_kind", "norm_placement", "biases"),
     "Vocabulary": ("tokenizer", "extend_vocabulary", "joint", "vocab_size", "src_normalization", "tgt_normalization"),
     "Batches and optimizer": ("batch_tokens", "warmup", "precision", "seed"),
-    "Translation training": ("subword_sampling", "learning_rate_scale", "label_smoothing"),
+    "Augmentation": ("subword_sampling", "copy_augment", "case_augment"),
+    "Translation training": ("learning_rate_scale", "label_smoothing"),
     "Language-model training": ("learning_rate", "weight_decay"),
     "Stopping and validation":  ("steps", "epochs", "minutes", "patience", "valid_every"),
     "Checkpoints": ("average", "ema", "keep", "keep_best", "best_by"),
@@ -185,6 +186,12 @@ SECTIONS = {
     type=float,
     help="Subword regularization (BPE-dropout): skip this share of merges, such as 0.1.",
 )
+@click.option(
+    "--copy-augment",
+    type=float,
+    help="Share of the pairs with the same name, number, address or code word on both sides that get another one: 0.5.",
+)
+@click.option("--case-augment", type=float, help="Share of the pairs in capitals, or with a title as source: 0.05.")
 @click.option("--warmup", type=int, help="Warmup steps of the learning rate.")
 @click.option("--learning-rate-scale", type=float, help="Factor of the paper's learning-rate schedule.")
 @click.option("--learning-rate", type=float, help="Peak learning rate, after warmup; it decays to a tenth.")

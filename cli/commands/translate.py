@@ -62,7 +62,7 @@ class Shard(click.ParamType[tuple[int, int]]):
         "Input and output": ("inputs", "output", "force"),
         "Formats": ("input_format", "column", "field", "document", "everything", "skip_bad", "strict"),
         "Results": ("as_json", "n_best"),
-        "Terms and tags": ("protect", "keep_tags", "glossary"),
+        "Terms and tags": ("protect", "keep_tags", "glossary", "repair"),
         "Model and search": ("model", *SEARCH, "shortlist", "split"),
         "Running": ("shard", "resume", "batch_size", "device", "threads"),
     },
@@ -100,7 +100,12 @@ class Shard(click.ParamType[tuple[int, int]]):
 @click.option("--all", "everything", is_flag=True, help="Translate also what a .po has translations of.")
 @click.option("--skip-bad", is_flag=True, help="Pass over bad lines of tsv and jsonl, and count them.")
 @click.option("--strict", is_flag=True, help="Stop at bytes that are not UTF-8 instead of replacing them.")
-@click.option("--json", "as_json", is_flag=True, help="Write JSON objects: source, translation, score, tokens.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Write JSON objects: source, translation, score, confidence, doubts, tokens.",
+)
 @click.option(
     "--n-best",
     type=click.IntRange(min=1),
@@ -159,7 +164,7 @@ def command(
     if not jobs:
         return
     tell_formats(jobs, asked["input_format"])
-    how = {name: asked[name] for name in ("device", "shortlist", "split", "glossary")}
+    how = {name: asked[name] for name in ("device", "shortlist", "split", "glossary", "repair")}
     keeps = asked["protect"] or asked["keep_tags"] or any(job.format not in choice.LINE_FORMATS for job in jobs)
     translator = load_translator(model, threads=threads, shares=bool(keeps), **how)
     run = _Run(translator, model, shard, {"resume": resume, "force": force}, asked)
@@ -226,6 +231,8 @@ class _Run:
                 sink.write(b"".join(result(number, *each) for number, each in numbered), window)
                 progress.add(len(window), source.position)
         where = f"{job.file}: " if job.file and len(job.names) == 1 else ""
+        for told in report.notes():
+            (messages.note if job.file else messages.detail)(f"{where}{told}")  # a filter in a pipe says the least
         for warning in [*report.warnings(), *markup.warnings(), *form.warnings()]:
             messages.warning(f"{where}{warning}")
         warn_replaced(decoder)

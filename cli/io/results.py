@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from heed.cli.io.records import Record
+from heed.models.tasks.doubts import doubts
 from heed.models.tasks.translation import Translation
 
 Pieces = Callable[[list[int]], list[str]]
@@ -23,12 +24,14 @@ def moses(number: int, _: Record, found: Best) -> bytes:
 
 
 def json_object(pieces: Pieces, n_best: int) -> Result:
-    """JSON: source, translation, score and tokens, and if requested alternatives."""
+    """JSON: source, translation, score, confidence, doubts and tokens, and if requested alternatives."""
 
     def translation(found: Translation) -> dict[str, object]:
         return {
             "translation": _one_line(found.text),
             "score": round(found.score, 6),
+            "confidence": round(found.confidence, 4),
+            "doubts": doubts(found),
             "tokens": _tokens(pieces(found.tokens), found),
         }
 

@@ -329,18 +329,15 @@ class OnnxState:
 def _computed(shape: tuple[int, ...], live: BoolArray | None) -> tuple[IntArray, IntArray]:
     """The numbers of the tokens, (B, T), that are computed, and the row of each among them: the first for the others.
 
-    There are some more than are live, so that few sizes occur: a graph is bound to memory of a size. Where these are
-    all tokens, they keep their order.
+    Some more are computed than are live, so that few sizes occur: a graph is bound to memory of a size.
     """
-    n = shape[0] * shape[1]
-    n_live = n if live is None else int(np.count_nonzero(live))
-    size = min(-(-n_live // GROUP) * GROUP, n)
-    if live is None or size == n:
+    n, live_ones = shape[0] * shape[1], np.flatnonzero(live) if live is not None else None
+    size = n if live_ones is None else -(-len(live_ones) // GROUP) * GROUP
+    if live_ones is None or size >= n:
         return np.arange(n), np.arange(n).reshape(shape)
-    tokens = np.flatnonzero(live)
     rows = np.zeros(n, dtype=np.int64)
-    rows[tokens] = np.arange(n_live)
-    return np.pad(tokens, (0, size - n_live), mode="wrap"), rows.reshape(shape)
+    rows[live_ones] = np.arange(len(live_ones))
+    return np.resize(live_ones, size), rows.reshape(shape)
 
 
 def _fitting(positions: IntArray, taken: list[int | str], shape: tuple[int, ...]) -> IntArray:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import heapq
+import math
 import unicodedata
 from collections.abc import Mapping
 from itertools import accumulate
@@ -21,7 +22,14 @@ class Translation:
     looped: bool = False  # a phrase repeats in a loop, or the output did not end before the length limit
     copied: tuple[str, ...] = ()  # characters that the model does not know, and that stayed as they were
     shown: Mapping[int, str] = dataclasses.field(default_factory=dict)  # in the place of tokens, by their number
+    repaired: tuple[str, ...] = ()  # what a second search was required to produce; see `Repair`
+    lost: tuple[str, ...] = ()  # what the text should have of its source, and lacks
     missing: tuple[tuple[str, ...], ...] = ()  # terms without any of their translations in the text
+
+    @property
+    def confidence(self) -> float:
+        """The geometric mean of the probabilities of its tokens and their end, from 0 to 1."""
+        return math.exp(min(0.0, self.log_prob) / (len(self.tokens) + 1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +70,8 @@ def combine(sentences: list[tuple[Sentence, list[Translation]]], n: int) -> list
                 looped=any(choice.looped for choice in chosen),
                 copied=tuple(each for choice in chosen for each in choice.copied),
                 shown=_shown(chosen),
+                repaired=tuple(text for choice in chosen for text in choice.repaired),
+                lost=tuple(text for choice in chosen for text in choice.lost),
                 missing=tuple(term for choice in chosen for term in choice.missing),
             )
         )

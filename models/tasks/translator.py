@@ -1,8 +1,9 @@
 """Translation of lines: to sentences, tokens, batches of similar length, search, and back to text."""
 
 import dataclasses
+import functools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 from queue import SimpleQueue
@@ -13,11 +14,12 @@ from heed.models.decoding.alignment import align
 from heed.models.decoding.batching import plan_batches
 from heed.models.decoding.beam_search import Hypothesis, search
 from heed.models.decoding.config import ROOM, DecodeConfig, SpecialIds
-from heed.models.decoding.constraints import Requirement
+from heed.models.decoding.constraints import Phrase, Requirement
 from heed.models.decoding.repetition import is_loop
 from heed.models.runtime.protocol import Network, State
 from heed.models.system.processor import available_cores
 from heed.models.system.threads import ThreadPool
+from heed.models.tasks.repair import Repair
 from heed.models.tasks.translation import Sentence, Translation, combine
 from heed.models.text.glossary import Glossary, appears
 from heed.models.text.placeholders import has_letters
@@ -49,7 +51,9 @@ class Translator:
         split: Translate each sentence of a line separately, not the line as a whole.
         language: Language of the lines, such as "de", if known; see `split_sentences`.
         glossary: Terms that translations must contain.
-        whole: The network over the whole vocabulary, if `network` uses a shortlist; for glossaries and `shares`.
+        whole: Makes the network over the whole vocabulary when it is first needed, if `network` uses a shortlist; for
+            glossaries, `shares` and second searches.
+        repair: Finds what translations lost; None: no second searches.
         aligns: Whether one of them is of ONNX Runtime and over the whole vocabulary, as `shares` needs.
     """
 
@@ -64,7 +68,8 @@ class Translator:
         split: bool = True,
         language: str | None = None,
         glossary: Glossary | None = None,
-        whole: Network | None = None,
+        whole: Callable[[], Network] | None = None,
+        repair: Repair | None = None,
         aligns: bool = False,
     ) -> None:
         self.config = config or DecodeConfig()
@@ -72,7 +77,7 @@ class Translator:
         self._workers = workers
         self._pool = ThreadPool(workers)  # starts threads on demand
         self._states = _states(network, workers)
-        self._whole_states = _states(whole, workers) if whole else self._states
+        self._whole, self._repair = whole, repair
         self._glossary = glossary
         self.aligns = aligns  # whether `shares` may be asked for
         self._src, self._tgt = src_tokenizer, tgt_tokenizer
@@ -89,6 +94,10 @@ class Translator:
             blank=tgt_tokenizer.blank,
         )
 
+    @cached_property
+    def _whole_states(self) -> "SimpleQueue[State]":
+        return _states(self._whole(), self._workers) if self._whole else self._states
+
     @classmethod
     def load(
         cls,
@@ -101,6 +110,7 @@ class Translator:
         glossary: "Path | None" = None,
         shares: bool = False,
         languages: tuple[str, str] | None = None,
+        repair: bool = True,
     ) -> "Translator":
         """Load a bundle.
 
@@ -114,6 +124,7 @@ class Translator:
             glossary: A file of required terms; see `Glossary.read`.
             shares: Whether `shares` will be called.
             languages: Of source and target, for a network that is told of them; None: those that the bundle names.
+            repair: Search again where a translation lost a number, an address, a code word or a name; see `Repair`.
 
         Raises:
             DataError: The glossary cannot be used.
@@ -127,8 +138,7 @@ class Translator:
             workers = threads or available_cores() if device == "cpu" else 1
             shortlist = shortlist and bundle.has_shortlist
             network = bundle.network(device=device, threads=1, shortlist=shortlist)
-            unlimited = shortlist and (glossary or shares)
-            whole = bundle.network(device=device, threads=1) if unlimited else None
+            whole = functools.partial(bundle.network, device=device, threads=1) if shortlist else None
         return cls(
             network,
             src,
@@ -139,7 +149,8 @@ class Translator:
             language=manifest.src_language,
             glossary=Glossary.read(glossary, tgt) if glossary else None,
             whole=whole,
-            aligns=whole is not None or not shortlist,
+            repair=Repair(src, tgt, (manifest.src_language, manifest.tgt_language), searches=repair),
+            aligns=bool(glossary or shares or not shortlist),
         )
 
     def translate(
@@ -175,6 +186,9 @@ class Translator:
         if self._glossary:
             texts = [sentence.text for sentence in chosen]
             self._require(self._glossary, texts, sources, results, config, n, batch_size)
+        elif self._repair:
+            again = functools.partial(self._again, sources, config, n, batch_size)
+            self._repair.mend([sentence.text for sentence in chosen], results, again)
         found = iter(results)
         combined = [
             combine([(each, next(found) if each.tokens else [each.unchanged()]) for each in line], n)
@@ -292,6 +306,22 @@ class Translator:
                 dataclasses.replace(each, missing=tuple(term for term in places[i] if not appears(term, each.text)))
                 for each in results[i]
             ]
+
+    def _again(
+        self,
+        sources: list[list[int]],
+        config: DecodeConfig,
+        n: int,
+        batch_size: int,
+        chosen: Sequence[int],
+        phrases: Sequence[Sequence[Phrase]],
+    ) -> list[list[Translation]]:
+        """Translate some of the sources again, with what is required of each."""
+        begins_word, bos_id = self._tgt.begins_word, self._tgt.bos_id
+        requirements = [Requirement(each, begins_word, bos_id) for each in phrases]
+        wide = dataclasses.replace(config, beam_size=WIDER * config.beam_size)
+        asked = [sources[i] for i in chosen]
+        return self._translations(asked, self._search(asked, wide, n, batch_size, requirements), config)
 
     def _translations(
         self, sources: list[list[int]], hypotheses: list[list[Hypothesis]], config: DecodeConfig

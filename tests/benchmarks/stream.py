@@ -67,7 +67,7 @@ def make_model(work: Path) -> Path:
     train = [HEED, "train", "--src", str(text), "--tgt", str(text), "-o", str(run)]
     train += ["--preset", "tiny", "--d-model", "32", "--d-ff", "64", "--n-heads", "2", "--norm", "pre"]
     # 4 special pieces, the space, 10 digits, and 10 digits with a space.
-    train += ["--vocab-size", "25", "--dropout", "0", "--batch-tokens", "512", "--warmup", "50"]
+    train += ["--vocab-size", "15", "--dropout", "0", "--batch-tokens", "512", "--warmup", "50"]
     subprocess.run([*train, "--steps", "400", "--valid-every", "400", "--device", "cpu"], check=True)
     subprocess.run([HEED, "export", str(run), "-o", str(bundle), "--precision", "int8"], check=True)
     return bundle

@@ -7,7 +7,7 @@ import pytest
 from click.testing import Result
 
 Heed = Callable[..., Result]
-SMALL = ["--d-model", "16", "--d-ff", "24", "--n-heads", "2", "--n-layers", "1", "--vocab-size", "25"]
+SMALL = ["--d-model", "16", "--d-ff", "24", "--n-heads", "2", "--n-layers", "1", "--vocab-size", "15"]
 STEPS = ["--batch-tokens", "512", "--warmup", "4", "--steps", "4", "--valid-every", "4", "--average", "1"]
 MACHINE = ["--precision", "float32", "--device", "cpu", "--threads", "1"]
 FORMS = {

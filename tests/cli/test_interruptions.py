@@ -27,7 +27,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
 MEASURED = ("tokens_per_second", "minutes", "mfu")  # what differs from run to run
 N_STEPS, VALID_EVERY = 60, 7
 SETTINGS = ["--preset", "tiny", "--d-model", "16", "--d-ff", "24", "--n-heads", "2", "--dropout", "0.2", "--ema", "0.9"]
-SETTINGS += ["--vocab-size", "25", "--batch-tokens", "128", "--warmup", "20", "--precision", "float32"]
+SETTINGS += ["--vocab-size", "15", "--batch-tokens", "128", "--warmup", "20", "--precision", "float32"]
 SETTINGS += ["--keep", "3", "--average", "2", "--device", "cpu", "--threads", "1"]
 
 

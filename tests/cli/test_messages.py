@@ -145,7 +145,7 @@ def test_quiet_training_and_export_say_nothing(
     tmp_path: Path,
 ) -> None:
     text, run = write_lines("text", digit_lines(100, 2)), tmp_path / "run"
-    network = ["--preset", "tiny", "--d-model", "16", "--d-ff", "24", "--n-heads", "2", "--vocab-size", "25"]
+    network = ["--preset", "tiny", "--d-model", "16", "--d-ff", "24", "--n-heads", "2", "--vocab-size", "15"]
     limits = ["--steps", "2", "--valid-every", "2", "--precision", "float32", "--device", "cpu", "--threads", "1"]
     trained = heed("train", "--src", text, "--tgt", text, "-o", run, *network, *limits, "-q")
     exported = heed("export", run, "-o", tmp_path / "bundle", "-q")

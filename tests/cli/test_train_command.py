@@ -26,7 +26,7 @@ Heed = Callable[..., Result]
 WriteLines = Callable[[str, list[str]], str]
 
 NETWORK = ["--preset", "tiny", "--d-model", "16", "--d-ff", "24", "--n-heads", "2"]
-TRAINING = ["--vocab-size", "25", "--batch-tokens", "256", "--warmup", "20", "--precision", "float32"]
+TRAINING = ["--vocab-size", "15", "--batch-tokens", "256", "--warmup", "20", "--precision", "float32"]
 MACHINE = ["--device", "cpu", "--threads", "1"]
 SETTINGS = [*NETWORK, *TRAINING, *MACHINE]
 
@@ -99,7 +99,7 @@ def test_a_run_is_recorded(heed: Heed, pairs: list[str], tmp_path: Path) -> None
     start = records(path)[0]
     assert start["pairs"] == 95  # 5 % are held out
     assert (start["device"], start["precision"], start["threads"]) == ("cpu", "float32", 1)
-    assert start["vocabulary"] == 25
+    assert start["vocabulary"] == 15
 
     config = tomllib.loads((path / "config.toml").read_text("utf-8"))
     assert config["format"] == 3

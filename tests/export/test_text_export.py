@@ -292,7 +292,7 @@ def test_an_export_says_how_good_it_is(heed: Heed, trained_text: Path, tmp_path:
     assert parity.tokens is not None
     assert parity.bits_per_byte == pytest.approx(parity.loss_bundle * parity.tokens / math.log(2) / len(text.encode()))
     card = (path / "README.md").read_text("utf-8")
-    assert f"| perplexity of a token, this bundle | {math.exp(parity.loss_bundle):.4f} |" in card
+    assert f"| perplexity per token, this bundle | {math.exp(parity.loss_bundle):.4f} |" in card
     for words in (["models", "verify"], ["models", "info"]):
         assert heed(*words, path).exit_code == 0
     report = json.loads(heed("doctor", "-m", path, "--json").stdout)

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,10 +15,11 @@ from heed.models.spec.preset import sized
 from heed.models.system.files import sha256
 from heed.models.system.processor import available_cores
 from heed.models.tokenizers.subwords import Tokenizer, load_tokenizers, write_tokenizers
+from heed.transformer.data.augmentation.augmentation import Augmentation
 from heed.transformer.data.batching.batches import Batches
-from heed.transformer.data.batching.subword_regularization import Resampling
 from heed.transformer.data.batching.token_cache import TextFile, TextRecord, key_of, make_entry, read_files, workplace
 from heed.transformer.data.batching.tokens import Corpora, Making, lacking, open_corpora, write_corpora
+from heed.transformer.data.batching.variation import Variation
 from heed.transformer.data.corpus_scan import sample, survey
 from heed.transformer.data.duplicates import mark_duplicates
 from heed.transformer.data.normalization import normalizer
@@ -137,7 +138,30 @@ def batches(run: TranslationRun, corpora: Corpora) -> Batches:
         batch_tokens=train.batch_tokens,
         weights=[source.weight for source in sources_of(train)],
         facts=facts,
-        resampling=Resampling(corpora.texts, *tokenizers, train.subword_sampling) if corpora.texts else None,
+        variation=_variation(run, corpora) if corpora.texts else None,
+    )
+
+
+def _variation(run: TranslationRun, corpora: Corpora) -> Variation:
+    """How the pairs of a run differ each time that they are learnt."""
+    train = run.train
+    return Variation(
+        corpora.texts,
+        run.src_tokenizer,
+        run.tgt_tokenizer,
+        train.subword_sampling,
+        augmentation(train, corpora.sample_texts()) if train.augments else None,
+        max_length=train.max_length,
+    )
+
+
+def augmentation(config: TranslationConfig, pairs: Iterable[Pair]) -> Augmentation:
+    """What a run asks for, by the names in a sample of its pairs."""
+    return Augmentation(
+        pairs,
+        (config.src_language, config.tgt_language),
+        copy_share=config.copy_augment,
+        case_share=config.case_augment,
     )
 
 
@@ -277,7 +301,7 @@ def _make_tokens(
                 seed=config.seed,
                 held=_held(validation, config),
                 duplicates=mark_duplicates(sources, Path(aside)) if config.deduplicate else None,
-                texts=config.subword_sampling > 0,
+                texts=config.varies,
                 threads=threads or available_cores(),
             )
             counts = write_corpora(directory, sources, making)
@@ -342,7 +366,7 @@ def _tokens_key(
         held=sorted(_held(validation, config)),
         tokenizers=[hashlib.sha256(tokenizer.model).hexdigest() for tokenizer in tokenizers],
         filter=[config.max_length, config.max_ratio, config.deduplicate],
-        texts=config.subword_sampling > 0,
+        texts=config.varies,
     )
 
 

@@ -24,7 +24,6 @@ VERBATIM: dict[str, Any] = {
     "remove_extra_whitespaces": False,
     "add_dummy_prefix": False,
     "byte_fallback": True,
-    "split_digits": True,
     "allow_whitespace_only_pieces": True,  # for the indentation of programs
     "user_defined_symbols": ["\n"],
     "required_chars": SPACE,  # even without any in the text; its bytes would mean the character itself
@@ -188,6 +187,7 @@ def _train(lines: Iterable[str], vocab_size: int, how: Mapping[str, Any]) -> byt
         bos_id=2,
         eos_id=3,
         minloglevel=2,
+        split_digits=True,  # a number is copied digit by digit, and none is rare
         **how,
     )
     return model.getvalue()

@@ -10,20 +10,21 @@ import os
 import time
 import uuid
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.rendezvous import rendezvous
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from heed.models.errors import HeedError
 from heed.transformer.block import Block
+from heed.transformer.model import Transformer
 
 PATIENCE = datetime.timedelta(days=2)  # the other processes wait while the first one reads text or validates
 POLL = 0.05  # seconds between two checks for the other processes
@@ -64,20 +65,23 @@ class Processes:
             distributed.all_reduce(sums)
         return sums
 
-    def together(self, network: nn.Module, *, sharded: bool) -> nn.Module:
-        """Wrap a network for training, so that all processes get the gradients of the whole batch.
+    def together(self, network: nn.Module) -> nn.Module:
+        """What to call in place of a network in training, so that all have the gradients of the whole batch.
 
         Args:
-            network: Equal in all processes; sharding changes it in place.
-            sharded: Each process keeps a shard of weights, gradients and moments (FSDP) instead of all of them (DDP).
+            network: Equal in all processes, or sharded.
         """
-        if sharded:
-            warnings.filterwarnings(
-                "ignore", "FSDP2-wrapped module", UserWarning
-            )  # about in-place changes, which do not occur here
-            _shard(network)
-            return network
-        return DistributedDataParallel(network, gradient_as_bucket_view=True) if self.size > 1 else network
+        alone = self.size == 1 or isinstance(network, FSDPModule)
+        return network if alone else DistributedDataParallel(network, gradient_as_bucket_view=True)
+
+    def gathered(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors that were parted among processes, put together one after another: for the first one alone."""
+        found = {}
+        for name, tensor in tensors.items():
+            together = whole(tensor)  # which all must ask for
+            if self.is_first:
+                found[name] = together
+        return found
 
 
 ALONE = Processes()
@@ -173,12 +177,46 @@ def gradients_kept(network: nn.Module, when: bool) -> Iterator[None]:
         yield
 
 
-def _shard(network: nn.Module) -> None:
-    """Shard each layer among the processes; a layer is gathered while it computes."""
+def shard(network: nn.Module, *calls: str) -> None:
+    """Part each layer of a network among the processes (FSDP); it is put together while it computes.
+
+    Args:
+        network: Best one on the device "meta": then no process ever holds all of its weights.
+        calls: Names of methods that compute, beside `forward`.
+    """
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module", UserWarning)  # of changes in place; we make none
     for module in network.modules():
         if isinstance(module, Block):
             fully_shard(module)
     fully_shard(network)
+    for name in calls:
+        register_fsdp_forward_method(network, name)
+
+
+@torch.no_grad()
+def materialize(network: Transformer, device: torch.device) -> None:
+    """Give fresh weights to a network that has shapes alone, or to this process its part of them."""
+    network.to_empty(device=device)
+    for name, parameter in network.named_parameters():
+        parameter.copy_(spread(network.fresh(name, parameter.shape), parameter))
+
+
+@contextlib.contextmanager
+def lent(network: Transformer, weights: Mapping[str, Tensor] | None) -> Iterator[None]:
+    """Let a network have other weights for a while; None: its own."""
+    own = {name: parameter.detach().clone() for name, parameter in network.named_parameters()} if weights else {}
+    _put(network, weights or {})
+    try:
+        yield
+    finally:
+        _put(network, own)
+
+
+@torch.no_grad()
+def _put(network: Transformer, weights: Mapping[str, Tensor]) -> None:
+    for name, parameter in network.named_parameters():
+        if name in weights:
+            parameter.copy_(spread(weights[name], parameter))
 
 
 def whole(tensor: Tensor) -> Tensor:
@@ -187,7 +225,7 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def spread(tensor: Tensor, like: Tensor) -> Tensor:
-    """Move a whole tensor to the device of another one, and shard it like that one."""
-    if isinstance(like, DTensor):
+    """A whole tensor on the device of another one, and parted among processes as that is, unless it is already."""
+    if isinstance(like, DTensor) and not isinstance(tensor, DTensor):
         return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
     return tensor.to(like.device)

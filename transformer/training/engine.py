@@ -14,8 +14,8 @@ class Engine:
 
     device: torch.device
     processes: Processes = ALONE
-    sharded: bool = False  # see `Processes.together`
-    accumulate: int = 1  # gradient accumulation: number of parts of each process's batch
+    sharded: bool = False  # each process keeps a part of weights, gradients and moments
+    accumulate: int = 1  # parts of a batch that each process computes one after another
 
 
 def choose_device(name: str) -> torch.device:

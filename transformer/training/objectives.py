@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import sacrebleu
@@ -22,6 +22,7 @@ from heed.transformer.data.parallel_text import tokenize
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.masks import padding_mask
 from heed.transformer.model import Transformer
+from heed.transformer.training.copy_probe import CopyProbe
 from heed.transformer.training.cost import step_flops
 from heed.transformer.training.loss import smoothed_cross_entropy
 from heed.transformer.training.runs.run import TextRun, TranslationRun
@@ -82,6 +83,10 @@ class Loss(nn.Module):
         """See `Objective.loss`."""
         return self._objective.loss(self.network, batch)
 
+    def judge(self, number: int) -> Judgement:
+        """See `Objective.judge`."""
+        return self._objective.judge(self.network, number)
+
 
 @dataclasses.dataclass(frozen=True)
 class Computing:
@@ -107,6 +112,8 @@ class TranslationObjective:
         tokenizers = run.src_tokenizer, run.tgt_tokenizer
         pairs = tokenize(self._text, *tokenizers, max_length=run.train.max_length)
         self._batches = Batches([pairs], *tokenizers, batch_tokens=run.train.batch_tokens)
+        languages = run.train.src_language, run.train.tgt_language
+        self._probe = CopyProbe(self._text, languages) if run.train.copy_augment else None
 
     def optimizer(self, network: Transformer) -> Optimizer:
         """Adam with β₁, β₂ and ε of section 5.3; the schedule sets the rate of each step."""
@@ -130,19 +137,22 @@ class TranslationObjective:
         return step_flops(self._run.spec, batch.n_filled - batch.n_tokens, batch.n_tokens, len(batch.src))
 
     def judge(self, network: Transformer, number: int) -> Judgement:
-        """Loss over the held-out pairs, and BLEU and chrF of their greedy translations."""
+        """Loss over the held-out pairs, BLEU and chrF of their greedy translations, and whether names are copied."""
         nll, n_tokens = 0.0, 0
         for batch in self._batches.in_order():
             nll += self.loss(network, batch)[1].item()
             n_tokens += batch.n_tokens
         translator = Translator(TorchNetwork(network), self._run.src_tokenizer, self._run.tgt_tokenizer)
         with self._computing.autocast():
-            found = translator.translate(self._text.src, DecodeConfig(beam_size=1))
-        translations = [translation.text for translation in found]
+            translations = _texts(translator, self._text.src)
+            probed = _texts(translator, self._probe.sources) if self._probe else []
+        figures = {"bleu": self._bleu(translations), "chrf": self._chrf(translations)}
+        if self._probe:
+            figures["kept"] = self._probe.share_kept(probed)
         i = number % len(translations)
         return Judgement(
             loss=nll / max(n_tokens, 1),
-            figures={"bleu": self._bleu(translations), "chrf": self._chrf(translations)},
+            figures=figures,
             example={"source": self._text.src[i], "reference": self._text.tgt[i], "translation": translations[i]},
         )
 
@@ -152,6 +162,10 @@ class TranslationObjective:
 
     def _chrf(self, translations: list[str]) -> float:
         return float(sacrebleu.CHRF().corpus_score(translations, [self._text.tgt]).score)
+
+
+def _texts(translator: Translator, lines: Sequence[str]) -> list[str]:
+    return [found.text for found in translator.translate(lines, DecodeConfig(beam_size=1))]
 
 
 class TextObjective:

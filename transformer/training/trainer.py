@@ -14,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 
 from heed.models.errors import HeedError
 from heed.transformer.data.batching.batches import Batch
@@ -21,7 +22,7 @@ from heed.transformer.data.batching.packing import TextBatch
 from heed.transformer.data.batching.prefetch import ahead
 from heed.transformer.model import Transformer
 from heed.transformer.training import divergence as stability
-from heed.transformer.training.distributed import gradients_kept, whole
+from heed.transformer.training.distributed import gradients_kept, lent, materialize, shard, whole
 from heed.transformer.training.engine import Engine, choose_precision
 from heed.transformer.training.moving_average import MovingAverage
 from heed.transformer.training.objectives import OBJECTIVES, Computing, Judgement, Loss
@@ -77,12 +78,17 @@ class Trainer(Generic[AnyBatch]):
         self.batches: Epochs[AnyBatch] = batches
         self.run, self.engine = run, engine
         self.log, self.listeners = log, [*listeners, log] if log else list(listeners)
-        self.network = run.new_network().to(engine.device)
+        with torch.device("meta"):  # for names and shapes: the weights come when it is known which are this process's
+            self.network = run.new_network()
         self.precision = choose_precision(run.train.precision, engine.device)
         self._objective = OBJECTIVES[run.task](run, Computing(engine.device, self.precision))
+        loss = Loss(self.network, self._objective)
+        if engine.sharded:
+            shard(loss, "judge")
+        materialize(self.network, engine.device)
         if run.initial_path.exists():
             checkpoint.load_weights(run.initial_path, self.network)
-        self._loss = engine.processes.together(Loss(self.network, self._objective), sharded=engine.sharded)
+        self._loss = engine.processes.together(loss)
         self.optimizer = self._objective.optimizer(self.network)
         self.average = MovingAverage(self.network, run.train.ema) if run.train.ema else None
         self._judged: Transformer | None = (
@@ -199,6 +205,8 @@ class Trainer(Generic[AnyBatch]):
             learning_rate=rate,
             seconds=now - self._last_end,
             share_done=self.share_done(),
+            n_copied=batch.n_copied,
+            n_recased=batch.n_recased,
         )
         self._last_end = now
         self._unread.append(_Unread(report, figures))
@@ -292,13 +300,18 @@ class Trainer(Generic[AnyBatch]):
         self._tell(Incident(event="rolled_back", step=progress.step, facts=facts))
 
     def validate(self) -> Validation | None:
-        """Validate the network; None if interrupted."""
-        return self._validation(self._weights(), averaged=False)
+        """How good the network is now; None if that was interrupted."""
+        return self._validation(self.average.weights if self.average else None, averaged=False)
 
     def _validation(self, weights: Weights | None, *, averaged: bool) -> Validation | None:
-        """Validate these weights (None: those in training); the first process does it for all."""
+        """How good a network with these weights is (None: the one in training).
+
+        The first process finds out for all; where each has a part of the network, all of them do together.
+        """
         judgement: Judgement | None = None
-        if self.engine.processes.is_first:
+        if isinstance(self._loss, FSDPModule):
+            judgement = self._judgement_of_all(self._loss, weights)
+        elif self.engine.processes.is_first:
             network = self.network if weights is None else self._with(weights)
             try:
                 with torch.inference_mode():
@@ -318,13 +331,16 @@ class Trainer(Generic[AnyBatch]):
         where = {"step": self.progress.step, "epoch": self.progress.epoch, "minutes": self.seconds / 60}
         return Validation(**where, averaged=averaged, judgement=judgement)  # type: ignore[arg-type]
 
-    def _weights(self) -> Weights | None:
-        """The gathered weights to validate and export; None: those in training."""
-        if self.average:
-            return {name: whole(tensor) for name, tensor in self.average.weights.items()}
-        if self.engine.sharded:
-            return {name: whole(tensor) for name, tensor in checkpoint.weights_of(self.network).items()}
-        return None
+    def _judgement_of_all(self, loss: FSDPModule, weights: Weights | None) -> Judgement | None:
+        """How good the network is of which each process has a part; a signal must wait, for the others would."""
+        (asked,) = self.engine.processes.most([float(self._asked_to_stop)])
+        if asked:
+            return None
+        assert isinstance(loss, Loss)
+        with lent(self.network, weights), torch.no_grad():
+            judgement = loss.eval().judge(self.progress.step // self.run.train.valid_every)
+            loss.reshard()
+        return judgement
 
     def _with(self, weights: Weights) -> Transformer:
         """The second network, with these weights."""
@@ -349,10 +365,10 @@ class Trainer(Generic[AnyBatch]):
     def _save(self) -> None:
         """Save a checkpoint, then delete those that are neither among the best nor the last."""
         self.progress = dataclasses.replace(self.progress, seconds=self.seconds)
-        training = {name: whole(tensor) for name, tensor in checkpoint.weights_of(self.network).items()}
-        weights = self._weights() if self.average else training
-        states = checkpoint.optimizer_states(self.network, self.optimizer)
-        states = {name: whole(state) for name, state in states.items()}
+        gathered = self.engine.processes.gathered
+        training = gathered(checkpoint.weights_of(self.network))
+        weights = gathered(self.average.weights) if self.average else training
+        states = gathered(checkpoint.optimizer_states(self.network, self.optimizer))
         if self.average:
             states |= {RAW + name: tensor for name, tensor in training.items()}
         if self.engine.processes.is_first:
@@ -360,7 +376,7 @@ class Trainer(Generic[AnyBatch]):
             if path.exists():  # saved when the run was stopped, before validation
                 checkpoint.save_progress(path, self.progress, log)
             else:
-                checkpoint.save(path, weights or training, states, self.progress, log)
+                checkpoint.save(path, weights, states, self.progress, log)
             needed = {
                 path,
                 *self.run.ranked()[: self.run.train.keep_best],
@@ -388,7 +404,9 @@ class Trainer(Generic[AnyBatch]):
     def _average_checkpoints(self) -> bool:
         """At the end of training, average the last checkpoints and validate the average (section 6.1)."""
         is_first = self.engine.processes.is_first
-        weights = checkpoint.mean(self._validated()[-self.run.train.average :]) if is_first else {}
+        weights: Weights = {}
+        if is_first or self.engine.sharded:
+            weights = checkpoint.mean(self._validated()[-self.run.train.average :])
         validation = self._validation(weights, averaged=True)
         if validation is None:
             return False

@@ -27,7 +27,7 @@ def make_config(
 
     def make(n_pairs: int = 100, **wishes: object) -> TranslationConfig:
         files = {side: (write_lines(f"train.{side}", digit_lines(n_pairs, 1)),) for side in ("src", "tgt")}
-        settings: dict[str, object] = {"vocab_size": 25, "steps": 1, **files}
+        settings: dict[str, object] = {"vocab_size": 15, "steps": 1, **files}
         return TranslationConfig(**settings | wishes)  # type: ignore[arg-type]
 
     return make
@@ -80,8 +80,8 @@ def test_one_vocabulary_serves_both_sides(make_config: MakeConfig, tmp_path: Pat
     run, _ = new_run(tmp_path / "run", NETWORK, make_config())
     assert run.src_tokenizer.has_pieces_of(run.tgt_tokenizer)
     assert run.spec.shared_embedding
-    assert vocabularies(run) == [25, 25]
-    assert len(run.src_tokenizer) == 25
+    assert vocabularies(run) == [15, 15]
+    assert len(run.src_tokenizer) == 15
 
 
 def test_the_one_vocabulary_is_of_both_sides(
@@ -97,7 +97,7 @@ def test_two_vocabularies_serve_a_side_each(
     make_config: MakeConfig, write_lines: Callable[[str, list[str]], str], tmp_path: Path
 ) -> None:
     words = write_lines("train.words", ["one two", "three four"] * 50)
-    run, _ = new_run(tmp_path / "run", NETWORK, make_config(joint=False, vocab_size=18, tgt=(words,)))
+    run, _ = new_run(tmp_path / "run", NETWORK, make_config(joint=False, vocab_size=15, tgt=(words,)))
     assert not run.spec.shared_embedding
     assert not run.spec.tied_output
     assert run.src_tokenizer.unk_id not in run.src_tokenizer.encode(["1 2"])[0]
@@ -149,7 +149,7 @@ def test_line_ends_within_texts_are_held_out_and_validated_on(make_config: MakeC
     pairs = [{"src": f"{n} {n}\n{n}", "tgt": f"{n}\n" * (n % 4)} for n in range(100)]
     data = tmp_path / "pairs.jsonl"
     data.write_text("".join(json.dumps(pair) + "\n" for pair in pairs), "utf-8")
-    run, corpora = new_run(tmp_path / "run", NETWORK, make_config(src=(), tgt=(), data=(str(data),), vocab_size=30))
+    run, corpora = new_run(tmp_path / "run", NETWORK, make_config(src=(), tgt=(), data=(str(data),), vocab_size=15))
     held = TranslationRun.open(run.path).validation
     assert len(held) == 3  # of the 75 that have a target
     assert all({"src": src, "tgt": tgt} in pairs for src, tgt in zip(held.src, held.tgt, strict=True))

@@ -34,7 +34,7 @@ def files(
 @pytest.fixture
 def make(files: tuple[str, str], tmp_path: Path) -> Make:
     def run(name: str = "run", cache: Path | None = None, threads: int = 1, **wishes: object) -> TranslationRun:
-        asked: dict[str, object] = {"data": (",".join(files),), "vocab_size": 25, "steps": 1}
+        asked: dict[str, object] = {"data": (",".join(files),), "vocab_size": 15, "steps": 1}
         config = TranslationConfig(**asked | wishes)  # type: ignore[arg-type]
         return new_run(tmp_path / name, NETWORK, config, cache=cache, threads=threads)[0]
 
@@ -84,7 +84,7 @@ def test_a_second_run_on_the_same_tokens_finds_its_shortlist(
 
 @pytest.mark.parametrize(
     "wishes",
-    [{"max_length": 5}, {"max_ratio": 1.5}, {"deduplicate": True}, {"subword_sampling": 0.1}, {"seed": 2}],
+    [{"max_length": 10}, {"max_ratio": 1.5}, {"deduplicate": True}, {"subword_sampling": 0.1}, {"seed": 2}],
     ids=lambda wishes: next(iter(wishes)),
 )
 def test_what_is_made_otherwise_is_made_again(make: Make, tmp_path: Path, wishes: dict[str, object]) -> None:

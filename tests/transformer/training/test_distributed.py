@@ -7,24 +7,30 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch.distributed import HashStore  # type: ignore[attr-defined]
+from torch.distributed.tensor import DTensor
 from torch.testing import assert_close
 
 from heed.models.errors import HeedError
+from heed.models.spec.network import NetworkSpec
+from heed.transformer.model import Transformer
 from heed.transformer.training.distributed import (
     ALONE,
     Processes,
     joined,
+    lent,
     local_device,
     lost_ones_told,
+    materialize,
     meeting,
     n_local,
+    shard,
     spread,
     whole,
 )
@@ -198,3 +204,34 @@ def test_sharding_needs_processes(heed: Callable[..., object], text: list[str], 
     result = heed("train", *text, *SETTINGS, "--sharded", "-o", tmp_path / "run")
     assert getattr(result, "exit_code", None) == 2
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def group() -> Iterator[None]:
+    """A process group of this process alone."""
+    torch.distributed.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("group")
+def test_a_sharded_network_is_made_in_parts(describe: Callable[..., NetworkSpec]) -> None:
+    """It has shapes alone until each process knows its part; the weights are those of a network that is whole."""
+    spec = describe()
+    with torch.device("meta"):
+        network = Transformer(spec)
+    shard(network)
+    assert all(isinstance(parameter, DTensor) and parameter.is_meta for parameter in network.parameters())
+    torch.manual_seed(5)
+    materialize(network, torch.device("cpu"))
+    torch.manual_seed(5)
+    expected = Transformer(spec)
+    torch.manual_seed(5)
+    expected.initialize()
+    for name, parameter in network.named_parameters():
+        assert torch.equal(whole(parameter), expected.get_parameter(name)), name
+    others = {name: torch.ones(parameter.shape) for name, parameter in network.named_parameters()}
+    with lent(network, others):
+        assert all((whole(parameter) == 1).all() for parameter in network.parameters())
+    for name, parameter in network.named_parameters():
+        assert torch.equal(whole(parameter), expected.get_parameter(name)), name

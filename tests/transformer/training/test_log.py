@@ -11,7 +11,7 @@ from heed.transformer.training.runs.log import Meter, RunLog, StepReport, Valida
 def report(step: int, **changes: float) -> StepReport:
     values = {"loss": 20.0, "nll": 10.0, "seconds": 0.5, "learning_rate": 1e-3, "share_done": 0.1} | changes
     values = {"grad_norm": 0.25, "flops": 1e6} | values
-    return StepReport(step=step, epoch=0, n_tokens=10, n_filled=15, n_cells=20, **values)
+    return StepReport(step=step, epoch=0, n_tokens=10, n_filled=15, n_cells=20, **values)  # type: ignore[arg-type]
 
 
 VALIDATION = Validation(

@@ -13,7 +13,7 @@ from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data.batching.bucketing import cuts, plan_batches
 from heed.transformer.data.batching.order import Draw, Order, Stretches, read, read_bounds
 from heed.transformer.data.batching.pairs import AnyPairs, IntArray, Pairs
-from heed.transformer.data.batching.subword_regularization import GROUP, Resampling
+from heed.transformer.data.batching.variation import GROUP, Variation, Varied
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Batch:
     targets: Tensor  # labels: target and end token, (B, T)
     pad_ids: tuple[int, int]  # padding ids of source and target
     share: float = 1.0  # share of the epoch's pairs that is done after this batch
+    n_copied: int = 0  # pairs with other names, numbers, addresses or code words than in the corpora
+    n_recased: int = 0  # pairs in capitals, or written as titles
 
     @cached_property
     def n_tokens(self) -> int:
@@ -71,7 +73,7 @@ class Batches:
         batch_tokens: Maximum number of tokens per batch and side.
         weights: How often an epoch uses each corpus; None: once.
         facts: Facts about the pairs, shown before training.
-        resampling: Subword regularization; None: use the tokens of the corpora.
+        variation: How pairs differ each time they are learnt; None: use the tokens of the corpora.
     """
 
     def __init__(
@@ -83,9 +85,9 @@ class Batches:
         batch_tokens: int,
         weights: Sequence[float] = (),
         facts: Mapping[str, int] | None = None,
-        resampling: Resampling | None = None,
+        variation: Variation | None = None,
     ) -> None:
-        self._corpora, self._batch_tokens, self._resampling = corpora, batch_tokens, resampling
+        self._corpora, self._batch_tokens, self._variation = corpora, batch_tokens, variation
         self._src, self._tgt = src, tgt
         self._order = Order.of(corpora, weights)
         self.facts: Mapping[str, int] = {**(facts or {}), "vocabulary": len(tgt)}
@@ -110,14 +112,14 @@ class Batches:
         """The pairs of each batch of a window; for a skipped group of batches, only their number."""
         pairs = read(self._corpora, window)
         plan = self._shuffled(pairs, np.random.default_rng((Draw.BATCHES, *draw)))
-        if not self._resampling:
+        if not self._variation:
             yield from ((pairs, rows) for rows in plan)
             return
-        texts = read(self._resampling.texts, window)
+        texts = read(self._variation.texts, window)
         for start in range(0, len(plan), GROUP):
             group = plan[start : start + GROUP]
             if start + GROUP > n_skipped:
-                yield from self._resampling.batches(texts, group, np.random.SeedSequence((Draw.SUBWORDS, *draw, start)))
+                yield from self._variation.batches(texts, group, np.random.SeedSequence((Draw.SUBWORDS, *draw, start)))
             else:
                 yield from ((pairs, rows) for rows in group)
 
@@ -148,4 +150,6 @@ class Batches:
             targets=torch.from_numpy(pairs.tgt.padded(rows, tgt.pad_id, last=tgt.eos_id)),
             pad_ids=(src.pad_id, tgt.pad_id),
             share=share,
+            n_copied=int(pairs.copied[rows].sum()) if isinstance(pairs, Varied) else 0,
+            n_recased=int(pairs.recased[rows].sum()) if isinstance(pairs, Varied) else 0,
         )

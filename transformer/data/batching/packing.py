@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -24,6 +24,8 @@ class TextBatch:
     positions: Tensor  # position of each token in its piece of a document, from 0
     pad_id: int
     share: float = 1.0  # share of the epoch's text that is done after this batch
+    n_copied: ClassVar[int] = 0  # text is not augmented
+    n_recased: ClassVar[int] = 0
 
     @cached_property
     def n_tokens(self) -> int:

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from heed.models.system.files import sync
 
 IntArray = npt.NDArray[np.int64]
 AnyIntArray = npt.NDArray[np.integer[Any]]
+BoolArray = npt.NDArray[np.bool_]
 BOUND = np.dtype(np.int64)
 
 
@@ -60,7 +61,7 @@ class Pairs:
         self.tgt = TokenLists(ids, bounds[1::2], bounds[2::2])
 
     @classmethod
-    def of(cls, src: Sequence[Sequence[int]], tgt: Sequence[Sequence[int]]) -> "Pairs":
+    def of(cls, src: Sequence[Sequence[int]], tgt: Sequence[Sequence[int]]) -> Self:
         """Make pairs from lists."""
         ids, lengths = _joined(src, tgt, np.dtype(np.int32))
         return cls(ids, np.concatenate([[0], lengths.cumsum()]))

@@ -26,6 +26,7 @@ FACTS = "facts.json"
 SAMPLE = 300_000  # pairs in a sample
 CHUNK = 4096  # pairs tokenized together
 CHARACTERS = 1 << 19  # characters of documents tokenized together
+SAMPLE_TEXTS = 100_000  # of them
 BYTE = np.dtype(np.uint8)
 
 
@@ -51,6 +52,12 @@ class Corpora:
             numbers = np.repeat(np.arange(len(sizes)), [len(part) for part in parts])
             every = Stretches(numbers, starts, np.minimum(starts + BLOCK, np.array(sizes)[numbers]))
         return read(self.tokens, every)
+
+    def sample_texts(self, most: int = SAMPLE_TEXTS) -> Iterator[tuple[str, str]]:
+        """The texts of so many of the pairs, where they are kept."""
+        pairs = Corpora(self.texts, (), {}).sample(most)
+        for i in range(len(pairs)):
+            yield pairs.src[i].tobytes().decode("utf-8"), pairs.tgt[i].tobytes().decode("utf-8")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,8 @@ class StepReport:
     learning_rate: float
     seconds: float  # time since the end of the last step, including the batch's preparation
     share_done: float  # share of the way to the nearest limit, 0 to 1
+    n_copied: int = 0  # pairs with other names or numbers than in the text, see --copy-augment
+    n_recased: int = 0  # pairs in another case, see --case-augment
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,8 @@ class Meter:
         sums: The sums of an earlier meter; see `sums`.
     """
 
-    FIELDS = ("loss", "nll", "n_tokens", "n_filled", "n_cells", "flops", "seconds", "grad_norm", "n_steps")
+    COUNTS = ("n_copied", "n_recased")  # pairs that were augmented
+    FIELDS = ("loss", "nll", "n_tokens", "n_filled", "n_cells", "flops", "seconds", "grad_norm", "n_steps", *COUNTS)
 
     def __init__(self, sums: Mapping[str, float] | None = None) -> None:
         self.sums: dict[str, float] = {**dict.fromkeys(self.FIELDS, 0), **(sums or {})}
@@ -97,6 +100,7 @@ class Meter:
             "tokens_per_second": sums["n_tokens"] / seconds,
             "flops_per_second": sums["flops"] / seconds,
         }
+        means.update({name.removeprefix("n_"): sums[name] for name in self.COUNTS if sums[name]})
         self.sums = dict.fromkeys(self.FIELDS, 0)
         return means
 

@@ -95,11 +95,18 @@ class TranslationConfig(TrainConfig):
     )
     deduplicate: bool = False  # drop duplicate pairs
     subword_sampling: float = 0.0  # subword regularization: share of merges skipped; 0: none
+    copy_augment: float = 0.0  # share of the pairs with a name or number on both sides that get another one
+    case_augment: float = 0.0  # share of the pairs that are written in capitals, or as titles
     learning_rate_scale: float = 1.0  # factor of the paper's schedule
     label_smoothing: float = 0.1  # ε_ls (section 5.4)
 
     def _wrong(self) -> list[str]:
         wrong = super()._wrong() + self._not_above_zero("max_length", "learning_rate_scale")
+        wrong += [
+            f"{name} must be a share from 0 to 1, not {getattr(self, name)!r}"
+            for name in ("copy_augment", "case_augment")
+            if not 0 <= getattr(self, name) <= 1
+        ]
         if not self.src and not self.tgt and not self.data:
             wrong.append("src and tgt, or data, must name files")
         if self.max_ratio is not None and not 1 <= self.max_ratio < math.inf:
@@ -116,6 +123,16 @@ class TranslationConfig(TrainConfig):
         if len(self.tokenizer) > 2:
             wrong.append(f"tokenizer takes one file, or a source and a target file, not {len(self.tokenizer)}")
         return wrong
+
+    @property
+    def augments(self) -> bool:
+        """Whether pairs are changed."""
+        return self.copy_augment > 0 or self.case_augment > 0
+
+    @property
+    def varies(self) -> bool:
+        """Whether pairs differ each time that they are learnt, so that their texts are needed."""
+        return self.augments or self.subword_sampling > 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from heed.models.tokenizers.subwords import Tokenizer
+from heed.transformer.data.augmentation.augmentation import Augmentation
 from heed.transformer.data.batching import batches as batches_module
 from heed.transformer.data.batching.batches import Batch, Batches
 from heed.transformer.data.batching.pairs import Pairs
-from heed.transformer.data.batching.subword_regularization import Resampling
+from heed.transformer.data.batching.variation import Variation
 from heed.transformer.data.vocabulary import train_tokenizer
 
 SHARE = 0.3
@@ -32,8 +33,8 @@ def batches(words: Tokenizer, lines: list[str]) -> Batches:
         np.array([0, *[len(line) for line in lines for _ in range(2)]]).cumsum(),
     )
     pairs = Pairs.of(words.encode(lines), words.encode([line[::-1] for line in lines]))
-    resampling = Resampling([texts], words, words, SHARE)
-    return Batches([pairs], words, words, batch_tokens=200, resampling=resampling)
+    variation = Variation([texts], words, words, SHARE)
+    return Batches([pairs], words, words, batch_tokens=200, variation=variation)
 
 
 def rows(batch: Batch) -> list[list[int]]:
@@ -75,3 +76,35 @@ def test_the_text_of_an_epoch_is_the_same_in_other_subwords(batches: Batches, wo
 def test_validation_is_in_the_usual_subwords(batches: Batches, words: Tokenizer, lines: list[str]) -> None:
     found = [[token for token in row if token > 3] for batch in batches.in_order() for row in batch.src.tolist()]
     assert sorted(found) == sorted(words.encode(lines))
+
+
+def test_augmented_pairs_are_a_function_of_seed_epoch_and_batch_too(words: Tokenizer, lines: list[str]) -> None:
+    texts = Pairs(
+        np.frombuffer("".join(line * 2 for line in lines).encode(), dtype=np.uint8),
+        np.array([0, *[len(line) for line in lines for _ in range(2)]]).cumsum(),
+    )
+    pairs = Pairs.of(words.encode(lines), words.encode(lines))
+    augmentation = Augmentation([], ("en", "de"), copy_share=0.0, case_share=0.5)
+    variation = Variation([texts], words, words, 0.0, augmentation, max_length=1000)
+    augmented = Batches([pairs], words, words, batch_tokens=200, variation=variation)
+    whole = list(augmented.epoch(0, 1))
+    assert 0 < sum(batch.n_recased for batch in whole) < len(lines)
+    assert sum(batch.n_copied for batch in whole) == 0
+    assert sum(len(batch.src) for batch in whole) == len(lines)
+    for start in range(len(whole) + 1):
+        assert [rows(batch) for batch in augmented.epoch(0, 1, start)] == [rows(batch) for batch in whole[start:]]
+
+
+def test_what_augmentation_makes_too_long_stays_as_it_was(words: Tokenizer) -> None:
+    pair = ("understanding attention", "understanding attention")
+    longest = len(words.encode([pair[0]])[0])
+    augmentation = Augmentation([], ("en", "de"), copy_share=0.0, case_share=1.0)
+    texts = Pairs(np.frombuffer("".join(pair * 8).encode(), dtype=np.uint8), np.arange(17) * len(pair[0]))
+    pairs = Pairs.of(*[words.encode([pair[0]] * 8)] * 2)
+    n_recased = []
+    for limit in (longest, 10 * longest):
+        variation = Variation([texts], words, words, 0.0, augmentation, max_length=limit)
+        found = list(Batches([pairs], words, words, batch_tokens=2000, variation=variation).epoch(0, 1))
+        assert max(batch.src.shape[1] for batch in found) <= limit + 1  # with the end
+        n_recased.append(sum(batch.n_recased for batch in found))
+    assert n_recased[0] < n_recased[1]

@@ -1,0 +1,76 @@
+"""What languages write alike: numbers, addresses, code words and, in some scripts, names."""
+
+import dataclasses
+import enum
+import re
+from collections.abc import Iterator
+
+# Words with all that holds them together inside; punctuation around them is no part.
+TOKEN = re.compile(
+    r"""
+    (?: [A-Za-z][A-Za-z0-9+.-]*:// | www\. ) [^\s<>"]* [\w/]    # https://example.com/a?b=1
+    | [\w.+-]+ @ \w[\w-]* (?: \.[\w-]+ )+                       # someone@example.com
+    | (?<![\w/]) (?: ~?/ | \.{1,2}/ | --? )? \w+ (?: [.,:/\\_#&+'\u2019-]+ \w+ )*
+    """,
+    re.VERBOSE,
+)  # fmt: skip
+NUMBER = re.compile(r"\d+(?:[.,:/'\u2019-]\d+)*")
+MEASURE = re.compile(r"(\d+(?:[.,]\d+)*)[^\W\d_]{1,3}")  # 3rd, 10km, 90s: the digits alone are written alike
+PARTS = re.compile(r"[^\W\d_](?:\.[^\W\d_])+")  # e.g, U.S: abbreviations, which are translated
+CLITIC = re.compile(r"['\u2019](?![A-ZÀ-Þ]).*$")  # of Tom's, I'm, don't; not of O'Brien
+
+
+class Kind(enum.Enum):
+    """Of what is written alike."""
+
+    NUMBER = enum.auto()
+    ADDRESS = enum.auto()  # URLs, e-mail
+    CODE = enum.auto()  # names of files and programs, serial numbers
+    NAME = enum.auto()  # any word with a capital letter: whether it is a name, its spelling does not say
+
+
+@dataclasses.dataclass(frozen=True)
+class Literal:
+    """Something in a text that its translation may have as it is."""
+
+    kind: Kind
+    text: str
+    start: int  # in characters
+
+    @property
+    def stop(self) -> int:
+        """Where it ends."""
+        return self.start + len(self.text)
+
+
+def find_literals(text: str) -> Iterator[Literal]:
+    """The literals of a text, in their order."""
+    for match in TOKEN.finditer(text):
+        word, start = match[0], match.start()
+        if kind := _kind(word):
+            yield Literal(kind, CLITIC.sub("", word) if kind is Kind.NAME else word, start)
+        elif measure := MEASURE.fullmatch(word):
+            yield Literal(Kind.NUMBER, measure[1], start)
+
+
+def _kind(word: str) -> Kind | None:
+    if "://" in word or "@" in word or word.startswith("www."):
+        return Kind.ADDRESS
+    if NUMBER.fullmatch(word):
+        return Kind.NUMBER
+    if MEASURE.fullmatch(word):
+        return None
+    if _is_code(word):
+        return Kind.CODE
+    return Kind.NAME if word[0].isupper() and len(CLITIC.sub("", word)) > 1 else None
+
+
+def _is_code(word: str) -> bool:
+    """Whether a word is spelt as no word of a language is."""
+    if re.search(r"[_\\]|^(?:~?/|\.{1,2}/|--)", word):
+        return True
+    if re.search(r"\d", word):
+        return bool(re.search(r"[^\W\d_]", word)) and not re.search(r"['\u2019]", word)
+    if re.search(r"[^\W\d_]\.[^\W\d_]", word):
+        return not PARTS.match(word)
+    return bool(re.search(r"[a-zß-ÿ][A-Z]", word)) and "-" not in word  # JavaScript, iPhone

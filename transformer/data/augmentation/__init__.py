@@ -1,0 +1,1 @@
+"""Pairs that teach more than they say: copying, and sentences in capitals."""
