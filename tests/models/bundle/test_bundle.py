@@ -152,9 +152,7 @@ def test_a_graph_that_is_not_in_the_manifest_is_refused(copy: Path, graph: str) 
 
 
 def test_a_bundle_without_a_manifest_is_none(tmp_path: Path) -> None:
-    assert complaint(tmp_path) == (
-        f"{tmp_path}: not a heed model (no heed.json); name a directory made by heed export"
-    )
+    assert complaint(tmp_path) == (f"{tmp_path}: not a heed model (no heed.json); name a directory made by heed export")
 
 
 @pytest.mark.parametrize("found", [4, 1, None, "2"])

@@ -175,7 +175,9 @@ def test_what_another_run_has_made_in_the_meantime_is_taken(tmp_path: Path) -> N
 def test_a_pipe_is_no_text(make: Make, files: tuple[str, str]) -> None:
     Path(files[0]).unlink()
     os.mkfifo(files[0])
-    with pytest.raises(DataError, match=f"^{files[0]}: not a regular file, but text is read several times; store it in a file$"):
+    with pytest.raises(
+        DataError, match=f"^{files[0]}: not a regular file, but text is read several times; store it in a file$"
+    ):
         make()
 
 

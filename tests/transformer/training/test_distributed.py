@@ -49,7 +49,7 @@ SETTINGS = [
     "--dropout",
     "0",
     "--vocab-size",
-    "25",
+    "15",
 ]
 SETTINGS += [
     "--batch-tokens",
@@ -78,7 +78,7 @@ def text(
 def train(program: Path, run: Path, *arguments: str, launcher: tuple[str, ...] = ()) -> str:
     command = [*launcher, *(["--no-python"] if launcher else []), str(program), "train", *arguments, "-o", str(run)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=500, check=False)
     assert done.returncode == 0, done.stderr
     return done.stderr
 
