@@ -164,9 +164,7 @@ def _initial(source: object, task: str, wish: Wish) -> "Initial | None":
         raise click.UsageError(f"--init-from determines {_options(wrong)}; leave that out.")
     initial = _read_initial(Path(str(source)))
     if initial.task != task:
-        raise click.UsageError(
-            f"--init-from: {source} was trained to {initial.task}, but this run learns to {task}."
-        )
+        raise click.UsageError(f"--init-from: {source} was trained to {initial.task}, but this run learns to {task}.")
     return initial
 
 

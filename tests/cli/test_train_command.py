@@ -224,7 +224,7 @@ def test_a_given_tokenizer_leaves_nothing_to_ask_of_a_vocabulary(
     path = tmp_path / "second"
     result = heed("train", *pairs, *NETWORK, "--tokenizer", run / "tokenizer.tgt.model", *option, "-o", path)
     assert result.exit_code == 2
-    assert f"--tokenizer decides --{'vocab-size' if len(option) == 2 else 'joint'}; leave that out." in result.stderr
+    assert f"--tokenizer determines --{'vocab-size' if len(option) == 2 else 'joint'}; leave that out." in result.stderr
     assert not path.exists()
 
 
