@@ -107,7 +107,7 @@ def train_tokenizer(
     try:
         model = _train(lines, vocab_size, how)
     except RuntimeError as error:
-        raise DataError(_explain(str(error), vocab_size, name)) from None
+        raise DataError(_explain(str(error), vocab_size, name, bytes_too=coverage.byte_fallback)) from None
     tokenizer = Tokenizer(model, f"the tokenizer of {name}")
     return tokenizer if verbatim else normalized(tokenizer, normalization)
 
@@ -197,10 +197,12 @@ def _cut(lines: Iterable[str]) -> Iterator[str]:
     return (line[start : start + LONGEST] for line in lines for start in range(0, len(line), LONGEST))
 
 
-def _explain(error: str, vocab_size: int, name: str) -> str:
+def _explain(error: str, vocab_size: int, name: str, *, bytes_too: bool = False) -> str:
     """SentencePiece's error as a message that names the option."""
-    if limit := re.search(r"value <= (\d+)", error):
-        return f"{name}: the text supports a vocabulary of at most {limit[1]}; give --vocab-size {limit[1]} or less"
+    if found := re.search(r"value <= (\d+)", error):
+        limit = int(found[1])
+        limit -= N_BYTES if bytes_too and limit < LARGE else 0  # a vocabulary of that size has no pieces of bytes
+        return f"{name}: the text supports a vocabulary of at most {limit}; give --vocab-size {limit} or less"
     if limit := re.search(r"smaller than required_chars\. \d+ vs (\d+)", error):
         return (
             f"{name}: a vocabulary of {vocab_size} is smaller than the {limit[1]} pieces that all characters need; "
