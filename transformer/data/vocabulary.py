@@ -200,9 +200,9 @@ def _cut(lines: Iterable[str]) -> Iterator[str]:
 def _explain(error: str, vocab_size: int, name: str, *, bytes_too: bool = False) -> str:
     """SentencePiece's error as a message that names the option."""
     if found := re.search(r"value <= (\d+)", error):
-        limit = int(found[1])
-        limit -= N_BYTES if bytes_too and limit < LARGE else 0  # a vocabulary of that size has no pieces of bytes
-        return f"{name}: the text supports a vocabulary of at most {limit}; give --vocab-size {limit} or less"
+        most = int(found[1])
+        most -= N_BYTES if bytes_too and most < LARGE else 0  # a vocabulary of that size has no pieces of bytes
+        return f"{name}: the text supports a vocabulary of at most {most}; give --vocab-size {most} or less"
     if limit := re.search(r"smaller than required_chars\. \d+ vs (\d+)", error):
         return (
             f"{name}: a vocabulary of {vocab_size} is smaller than the {limit[1]} pieces that all characters need; "
