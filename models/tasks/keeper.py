@@ -11,9 +11,11 @@ from heed.models.text.markup import Marked, keeps_names, put_back, take_out
 from heed.models.text.placeholders import ESCAPES, PATTERNS, around, find_kept
 from heed.models.text.tags import parts_sentences, scan
 from heed.models.text.units import Splitter, Unit
+from heed.models.text.words import Span
 
 LONGEST = 5000  # characters of a text whose words are aligned all with all; tags nested as deep are no text
 TURNS = 3  # ways to name the placeholders of a text, before it is given up
+STOPS = frozenset(".!?\u2026\u3002\uff01\uff1f")  # of sentences; the last three are Chinese and Japanese
 
 
 class Keeper:
@@ -69,11 +71,23 @@ class Keeper:
             for line in split
         ]
 
+    def _unknown_stops(self, line: str, kept: Sequence[Span]) -> list[Span]:
+        """The ends of sentences that the model has no token for: they are copied, and must part sentences still."""
+        return [
+            span
+            for span in self._translator.unknown(line)
+            if set(line[slice(*span)]) <= STOPS
+            and not line[span[1] : span[1] + 1].strip()
+            and not any(start < span[1] and span[0] < end for start, end in kept)
+        ]
+
     def _units(self, line: str, inside: str) -> list[Unit]:
         markup = scan(line, inside)[0] if self._tags else []
         kept = find_kept(line, self._patterns, markup) if self._patterns else []
         marked = set(markup)
         bounds = [span for span in kept if _is_bound(line[slice(*span)], tags=span in marked)]
+        if self._translator.splits:
+            bounds = sorted([*bounds, *self._unknown_stops(line, kept)])
         within = set(bounds)
         return self._splitter.split(line, [span for span in kept if span not in within], bounds, escaped=self._tags)
 

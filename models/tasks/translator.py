@@ -73,7 +73,8 @@ class Translator:
         aligns: bool = False,
     ) -> None:
         self.config = config or DecodeConfig()
-        self._split, self._language = split, language
+        self._language = language
+        self.splits = split  # whether sentences are translated separately
         self._workers = workers
         self._pool = ThreadPool(workers)  # starts threads on demand
         self._states = _states(network, workers)
@@ -242,7 +243,7 @@ class Translator:
 
     def _sentences(self, lines: Sequence[str]) -> list[list[Sentence]]:
         """The sentences of each line, split if they are too long; none for an empty line."""
-        pieces = [split_sentences(line, self._language) if self._split else [line] for line in lines]
+        pieces = [split_sentences(line, self._language) if self.splits else [line] for line in lines]
         words = [self._readable(piece) for line in pieces for piece in line]
         tokens = iter(self._src.encode(words))
         return [[part for piece in line for part in self._fit(piece, next(tokens))] for line in pieces]

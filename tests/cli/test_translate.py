@@ -45,6 +45,7 @@ def translate(heed: Heed, bundle: Path, stdin: bytes, *arguments: object, warnin
     return result.stdout_bytes
 
 
+LOOPS = r"(Warning: .* repeats? a phrase .*\n)?"  # as networks that have learnt little do
 UNKNOWN = "Warning: {} characters that the model does not know, copied as they are: .*\n"
 
 # Lines
@@ -194,19 +195,20 @@ def test_a_line_of_5000_words_has_one_line(heed: Heed, bundle: Path) -> None:
 def test_the_sentences_of_a_line_are_translated_each_by_itself(heed: Heed, bundle: Path, lines: list[str]) -> None:
     pairs = [(f"{lines[i]}.", f"{lines[i + 1]}!") for i in range(0, 40, 2)]
     sentences = text([sentence for pair in pairs for sentence in pair])
-    alone = translate(heed, bundle, sentences, warning=UNKNOWN.format("40 lines have")).decode().splitlines()
+    alone = translate(heed, bundle, sentences, warning=LOOPS).decode().splitlines()
     expected = [f"  {alone[i]} \t{alone[i + 1]} " for i in range(0, 40, 2)]
-    warning = UNKNOWN.format("20 lines have")
-    found = translate(heed, bundle, text([f"  {a} \t{b} " for a, b in pairs]), warning=warning)
+    found = translate(heed, bundle, text([f"  {a} \t{b} " for a, b in pairs]), warning=LOOPS)
     assert found.decode().split("\n")[:-1] == expected
     joined = text([f"{a} {b}" for a, b in pairs])
-    whole = translate(heed, bundle, joined, "--no-split", warning=f"(.*\n)?{warning}").decode().splitlines()
+    unknown = UNKNOWN.format("20 lines have")
+    warning = f"({LOOPS}{unknown}|{unknown}{LOOPS})"  # without sentences, their ends are symbols like others
+    whole = translate(heed, bundle, joined, "--no-split", warning=warning).decode().splitlines()
     assert whole != [f"{alone[i]} {alone[i + 1]}" for i in range(0, 40, 2)]
 
 
 def test_of_a_sentence_that_is_too_long_no_part_is_left_out(heed: Heed, bundle: Path, reference: Translator) -> None:
     """Each part of 384 tokens or fewer is translated as it is alone; the last one used to be cut with the rest."""
-    line = ", ".join(" ".join("0123456789"[i * j % 10] for i in range(40)) for j in range(40))
+    line = " ".join("0123456789"[i * j % 10] for j in range(40) for i in range(40))
     found = translate(heed, bundle, text([line])).decode().removesuffix("\n")
     parts = list(cut(line, len(line) * 384 // len(reference._src.encode([line])[0])))
     assert len(parts) > 4
