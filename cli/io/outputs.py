@@ -155,16 +155,17 @@ class FileOutput:
 
 
 def _in_growing_steps(windows: Iterable[list[Record]]) -> Iterator[list[Record]]:
-    """Windows, cut so that each is at most twice as long as the one before it.
+    """Windows, cut so that each step has at most as many records as all before it and the first.
 
     Long ones are translated faster, for their lines are sorted by length; of short jobs some is kept all the same.
     """
-    size = FIRST_STEP
+    done = 0
     for window in windows:
         start = 0
         while start < len(window):
-            yield window[start : start + size]
-            start, size = start + size, 2 * size
+            step = window[start : start + FIRST_STEP + done]
+            yield step
+            start, done = start + len(step), done + len(step)
 
 
 @contextlib.contextmanager

@@ -187,7 +187,10 @@ def test_objects_hold_what_the_translator_found(
     assert pieces == found[0]["translation"]
     one = translate(text(sources), "--json", "--beam-threshold", "off")
     alone = [json.loads(line) for line in one.splitlines()]
-    assert alone == [{key: each[key] for key in ("source", "translation", "score", "tokens")} for each in found]
+    assert alone == [
+        {key: each[key] for key in ("source", "translation", "score", "confidence", "doubts", "tokens")}
+        for each in found
+    ]
 
 
 def test_a_list_of_the_best_is_numbered_as_by_moses(translate: Callable[..., bytes], lines: list[str]) -> None:

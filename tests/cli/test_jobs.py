@@ -146,7 +146,7 @@ def test_a_job_that_is_complete_is_left_alone(heed: Heed, bundle: Path, source: 
     output = tmp_path / "out"
     output.write_bytes(b"mine")
     result = heed("translate", "-m", bundle, "-i", source, "-o", output, "--resume")
-    assert (result.exit_code, result.stderr) == (0, f"{output} is complete already\n")
+    assert (result.exit_code, result.stderr) == (0, f"{output} is already complete\n")
     assert output.read_bytes() == b"mine"
 
 

@@ -67,8 +67,8 @@ def test_a_line_of_more_placeholders_than_there_are_names_is_translated_piece_by
     assert found.endswith(f" {{y}} {after}")
     assert re.findall(r"\{.\}", found) == re.findall(r"\{.\}", line)
     assert result.stderr == (
-        "Warning: 1 line was translated in the pieces between what they keep, for its place in them could not be "
-        "told: line 2\n"
+        "Warning: 1 line was translated in pieces, around what is protected, because its place could not be determined: "
+        "line 2\n"
     )
 
 
@@ -83,7 +83,7 @@ def test_a_line_of_very_many_tags_keeps_them(heed: Heed) -> None:
 def test_a_pattern_that_is_none_is_refused(heed: Heed) -> None:
     result = heed("translate", "--protect", "(", stdin=b"a\n")
     assert result.exit_code == 2
-    assert "'(' is no regular expression" in result.stderr
+    assert "'(' is not a regular expression" in result.stderr
 
 
 def test_terms_and_tags_go_together(heed: Heed, tmp_path: Path) -> None:

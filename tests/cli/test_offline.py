@@ -33,7 +33,7 @@ sys.meta_path.insert(0, Refuse())
 socket.socket.connect = socket.socket.connect_ex = socket.socket.bind = socket.socket.sendto = refuse
 socket.getaddrinfo = socket.gethostbyname = socket.create_connection = refuse
 """
-TRAINING = {"train", "export"}
+TRAINING = {"train", "export", "import"}
 # MODEL, TEXT_MODEL, TRAINED and TEXT stand for files. A new command needs a line here.
 WORKING = [
     ["translate", "-m", "MODEL", "-i", "TEXT", "--max-length", "4", "-v"],

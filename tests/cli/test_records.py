@@ -149,13 +149,13 @@ def test_a_blank_line_passes_in_every_format(form: Plain | Tsv | Jsonl, line: by
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        (b'{"text": "a"', "no JSON"),
-        (b"a", "no JSON"),
-        (b"[" * 100_000, "no JSON"),
-        (b"[]", "no object with a field 'text'"),
-        (b'{"Text": "a"}', "no object with a field 'text'"),
-        (b'{"text": 5}', "a field 'text' that is no text"),
-        (b'{"text": ["a"]}', "a field 'text' that is no text"),
+        (b'{"text": "a"', "not JSON"),
+        (b"a", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[]", "not an object with a field 'text'"),
+        (b'{"Text": "a"}', "not an object with a field 'text'"),
+        (b'{"text": 5}', "the field 'text' is not text"),
+        (b'{"text": ["a"]}', "the field 'text' is not text"),
     ],
 )
 def test_a_line_that_has_no_such_field_is_refused(line: bytes, complaint: str) -> None:
@@ -165,7 +165,7 @@ def test_a_line_that_has_no_such_field_is_refused(line: bytes, complaint: str) -
 
 
 def test_a_line_that_has_no_such_column_is_refused() -> None:
-    with pytest.raises(DataError, match=r"^no column 3, only 2; mend the line or choose another --column$"):
+    with pytest.raises(DataError, match=r"^no column 3, only 2; correct the line or choose another --column$"):
         Tsv(Decoder(), 3).parse(b"a\tb\n")
 
 

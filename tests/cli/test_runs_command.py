@@ -38,7 +38,7 @@ def test_a_terminal_without_unicode_is_told(program: Path, write_run: WriteRun) 
         [program, "runs", "show", write_run("run", records())], env=environment, capture_output=True, check=False
     )
     assert (finished.returncode, finished.stdout) == (1, b"")
-    assert finished.stderr.startswith(b"Error: curves cannot be drawn in ")
+    assert finished.stderr.startswith(b"Error: iso8859-1 lacks the characters of curves")
 
 
 def test_a_wider_terminal_has_a_wider_drawing(heed: Heed, trained_text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +133,7 @@ def test_what_is_no_run_is_refused(heed: Heed, write_run: WriteRun, tmp_path: Pa
     young = write_run("young", records()[:1])
     result = heed("runs", "show", young)
     assert (result.exit_code, result.stdout) == (4, "")
-    assert result.stderr == f"Error: {young}: no figures yet; training records the first after some steps\n"
+    assert result.stderr == f"Error: {young}: no figures yet; training records the first ones after some steps\n"
 
 
 def test_runs_are_listed_the_latest_first(
@@ -156,7 +156,7 @@ def test_runs_are_listed_the_latest_first(
         ("one", "translation", "200", "BLEU 10.00", "done"),
     ]
     assert rows[0][4].startswith("2001-09-")
-    assert result.stderr == "Warning: damaged/log.jsonl: line 1 is damaged; remove that line\n"
+    assert result.stderr == "Warning: damaged/log.jsonl: line 1 is damaged; delete that line\n"
     assert heed("runs", "list", "runs").stdout.split("\n")[1].startswith("runs/group/three\ttranslation\t0\t")
     assert heed("runs", "list", "one").stdout.startswith("one\t")
 

@@ -8,6 +8,7 @@ import pytest
 from click.testing import Result
 
 from heed.models.bundle import catalog
+from heed.models.tasks.generator import Generator
 from heed.models.tasks.scorer import Scorer
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.transformer.decoding import TorchNetwork
@@ -32,6 +33,7 @@ def scorer(
     monkeypatch.setitem(catalog.DEFAULTS, "generate", tmp_path / "model")
     scorer = Scorer(network, verbatim.pieces, verbatim.encode_all)
     monkeypatch.setattr(Scorer, "load", lambda *_, **__: scorer)
+    monkeypatch.setattr(Generator, "load", lambda *_, **__: Generator(network, verbatim))
     return scorer
 
 
@@ -111,7 +113,7 @@ def test_nothing_in_nothing_out(heed: Heed, scorer: Scorer) -> None:
 def test_what_is_no_utf_8_is_told(heed: Heed, scorer: Scorer) -> None:
     result = run(heed, "score", "-q", stdin=b"a\xff\nb\n")
     assert result.stdout_bytes.count(b"\n") == 2
-    assert result.stderr == "Warning: 1 lines were not UTF-8; what could not be read became \ufffd\n"
+    assert result.stderr == "Warning: 1 lines were not UTF-8; invalid bytes became \ufffd\n"
 
 
 @pytest.mark.parametrize("options", [["-n", "3"], ["--greedy"], ["--beam-size", "3", "-n", "2"], ["--stop", "e"]])
@@ -142,7 +144,7 @@ def test_pairs_are_completions_after_prompts(heed: Heed, scorer: Scorer) -> None
 def test_a_record_that_is_no_pair_is_named(heed: Heed, scorer: Scorer, line: str) -> None:
     result = heed("score", "--pairs", "-", stdin=b'{"prompt": "a", "completion": "b"}\n' + line.encode() + b"\n")
     assert result.exit_code == 3
-    assert result.stderr.startswith("Error: stdin: line 2: no ")
+    assert result.stderr.startswith("Error: stdin: line 2: not ")
 
 
 def test_tokens_of_another_model_are_refused(heed: Heed, scorer: Scorer) -> None:
