@@ -67,8 +67,8 @@ def test_a_line_of_more_placeholders_than_there_are_names_is_translated_piece_by
     assert found.endswith(f" {{y}} {after}")
     assert re.findall(r"\{.\}", found) == re.findall(r"\{.\}", line)
     assert result.stderr == (
-        "Warning: 1 line was translated in pieces, around what is protected, because its place could not be determined: "
-        "line 2\n"
+        "Warning: 1 line was translated in pieces, around what is protected, because its place could not be "
+        "determined: line 2\n"
     )
 
 
