@@ -20,6 +20,8 @@ def align(state: State, tokenizers: tuple[LineTokenizer, LineTokenizer], src: st
     (src_ids, src_words), (tgt_ids, tgt_words) = (
         _tokens_of_words(tokenizer, text) for tokenizer, text in zip(tokenizers, (src, tgt), strict=True)
     )
+    if not len(tgt_ids):
+        return np.zeros((len(src_words), len(tgt_words)), dtype=np.float32)
     source = np.append(src_ids, tokenizers[0].eos_id)
     target, read = tgt_ids, np.append(tokenizers[1].bos_id, tgt_ids[:-1])
     n_words = len(src_words)

