@@ -45,7 +45,7 @@ def translate(heed: Heed, bundle: Path, stdin: bytes, *arguments: object, warnin
     return result.stdout_bytes
 
 
-LOOPS = r"(Warning: .* repeats? a phrase .*\n)?"  # as networks that have learnt little do
+LOOPS = r"(.* doubtful: .*\n)?(Warning: .* repeats? a phrase .*\n)?"  # as networks that have learnt little do
 UNKNOWN = "Warning: {} characters that the model does not know, copied as they are: .*\n"
 
 # Lines
@@ -218,8 +218,7 @@ def test_of_a_sentence_that_is_too_long_no_part_is_left_out(heed: Heed, bundle: 
 def test_a_beam_of_1_is_greedy(heed: Heed, bundle: Path, lines: list[str], reference: Translator) -> None:
     greedy = DecodeConfig(beam_size=1, max_length=6)
     expected = [reference.translate([line], greedy)[0].text for line in lines]
-    loops = "Warning: 2 lines repeat a phrase again and again, or do not end: line 7, line 20; try .*\n"
-    found = translate(heed, bundle, text(lines), "--beam-size", 1, warning=loops)
+    found = translate(heed, bundle, text(lines), "--beam-size", 1)
     assert found.decode().splitlines() == expected
     assert translate(heed, bundle, text(lines)).decode().splitlines() != expected  # the model's own 4 are not
 
