@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from heed.models.spec.options import changed
+from heed.models.spec.preset import complete, preset
 from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data import preparation, text_preparation
 from heed.transformer.training.engine import Engine
@@ -16,7 +18,8 @@ from heed.transformer.training.runs.log import Incident, StepReport, Validation
 from heed.transformer.training.runs.settings import TextConfig, TranslationConfig
 from heed.transformer.training.trainer import Trainer
 
-NETWORK = {"n_layers": 2, "d_model": 64, "d_ff": 128, "n_heads": 4, "dropout": 0.0}
+SIZES: dict[str, object] = {"n_layers": 2, "d_model": 64, "d_ff": 128, "n_heads": 4, "dropout": 0.0}
+NETWORK = changed(complete(preset("tiny")["network"]), SIZES)
 
 
 class Last:
@@ -83,11 +86,11 @@ def test_a_tiny_network_learns(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "form",
-    [{}, {"positions": "rotary", "norm": "rms", "activation": "swiglu", "biases": False, "n_kv_heads": 2}],
+    [("gpt2", {"n_kv_heads": 4}), ("modern-small", {"n_kv_heads": 2})],
     ids=["gpt", "modern"],
 )
 def test_a_tiny_language_model_learns(
-    form: dict[str, object], write_lines: Callable[[str, list[str]], str], tmp_path: Path
+    form: tuple[str, dict[str, object]], write_lines: Callable[[str, list[str]], str], tmp_path: Path
 ) -> None:
     """To repeat numbers that it has never seen; a wrong mask, position or target would show."""
 
@@ -110,7 +113,8 @@ def test_a_tiny_language_model_learns(
         valid_every=200,
         average=1,
     )
-    network = NETWORK | {"n_kv_heads": 4, "context": 64} | form
+    name, changes = form
+    network = changed(complete(preset(name)["network"]), SIZES | {"context": 64} | changes)
     run, packing = text_preparation.new_text_run(tmp_path / "run", network, config)
     last = Last()
     assert Trainer(run, packing, Engine(torch.device("cpu")), [last]).train()
