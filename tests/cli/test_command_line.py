@@ -276,7 +276,7 @@ def test_a_directory_that_is_no_model(heed: Heed, tmp_path: Path, command: str) 
     result = heed("models", command, tmp_path)
     assert result.exit_code == 4
     assert result.stderr == (
-        f"Error: {tmp_path}: no heed model (there is no heed.json); name a directory made by heed export\n"
+        f"Error: {tmp_path}: not a heed model (no heed.json); name a directory made by heed export\n"
     )
 
 
