@@ -25,6 +25,7 @@ class Shuffler:
     """Translates to the words of a text in capitals, in another order, some of them lost or twice."""
 
     aligns = True
+    splits = True
 
     def __init__(self, seed: int, *, exact: bool = False) -> None:
         self._seed, self._exact = seed, exact
