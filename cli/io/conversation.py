@@ -11,6 +11,7 @@ import click
 from heed.cli import messages
 from heed.cli.io.inputs import read_lines
 from heed.cli.io.records import Decoder
+from heed.cli.io.signals import handled
 from heed.cli.io.streams import write
 from heed.models.errors import DataError
 
@@ -59,6 +60,7 @@ def _answer(pieces: Iterable[str]) -> str:
             answer += text
             write(shown)
     except KeyboardInterrupt:
+        handled()
         click.echo(" (stopped)", err=True, nl=False)
     write("\n")
     return answer
@@ -85,4 +87,5 @@ def _typed() -> Iterator[str]:
             click.echo(err=True)
             return
         except KeyboardInterrupt:  # abandons the line, as in a shell
+            handled()
             click.echo(err=True)

@@ -32,6 +32,10 @@ class _Came:
         self._exception = weakref.ref(error)
         return error
 
+    def forget(self) -> None:
+        """Go on as if no signal had come."""
+        self.number = self._exception = None
+
     @property
     def is_swallowed(self) -> bool:
         """Whether the exception is gone, though the program goes on."""
@@ -57,6 +61,12 @@ def end_on_signals() -> None:
 def came() -> int | None:
     """The signal that ends the program, if one has come."""
     return _CAME.number
+
+
+def handled() -> None:
+    """Let the program go on: what a signal asked for is done. Call it while its exception is handled."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    _CAME.forget()
 
 
 def _end(number: int, _: FrameType | None) -> None:
