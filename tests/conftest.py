@@ -31,17 +31,6 @@ from heed.transformer.model import Transformer
 from heed.transformer.training.runs.run import TranslationRun
 from heed.transformer.training.runs.settings import TranslationConfig
 
-# Failures that wait to be mended
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Expect the failures that known_failures.txt lists, by test or by file: each line there is a debt to be paid."""
-    known = (Path(__file__).parent / "known_failures.txt").read_text(encoding="utf-8").split()
-    for item in items:
-        if item.nodeid.split("[")[0] in known or item.nodeid.split("::")[0] in known:
-            item.add_marker(pytest.mark.xfail(reason="listed in known_failures.txt", strict=False))
-
-
 # Random networks
 
 

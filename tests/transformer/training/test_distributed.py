@@ -183,7 +183,7 @@ def test_a_process_that_is_gone_is_told() -> None:
     with pytest.raises(HeedError) as caught, lost_ones_told(Processes(0, 2), Path("runs/ende")):
         raise reset
     assert str(caught.value).startswith("runs/ende: lost another process ([pair.cc:537]")
-    assert str(caught.value).endswith("; start all of them again with heed train --resume runs/ende")
+    assert str(caught.value).endswith("; restart all processes with heed train --resume runs/ende")
     for processes, error in ((ALONE, reset), (Processes(0, 2), RuntimeError("shapes differ"))):
         with pytest.raises(RuntimeError, match=str(error).splitlines()[0][-8:]), lost_ones_told(processes, Path("run")):
             raise error
