@@ -14,15 +14,13 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributed.fsdp import FSDPModule
 
 from heed.models.errors import HeedError
 from heed.transformer.data.batching.batches import Batch
 from heed.transformer.data.batching.packing import TextBatch
 from heed.transformer.data.batching.prefetch import ahead
-from heed.transformer.model import Transformer
 from heed.transformer.training import divergence as stability
-from heed.transformer.training.distributed import gradients_kept, lent, materialize, shard, whole
+from heed.transformer.training.distributed import gradients_kept, materialize, shard, whole
 from heed.transformer.training.engine import Engine, choose_precision
 from heed.transformer.training.moving_average import MovingAverage
 from heed.transformer.training.objectives import OBJECTIVES, Computing, Judgement, Loss
@@ -30,6 +28,7 @@ from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import RAW, Progress, Weights
 from heed.transformer.training.runs.log import Incident, Listener, RunLog, StepReport, Validation
 from heed.transformer.training.runs.run import Run
+from heed.transformer.training.validator import Validator
 
 AnyBatch = TypeVar("AnyBatch", Batch, TextBatch)
 Made = TypeVar("Made", covariant=True)
@@ -43,10 +42,6 @@ class Epochs(Protocol[Made]):
     def epoch(self, epoch: int, seed: int, start: int = 0) -> Iterator[Made]:
         """The batches of an epoch from number `start`; the same ones every time."""
         ...
-
-
-class Interrupted(Exception):  # noqa: N818 - no error
-    """Validation was interrupted."""
 
 
 class Trainer(Generic[AnyBatch]):
@@ -91,9 +86,7 @@ class Trainer(Generic[AnyBatch]):
         self._loss = engine.processes.together(loss)
         self.optimizer = self._objective.optimizer(self.network)
         self.average = MovingAverage(self.network, run.train.ema) if run.train.ema else None
-        self._judged: Transformer | None = (
-            None  # a second network for validated weights that differ from those in training
-        )
+        self._validator = Validator(run, self.network, self._loss, self._objective, engine)
         self.progress = Progress()
         self._unread: deque[_Unread] = deque()
         if steps := run.steps():
@@ -101,7 +94,7 @@ class Trainer(Generic[AnyBatch]):
             self.progress = checkpoint.load_progress(steps[-1])
         if log:
             log.restore(checkpoint.load_log(steps[-1]) if steps else {"bytes": 0}, self.progress.step)
-        self._asked_to_stop = self._stopping = self._judging = False
+        self._stopping = False
         self._earlier_seconds, self._since = self.progress.seconds, time.monotonic()
         self._last_end = self._since
         self._agreed_seconds = self.seconds
@@ -112,9 +105,7 @@ class Trainer(Generic[AnyBatch]):
         Raises:
             Interrupted: During validation, which may take long; it is caught there.
         """
-        self._asked_to_stop = True
-        if self._judging:
-            raise Interrupted
+        self._validator.stop()
 
     @property
     def seconds(self) -> float:
@@ -157,7 +148,7 @@ class Trainer(Generic[AnyBatch]):
 
     def _agree(self) -> None:
         """Let all processes stop after the same step, if any was asked to, and use the same clock."""
-        asked, self._agreed_seconds = self.engine.processes.most([float(self._asked_to_stop), self.seconds])
+        asked, self._agreed_seconds = self.engine.processes.most([float(self._validator.asked_to_stop), self.seconds])
         self._stopping = self._stopping or asked > 0
 
     def _remaining_batches(self) -> Iterator[AnyBatch]:
@@ -304,50 +295,13 @@ class Trainer(Generic[AnyBatch]):
         return self._validation(self.average.weights if self.average else None, averaged=False)
 
     def _validation(self, weights: Weights | None, *, averaged: bool) -> Validation | None:
-        """How good a network with these weights is (None: the one in training).
-
-        The first process finds out for all; where each has a part of the network, all of them do together.
-        """
-        judgement: Judgement | None = None
-        if isinstance(self._loss, FSDPModule):
-            judgement = self._judgement_of_all(self._loss, weights)
-        elif self.engine.processes.is_first:
-            network = self.network if weights is None else self._with(weights)
-            try:
-                with torch.inference_mode():
-                    self._judging = True
-                    if not self._asked_to_stop:
-                        number = self.progress.step // self.run.train.valid_every
-                        judgement = self._objective.judge(network.eval(), number)
-                    self._judging = False  # also here, because an interruption after the block would not be caught
-            except Exception:
-                if not self._asked_to_stop:  # else it is an interruption, or what a library has made of one
-                    raise
-            self._judging = False
-        judgement = self.engine.processes.told(judgement)
+        """How good a network with these weights is (None: the one in training); None if that was interrupted."""
+        judgement = self._validator.judgement(weights, self.progress.step // self.run.train.valid_every)
         if judgement is None:
             self._stopping = True
             return None
         where = {"step": self.progress.step, "epoch": self.progress.epoch, "minutes": self.seconds / 60}
         return Validation(**where, averaged=averaged, judgement=judgement)  # type: ignore[arg-type]
-
-    def _judgement_of_all(self, loss: FSDPModule, weights: Weights | None) -> Judgement | None:
-        """How good the network is of which each process has a part; a signal must wait, for the others would."""
-        (asked,) = self.engine.processes.most([float(self._asked_to_stop)])
-        if asked:
-            return None
-        assert isinstance(loss, Loss)
-        with lent(self.network, weights), torch.no_grad():
-            judgement = loss.eval().judge(self.progress.step // self.run.train.valid_every)
-            loss.reshard()
-        return judgement
-
-    def _with(self, weights: Weights) -> Transformer:
-        """The second network, with these weights."""
-        if self._judged is None:
-            self._judged = self.run.new_network().to(self.engine.device)
-        checkpoint.put_weights(weights, self._judged, self.run.path)
-        return self._judged
 
     def _validate_and_save(self) -> None:
         """Validate and save a checkpoint, even if interrupted; roll back if weights are not finite."""

@@ -135,7 +135,7 @@ def test_the_moving_average_is_judged_and_stored_beside_the_weights_in_training(
     assert smooth.average
     assert_close(stored, smooth.average.weights, rtol=0, atol=0)
     assert not torch.equal(stored["src_embedding.weight"], trained["src_embedding.weight"])
-    judged = smooth._with(stored)
+    judged = smooth._validator._with(stored)
     with torch.inference_mode():
         judgement = smooth._objective.judge(judged.eval(), 0)
     assert checkpoint.load_progress(last).loss == pytest.approx(judgement.loss)
