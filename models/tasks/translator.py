@@ -288,13 +288,11 @@ class Translator:
             for i, best in enumerate(results)
             if not all(appears(term, each.text) for term in places[i] for each in best)
         }
-        wide = dataclasses.replace(config, beam_size=WIDER * config.beam_size)
         lacking = set(refused)
         for turn in range(TURNS if lacking else 0):
             asked = [sources[i] for i in refused]
             requirements = [glossary.requirement(places[i], tokens) for i, tokens in refused.items()]
-            hypotheses = self._search(asked, wide, n, batch_size, requirements)
-            found = dict(zip(refused, self._translations(asked, hypotheses, config), strict=True))
+            found = dict(zip(refused, self._required(asked, requirements, config, n, batch_size), strict=True))
             for i, best in found.items():
                 if turn == 0 or all(appears(term, best[0].text) for term in places[i]):
                     results[i] = best
@@ -320,9 +318,19 @@ class Translator:
         """Translate some of the sources again, with what is required of each."""
         begins_word, bos_id = self._tgt.begins_word, self._tgt.bos_id
         requirements = [Requirement(each, begins_word, bos_id) for each in phrases]
+        return self._required([sources[i] for i in chosen], requirements, config, n, batch_size)
+
+    def _required(
+        self,
+        sources: list[list[int]],
+        requirements: list[Requirement],
+        config: DecodeConfig,
+        n: int,
+        batch_size: int,
+    ) -> list[list[Translation]]:
+        """The best translations that meet the requirements, from a wider beam."""
         wide = dataclasses.replace(config, beam_size=WIDER * config.beam_size)
-        asked = [sources[i] for i in chosen]
-        return self._translations(asked, self._search(asked, wide, n, batch_size, requirements), config)
+        return self._translations(sources, self._search(sources, wide, n, batch_size, requirements), config)
 
     def _translations(
         self, sources: list[list[int]], hypotheses: list[list[Hypothesis]], config: DecodeConfig
