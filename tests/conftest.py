@@ -134,9 +134,9 @@ hypothesis.settings.register_profile("heed", deadline=None)
 hypothesis.settings.load_profile("heed")
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def one_thread() -> None:
-    """Tiny tensors gain nothing from threads, and results do not depend on the machine."""
+    """Tiny tensors gain nothing from threads, and results do not depend on the machine; a command run here may set more."""
     torch.set_num_threads(1)
 
 

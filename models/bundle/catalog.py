@@ -26,7 +26,7 @@ def models_directory() -> Path:
 def available() -> dict[str, Path]:
     """The models that have a name, the default models first."""
     # Reads no manifests, because a shell that completes names waits for this.
-    brought = [path for path in DEFAULTS.values() if (path / MANIFEST).is_file()]
+    brought = [path for path in DEFAULTS.values() if _is_model(path)]
     found = {json.loads((path / MANIFEST).read_bytes())["name"]: path for path in brought}
     with contextlib.suppress(PermissionError):  # another user's, as under sudo -E; see `unreadable`
         for path in _own_models():

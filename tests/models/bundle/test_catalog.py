@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,14 +29,19 @@ def without_rights() -> Iterator[None]:
 
 
 @pytest.fixture
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The user's models, with one in it."""
-    path = tmp_path / "models"
-    shutil.copytree(catalog.DEFAULT, path / "mine")
-    monkeypatch.setenv("HEED_MODELS", str(path))
-    yield path
-    if path.exists():
-        path.chmod(0o700)
+def directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The user's models, with one in it; beside it what heed brings, for the checkout may be closed to other users."""
+    with tempfile.TemporaryDirectory() as root:
+        Path(root).chmod(0o755)
+        for task, model in catalog.DEFAULTS.items():
+            shutil.copytree(model, Path(root, task))
+        monkeypatch.setattr(catalog, "DEFAULTS", {task: Path(root, task) for task in catalog.DEFAULTS})
+        path = Path(root, "models")
+        shutil.copytree(catalog.DEFAULT, path / "mine")
+        monkeypatch.setenv("HEED_MODELS", str(path))
+        yield path
+        if path.exists():
+            path.chmod(0o700)
 
 
 def test_a_directory_of_another_user_has_no_models(directory: Path) -> None:
@@ -43,7 +49,7 @@ def test_a_directory_of_another_user_has_no_models(directory: Path) -> None:
     directory.chmod(0)
     with without_rights():
         assert list(catalog.available()) == ["en-de", "shakespeare"]
-        assert catalog.find("en-de") == catalog.DEFAULT
+        assert catalog.find("en-de") == catalog.DEFAULTS["translate"]
         assert (catalog.unreadable() or "").endswith(": Permission denied")
     assert str(directory) in (catalog.unreadable() or str(directory))
 
