@@ -136,7 +136,7 @@ hypothesis.settings.load_profile("heed")
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
-    """Tiny tensors gain nothing from threads, and results do not depend on the machine; a command run here may set more."""
+    """Tiny tensors gain nothing from threads; a command that a test runs may have set more."""
     torch.set_num_threads(1)
 
 

@@ -15,14 +15,14 @@ from heed.models.system.streams import descriptor, is_stream
         ("/dev/fd/7", 7),
         ("/dev/../dev/fd/7", 7),
         ("/proc/self/fd/3", 3),
-        (f"/proc/{os.getpid()}/fd/3", 3),
+        ("/proc/{pid}/fd/3", 3),
         ("/proc/1/fd/1", None),
         ("/dev/null", None),
         ("out.txt", None),
     ],
 )
 def test_paths_of_open_files(name: str, expected: int | None) -> None:
-    assert descriptor(Path(name)) == expected
+    assert descriptor(Path(name.format(pid=os.getpid()))) == expected
 
 
 def test_links_are_followed_to_the_stream_and_not_beyond(tmp_path: Path) -> None:
