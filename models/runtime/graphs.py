@@ -1,5 +1,6 @@
 """A bundle's graphs, loaded in ONNX Runtime when they are needed."""
 
+import threading
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from heed.models.runtime.session import open_session
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.positions import RelativeBuckets
 from heed.models.spec.stack import StackSpec
+from heed.models.system.forks import call_in_children, never_free
 from heed.models.system.huge_pages import use_huge_pages
 from heed.models.system.threads import ThreadPool
 
@@ -64,6 +66,8 @@ class Graphs:
         # whether the decoder needs the positions of tokens in slots
         self.sees_distances = _sees_distances(spec.decoder)
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
+        self._loading = threading.Lock()
+        call_in_children(self._reload)
         self._inputs: dict[str, dict[str, list[int | str]]] = {}
         first = self._needed_first()
         with ThreadPool(len(first) if device == "cpu" else 1) as pool:  # loading these takes most of a start
@@ -76,6 +80,12 @@ class Graphs:
             return ["stream"]
         return [*(["encoder"] if self.spec.encoder else []), *(["shortlist"] if self.has_shortlist else []), "decoder"]
 
+    def _reload(self) -> None:
+        """Open the graphs again when they are needed: in a forked process, those of before have lost their threads."""
+        for session in self._sessions.values():
+            never_free(session)
+        self._sessions, self._loading = {}, threading.Lock()
+
     @property
     def sessions(self) -> dict[str, onnxruntime.InferenceSession]:
         """The loaded graphs, by name."""
@@ -84,7 +94,9 @@ class Graphs:
     def session(self, name: str) -> onnxruntime.InferenceSession:
         """A graph by name, loaded on first use."""
         if name not in self._sessions:
-            self._sessions[name] = self._open(name)
+            with self._loading:
+                if name not in self._sessions:
+                    self._sessions[name] = self._open(name)
         return self._sessions[name]
 
     def inputs(self, name: str) -> dict[str, list[int | str]]:

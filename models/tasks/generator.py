@@ -14,8 +14,10 @@ from heed.models.decoding.beam_search import search
 from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.models.decoding.sampling import SampleConfig, choose, randoms, seeded
 from heed.models.errors import DataError, ModelError
-from heed.models.runtime.protocol import Network
+from heed.models.runtime.protocol import Network, State
+from heed.models.runtime.states import States
 from heed.models.system.processor import available_cores
+from heed.models.tasks.model import Model
 from heed.models.text.chat import ChatTemplate
 from heed.models.text.stream import TextStream
 from heed.models.tokenizers.protocol import PlainTokenizer
@@ -77,7 +79,7 @@ class Sample:
         return Generation(self._stream.text, self.tokens[self._n_prompt :], self._log_prob, self.ended)
 
 
-class Generator:
+class Generator(Model):
     """Continues prompts with a language model and its tokenizer.
 
     Args:
@@ -88,7 +90,8 @@ class Generator:
 
     def __init__(self, network: Network, tokenizer: PlainTokenizer, chat_template: ChatTemplate | None = None) -> None:
         self.chat_template, self.context = chat_template, network.context or UNLIMITED
-        self.tokenizer, self._state = tokenizer, network.state()
+        self.tokenizer, self._states = tokenizer, States(lambda: network)
+        super().__init__(self._states)
 
     @classmethod
     def load(cls, path: Path, *, device: str = "cpu", threads: int | None = None) -> "Generator":
@@ -160,20 +163,47 @@ class Generator:
         Raises:
             DataError: A prompt is longer than the context.
         """
+        pieces = self.stream_all(prompts, config, truncate=truncate, numbers=numbers, batch_size=batch_size)
+        while True:
+            try:
+                next(pieces)
+            except StopIteration as end:
+                found: list[list[Generation]] = end.value
+                return found
+
+    def stream_all(
+        self,
+        prompts: Sequence[str],
+        config: SampleConfig | None = None,
+        *,
+        truncate: bool = False,
+        numbers: Sequence[int] | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> "Steps[tuple[int, int, str], None, list[list[Generation]]]":
+        """As `generate`, but yields each text as it becomes certain: number of its prompt, of its sample, and the text.
+
+        A text may be empty. Leaving the loop, or `close()` of what is returned, ends the work.
+
+        Raises:
+            DataError: A prompt is longer than the context.
+        """
         config = seeded(config or SampleConfig())
         ids = [self.encode(prompt, max_tokens=config.max_tokens, truncate=truncate) for prompt in prompts]
         samples = [self._samples(*row, config) for row in zip(ids, numbers or range(len(ids)), strict=True)]
+        places = {sample: (i, j) for i, row in enumerate(samples) for j, sample in enumerate(row)}
         width = min(config.n, batch_size)  # more samples of a prompt are generated in several parts
         parts = [row[first : first + width] for row in samples for first in range(0, config.n, width)]
         for batch in plan_batches([len(part[0].tokens) for part in parts], batch_size // width):
-            for _ in self._extend([parts[i] for i in batch]):
-                pass
+            for sample, text in self._extend([parts[i] for i in batch]):
+                yield *places[sample], text
         return [[sample.generation for sample in row] for row in samples]
 
     def stream(
         self, prompt: str, config: SampleConfig | None = None, *, truncate: bool = False, number: int = 0
     ) -> "Steps[str, None, Generation]":
         """Continue a prompt; yields the text as it is generated, in whole characters, and returns the result.
+
+        Leaving the loop, or `close()` of what is returned, ends the work.
 
         Args:
             prompt: Any text.
@@ -222,7 +252,8 @@ class Generator:
         found: dict[int, list[Generation]] = {}
         for batch in plan_batches([len(row) for row in ids], max(1, batch_size // config.beam_size)):
             begun = [ids[i] for i in batch]
-            results = search(self._state, None, bounded, special, prompts=begun, n_best=n_best, context=self.context)
+            with self._states.borrow() as state:
+                results = search(state, None, bounded, special, prompts=begun, n_best=n_best, context=self.context)
             for i, hypotheses in zip(batch, results, strict=True):
                 limit, limited_by = _limit(config.max_length, self._room(ids[i]))
                 found[i] = [
@@ -247,35 +278,37 @@ class Generator:
 
     def _extend(self, rows: list[list[Sample]]) -> Iterator[tuple[Sample, str]]:
         """Extend samples, those of a prompt in one row, until all have ended; yields text as it becomes certain."""
-        alone = all(len(row) == 1 for row in rows)
-        self._state.prefill(*padded([row[0].tokens for row in rows]), alone=alone)
-        # In the first step all samples of a row read the same token.
-        tokens = np.array([[row[0].tokens[-1]] for row in rows])
-        seen: BoolArray = np.zeros((len(rows), 1, 0), dtype=bool)
-        for position in count():
-            slots, mask = (None, seen) if alone else place(seen)
-            log_probs = self._state.log_probs(tokens, position, slots, mask)
-            for token in self.tokenizer.suppressed:
-                log_probs[:, :, token] = -np.inf
-            for row, predicted in zip(rows, log_probs, strict=True):
-                for sample, of_sample in zip(row, cycle(predicted)):
-                    if sample.ended is None:
-                        yield sample, sample.extend(of_sample)
-            rows, mask = self._leave(rows, mask)
-            if not rows:
-                return
-            rows, seen = _narrow(rows, mask)
-            tokens = np.array([[sample.tokens[-1] for sample in row] for row in rows])
+        with self._states.borrow() as state:
+            alone = all(len(row) == 1 for row in rows)
+            state.prefill(*padded([row[0].tokens for row in rows]), alone=alone)
+            # In the first step all samples of a row read the same token.
+            tokens = np.array([[row[0].tokens[-1]] for row in rows])
+            seen: BoolArray = np.zeros((len(rows), 1, 0), dtype=bool)
+            for position in count():
+                slots, mask = (None, seen) if alone else place(seen)
+                log_probs = state.log_probs(tokens, position, slots, mask)
+                for token in self.tokenizer.suppressed:
+                    log_probs[:, :, token] = -np.inf
+                for row, predicted in zip(rows, log_probs, strict=True):
+                    for sample, of_sample in zip(row, cycle(predicted)):
+                        if sample.ended is None:
+                            yield sample, sample.extend(of_sample)
+                rows, mask = _leave(state, rows, mask)
+                if not rows:
+                    return
+                rows, seen = _narrow(rows, mask)
+                tokens = np.array([[sample.tokens[-1] for sample in row] for row in rows])
 
-    def _leave(self, rows: list[list[Sample]], mask: BoolArray) -> tuple[list[list[Sample]], BoolArray]:
-        """Remove ended rows, once there are many."""
-        done = [all(sample.ended for sample in row) for row in rows]
-        if sum(done) < LEAVING * len(rows):
-            return rows, mask
-        kept = going_on(np.array(done))
-        if len(kept):
-            self._state.keep(kept)
-        return [rows[i] for i in kept], mask[kept]
+
+def _leave(state: State, rows: list[list[Sample]], mask: BoolArray) -> tuple[list[list[Sample]], BoolArray]:
+    """Remove ended rows, once there are many."""
+    done = [all(sample.ended for sample in row) for row in rows]
+    if sum(done) < LEAVING * len(rows):
+        return rows, mask
+    kept = going_on(np.array(done))
+    if len(kept):
+        state.keep(kept)
+    return [rows[i] for i in kept], mask[kept]
 
 
 def _narrow(rows: list[list[Sample]], mask: BoolArray) -> tuple[list[list[Sample]], BoolArray]:

@@ -12,7 +12,9 @@ from heed.models.decoding.beam_search import length_penalty
 from heed.models.decoding.config import DecodeConfig
 from heed.models.errors import ModelError
 from heed.models.runtime.protocol import Network
+from heed.models.runtime.states import States
 from heed.models.system.processor import available_cores
+from heed.models.tasks.model import Model
 from heed.models.tokenizers.protocol import Special
 
 LOGITS = 1 << 25  # log-probabilities in memory at a time (128 MiB)
@@ -63,7 +65,7 @@ class Row:
         return max(len(self.ids), len(self.source or ()))
 
 
-class Scorer:
+class Scorer(Model):
     """Scores texts, or translations of sources, under a network.
 
     Args:
@@ -86,7 +88,8 @@ class Scorer:
         assert network.spec.decoder is not None, "an encoder alone cannot predict the next token"
         self.alpha = alpha
         self._vocab_size, self._context = network.spec.decoder.vocab_size, network.context
-        self._state, self._tokenizer = network.state(), tokenizer
+        self._states, self._tokenizer = States(lambda: network), tokenizer
+        super().__init__(self._states)
         self._encode, self._encode_sources = encode, encode_sources
 
     @classmethod
@@ -155,9 +158,10 @@ class Scorer:
     def _scored(self, rows: list[Row]) -> list[float]:
         """The log-probability of the tokens of each row that count."""
         sources = [row.source for row in rows if row.source is not None]
-        if sources:
-            self._state.encode(*padded(sources))
-        found = self._state.score(padded([row.ids for row in rows])[0], padded([row.targets for row in rows])[0])
+        with self._states.borrow() as state:
+            if sources:
+                state.encode(*padded(sources))
+            found = state.score(padded([row.ids for row in rows])[0], padded([row.targets for row in rows])[0])
         parts = zip(found, rows, strict=True)
         return [float(of_row[row.first : len(row.ids)].sum(dtype=np.float64)) for of_row, row in parts]
 

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
-from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from heed.models.arrays import FloatArray
@@ -16,9 +15,12 @@ from heed.models.decoding.beam_search import Hypothesis, search
 from heed.models.decoding.config import ROOM, DecodeConfig, SpecialIds
 from heed.models.decoding.constraints import Phrase, Requirement
 from heed.models.decoding.repetition import is_loop
-from heed.models.runtime.protocol import Network, State
+from heed.models.runtime.protocol import Network
+from heed.models.runtime.states import States
+from heed.models.system.forks import call_in_children
 from heed.models.system.processor import available_cores
 from heed.models.system.threads import ThreadPool
+from heed.models.tasks.model import Model
 from heed.models.tasks.repair import Repair
 from heed.models.tasks.translation import Sentence, Translation, combine
 from heed.models.text.glossary import Glossary, appears
@@ -39,7 +41,7 @@ INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u206
 LONGEST = 512  # tokens; a longer sentence is translated in parts, because attention grows with the square of the length
 
 
-class Translator:
+class Translator(Model):
     """Translates lines with a network and its tokenizers.
 
     Args:
@@ -75,10 +77,13 @@ class Translator:
         self.config = config or DecodeConfig()
         self._language = language
         self.splits = split  # whether sentences are translated separately
-        self._workers = workers
-        self._pool = ThreadPool(workers)  # starts threads on demand
-        self._states = _states(network, workers)
-        self._whole, self._repair = whole, repair
+        self.workers = workers
+        self._states = States(lambda: network, workers)
+        self._whole_states = States(whole, workers) if whole else self._states
+        super().__init__(self._states, self._whole_states)
+        self._start_pool()
+        call_in_children(self._start_pool)
+        self._repair = repair
         self._glossary = glossary
         self.aligns = aligns  # whether `shares` may be asked for
         self._src, self._tgt = src_tokenizer, tgt_tokenizer
@@ -95,9 +100,14 @@ class Translator:
             blank=tgt_tokenizer.blank,
         )
 
-    @cached_property
-    def _whole_states(self) -> "SimpleQueue[State]":
-        return _states(self._whole(), self._workers) if self._whole else self._states
+    def _start_pool(self) -> None:
+        self._pool = ThreadPool(self.workers)  # starts threads on demand
+
+    def close(self) -> None:
+        """See `Model`; also ends the threads."""
+        super().close()
+        self._pool.shutdown()
+        self._start_pool()  # whose work is told that the model is closed
 
     @classmethod
     def load(
@@ -206,11 +216,8 @@ class Translator:
         longest = max(len(self._src.encode([src])[0]), len(self._tgt.encode([tgt])[0]))
         if not src or not tgt or longest > min(self._longest, self._context or LONGEST):
             return None
-        state = self._whole_states.get()
-        try:
+        with self._whole_states.borrow() as state:
             return align(state, (self._src, self._tgt), src, tgt)
-        finally:
-            self._whole_states.put(state)
 
     def pieces(self, tokens: list[int]) -> list[str]:
         """The pieces of a translation, with "▁" for the space before a word."""
@@ -356,8 +363,8 @@ class Translator:
         requirements: list[Requirement] | None = None,
     ) -> list[list[Hypothesis]]:
         """The best hypotheses of each source; with requirements, only hypotheses that meet them."""
-        # Every worker gets a share; the longest batches go first, so that no worker is left with one at the end.
-        share = max(1, min(batch_size, -(-len(sources) // self._workers)))
+        # Every idle worker gets a share; the longest batches go first, so that no worker is left with one at the end.
+        share = max(1, min(batch_size, -(-len(sources) // self._states.n_free)))
         batches = list(plan_batches([len(source) for source in sources], share))[::-1]
         found: dict[int, list[Hypothesis]] = {}
         searched = self._search_all(sources, batches, config, n_best, requirements)
@@ -376,8 +383,8 @@ class Translator:
         states = self._whole_states if requirements else self._states
 
         def decode(batch: list[int]) -> list[list[Hypothesis]]:
-            state, required = states.get(), requirements and [requirements[i] for i in batch]
-            try:
+            required = requirements and [requirements[i] for i in batch]
+            with states.borrow() as state:
                 chosen = [sources[i] for i in batch]
                 return search(
                     state,
@@ -388,10 +395,8 @@ class Translator:
                     context=self._context,
                     requirements=required,
                 )
-            finally:
-                states.put(state)
 
-        if min(self._workers, len(batches)) <= 1:
+        if min(self.workers, len(batches)) <= 1:
             return map(decode, batches)
         return self._pool.map(decode, batches)
 
@@ -424,11 +429,3 @@ def _tell_parted(
         dataclasses.replace(each, missing=each.missing + tuple(term for term in parted if not appears(term, each.text)))
         for each in best
     ]
-
-
-def _states(network: Network, workers: int) -> "SimpleQueue[State]":
-    """A reusable decoding state for each worker."""
-    states: SimpleQueue[State] = SimpleQueue()
-    for _ in range(workers):
-        states.put(network.state())
-    return states

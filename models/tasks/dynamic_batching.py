@@ -1,0 +1,165 @@
+"""Dynamic batching: the lines of many callers are worked on together."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+GATHERING = 0.002  # seconds that a thread waits after a batch, because those who got its results may ask again
+CHARACTERS = 16_384  # of a batch; more only if its first line has more
+
+Settings = TypeVar("Settings", bound=Hashable)
+Result = TypeVar("Result")
+
+
+class _Request(Generic[Settings, Result]):
+    """Lines that one caller waits for."""
+
+    def __init__(self, lines: Sequence[str], settings: Settings) -> None:
+        self.lines, self.settings = lines, settings
+        self.future: Future[list[Result]] = Future()
+        # The longest are taken first, so that lines of similar length meet in a batch.
+        self.waiting = sorted(range(len(lines)), key=lambda i: len(lines[i]))
+        self._results: dict[int, Result] = {}
+
+    def done(self, i: int, result: Result) -> None:
+        """Take the result of a line; the last one completes the request."""
+        self._results[i] = result
+        if len(self._results) == len(self.lines):
+            with suppress(InvalidStateError):  # it was cancelled, or has failed
+                self.future.set_result([self._results[i] for i in range(len(self.lines))])
+
+
+class DynamicBatcher(Generic[Settings, Result]):
+    """Works on the lines of many callers together.
+
+    Each of the threads takes lines that wait, as soon as it is free: one of each request in turn, so that a long
+    request does not hold up a short one. Only lines with equal settings share a batch.
+
+    Args:
+        work: Gives the result of each line, in order. It may be called by all threads at once, and no result may depend
+            on the other lines.
+        threads: Number of threads, each with a batch of its own.
+        batch_size: Maximum number of lines of a batch.
+    """
+
+    def __init__(
+        self, work: Callable[[list[str], Settings], Sequence[Result]], *, threads: int = 1, batch_size: int = 64
+    ) -> None:
+        self._work, self._batch_size = work, batch_size
+        self._requests: deque[_Request[Settings, Result]] = deque()  # that have lines waiting
+        self._n_waiting, self._is_closed = 0, False
+        self._changed = threading.Condition()
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(threads)]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def n_waiting(self) -> int:
+        """Number of lines that wait for a batch."""
+        return self._n_waiting
+
+    def submit(self, lines: Sequence[str], settings: Settings) -> Future[list[Result]]:
+        """Ask for the results of some lines. Cancelling the future drops those that still wait."""
+        request = _Request[Settings, Result](lines, settings)
+        request.future.add_done_callback(lambda _: self._drop(request))
+        with self._changed:
+            if self._is_closed:
+                raise RuntimeError("cannot schedule new lines after the end")
+            if lines:
+                self._requests.append(request)
+                self._n_waiting += len(lines)
+                self._changed.notify()
+        if not lines:
+            request.future.set_result([])
+        return request.future
+
+    def close(self) -> None:
+        """Complete what was asked for, and end the threads."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def __enter__(self) -> Self:
+        """The batcher itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def _drop(self, request: _Request[Settings, Result]) -> None:
+        """Forget the waiting lines of a request that is over."""
+        with self._changed:
+            self._n_waiting -= len(request.waiting)
+            request.waiting.clear()
+
+    def _run(self) -> None:
+        while batch := self._take():
+            self._do(batch)
+            self._gather()
+
+    def _gather(self) -> None:
+        """Wait a moment for more lines, unless there are enough for a batch."""
+        until = time.monotonic() + GATHERING
+        with self._changed:
+            while self._n_waiting < self._batch_size and not self._is_closed and (left := until - time.monotonic()) > 0:
+                self._changed.wait(left)
+
+    def _take(self) -> list[tuple[_Request[Settings, Result], int]]:
+        """The next batch, as requests and the numbers of their lines; nothing after the end."""
+        with self._changed:
+            while not (batch := self._next()):
+                if self._is_closed:
+                    return []
+                self._changed.wait()
+            if self._requests:
+                self._changed.notify()
+            return batch
+
+    def _next(self) -> list[tuple[_Request[Settings, Result], int]]:
+        """The next batch among what waits now."""
+        batch: list[tuple[_Request[Settings, Result], int]] = []
+        others: list[_Request[Settings, Result]] = []
+        n_characters = 0
+        while self._requests and len(batch) < self._batch_size:
+            request = self._requests.popleft()
+            if not request.waiting:
+                continue
+            if batch and request.settings != batch[0][0].settings:
+                others.append(request)
+                continue
+            n_characters += len(request.lines[request.waiting[-1]])
+            if batch and n_characters > CHARACTERS:
+                others.append(request)
+                break
+            batch.append((request, request.waiting.pop()))
+            if request.waiting:
+                self._requests.append(request)
+        self._requests.extendleft(reversed(others))
+        self._n_waiting -= len(batch)
+        return batch
+
+    def _do(self, batch: list[tuple[_Request[Settings, Result], int]]) -> None:
+        """Work on a batch; if it fails, on each line alone, so that a request fails for its own lines only."""
+        lines = [request.lines[i] for request, i in batch]
+        try:
+            results = self._work(lines, batch[0][0].settings)
+        except Exception as error:  # noqa: BLE001 - whoever waits for the result gets it
+            if len(batch) == 1:
+                with suppress(InvalidStateError):
+                    batch[0][0].future.set_exception(error)
+            else:
+                for each in batch:
+                    self._do([each])
+            return
+        for (request, i), result in zip(batch, results, strict=True):
+            request.done(i, result)
