@@ -69,7 +69,7 @@ def _causal(q: Tensor, k: Tensor, v: Tensor, causal: Causal, scale: float) -> Te
 
 
 @dataclasses.dataclass(frozen=True)
-class Sight:
+class AttentionInputs:
     """What tokens attend to, the same for all layers of a stack."""
 
     mask: Tensor | Causal  # mask of self-attention or of attention to the memory; see `attention`
@@ -127,38 +127,40 @@ class MultiHeadAttention(nn.Module):
         self.query_norm = nn.RMSNorm(spec.d_head, eps) if spec.qk_norm else None
         self.key_norm = nn.RMSNorm(spec.d_head, eps) if spec.qk_norm else None
 
-    def forward(self, x: Tensor, sight: Sight, cache: KeyValueCache | None = None) -> Tensor:
+    def forward(self, x: Tensor, inputs: AttentionInputs, cache: KeyValueCache | None = None) -> Tensor:
         """Attention of x, (B, T, D), to itself or to the memory; returns (B, T, D).
 
         Args:
             x: Queries.
-            sight: What they attend to.
+            inputs: What they attend to.
             cache: Keys and values of earlier positions, extended by those of x; or those of the memory.
         """
         spec = self.spec
-        keys, values = self._keys_and_values(x, sight, cache)
-        q = rotate(self._heads(self.query(x), self.query_norm), sight.rotation)  # (B, H, T, K)
+        keys, values = self._keys_and_values(x, inputs, cache)
+        q = rotate(self._heads(self.query(x), self.query_norm), inputs.rotation)  # (B, H, T, K)
         if (group := spec.n_heads // spec.n_kv_heads) > 1:
             keys, values = (each.repeat_interleave(group, dim=1) for each in (keys, values))
-        heads = attention(q, keys, values, sight.mask, scale=spec.score_scale, soft_cap=spec.soft_cap)
+        heads = attention(q, keys, values, inputs.mask, scale=spec.score_scale, soft_cap=spec.soft_cap)
         return self.output(heads.transpose(1, 2).flatten(2))  # (B, T, D)
 
     def project(self, x: Tensor, rotation: Rotation | None = None) -> tuple[Tensor, Tensor]:
         """The keys, rotated by position, and values of x, (B, S, D): two tensors, (B, H, S, K)."""
         return rotate(self._heads(self.key(x), self.key_norm), rotation), self._heads(self.value(x))
 
-    def _keys_and_values(self, x: Tensor, sight: Sight, cache: KeyValueCache | None) -> tuple[Tensor, Tensor]:
-        if sight.memory is not None:
+    def _keys_and_values(
+        self, x: Tensor, inputs: AttentionInputs, cache: KeyValueCache | None
+    ) -> tuple[Tensor, Tensor]:
+        if inputs.memory is not None:
             if cache is None:
-                return self.project(sight.memory)
+                return self.project(inputs.memory)
             if cache.keys is None or cache.values is None:
-                cache.keys, cache.values = self.project(sight.memory)
+                cache.keys, cache.values = self.project(inputs.memory)
             return cache.keys, cache.values
-        keys, values = self.project(x, sight.rotation)
-        if cache is None or sight.slots is None:
+        keys, values = self.project(x, inputs.rotation)
+        if cache is None or inputs.slots is None:
             return keys, values
-        assert isinstance(sight.mask, Tensor)
-        return cache.write(keys, values, sight.slots, sight.mask.shape[-1])
+        assert isinstance(inputs.mask, Tensor)
+        return cache.write(keys, values, inputs.slots, inputs.mask.shape[-1])
 
     def _heads(self, x: Tensor, norm: nn.Module | None = None) -> Tensor:
         heads = x.unflatten(-1, (-1, self.spec.d_head)).transpose(1, 2)  # (B, H, T, K)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from heed.models.spec.stack import StackSpec
-from heed.transformer.attention import KeyValueCache, MultiHeadAttention, Sight
+from heed.transformer.attention import AttentionInputs, KeyValueCache, MultiHeadAttention
 from heed.transformer.feed_forward import FeedForward
 from heed.transformer.kernels.dropout import Dropout
 from heed.transformer.norm import new_norm
@@ -52,16 +52,18 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(spec.feed_forward, d_model)
         self.feed_residual = Residual(spec, d_model, dropout)
 
-    def forward(self, x: Tensor, sight: Sight, memory: Sight | None = None, cache: BlockCache | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, inputs: AttentionInputs, memory: AttentionInputs | None = None, cache: BlockCache | None = None
+    ) -> Tensor:
         """Transform x, (B, T, D).
 
         Args:
             x: Inputs.
-            sight: What self-attention attends to.
+            inputs: What self-attention attends to.
             memory: What cross-attention attends to.
             cache: The KV caches.
         """
-        x = self.self_residual(x, self.self_attention, sight, cache and cache.own)
+        x = self.self_residual(x, self.self_attention, inputs, cache and cache.own)
         if memory is not None:
             x = self.cross_residual(x, self.cross_attention, memory, cache and cache.memory)
         return self.feed_residual(x, self.feed_forward)

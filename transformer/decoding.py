@@ -6,7 +6,7 @@ from torch import Tensor
 
 from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.spec.network import NetworkSpec
-from heed.transformer.attention import KeyValueCache, Sight
+from heed.transformer.attention import AttentionInputs, KeyValueCache
 from heed.transformer.block import BlockCache
 from heed.transformer.masks import as_numbers, causal_mask
 from heed.transformer.model import Stack, Transformer
@@ -21,23 +21,23 @@ class TorchState:
         assert network.decoder is not None, "decoding needs a decoder"
         self._network, self._decoder = network, network.decoder
         self._device = network.output_weight.device
-        self._memory: Sight | None = None
+        self._memory: AttentionInputs | None = None
         self._prefilled = _Prefilled(network.decoder, self._array(np.zeros((0, 0), dtype=bool)))
 
     @torch.inference_mode()
     def encode(self, src: IntArray, src_mask: BoolArray) -> None:
         """See `heed.models.runtime.protocol.State`."""
         mask = self._array(src_mask)[:, None, None]
-        self._memory = Sight(as_numbers(mask), memory=self._network.encode(self._array(src), mask))
+        self._memory = AttentionInputs(as_numbers(mask), memory=self._network.encode(self._array(src), mask))
 
     @torch.inference_mode()
     def prefill(self, prompts: IntArray, prompt_mask: BoolArray, *, alone: bool = False) -> None:  # noqa: ARG002
         """See `heed.models.runtime.protocol.State`."""
         self._prefilled = _Prefilled(self._decoder, self._array(prompt_mask[:, 1:]))
         if prompts.shape[1] > 1:
-            sight = self._prefilled.whole_sight()
+            inputs = self._prefilled.whole_inputs()
             positions = self._prefilled.prompt_positions
-            self._network.decode(self._array(prompts[:, :-1]), positions, sight, self._memory, self._prefilled.caches)
+            self._network.decode(self._array(prompts[:, :-1]), positions, inputs, self._memory, self._prefilled.caches)
 
     @torch.inference_mode()
     def step(
@@ -92,17 +92,17 @@ class TorchState:
 
     def _log_probs(self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray) -> Tensor:
         """The log-probabilities of the next token, (B, W, V)."""
-        positions, sight = self._prefilled.step_sight(position, self._array(slots), self._array(mask))
-        states = self._network.decode(self._array(tokens), positions, sight, self._memory, self._prefilled.caches)
+        positions, inputs = self._prefilled.step_inputs(position, self._array(slots), self._array(mask))
+        states = self._network.decode(self._array(tokens), positions, inputs, self._memory, self._prefilled.caches)
         return _normal(self._network.logits(states))
 
     def _states(self, tgt: IntArray, src_mask: BoolArray | None) -> Tensor:
         """The final states for each token of complete outputs, (B, T, D)."""
         memory, positions = self._memory, torch.arange(tgt.shape[1], device=self._device)
         if memory is not None and src_mask is not None:
-            memory = Sight(as_numbers(self._array(src_mask)[:, None, None]), memory=memory.memory)
-        sight = self._decoder.causal_sight(positions, self._device)
-        return self._network.decode(self._array(tgt), positions, sight, memory)
+            memory = AttentionInputs(as_numbers(self._array(src_mask)[:, None, None]), memory=memory.memory)
+        inputs = self._decoder.causal_inputs(positions, self._device)
+        return self._network.decode(self._array(tgt), positions, inputs, memory)
 
     def _array(self, array: IntArray | BoolArray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
@@ -127,13 +127,13 @@ class _Prefilled:
     def prompt_positions(self) -> Tensor:
         return torch.arange(self._mask.shape[1], device=self._mask.device)
 
-    def whole_sight(self) -> Sight:
+    def whole_inputs(self) -> AttentionInputs:
         """What the tokens of prompts attend to."""
         positions = self.prompt_positions
         mask = causal_mask(len(positions), positions.device)
-        return self._decoder.sight(mask, positions, slots=positions.expand(len(self._mask), -1))
+        return self._decoder.attention_inputs(mask, positions, slots=positions.expand(len(self._mask), -1))
 
-    def step_sight(self, position: int, slots: Tensor, mask: Tensor) -> tuple[Tensor, Sight]:
+    def step_inputs(self, position: int, slots: Tensor, mask: Tensor) -> tuple[Tensor, AttentionInputs]:
         """The positions of a step's tokens, (B, 1), and what they attend to; see `State.step`."""
         n_prompt, n_slots = self._mask.shape[1], self._mask.shape[1] + mask.shape[2]
         positions = self._mask.sum(dim=1, keepdim=True) + position
@@ -146,7 +146,7 @@ class _Prefilled:
             :, None
         ]  # (B, 1, W, P - 1 + C)
         keys = self._positions[:, :n_slots]
-        return positions, self._decoder.sight(seen, positions, keys, slots + n_prompt)
+        return positions, self._decoder.attention_inputs(seen, positions, keys, slots + n_prompt)
 
     def keep(self, rows: Tensor) -> None:
         """Keep only these rows."""
@@ -156,10 +156,10 @@ class _Prefilled:
             cache.memory.keep(rows)
 
 
-def _kept(sight: Sight, rows: Tensor) -> Sight:
-    assert isinstance(sight.mask, Tensor)
-    assert sight.memory is not None
-    return Sight(sight.mask[rows], memory=sight.memory[rows])
+def _kept(inputs: AttentionInputs, rows: Tensor) -> AttentionInputs:
+    assert isinstance(inputs.mask, Tensor)
+    assert inputs.memory is not None
+    return AttentionInputs(inputs.mask[rows], memory=inputs.memory[rows])
 
 
 def _normal(logits: Tensor) -> Tensor:

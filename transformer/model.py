@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.positions import Learned, RelativeBuckets, Rotary, Sinusoidal
-from heed.transformer.attention import Sight
+from heed.transformer.attention import AttentionInputs
 from heed.transformer.block import Block, BlockCache
 from heed.transformer.kernels.dropout import Dropout
 from heed.transformer.masks import Causal, as_numbers, causal_mask, packed, text_mask, window_mask
@@ -59,8 +59,8 @@ class Stack(nn.Module):
         self,
         x: Tensor,
         positions: Tensor,
-        sight: Sight,
-        memory: Sight | None = None,
+        inputs: AttentionInputs,
+        memory: AttentionInputs | None = None,
         caches: Sequence[BlockCache] | None = None,
     ) -> Tensor:
         """Transform embeddings.
@@ -68,7 +68,7 @@ class Stack(nn.Module):
         Args:
             x: Embeddings, (B, T, D).
             positions: Positions from 0, (T,) or (B, T).
-            sight: What self-attention attends to, from `sight` or `causal_sight`.
+            inputs: What self-attention attends to, from `attention_inputs` or `causal_inputs`.
             memory: What cross-attention attends to.
             caches: KV caches of each layer.
         """
@@ -76,10 +76,12 @@ class Stack(nn.Module):
         x = x if self.embedding_norm is None else self.embedding_norm(x)
         x = self.dropout(x)
         for number, layer in enumerate(self.layers):
-            x = layer(x, sight, memory, caches[number] if caches else None)
+            x = layer(x, inputs, memory, caches[number] if caches else None)
         return x if self.norm is None else self.norm(x)
 
-    def sight(self, mask: Tensor, positions: Tensor, keys: Tensor | None = None, slots: Tensor | None = None) -> Sight:
+    def attention_inputs(
+        self, mask: Tensor, positions: Tensor, keys: Tensor | None = None, slots: Tensor | None = None
+    ) -> AttentionInputs:
         """What tokens attend to under a mask.
 
         Args:
@@ -99,9 +101,9 @@ class Stack(nn.Module):
                     mask = mask | (distances == 0)
             bias = self._bias(distances)
         added = as_numbers(mask) if bias is None else bias.float().masked_fill(~mask, -math.inf)
-        return Sight(added, self._rotation(positions), slots=slots)
+        return AttentionInputs(added, self._rotation(positions), slots=slots)
 
-    def causal_sight(self, positions: Tensor, device: torch.device) -> Sight:
+    def causal_inputs(self, positions: Tensor, device: torch.device) -> AttentionInputs:
         """Causal attention within complete texts (section 3.2.3).
 
         Args:
@@ -112,8 +114,8 @@ class Stack(nn.Module):
         window = self.spec.attention.window
         if self._needs_no_mask(device, packs=several or window is not None):
             causal = packed(positions, device) if several else Causal()
-            return Sight(dataclasses.replace(causal, window=window), self._rotation(there))
-        return self.sight(text_mask(there) if several else causal_mask(len(there), device), there)
+            return AttentionInputs(dataclasses.replace(causal, window=window), self._rotation(there))
+        return self.attention_inputs(text_mask(there) if several else causal_mask(len(there), device), there)
 
     def _needs_no_mask(self, device: torch.device, *, packs: bool) -> bool:
         """Whether causal attention has kernels that need no mask, on a GPU."""
@@ -230,28 +232,30 @@ class Transformer(nn.Module):
         if self.encoder is not None:
             assert src is not None, "an encoder reads a source"
             assert src_mask is not None, "and where it is no padding"
-            memory = Sight(as_numbers(src_mask), memory=self.encode(src, src_mask))
+            memory = AttentionInputs(as_numbers(src_mask), memory=self.encode(src, src_mask))
         if self.decoder is None:
             assert memory is not None
             assert memory.memory is not None
             return self._scaled(memory.memory)
         assert tgt is not None, "a decoder reads a target"
         positions = torch.arange(tgt.shape[1], device=tgt.device) if positions is None else positions
-        sight = self.decoder.causal_sight(positions, tgt.device)
-        return self.decode(tgt, positions.to(tgt.device, non_blocking=True), sight, memory)
+        inputs = self.decoder.causal_inputs(positions, tgt.device)
+        return self.decode(tgt, positions.to(tgt.device, non_blocking=True), inputs, memory)
 
     def encode(self, src: Tensor, src_mask: Tensor) -> Tensor:
         """The encoder's output for source ids, (B, S): memory, (B, S, D)."""
         assert self.encoder is not None
         positions = torch.arange(src.shape[1], device=src.device)
-        return self.encoder(self._embedded("encoder", src), positions, self.encoder.sight(src_mask, positions))
+        return self.encoder(
+            self._embedded("encoder", src), positions, self.encoder.attention_inputs(src_mask, positions)
+        )
 
     def decode(
         self,
         tgt: Tensor,
         positions: Tensor,
-        sight: Sight,
-        memory: Sight | None,
+        inputs: AttentionInputs,
+        memory: AttentionInputs | None,
         caches: Sequence[BlockCache] | None = None,
     ) -> Tensor:
         """The final states for target tokens, (B, T): (B, T, D).
@@ -260,12 +264,12 @@ class Transformer(nn.Module):
             tgt: Token ids, (B, T).
             positions: Positions, (T,) or (B, T), or (B, 1) for all tokens of a row, because hypotheses share a
                 position.
-            sight: What self-attention attends to, from `Stack.sight`.
+            inputs: What self-attention attends to, from `Stack.attention_inputs`.
             memory: What cross-attention attends to.
             caches: KV caches of each layer.
         """
         assert self.decoder is not None
-        return self._scaled(self.decoder(self._embedded("decoder", tgt), positions, sight, memory, caches))
+        return self._scaled(self.decoder(self._embedded("decoder", tgt), positions, inputs, memory, caches))
 
     def logits(self, states: Tensor) -> Tensor:
         """Logits, (…, V), from final states, (…, D)."""

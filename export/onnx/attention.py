@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from heed.export.onnx import positions as position_writer
-from heed.export.onnx.block import FLOAT, Live, StackWriter, State
+from heed.export.onnx.block import FLOAT, LiveTokens, StackWriter, State
 from heed.export.onnx.builder import CONTRIB, GraphBuilder
 from heed.models.arrays import FloatArray
 from heed.models.spec.network import NetworkSpec
@@ -53,7 +53,7 @@ class AttentionWriter(StackWriter):
         state: State,
         spec: NetworkSpec,
         name: str,
-        live: Live | None = None,
+        live: LiveTokens | None = None,
         scales: Scales | None = None,
     ) -> None:
         super().__init__(graph, state, spec, name, live)

@@ -18,7 +18,7 @@ State = Mapping[str, npt.NDArray[np.float32]]
 Sublayer = Callable[[ir.Value], ir.Value]
 
 
-class Live(NamedTuple):
+class LiveTokens(NamedTuple):
     """Which of B · T tokens are computed: products are made for their rows alone."""
 
     tokens: ir.Value  # their numbers, row by row, (R,)
@@ -40,7 +40,7 @@ class StackWriter:
     """
 
     def __init__(
-        self, graph: GraphBuilder, state: State, spec: NetworkSpec, name: str, live: Live | None = None
+        self, graph: GraphBuilder, state: State, spec: NetworkSpec, name: str, live: LiveTokens | None = None
     ) -> None:
         self.graph, self.state, self.spec, self.name, self.live = graph, state, spec, name, live
         self.stack = spec.stacks[name]

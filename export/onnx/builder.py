@@ -21,7 +21,7 @@ Array = npt.NDArray[np.generic]
 Dim = int | str  # a number, or the name of a dynamic size
 
 
-class Columns(NamedTuple):
+class WeightColumns(NamedTuple):
     """The matrix of a product, by columns."""
 
     matrix: ir.Value  # int8: (D, V); else PyTorch's layout, (V, D)
@@ -140,11 +140,11 @@ class GraphBuilder:
         """Like `linear`, in float32, with a matrix that `lookup` shares."""
         return self.product(x, self.columns(name, matrix))
 
-    def product(self, x: ir.Value, columns: Columns) -> ir.Value:
+    def product(self, x: ir.Value, columns: WeightColumns) -> ir.Value:
         """x, (R, D), times columns, (D, V), in float32, for log-probabilities."""
         return self.wide(self._product(x, columns, rectified=False))
 
-    def _product(self, x: ir.Value, columns: Columns, rectified: bool) -> ir.Value:
+    def _product(self, x: ir.Value, columns: WeightColumns, rectified: bool) -> ir.Value:
         if columns.scales is None:
             x = self.op("Relu", x) if rectified else x
             # Fused with a transposition, so that lookup can share the matrix.
@@ -174,28 +174,28 @@ class GraphBuilder:
             self._rows[x, rectified] = _Rows(integers, self.op("Unsqueeze", scales, self.integers(1)), zero)
         return self._rows[x, rectified]
 
-    def columns(self, name: str, matrix: Array) -> Columns:
+    def columns(self, name: str, matrix: Array) -> WeightColumns:
         """The columns of a matrix, (V, D) in PyTorch's layout, which `lookup` shares."""
         if self.precision != "int8":
-            return Columns(self.weight(name, self._stored(matrix)), None)
+            return WeightColumns(self.weight(name, self._stored(matrix)), None)
         stored, scales = self._int8_weight(name, matrix)
-        return Columns(self.op("Transpose", stored, perm=[1, 0]), scales)  # folded when the graph is loaded
+        return WeightColumns(self.op("Transpose", stored, perm=[1, 0]), scales)  # folded when the graph is loaded
 
-    def _own_columns(self, name: str, matrix: Array) -> Columns:
+    def _own_columns(self, name: str, matrix: Array) -> WeightColumns:
         """The columns of a matrix only for products; int8 is stored transposed, which saves time at every start."""
         if self.precision != "int8":
             return self.columns(name, matrix)
-        return Columns(*self._int8_weight(name, matrix, turned=True))
+        return WeightColumns(*self._int8_weight(name, matrix, turned=True))
 
-    def some_columns(self, ids: ir.Value, name: str, matrix: Array) -> Columns:
+    def some_columns(self, ids: ir.Value, name: str, matrix: Array) -> WeightColumns:
         """The columns of some outputs, (N,), of a matrix of `linear`."""
         if self.precision != "int8":
-            return Columns(self.op("Gather", self.weight(name, self._stored(matrix)), ids), None)
+            return WeightColumns(self.op("Gather", self.weight(name, self._stored(matrix)), ids), None)
         stored, scales = self._int8_weight(name, matrix)
         columns = self.op("Transpose", self.op("Gather", stored, ids), perm=[1, 0])
-        return Columns(columns, self.op("Gather", scales, ids))
+        return WeightColumns(columns, self.op("Gather", scales, ids))
 
-    def output_columns(self, name: str, columns: Columns, n: Dim, d: int) -> None:
+    def output_columns(self, name: str, columns: WeightColumns, n: Dim, d: int) -> None:
         """Declare columns as outputs."""
         shape = [n, d] if columns.scales is None else [d, n]
         dtype = self.dtype if columns.scales is None else ir.DataType.INT8
@@ -203,12 +203,12 @@ class GraphBuilder:
         if columns.scales is not None:
             self.output(f"{name}_scales", columns.scales, ir.DataType.FLOAT, [n])
 
-    def input_columns(self, name: str, n: Dim, d: int) -> Columns:
+    def input_columns(self, name: str, n: Dim, d: int) -> WeightColumns:
         """Declare columns as inputs."""
         if self.precision != "int8":
-            return Columns(self.input(f"{name}_columns", self.dtype, [n, d]), None)
+            return WeightColumns(self.input(f"{name}_columns", self.dtype, [n, d]), None)
         matrix = self.input(f"{name}_columns", ir.DataType.INT8, [d, n])
-        return Columns(matrix, self.input(f"{name}_scales", ir.DataType.FLOAT, [n]))
+        return WeightColumns(matrix, self.input(f"{name}_scales", ir.DataType.FLOAT, [n]))
 
     def lookup(self, ids: ir.Value, name: str, matrix: Array) -> ir.Value:
         """The rows of a matrix, (V, D), for token ids of any shape, in float32."""

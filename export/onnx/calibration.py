@@ -41,8 +41,8 @@ def _largest(network: Transformer, text: Sequence[int]) -> dict[str, FloatArray]
     ids = torch.tensor([list(text)], device=device)
     positions = torch.arange(ids.shape[1], device=device)
     caches = [BlockCache(KeyValueCache(), KeyValueCache()) for _ in decoder.layers]
-    sight = decoder.sight(causal_mask(len(positions), device), positions, slots=positions[None])
-    network.decode(ids, positions, sight, None, caches)
+    inputs = decoder.attention_inputs(causal_mask(len(positions), device), positions, slots=positions[None])
+    network.decode(ids, positions, inputs, None, caches)
     found = {}
     for number, cache in enumerate(caches):
         for part in ("keys", "values"):

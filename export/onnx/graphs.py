@@ -43,7 +43,7 @@ import numpy as np
 import onnx_ir as ir
 
 from heed.export.onnx.attention import AttentionWriter, Scales, can_stream
-from heed.export.onnx.block import BOOL, FLOAT, INT32, INT64, Live, State
+from heed.export.onnx.block import BOOL, FLOAT, INT32, INT64, LiveTokens, State
 from heed.export.onnx.blockwise import BlockGraphBuilder
 from heed.export.onnx.builder import GraphBuilder
 from heed.export.onnx.weights import Weights
@@ -88,7 +88,7 @@ class NetworkWriter:
         builder = BlockGraphBuilder if is_blockwise(self._spec, self._precision) else GraphBuilder
         return builder(name, self.weights, self._precision)
 
-    def _stack(self, graph: GraphBuilder, name: str, live: Live | None = None) -> AttentionWriter:
+    def _stack(self, graph: GraphBuilder, name: str, live: LiveTokens | None = None) -> AttentionWriter:
         scales = self._scales if name == "decoder" else None
         return AttentionWriter(graph, self._state, self._spec, name, live, scales)
 
@@ -156,11 +156,11 @@ class NetworkWriter:
         self._predict(stack, x, ids, shortlist=shortlist)
         return graph
 
-    def _live(self, graph: GraphBuilder) -> Live | None:
+    def _live(self, graph: GraphBuilder) -> LiveTokens | None:
         """The tokens that are computed, where the hypotheses of many sources are decoded together."""
         if self._spec.encoder is None or not graph.many_rows:
             return None
-        return Live(graph.input("tokens", INT64, ["R"]), graph.input("rows", INT64, ["B", "T"]))
+        return LiveTokens(graph.input("tokens", INT64, ["R"]), graph.input("rows", INT64, ["B", "T"]))
 
     def _decoder_mask(self, stack: AttentionWriter, mask: ir.Value, positions: ir.Value) -> ir.Value:
         """The additive mask of the decoder, (B, 1 or H, T, C)."""

@@ -11,7 +11,7 @@ from heed.models.decoding.config import ROOM, DecodeConfig, SpecialIds
 from heed.models.decoding.constraints import Constraints, Requirement
 from heed.models.decoding.repetition import without_repetition
 from heed.models.errors import ModelError
-from heed.models.runtime.protocol import Steps
+from heed.models.runtime.protocol import SearchState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Beams:
         nothing = np.full((B, W), -np.inf, dtype=np.float32)
         self._ended = Ended(nothing, nothing, np.zeros((B, W), dtype=np.int64), np.zeros((B, W), dtype=np.int64))
 
-    def step(self, state: Steps) -> None:
+    def step(self, state: SearchState) -> None:
         """Let a state predict, and extend the best hypotheses."""
         slots, mask = place(self._seen)
         # One for each beam, the ends, what is never put out, and what repetition may cost its place.
@@ -235,7 +235,7 @@ def by_log_prob(totals: FloatArray) -> tuple[FloatArray, IntArray]:
 
 
 def search(
-    state: Steps,
+    state: SearchState,
     sources: Sequence[list[int]] | None,
     config: DecodeConfig,
     special: SpecialIds,

@@ -6,7 +6,7 @@ from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.spec.network import NetworkSpec
 
 
-class Steps(Protocol):
+class SearchState(Protocol):
     """Room to search in a batch at a time, for one source, one prompt or both in each of B rows.
 
     A batch begins with `encode`, where the network has an encoder, and `prefill`; then `step` reads one more token of
@@ -70,7 +70,7 @@ class Steps(Protocol):
         ...
 
 
-class State(Steps, Protocol):
+class State(SearchState, Protocol):
     """Room to decode by beam search or to draw samples, and to score.
 
     `log_probs` is `step` among all tokens; `score` and `forced` need no `prefill`, and end what was begun.

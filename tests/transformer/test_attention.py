@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from heed.models.spec.stack import AttentionSpec
 from heed.transformer import attention as attention_module
-from heed.transformer.attention import KeyValueCache, MultiHeadAttention, Sight, attention
+from heed.transformer.attention import AttentionInputs, KeyValueCache, MultiHeadAttention, attention
 from heed.transformer.masks import Causal, as_numbers, causal_mask, packed, text_mask
 
 B, H, T, S, K = 2, 3, 7, 5, 4
@@ -132,7 +132,7 @@ def test_multi_head_attention_is_that_of_pytorch(n_heads: int) -> None:
     x, memory = torch.randn(B, T, d_model), torch.randn(B, S, d_model)
     mask = torch.arange(S) < torch.tensor([[S], [2]])  # (B, S)
     expected, _ = reference(x, memory, memory, key_padding_mask=~mask)
-    assert_close(ours(x, Sight(mask[:, None, None], memory=memory)), expected)
+    assert_close(ours(x, AttentionInputs(mask[:, None, None], memory=memory)), expected)
 
 
 def test_the_cache_has_in_each_slot_what_was_put_there_last() -> None:

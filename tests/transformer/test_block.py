@@ -8,7 +8,7 @@ from torch.nn import functional
 from torch.testing import assert_close
 
 from heed.models.spec.stack import AttentionSpec, FeedForwardSpec, NormSpec, StackSpec
-from heed.transformer.attention import MultiHeadAttention, Sight
+from heed.transformer.attention import AttentionInputs, MultiHeadAttention
 from heed.transformer.block import Block, Residual
 from heed.transformer.feed_forward import FeedForward
 from heed.transformer.masks import causal_mask
@@ -72,7 +72,7 @@ def test_an_encoder_s_layer_is_that_of_pytorch(placement: str, biases: bool, act
     x = torch.randn(B, S, D)
     mask = torch.arange(S) < torch.tensor([[S], [3]])  # (B, S)
     expected = reference(x, src_key_padding_mask=~mask)
-    assert_close(ours(x, Sight(mask[:, None, None])), expected)
+    assert_close(ours(x, AttentionInputs(mask[:, None, None])), expected)
 
 
 @BIASES
@@ -91,7 +91,7 @@ def test_a_decoder_s_layer_is_that_of_pytorch(placement: str, biases: bool) -> N
     memory_mask = torch.arange(S) < torch.tensor([[S], [3]])  # (B, S)
     causal = causal_mask(T, x.device)
     expected = reference(x, memory, tgt_mask=~causal, memory_key_padding_mask=~memory_mask)
-    found = ours(x, Sight(causal), Sight(memory_mask[:, None, None], memory=memory))
+    found = ours(x, AttentionInputs(causal), AttentionInputs(memory_mask[:, None, None], memory=memory))
     assert_close(found, expected)
 
 

@@ -16,7 +16,7 @@ from heed.models.decoding.beam_search import search
 from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.models.decoding.constraints import Form, Requirement
 from heed.models.runtime.network import OnnxNetwork
-from heed.models.runtime.protocol import Steps
+from heed.models.runtime.protocol import SearchState
 from heed.models.spec.network import NetworkSpec
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.model import Transformer
@@ -93,7 +93,7 @@ def required(phrases: Phrases) -> Requirement:
 
 
 def constrained(
-    state: Steps, sources: list[list[int]], phrases: list[Phrases], config: DecodeConfig, n_best: int = 1
+    state: SearchState, sources: list[list[int]], phrases: list[Phrases], config: DecodeConfig, n_best: int = 1
 ) -> list[list[tuple[list[int], float]]]:
     found = search(state, sources, config, SPECIAL, n_best=n_best, requirements=[required(each) for each in phrases])
     return [[(hypothesis.tokens, hypothesis.log_prob) for hypothesis in best] for best in found]
