@@ -17,7 +17,7 @@ from heed.models.spec.tables import Config, defaults, from_table, to_table
 if TYPE_CHECKING:
     from heed.transformer.training.runs.run import Run
     from heed.transformer.training.runs.settings import TrainConfig
-    from heed.transformer.training.runs.warm_start import Initial
+    from heed.transformer.training.runs.warm_start import InitialNetwork
     from heed.transformer.training.tasks import AnyBatches
 
 LEARNT = ("vocab_size", "joint", "src_normalization", "tgt_normalization")  # of a vocabulary that is not given
@@ -66,7 +66,7 @@ class Plan:
     task: str
     network: Table  # the complete table, without vocabulary sizes
     train: "TrainConfig"
-    initial: "Initial | None"  # initial weights
+    initial: "InitialNetwork | None"  # initial weights
 
 
 def create(path: Path, wish: Wish) -> "tuple[Run[Any], AnyBatches]":
@@ -155,7 +155,7 @@ def _words(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _initial(source: object, task: str, wish: Wish) -> "Initial | None":
+def _initial(source: object, task: str, wish: Wish) -> "InitialNetwork | None":
     """The initial network."""
     if not source:
         return None
@@ -168,7 +168,7 @@ def _initial(source: object, task: str, wish: Wish) -> "Initial | None":
     return initial
 
 
-def _read_initial(path: Path) -> "Initial":
+def _read_initial(path: Path) -> "InitialNetwork":
     if (path / "heed.json").is_file():
         from heed.export.importers.bundle import from_bundle
 

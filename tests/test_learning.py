@@ -79,8 +79,8 @@ def test_a_tiny_network_learns(
     assert Trainer(run, preparation.batches(run, corpus), Engine(torch.device("cpu")), [last]).train()
     assert last.validation.averaged
     # Four seeds came to perplexities from 1.0003 to 1.004, and to 99.6 BLEU at least.
-    assert math.exp(last.validation.judgement.loss) <= 1.02
-    assert last.validation.judgement.figures["bleu"] >= 98
+    assert math.exp(last.validation.result.loss) <= 1.02
+    assert last.validation.result.figures["bleu"] >= 98
 
 
 @pytest.mark.slow
@@ -118,4 +118,4 @@ def test_a_tiny_language_model_learns(
     run, packing = text_preparation.new_text_run(tmp_path / "run", network, config)
     last = Last()
     assert Trainer(run, packing, Engine(torch.device("cpu")), [last]).train()
-    assert last.validation.judgement.loss <= 0.01  # nats; both forms came below 0.0003 in 250 steps
+    assert last.validation.result.loss <= 0.01  # nats; both forms came below 0.0003 in 250 steps

@@ -61,13 +61,13 @@ class TrainProgress:
     def on_validation(self, validation: Validation) -> None:
         """Show the figures of a validation, with an example."""
         name = "average of the last checkpoints" if validation.averaged else f"step {validation.step:,}"
-        judgement = validation.judgement
-        figures = "  ".join(f"{_words(figure)} {value:.4g}" for figure, value in judgement.figures.items())
+        result = validation.result
+        figures = "  ".join(f"{_words(figure)} {value:.4g}" for figure, value in result.figures.items())
         self._say(
             f"[bold]{name}[/bold]  {validation.minutes:.1f} min  validation perplexity "
-            f"{perplexity(judgement.loss):.2f}  {figures}"
+            f"{perplexity(result.loss):.2f}  {figures}"
         )
-        for label, text in judgement.example.items():
+        for label, text in result.example.items():
             self._say(f"  [dim]{label:>11}[/dim]  {escape(text)}")
 
     def on_incident(self, incident: Incident) -> None:

@@ -22,13 +22,13 @@ from heed.models.spec.tables import to_table
 from heed.models.tokenizers.subwords import tokenizer_files
 from heed.transformer.data.shortlist import Shortlist
 from heed.transformer.training.runs.checkpoint import Weights
-from heed.transformer.training.runs.warm_start import Initial
+from heed.transformer.training.runs.warm_start import InitialNetwork
 
 Arrays = dict[str, npt.NDArray[Any]]
 PACKED = ("query", "key", "value")  # in the order of the packed projection
 
 
-def from_bundle(path: Path) -> Initial:
+def from_bundle(path: Path) -> InitialNetwork:
     """The network of a bundle, with weights as exact as its precision allows.
 
     Raises:
@@ -43,7 +43,7 @@ def from_bundle(path: Path) -> Initial:
     stored = _Stored(arrays, manifest.network, manifest.precision, scaled=scaled)
     weights = find_weights(stored, path)
     network = to_table(manifest.network)
-    return Initial(
+    return InitialNetwork(
         manifest.task, network, files, languages if manifest.network.encoder else {}, weights, _shortlist(arrays)
     )
 

@@ -274,7 +274,7 @@ def loss_at_step_0(run: Path) -> float:
     trainer: Trainer[Any] = Trainer(opened, cast("Any", None), Engine(torch.device("cpu")), [])
     validation = trainer.validate()
     assert validation
-    return validation.judgement.loss
+    return validation.result.loss
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ from heed.transformer.data.vocabulary import (
 from heed.transformer.training.runs.checkpoint import Weights, grown
 from heed.transformer.training.runs.run import TranslationRun
 from heed.transformer.training.runs.settings import TranslationConfig
-from heed.transformer.training.runs.warm_start import Initial
+from heed.transformer.training.runs.warm_start import InitialNetwork
 
 SIDES = ("source", "target")
 # Of the pieces of validation text, those that may be unknown. An English-German vocabulary lacks 0.7% of French, which
@@ -60,7 +60,7 @@ def new_run(
     path: Path,
     network: Mapping[str, object],
     config: TranslationConfig,
-    initial: Initial | None = None,
+    initial: InitialNetwork | None = None,
     *,
     cache: Path | None = None,
     threads: int | None = None,
@@ -102,7 +102,7 @@ def new_run(
 
 
 def _initial_weights(
-    initial: Initial, network: NetworkSpec, config: TranslationConfig, tokenizers: tuple[Tokenizer, Tokenizer]
+    initial: InitialNetwork, network: NetworkSpec, config: TranslationConfig, tokenizers: tuple[Tokenizer, Tokenizer]
 ) -> Weights:
     """The weights to begin with; rows of pieces that were added are those of a fresh network."""
     if not config.extend_vocabulary:

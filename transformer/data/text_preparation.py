@@ -32,7 +32,7 @@ from heed.transformer.training.objectives import packing
 from heed.transformer.training.runs.checkpoint import grown
 from heed.transformer.training.runs.run import TextRun
 from heed.transformer.training.runs.settings import TextConfig
-from heed.transformer.training.runs.warm_start import Initial
+from heed.transformer.training.runs.warm_start import InitialNetwork
 
 VALIDATION = "valid.jsonl"
 SAMPLE_LINES = 2_000_000  # maximum number of documents for learning a vocabulary, and
@@ -43,7 +43,7 @@ def new_text_run(
     path: Path,
     network: Mapping[str, object],
     config: TextConfig,
-    initial: Initial | None = None,
+    initial: InitialNetwork | None = None,
     *,
     cache: Path | None = None,
     threads: int | None = None,

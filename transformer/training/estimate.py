@@ -15,7 +15,7 @@ from heed.transformer.masks import padding_mask
 from heed.transformer.model import Transformer
 from heed.transformer.training.cost import activation_bytes, peak_flops, step_flops, training_bytes
 from heed.transformer.training.engine import Engine, choose_precision
-from heed.transformer.training.objectives import Computing, loss_of
+from heed.transformer.training.objectives import ComputeSettings, loss_of
 from heed.transformer.training.runs.settings import TrainConfig
 from heed.transformer.training.tasks import TASKS
 
@@ -79,7 +79,7 @@ def _flops_per_second(spec: NetworkSpec, row_length: int, engine: Engine, precis
     best = float("inf")
     for _ in range(3):
         begin = time.perf_counter()
-        with Computing(engine.device, precision).autocast():
+        with ComputeSettings(engine.device, precision).autocast():
             states = network.states(ids, padding_mask(ids, 0), ids)
             loss, _ = loss_of(network, states, ids, pad_id=0, label_smoothing=0.1)
         loss.backward()

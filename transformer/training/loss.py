@@ -51,7 +51,7 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
     """Computes logits, loss and gradients together, one chunk of rows at a time.
 
     With autograd, the logits of all rows and several float32 copies exist at once, and filling that memory takes longer
-    than computing them.
+    than compute them.
     """
 
     @staticmethod

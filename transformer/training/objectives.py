@@ -30,7 +30,7 @@ from heed.transformer.training.schedule import cosine, learning_rate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Judgement:
+class ValidationResult:
     """The result of a validation."""
 
     loss: float  # negative log-likelihood per token, in nats
@@ -62,7 +62,7 @@ class Objective(Protocol[AnyBatch]):
         """Operations of a step for a batch, without padding."""
         ...
 
-    def judge(self, network: Transformer, number: int) -> Judgement:
+    def validate(self, network: Transformer, number: int) -> ValidationResult:
         """Validate a network; the number of the validation selects the example."""
         ...
 
@@ -83,13 +83,13 @@ class Loss(nn.Module):
         """See `Objective.loss`."""
         return self._objective.loss(self.network, batch)
 
-    def judge(self, number: int) -> Judgement:
-        """See `Objective.judge`."""
-        return self._objective.judge(self.network, number)
+    def validate(self, number: int) -> ValidationResult:
+        """See `Objective.validate`."""
+        return self._objective.validate(self.network, number)
 
 
 @dataclasses.dataclass(frozen=True)
-class Computing:
+class ComputeSettings:
     """The device and precision of a network."""
 
     device: torch.device
@@ -105,8 +105,8 @@ class TranslationObjective:
 
     clip = math.inf
 
-    def __init__(self, run: TranslationRun, computing: Computing) -> None:
-        self._run, self._computing = run, computing
+    def __init__(self, run: TranslationRun, compute: ComputeSettings) -> None:
+        self._run, self._compute = run, compute
         self._text = run.validation
         self._tokenize = bleu_tokenizer(self._text.tgt)
         tokenizers = run.src_tokenizer, run.tgt_tokenizer
@@ -126,9 +126,9 @@ class TranslationObjective:
 
     def loss(self, network: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
         """See `Objective`."""
-        src, tgt = (ids.to(self._computing.device) for ids in (batch.src, batch.tgt))
+        src, tgt = (ids.to(self._compute.device) for ids in (batch.src, batch.tgt))
         mask, smoothing = padding_mask(src, self._run.src_tokenizer.pad_id), self._run.train.label_smoothing
-        with self._computing.autocast():
+        with self._compute.autocast():
             states = network.states(src, mask, tgt)
             return loss_of(network, states, batch.targets, self._run.tgt_tokenizer.pad_id, smoothing)
 
@@ -136,21 +136,21 @@ class TranslationObjective:
         """See `Objective`."""
         return step_flops(self._run.spec, batch.n_filled - batch.n_tokens, batch.n_tokens, len(batch.src))
 
-    def judge(self, network: Transformer, number: int) -> Judgement:
+    def validate(self, network: Transformer, number: int) -> ValidationResult:
         """Loss over the held-out pairs, BLEU and chrF of their greedy translations, and whether names are copied."""
         nll, n_tokens = 0.0, 0
         for batch in self._batches.in_order():
             nll += self.loss(network, batch)[1].item()
             n_tokens += batch.n_tokens
         translator = Translator(TorchNetwork(network), self._run.src_tokenizer, self._run.tgt_tokenizer)
-        with self._computing.autocast():
+        with self._compute.autocast():
             translations = _texts(translator, self._text.src)
             probed = _texts(translator, self._probe.sources) if self._probe else []
         figures = {"bleu": self._bleu(translations), "chrf": self._chrf(translations)}
         if self._probe:
             figures["kept"] = self._probe.share_kept(probed)
         i = number % len(translations)
-        return Judgement(
+        return ValidationResult(
             loss=nll / max(n_tokens, 1),
             figures=figures,
             example={"source": self._text.src[i], "reference": self._text.tgt[i], "translation": translations[i]},
@@ -173,8 +173,8 @@ class TextObjective:
 
     clip = 1.0
 
-    def __init__(self, run: TextRun, computing: Computing) -> None:
-        self._run, self._computing = run, computing
+    def __init__(self, run: TextRun, compute: ComputeSettings) -> None:
+        self._run, self._compute = run, compute
         documents = run.validation
         self._n_bytes = sum(len(document.text.encode("utf-8")) for document in documents)
         self._packing = packing(run, tokens_of(documents, run.tokenizer))
@@ -195,8 +195,8 @@ class TextObjective:
 
     def loss(self, network: Transformer, batch: TextBatch) -> tuple[Tensor, Tensor]:
         """See `Objective`."""
-        ids, pad_id = batch.ids.to(self._computing.device), self._run.tokenizer.pad_id
-        with self._computing.autocast():
+        ids, pad_id = batch.ids.to(self._compute.device), self._run.tokenizer.pad_id
+        with self._compute.autocast():
             states = network.states(tgt=ids, positions=batch.positions)
             return loss_of(network, states, batch.targets, pad_id)
 
@@ -204,14 +204,14 @@ class TextObjective:
         """See `Objective`."""
         return step_flops(self._run.spec, 0, batch.n_filled, len(batch.ids))
 
-    def judge(self, network: Transformer, number: int) -> Judgement:  # noqa: ARG002 - always the beginning
+    def validate(self, network: Transformer, number: int) -> ValidationResult:  # noqa: ARG002 - always the beginning
         """Loss on the held-out documents, in nats per token and bits per byte."""
         nll, n_tokens = 0.0, 0
         for batch in self._packing.in_order():
             nll += self.loss(network, batch)[1].item()
             n_tokens += batch.n_tokens
         bits = nll / math.log(2) / max(self._n_bytes, 1)
-        return Judgement(loss=nll / max(n_tokens, 1), figures={"bits_per_byte": bits}, example={})
+        return ValidationResult(loss=nll / max(n_tokens, 1), figures={"bits_per_byte": bits}, example={})
 
 
 def packing(run: TextRun, documents: AnyPairs, facts: Mapping[str, int] | None = None) -> Packing:
@@ -235,7 +235,7 @@ def loss_of(
     )
 
 
-OBJECTIVES: Mapping[str, Callable[[Any, Computing], Objective[Any]]] = {
+OBJECTIVES: Mapping[str, Callable[[Any, ComputeSettings], Objective[Any]]] = {
     TranslationRun.task: TranslationObjective,
     TextRun.task: TextObjective,
 }

@@ -21,7 +21,7 @@ AnyBatches = Batches | Packing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Task:
+class TrainTask:
     """What `heed train` needs to know about a task."""
 
     create: Callable[
@@ -55,14 +55,14 @@ def _size(paths: Iterable[str]) -> float:
     return sum(file.stat().st_size * (COMPRESSION if file.suffix in FORMATS else 1) for file in files)
 
 
-TASKS: Mapping[str, Task] = {
-    TranslationRun.task: Task(
+TASKS: Mapping[str, TrainTask] = {
+    TranslationRun.task: TrainTask(
         create=_create_translation,
         resume=_resume_translation,
         n_bytes=_pair_bytes,
         row_length=lambda _: SENTENCE,
     ),
-    TextRun.task: Task(
+    TextRun.task: TrainTask(
         create=text_preparation.new_text_run,
         resume=text_preparation.load_text,
         n_bytes=_text_bytes,

@@ -23,7 +23,7 @@ from heed.transformer.training import divergence as stability
 from heed.transformer.training.distributed import gradients_kept, materialize, shard, whole
 from heed.transformer.training.engine import Engine, choose_precision
 from heed.transformer.training.moving_average import MovingAverage
-from heed.transformer.training.objectives import OBJECTIVES, Computing, Judgement, Loss
+from heed.transformer.training.objectives import OBJECTIVES, ComputeSettings, Loss, ValidationResult
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import RAW, Progress, Weights
 from heed.transformer.training.runs.log import Incident, Listener, RunLog, StepReport, Validation
@@ -76,10 +76,10 @@ class Trainer(Generic[AnyBatch]):
         with torch.device("meta"):  # for names and shapes: the weights come when it is known which are this process's
             self.network = run.new_network()
         self.precision = choose_precision(run.train.precision, engine.device)
-        self._objective = OBJECTIVES[run.task](run, Computing(engine.device, self.precision))
+        self._objective = OBJECTIVES[run.task](run, ComputeSettings(engine.device, self.precision))
         loss = Loss(self.network, self._objective)
         if engine.sharded:
-            shard(loss, "judge")
+            shard(loss, "validate")
         materialize(self.network, engine.device)
         if run.initial_path.exists():
             checkpoint.load_weights(run.initial_path, self.network)
@@ -296,12 +296,12 @@ class Trainer(Generic[AnyBatch]):
 
     def _validation(self, weights: Weights | None, *, averaged: bool) -> Validation | None:
         """How good a network with these weights is (None: the one in training); None if that was interrupted."""
-        judgement = self._validator.judgement(weights, self.progress.step // self.run.train.valid_every)
-        if judgement is None:
+        result = self._validator.result(weights, self.progress.step // self.run.train.valid_every)
+        if result is None:
             self._stopping = True
             return None
         where = {"step": self.progress.step, "epoch": self.progress.epoch, "minutes": self.seconds / 60}
-        return Validation(**where, averaged=averaged, judgement=judgement)  # type: ignore[arg-type]
+        return Validation(**where, averaged=averaged, result=result)  # type: ignore[arg-type]
 
     def _validate_and_save(self) -> None:
         """Validate and save a checkpoint, even if interrupted; roll back if weights are not finite."""
@@ -312,7 +312,7 @@ class Trainer(Generic[AnyBatch]):
         if validation := self.validate():
             for listener in self.listeners:
                 listener.on_validation(validation)
-            self.progress = _rated(_judged(self.progress, validation.judgement), self.run.train.best_by)
+            self.progress = _rated(_with_result(self.progress, validation.result), self.run.train.best_by)
         self._save()
         self._last_end = time.monotonic()
 
@@ -367,7 +367,7 @@ class Trainer(Generic[AnyBatch]):
         for listener in self.listeners:
             listener.on_validation(validation)
         if is_first:
-            checkpoint.save_weights(self.run.average_path, weights, _judged(self.progress, validation.judgement))
+            checkpoint.save_weights(self.run.average_path, weights, _with_result(self.progress, validation.result))
         return True
 
 
@@ -388,8 +388,8 @@ class _Unread:
         return self._figures.tolist()
 
 
-def _judged(progress: Progress, judgement: Judgement) -> Progress:
-    return dataclasses.replace(progress, loss=judgement.loss, bleu=judgement.figures.get("bleu"))
+def _with_result(progress: Progress, result: ValidationResult) -> Progress:
+    return dataclasses.replace(progress, loss=result.loss, bleu=result.figures.get("bleu"))
 
 
 def _rated(progress: Progress, best_by: str) -> Progress:

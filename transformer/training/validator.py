@@ -9,7 +9,7 @@ from torch.distributed.fsdp import FSDPModule
 from heed.transformer.model import Transformer
 from heed.transformer.training.distributed import lent
 from heed.transformer.training.engine import Engine
-from heed.transformer.training.objectives import Judgement, Loss, Objective
+from heed.transformer.training.objectives import Loss, Objective, ValidationResult
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import Weights
 from heed.transformer.training.runs.run import Run
@@ -36,7 +36,7 @@ class Validator:
         self._run, self._network, self._loss = run, network, loss
         self._objective, self._engine = objective, engine
         self._other: Transformer | None = None  # a second network, for weights that differ from those in training
-        self._is_judging = False
+        self._is_validating = False
         self.asked_to_stop = False
 
     def stop(self) -> None:
@@ -46,10 +46,10 @@ class Validator:
             Interrupted: The network is being judged, which may take long; it is caught there.
         """
         self.asked_to_stop = True
-        if self._is_judging:
+        if self._is_validating:
             raise Interrupted
 
-    def judgement(self, weights: Weights | None, number: int) -> Judgement | None:
+    def result(self, weights: Weights | None, number: int) -> ValidationResult | None:
         """How good a network with these weights is; None if that was interrupted.
 
         The first process finds out for all; where each has a part of the network, all of them do together.
@@ -58,38 +58,38 @@ class Validator:
             weights: They; None: those of the network in training.
             number: Of the validation; it determines what is shown.
         """
-        judgement: Judgement | None = None
+        result: ValidationResult | None = None
         if isinstance(self._loss, FSDPModule):
-            judgement = self._together(self._loss, weights, number)
+            result = self._together(self._loss, weights, number)
         elif self._engine.processes.is_first:
-            judgement = self._alone(weights, number)
-        return self._engine.processes.told(judgement)
+            result = self._alone(weights, number)
+        return self._engine.processes.told(result)
 
-    def _alone(self, weights: Weights | None, number: int) -> Judgement | None:
+    def _alone(self, weights: Weights | None, number: int) -> ValidationResult | None:
         network = self._network if weights is None else self._with(weights)
-        judgement: Judgement | None = None
+        result: ValidationResult | None = None
         try:
             with torch.inference_mode():
-                self._is_judging = True
+                self._is_validating = True
                 if not self.asked_to_stop:
-                    judgement = self._objective.judge(network.eval(), number)
-                self._is_judging = False  # also here, because an interruption after the block would not be caught
+                    result = self._objective.validate(network.eval(), number)
+                self._is_validating = False  # also here, because an interruption after the block would not be caught
         except Exception:
             if not self.asked_to_stop:  # else it is an interruption, or what a library has made of one
                 raise
-        self._is_judging = False
-        return judgement
+        self._is_validating = False
+        return result
 
-    def _together(self, loss: FSDPModule, weights: Weights | None, number: int) -> Judgement | None:
+    def _together(self, loss: FSDPModule, weights: Weights | None, number: int) -> ValidationResult | None:
         """How good the network is of which each process has a part; a signal must wait, for the others would."""
         (asked,) = self._engine.processes.most([float(self.asked_to_stop)])
         if asked:
             return None
         assert isinstance(loss, Loss)
         with lent(self._network, weights), torch.no_grad():
-            judgement = loss.eval().judge(number)
+            result = loss.eval().validate(number)
             loss.reshard()
-        return judgement
+        return result
 
     def _with(self, weights: Weights) -> Transformer:
         """The second network, with these weights."""

@@ -16,13 +16,13 @@ from sentencepiece import sentencepiece_model_pb2
 
 from heed.export.importers.bundle import from_bundle
 from heed.models.tokenizers.subwords import Tokenizer
-from heed.transformer.training.runs.warm_start import Initial
+from heed.transformer.training.runs.warm_start import InitialNetwork
 
 SEEN = 10  # times that a character must stand in the text to get a piece of its own
 SEED = 2017
 
 
-def first_weights(bundle: Path, lines: Iterable[str], tokenizer: Path) -> Initial:
+def first_weights(bundle: Path, lines: Iterable[str], tokenizer: Path) -> InitialNetwork:
     """The weights of a bundle with embeddings for more pieces; the new vocabulary is written to a file."""
     initial = from_bundle(bundle)
     tokenizer.write_bytes(extended(Path(initial.tokenizer[0]).read_bytes(), lines))

@@ -11,7 +11,7 @@ from heed.transformer.data.batching.batches import Batch
 from heed.transformer.model import Transformer
 from heed.transformer.training.engine import Engine
 from heed.transformer.training.moving_average import MovingAverage
-from heed.transformer.training.objectives import Judgement
+from heed.transformer.training.objectives import ValidationResult
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import RAW
 from heed.transformer.training.runs.log import Incident, StepReport, Validation
@@ -21,7 +21,7 @@ from heed.transformer.training.trainer import Trainer
 MakeRun = Callable[..., TranslationRun]
 
 
-class Judged:
+class Recorder:
     """A listener that remembers validations."""
 
     def __init__(self) -> None:
@@ -37,21 +37,21 @@ class Judged:
         raise AssertionError(incident)
 
 
-def sit(run: TranslationRun, *listeners: Judged) -> Trainer[Batch]:
+def sit(run: TranslationRun, *listeners: Recorder) -> Trainer[Batch]:
     batches = preparation.batches(run, preparation.load_corpus(run))
     return Trainer(run, batches, Engine(torch.device("cpu")), listeners)
 
 
-def judged_as(
+def validated_as(
     trainer: Trainer[Batch], figures: dict[int, tuple[float, float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Let validations at these steps have these BLEUs and losses."""
 
-    def judge(network: object, number: int) -> Judgement:
+    def validate(network: object, number: int) -> ValidationResult:
         bleu, loss = figures[trainer.progress.step]
-        return Judgement(loss=loss, figures={"bleu": bleu}, example={})
+        return ValidationResult(loss=loss, figures={"bleu": bleu}, example={})
 
-    monkeypatch.setattr(trainer._objective, "judge", judge)
+    monkeypatch.setattr(trainer._objective, "validate", validate)
 
 
 FIGURES = {1: (5.0, 3.0), 2: (9.0, 2.0), 3: (8.0, 1.0), 4: (7.0, 1.5), 5: (9.0, 2.5), 6: (1.0, 4.0), 7: (2.0, 4.0)}
@@ -72,7 +72,7 @@ def test_the_last_and_the_best_are_kept(
 ) -> None:
     run = make_digit_run(valid_every=1, steps=7, **wishes)
     trainer = sit(run)
-    judged_as(trainer, FIGURES, monkeypatch)
+    validated_as(trainer, FIGURES, monkeypatch)
     assert trainer.train()
     assert [checkpoint.load_progress(path).step for path in run.steps()] == kept
 
@@ -86,13 +86,13 @@ def test_training_ends_when_nothing_gets_better(
     make_digit_run: MakeRun, monkeypatch: pytest.MonkeyPatch, wishes: dict[str, object], last: int
 ) -> None:
     run = make_digit_run(valid_every=1, steps=7, average=1, **wishes)
-    listener = Judged()
+    listener = Recorder()
     trainer = sit(run, listener)
-    judged_as(trainer, FIGURES, monkeypatch)
+    validated_as(trainer, FIGURES, monkeypatch)
     assert trainer.train()
     assert [v.step for v in listener.validations if not v.averaged] == list(range(1, last + 1))
     again = sit(run)
-    judged_as(again, FIGURES, monkeypatch)
+    validated_as(again, FIGURES, monkeypatch)
     assert again.train()  # it is still done
     assert again.progress.step == last
 
@@ -102,7 +102,7 @@ def test_bleu_0_is_not_stale_while_the_loss_falls(make_digit_run: MakeRun, monke
     losses = [5.0, 4.0, 3.0, 3.5, 2.0, 2.5, 2.1]
     run = make_digit_run(valid_every=1, steps=7, average=1, patience=2)
     trainer = sit(run)
-    judged_as(trainer, {step: (0.0, loss) for step, loss in enumerate(losses, start=1)}, monkeypatch)
+    validated_as(trainer, {step: (0.0, loss) for step, loss in enumerate(losses, start=1)}, monkeypatch)
     assert trainer.train()
     assert trainer.progress.step == 7
     assert (trainer.progress.best, trainer.progress.best_loss, trainer.progress.n_stale) == (0.0, 2.0, 2)
@@ -137,8 +137,8 @@ def test_the_moving_average_is_judged_and_stored_beside_the_weights_in_training(
     assert not torch.equal(stored["src_embedding.weight"], trained["src_embedding.weight"])
     judged = smooth._validator._with(stored)
     with torch.inference_mode():
-        judgement = smooth._objective.judge(judged.eval(), 0)
-    assert checkpoint.load_progress(last).loss == pytest.approx(judgement.loss)
+        result = smooth._objective.validate(judged.eval(), 0)
+    assert checkpoint.load_progress(last).loss == pytest.approx(result.loss)
 
 
 @pytest.mark.parametrize("when", [1, 2, 5], ids=["first", "second", "of the average"])
@@ -150,19 +150,19 @@ def test_a_stop_ends_a_validation_which_comes_again(
     assert whole.train()
     run = make_digit_run("parts")
     trainer = sit(run)
-    judge, begun = trainer._objective.judge, []
+    validate, begun = trainer._objective.validate, []
 
-    def interrupted(network: Transformer, number: int) -> Judgement:
+    def interrupted(network: Transformer, number: int) -> ValidationResult:
         begun.append(number)
         if len(begun) == when:
             trainer.stop()
             raise AssertionError("still here")
-        return judge(network, number)
+        return validate(network, number)
 
-    monkeypatch.setattr(trainer._objective, "judge", interrupted)
+    monkeypatch.setattr(trainer._objective, "validate", interrupted)
     assert not trainer.train()
     assert trainer.progress.step == min(3 * when, 12)
-    listener = Judged()
+    listener = Recorder()
     second = sit(run, listener)
     assert second.train()
     assert [v.step for v in listener.validations] == [*range(3 * when, 13, 3), 12]

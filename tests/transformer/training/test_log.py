@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from heed.transformer.training.objectives import Judgement
+from heed.transformer.training.objectives import ValidationResult
 from heed.transformer.training.runs.log import Meter, RunLog, StepReport, Validation, perplexity
 
 
@@ -18,7 +18,7 @@ VALIDATION = Validation(
     step=4,
     epoch=0,
     minutes=0.1,
-    judgement=Judgement(
+    result=ValidationResult(
         loss=math.log(2),
         figures={"bleu": 12.5},
         example={"source": "a\u2028\u00e9", "reference": '"b"', "translation": "[b]"},

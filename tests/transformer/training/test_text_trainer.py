@@ -188,7 +188,7 @@ def test_a_validation_has_the_loss_of_a_token_and_the_bits_of_a_byte(make_run: M
     trainer = sit(run)
     validation = trainer.validate()
     assert validation
-    judgement = validation.judgement
+    result = validation.result
     tokenizer, network = run.tokenizer, trainer.network.eval()
     assert [document.text for document in run.validation] == ["1 2 3\n\u00e9\n", "4 5 6 7 8 9 0 1 2\n"]
     ids = [token for document in run.validation for token in (*tokenizer.encode(document.text), tokenizer.eos_id)]
@@ -200,18 +200,18 @@ def test_a_validation_has_the_loss_of_a_token_and_the_bits_of_a_byte(make_run: M
         log_probs = network(tgt=read).log_softmax(-1)[0]
         nll -= sum(log_probs[place, token].item() for place, token in enumerate(ids[begin:end]))
     assert len(ids) > 16
-    assert judgement.loss == pytest.approx(nll / len(ids))
+    assert result.loss == pytest.approx(nll / len(ids))
     n_bytes = len("1 2 3\n\u00e9\n".encode()) + len("4 5 6 7 8 9 0 1 2\n")
-    assert judgement.figures == {"bits_per_byte": pytest.approx(nll / math.log(2) / n_bytes)}
+    assert result.figures == {"bits_per_byte": pytest.approx(nll / math.log(2) / n_bytes)}
 
 
 def test_the_best_checkpoint_has_the_lowest_loss(make_run: MakeRun) -> None:
     recorder = Recorder()
     run = make_run(valid_every=1, average=2, steps=6, learning_rate=0.05)
     sit(run, recorder).train()
-    losses = {validation.step: validation.judgement.loss for validation in recorder.validations}
+    losses = {validation.step: validation.result.loss for validation in recorder.validations}
     _, progress = run.best()
-    assert progress.loss == min(validation.judgement.loss for validation in recorder.validations)
+    assert progress.loss == min(validation.result.loss for validation in recorder.validations)
     assert len(losses) == 6
 
 

@@ -17,7 +17,7 @@ from heed.transformer.data.batching.batches import Batch
 from heed.transformer.masks import padding_mask
 from heed.transformer.training import trainer as trainer_module
 from heed.transformer.training.engine import Engine, choose_device, choose_precision
-from heed.transformer.training.objectives import Judgement
+from heed.transformer.training.objectives import ValidationResult
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import OPTIMIZER, Progress
 from heed.transformer.training.runs.log import Incident, Listener, RunLog, StepReport, Validation
@@ -211,7 +211,7 @@ def test_a_validation_has_the_loss_of_a_token_and_a_sample(make_run: MakeRun) ->
     assert validation
     assert again
     assert validation == dataclasses.replace(again, minutes=validation.minutes)  # without dropout
-    example = validation.judgement.example
+    example = validation.result.example
     assert (example["source"], example["reference"]) == ("1 2", "2 1")
     tokenizer = run.src_tokenizer
     nll = n_tokens = 0.0
@@ -223,7 +223,7 @@ def test_a_validation_has_the_loss_of_a_token_and_a_sample(make_run: MakeRun) ->
         log_probs = trainer.network(src, torch.ones(1, 1, 1, src.shape[1], dtype=torch.bool), tgt).log_softmax(-1)
         nll -= log_probs.gather(2, targets[..., None]).sum().item()
         n_tokens += targets.numel()
-    assert validation.judgement.loss == pytest.approx(nll / n_tokens)
+    assert validation.result.loss == pytest.approx(nll / n_tokens)
 
 
 def test_the_last_checkpoints_and_the_best_are_kept(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +235,7 @@ def test_the_last_checkpoints_and_the_best_are_kept(make_run: MakeRun, monkeypat
             step=step,
             epoch=0,
             minutes=0.0,
-            judgement=Judgement(loss=1.0 + step, figures={"bleu": bleus[step]}, example={}),
+            result=ValidationResult(loss=1.0 + step, figures={"bleu": bleus[step]}, example={}),
         )
 
     monkeypatch.setattr(Trainer, "validate", validate)

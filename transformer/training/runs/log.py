@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from heed.models.system.files import named_errors
-from heed.transformer.training.objectives import Judgement
+from heed.transformer.training.objectives import ValidationResult
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Validation:
     epoch: int
     minutes: float  # of training so far, over all sessions
     averaged: bool = False  # whether the weights are the average of the last checkpoints
-    judgement: Judgement
+    result: ValidationResult
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -166,10 +166,10 @@ class RunLog:
 
     def on_validation(self, validation: Validation) -> None:
         """See `Listener`."""
-        judgement = validation.judgement
-        figures = {"loss": judgement.loss, "perplexity": perplexity(judgement.loss), **judgement.figures}
+        result = validation.result
+        figures = {"loss": result.loss, "perplexity": perplexity(result.loss), **result.figures}
         where = {name: getattr(validation, name) for name in ("step", "epoch", "minutes", "averaged")}
-        self._record("validation", {**where, **figures, **judgement.example})
+        self._record("validation", {**where, **figures, **result.example})
         if not validation.averaged:
             self._draw("valid", figures, validation.step)
 

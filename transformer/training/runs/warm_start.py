@@ -12,7 +12,7 @@ from heed.transformer.training.runs.run import open_run
 
 
 @dataclasses.dataclass(frozen=True)
-class Initial:
+class InitialNetwork:
     """A trained network as the start of a run."""
 
     task: str
@@ -23,7 +23,7 @@ class Initial:
     shortlist: Shortlist | None  # of a translation network with a large vocabulary
 
 
-def from_run(path: Path) -> Initial:
+def from_run(path: Path) -> InitialNetwork:
     """The best checkpoint of a run.
 
     Raises:
@@ -33,4 +33,6 @@ def from_run(path: Path) -> Initial:
     best, _ = run.best()
     files = tuple(str((path / name).absolute()) for name in tokenizer_files(path))
     languages = {name: value for name, value in to_table(run.train).items() if name.endswith("_language")}
-    return Initial(run.task, to_table(run.spec), files, languages, checkpoint.read_weights(best), Shortlist.load(path))
+    return InitialNetwork(
+        run.task, to_table(run.spec), files, languages, checkpoint.read_weights(best), Shortlist.load(path)
+    )
