@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Collection, Iterator, Sequence
 
 from heed.transformer.data.parallel_text import ParallelText
-from heed.transformer.data.reservoir import Lot, fingerprint
+from heed.transformer.data.reservoir import BottomKSample, fingerprint
 from heed.transformer.data.sources import Pair, Source, every_pair
 
 HELD_OUT = 1000  # held-out sources if no validation text is given, and
@@ -13,7 +13,7 @@ SAMPLE = 2_000_000  # maximum number of lines for learning a vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
-class Survey:
+class CorpusScan:
     """The result of a scan."""
 
     n_pairs: int
@@ -21,7 +21,7 @@ class Survey:
     leaves_some: bool  # whether other sources remain
 
 
-def survey(sources: Sequence[Source], seed: int, *, hold_out: bool) -> Survey:
+def survey(sources: Sequence[Source], seed: int, *, hold_out: bool) -> CorpusScan:
     """Scan all pairs once.
 
     Args:
@@ -33,14 +33,14 @@ def survey(sources: Sequence[Source], seed: int, *, hold_out: bool) -> Survey:
         DataError: A file cannot be used.
         OSError: A file cannot be read.
     """
-    lot, n_pairs, n_full = Lot[Pair](HELD_OUT + 1), 0, 0
+    sample, n_pairs, n_full = BottomKSample[Pair](HELD_OUT + 1), 0, 0
     for src, tgt in every_pair(sources):
         n_pairs += 1
         if hold_out and src.strip() and tgt.strip():
             n_full += 1
-            lot.add(fingerprint(src, seed), (src, tgt))
+            sample.add(fingerprint(src, seed), (src, tgt))
     most = max(1, min(HELD_OUT, int(n_full * HELD_OUT_SHARE)))
-    return Survey(n_pairs, ParallelText.of(lot.drawn(most).values()), leaves_some=len(lot) > most)
+    return CorpusScan(n_pairs, ParallelText.of(sample.drawn(most).values()), leaves_some=len(sample) > most)
 
 
 def sample(sources: Sequence[Source], n_pairs: int, held: Collection[int], seed: int) -> Iterator[Pair]:

@@ -11,7 +11,7 @@ from heed.models.tokenizers.lossless import TextTokenizer
 from heed.transformer.data.batching.pairs import Pairs
 from heed.transformer.data.jsonl import records, text_of
 from heed.transformer.data.lines import lines, plain_suffix
-from heed.transformer.data.reservoir import Lot, fingerprint, pair_fingerprint
+from heed.transformer.data.reservoir import BottomKSample, fingerprint, pair_fingerprint
 
 PART = 1 << 16  # characters; a longer text is split after the line that reaches them
 HELD_OUT = 1000  # held-out documents if no validation text is given, and
@@ -115,7 +115,7 @@ def _cut(pieces: Iterable[str]) -> Iterator[Part]:
 
 
 @dataclasses.dataclass(frozen=True)
-class TextSurvey:
+class TextScan:
     """The result of a scan of all documents."""
 
     n_documents: int
@@ -126,21 +126,21 @@ class TextSurvey:
     leaves_some: bool  # whether other documents remain
 
 
-def survey_text(files: TextFiles, seed: int) -> TextSurvey:
+def survey_text(files: TextFiles, seed: int) -> TextScan:
     """Scan all documents once; of many, choose those to hold out.
 
     Raises:
         DataError: A file cannot be used, or there is no text.
         OSError: A file cannot be read.
     """
-    lot, lengths = Lot[Document](HELD_OUT + 1), list[int]()
+    sample, lengths = BottomKSample[Document](HELD_OUT + 1), list[int]()
     n_documents = n_lines = n_characters = 0
     few = True
     for part in files:
         if part.begins:
             n_documents += 1
             few = few and not part.prompt and n_documents * HELD_OUT_SHARE < 1
-            lot.add(fingerprint(str(part.fingerprint), seed), Document(part.text, part.prompt))
+            sample.add(fingerprint(str(part.fingerprint), seed), Document(part.text, part.prompt))
             if few:
                 lengths.append(0)
         if few:
@@ -149,8 +149,8 @@ def survey_text(files: TextFiles, seed: int) -> TextSurvey:
         n_characters += len(part.text)
     files.require_some(n_documents)
     most = max(1, min(HELD_OUT, int(n_documents * HELD_OUT_SHARE)))
-    drawn = () if few else tuple(lot.drawn(most).values())
-    return TextSurvey(n_documents, n_lines, n_characters, tuple(lengths) if few else (), drawn, len(lot) > most)
+    drawn = () if few else tuple(sample.drawn(most).values())
+    return TextScan(n_documents, n_lines, n_characters, tuple(lengths) if few else (), drawn, len(sample) > most)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +161,7 @@ class HeldOut:
     ends: tuple[int, ...] = ()  # start of the held-out end of each of a few documents, in characters
 
     @classmethod
-    def of(cls, seen: TextSurvey, validation: Sequence[Document]) -> "HeldOut":
+    def of(cls, seen: TextScan, validation: Sequence[Document]) -> "HeldOut":
         """The held-out text of a run with this `validation`."""
         if seen.lengths:
             begins = zip(seen.lengths, validation, strict=True)
@@ -184,7 +184,7 @@ class HeldOut:
             position += len(part.text)
 
 
-def hold_out(files: TextFiles, seen: TextSurvey) -> list[Document]:
+def hold_out(files: TextFiles, seen: TextScan) -> list[Document]:
     """The held-out documents: those chosen, or the end of each of a few.
 
     Raises:

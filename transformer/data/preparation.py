@@ -18,7 +18,7 @@ from heed.models.tokenizers.subwords import Tokenizer, load_tokenizers, write_to
 from heed.transformer.data.augmentation.augmentation import Augmentation
 from heed.transformer.data.batching.batches import Batches
 from heed.transformer.data.batching.token_cache import TextFile, TextRecord, key_of, make_entry, read_files, workplace
-from heed.transformer.data.batching.tokens import Corpora, Making, lacking, open_corpora, write_corpora
+from heed.transformer.data.batching.tokens import Corpora, CorpusSettings, lacking, open_corpora, write_corpora
 from heed.transformer.data.batching.variation import Variation
 from heed.transformer.data.corpus_scan import sample, survey
 from heed.transformer.data.duplicates import mark_duplicates
@@ -295,7 +295,7 @@ def _make_tokens(
 
     def fill(directory: Path) -> None:
         with tempfile.TemporaryDirectory(dir=directory.parent) as aside:
-            making = Making(
+            settings = CorpusSettings(
                 tokenizers=tokenizers,
                 filter=Filter(config.max_length, config.max_ratio),
                 seed=config.seed,
@@ -304,7 +304,7 @@ def _make_tokens(
                 texts=config.varies,
                 threads=threads or available_cores(),
             )
-            counts = write_corpora(directory, sources, making)
+            counts = write_corpora(directory, sources, settings)
         _require_pairs(sources[0].name, counts, config)
 
     make_entry(entry, fill)

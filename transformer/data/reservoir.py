@@ -18,7 +18,7 @@ def pair_fingerprint(one: str, other: str) -> int:
     return fingerprint(f"{len(one)}:{one}{other}")
 
 
-class Lot(Generic[Item]):
+class BottomKSample(Generic[Item]):
     """Bottom-k sample by hash; of duplicates the first.
 
     Args:

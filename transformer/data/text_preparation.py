@@ -20,7 +20,7 @@ from heed.transformer.data.documents import (
     HeldOut,
     Part,
     TextFiles,
-    TextSurvey,
+    TextScan,
     hold_out,
     load_documents,
     survey_text,
@@ -115,7 +115,7 @@ def _look(directory: Path, config: TextConfig) -> None:
     write_tokenizers(directory, (tokenizer.pieces, tokenizer.pieces))
 
 
-def _tokenizer(parts: Iterator[Part], seen: TextSurvey, config: TextConfig) -> TextTokenizer:
+def _tokenizer(parts: Iterator[Part], seen: TextScan, config: TextConfig) -> TextTokenizer:
     """The tokenizer, given or learnt from the training text.
 
     Raises:
@@ -133,7 +133,7 @@ def _tokenizer(parts: Iterator[Part], seen: TextSurvey, config: TextConfig) -> T
     return TextTokenizer(train_tokenizer(lines, vocab_size=config.vocab_size, name=name, verbatim=True), name)
 
 
-def _some_lines(parts: Iterator[Part], seen: TextSurvey) -> Iterator[str]:
+def _some_lines(parts: Iterator[Part], seen: TextScan) -> Iterator[str]:
     """Lines that a vocabulary is learnt from."""
     step = max(1, -(-seen.n_lines // SAMPLE_LINES), -(-seen.n_characters // SAMPLE_CHARACTERS))
     lines = (line for part in parts for text in (part.prompt, part.text) for line in text.split("\n") if line)
@@ -152,7 +152,7 @@ def _make_tokens(
     make_entry(entry, fill)
 
 
-def _rest(seen: TextSurvey | None, validation: Sequence[Document], config: TextConfig) -> Iterator[Part]:
+def _rest(seen: TextScan | None, validation: Sequence[Document], config: TextConfig) -> Iterator[Part]:
     """The training part of the text."""
     held = HeldOut.of(seen, validation) if seen and not _is_given(config) else HeldOut()
     return held.rest(_files(config))

@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 
 from heed.models.text.literals import Kind, find_literals
-from heed.transformer.data.augmentation.alike import find_alike
 from heed.transformer.data.augmentation.augmentation import Augmentation
+from heed.transformer.data.augmentation.shared_literals import find_shared_literals
 from heed.transformer.data.parallel_text import ParallelText
 from heed.transformer.data.sources import Pair
 
@@ -40,4 +40,4 @@ class CopyProbe:
 def _required(pair: Pair) -> set[str]:
     """What the target of a pair has of its source."""
     names = frozenset(literal.text for literal in find_literals(pair[1]) if literal.kind is Kind.NAME)
-    return {literal.text for thing in find_alike(pair, names) for literal in thing.sides[1]}
+    return {literal.text for thing in find_shared_literals(pair, names) for literal in thing.sides[1]}

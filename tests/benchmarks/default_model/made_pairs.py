@@ -5,7 +5,7 @@ from pathlib import Path
 from random import Random
 
 from heed.models.text.numbers import SEPARATORS
-from heed.transformer.data.augmentation.inventions import Inventor
+from heed.transformer.data.augmentation.replacements import ReplacementSampler
 
 HERE = Path(__file__).parent
 MONTHS = (
@@ -37,7 +37,7 @@ class Maker:
             kind, english, *german = line.split("\t")
             self._words.setdefault(kind, []).append((english, german[0] if german else english))
         names = [part for kind in ("place", "first", "last") for pair in self._words[kind] for part in pair[0].split()]
-        self._inventor = Inventor([name for name in names if len(name) > 3], ("en", "de"))
+        self._replacements = ReplacementSampler([name for name in names if len(name) > 3], ("en", "de"))
 
     def pair(self) -> Sides:
         """A sentence and its translation."""
@@ -94,7 +94,7 @@ class Maker:
 
     def _place(self) -> Sides:
         made = self._random.random() < 0.4
-        return (self._inventor.name(self._random),) * 2 if made else self._random.choice(self._words["place"])
+        return (self._replacements.name(self._random),) * 2 if made else self._random.choice(self._words["place"])
 
     def _person(self) -> Sides:
         parts = [self._part("first"), self._part("last")]
@@ -102,7 +102,7 @@ class Maker:
 
     def _part(self, kind: str) -> str:
         made = self._random.random() < 0.5
-        return self._inventor.made_name(self._random) if made else self._random.choice(self._words[kind])[0]
+        return self._replacements.made_name(self._random) if made else self._random.choice(self._words[kind])[0]
 
     def _people(self) -> Sides:
         return _listed([self._person() for _ in range(self._random.randint(2, 4))])
@@ -111,16 +111,16 @@ class Maker:
         return _listed([self._place() for _ in range(self._random.randint(2, 5))])
 
     def _file(self) -> Sides:
-        return (self._inventor.file(self._random),) * 2
+        return (self._replacements.file(self._random),) * 2
 
     def _url(self) -> Sides:
-        return (self._inventor.url(self._random),) * 2
+        return (self._replacements.url(self._random),) * 2
 
     def _mail(self) -> Sides:
-        return (self._inventor.mail(self._random),) * 2
+        return (self._replacements.mail(self._random),) * 2
 
     def _code(self) -> Sides:
-        return (self._inventor.code_word(self._random),) * 2
+        return (self._replacements.code_word(self._random),) * 2
 
     def _version(self) -> Sides:
         return (".".join(str(self._random.randint(0, 30)) for _ in range(self._random.randint(2, 3))),) * 2

@@ -35,7 +35,7 @@ def test_some_are_made_before_they_are_asked_for() -> None:
     found = ahead(things(), ready=3)
     assert next(found) == 0
     assert enough.wait(60)
-    assert len(made) <= 5  # the one that was taken, those that are ready, and one in the making
+    assert len(made) <= 5  # the one that was taken, those that are ready, and one in the settings
     found.close()  # type: ignore[attr-defined]
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from heed.transformer.data import duplicates
 from heed.transformer.data.duplicates import HASH, mark_duplicates, mark_equal
-from heed.transformer.data.reservoir import Lot, fingerprint, pair_fingerprint
+from heed.transformer.data.reservoir import BottomKSample, fingerprint, pair_fingerprint
 from heed.transformer.data.sources import Source
 
 NUMBERS = st.lists(st.integers(0, 40), max_size=60)
@@ -17,14 +17,14 @@ NUMBERS = st.lists(st.integers(0, 40), max_size=60)
 
 @given(NUMBERS, st.integers(1, 12), st.integers(0, 12))
 def test_a_lot_keeps_the_smallest_each_as_it_came_first(numbers: list[int], limit: int, most: int) -> None:
-    lot = Lot[int](limit)
+    sample = BottomKSample[int](limit)
     for place, number in enumerate(numbers):
-        lot.add(number, place)
+        sample.add(number, place)
     most = min(most, limit)
     expected = {number: numbers.index(number) for number in sorted(set(numbers))[:most]}
-    assert lot.drawn(most) == expected
-    assert list(lot.drawn(most).values()) == sorted(expected.values())  # in the order of the text
-    assert len(lot) == min(limit, len(set(numbers)))
+    assert sample.drawn(most) == expected
+    assert list(sample.drawn(most).values()) == sorted(expected.values())  # in the order of the text
+    assert len(sample) == min(limit, len(set(numbers)))
 
 
 def test_fingerprints_differ_by_text_and_by_seed() -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from random import Random
 
 from heed.models.text.literals import Kind, Literal
-from heed.transformer.data.augmentation.alike import Alike, find_alike, learn_names
-from heed.transformer.data.augmentation.inventions import Inventor
+from heed.transformer.data.augmentation.replacements import ReplacementSampler
+from heed.transformer.data.augmentation.shared_literals import SharedLiteral, find_shared_literals, learn_names
 from heed.transformer.data.sources import Pair
 
 LISTS = 0.3  # of names joined by a short word, as in "Tom and Mary", how many become a list of more
@@ -15,7 +15,7 @@ TITLES = 0.4  # of sentences in another case, how many are written as titles, an
 
 
 @dataclasses.dataclass(frozen=True)
-class Augmented:
+class AugmentedPair:
     """A pair, and what was done to it."""
 
     pair: Pair
@@ -38,29 +38,29 @@ class Augmentation:
     ) -> None:
         names = learn_names(pairs) if copy_share else []
         self._names = frozenset(names)
-        self._inventor = Inventor(names, languages)
+        self._replacements = ReplacementSampler(names, languages)
         self._copy_share, self._case_share = copy_share, case_share
 
-    def __call__(self, pairs: Sequence[Pair], seed: int) -> list[Augmented]:
+    def __call__(self, pairs: Sequence[Pair], seed: int) -> list[AugmentedPair]:
         """Change some of these; the same ones in the same way for the same seed."""
         random = Random(seed)  # noqa: S311 - no secret
         return [self._augmented(pair, random) for pair in pairs]
 
-    def _augmented(self, pair: Pair, random: Random) -> Augmented:
+    def _augmented(self, pair: Pair, random: Random) -> AugmentedPair:
         copied = self._copied(pair, random) if random.random() < self._copy_share else pair
         recased = _recased(copied, random) if random.random() < self._case_share else copied
-        return Augmented(recased, copied=copied != pair, recased=recased != copied)
+        return AugmentedPair(recased, copied=copied != pair, recased=recased != copied)
 
     def _copied(self, pair: Pair, random: Random) -> Pair:
-        things = find_alike(pair, self._names)
-        new = [self._inventor.replacement(thing, random) for thing in things]
+        things = find_shared_literals(pair, self._names)
+        new = [self._replacements.replacement(thing, random) for thing in things]
         if _joins_names(pair, things) and random.random() < LISTS:
-            more = [self._inventor.name(random) for _ in range(random.randint(1, 3))]
+            more = [self._replacements.name(random) for _ in range(random.randint(1, 3))]
             new[0] = [[", ".join([each, *more]) for each in side] for side in new[0]]
         return _rewritten(pair, things, new, 0), _rewritten(pair, things, new, 1)
 
 
-def _rewritten(pair: Pair, things: Sequence[Alike], new: Sequence[list[list[str]]], side: int) -> str:
+def _rewritten(pair: Pair, things: Sequence[SharedLiteral], new: Sequence[list[list[str]]], side: int) -> str:
     """A side of a pair with other texts in the places of things."""
     places: list[tuple[Literal, str]] = []
     for thing, texts in zip(things, new, strict=True):
@@ -72,7 +72,7 @@ def _rewritten(pair: Pair, things: Sequence[Alike], new: Sequence[list[list[str]
     return "".join([*found, pair[side][end:]])
 
 
-def _joins_names(pair: Pair, things: Sequence[Alike]) -> bool:
+def _joins_names(pair: Pair, things: Sequence[SharedLiteral]) -> bool:
     """Whether the first two things are names with nothing but a short word between them, on both sides."""
     if len(things) < 2 or any(thing.kind is not Kind.NAME for thing in things[:2]):
         return False

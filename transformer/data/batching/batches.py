@@ -11,9 +11,9 @@ from torch import Tensor
 
 from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data.batching.bucketing import cuts, plan_batches
-from heed.transformer.data.batching.order import Draw, Order, Stretches, read, read_bounds
+from heed.transformer.data.batching.order import Order, PairRanges, RandomStream, read, read_bounds
 from heed.transformer.data.batching.pairs import AnyPairs, IntArray, Pairs
-from heed.transformer.data.batching.variation import GROUP, Variation, Varied
+from heed.transformer.data.batching.variation import GROUP, AugmentedPairs, Variation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,11 +107,11 @@ class Batches:
                     yield self._batch(pairs, rows, share=n_behind / n_pairs)
 
     def _window(
-        self, window: Stretches, draw: tuple[int, int, int], n_skipped: int
+        self, window: PairRanges, draw: tuple[int, int, int], n_skipped: int
     ) -> Iterator[tuple[Pairs, IntArray]]:
         """The pairs of each batch of a window; for a skipped group of batches, only their number."""
         pairs = read(self._corpora, window)
-        plan = self._shuffled(pairs, np.random.default_rng((Draw.BATCHES, *draw)))
+        plan = self._shuffled(pairs, np.random.default_rng((RandomStream.BATCHES, *draw)))
         if not self._variation:
             yield from ((pairs, rows) for rows in plan)
             return
@@ -119,11 +119,13 @@ class Batches:
         for start in range(0, len(plan), GROUP):
             group = plan[start : start + GROUP]
             if start + GROUP > n_skipped:
-                yield from self._variation.batches(texts, group, np.random.SeedSequence((Draw.SUBWORDS, *draw, start)))
+                yield from self._variation.batches(
+                    texts, group, np.random.SeedSequence((RandomStream.SUBWORDS, *draw, start))
+                )
             else:
                 yield from ((pairs, rows) for rows in group)
 
-    def _n_batches(self, window: Stretches) -> int:
+    def _n_batches(self, window: PairRanges) -> int:
         """The number of batches of a window, from the lengths of its pairs."""
         lengths = np.diff(read_bounds(self._corpora, window))
         return len(cuts(np.sort(np.maximum(lengths[::2], lengths[1::2]) + 1), self._batch_tokens))
@@ -138,7 +140,7 @@ class Batches:
     def in_order(self) -> Iterator[Batch]:
         """All pairs once, sorted by length, for validation; loads them into memory."""
         sizes = [len(corpus) for corpus in self._corpora]
-        pairs = read(self._corpora, Stretches.whole(sizes))
+        pairs = read(self._corpora, PairRanges.whole(sizes))
         for rows in plan_batches(pairs.src.lengths, pairs.tgt.lengths, batch_tokens=self._batch_tokens):
             yield self._batch(pairs, rows)
 
@@ -150,6 +152,6 @@ class Batches:
             targets=torch.from_numpy(pairs.tgt.padded(rows, tgt.pad_id, last=tgt.eos_id)),
             pad_ids=(src.pad_id, tgt.pad_id),
             share=share,
-            n_copied=int(pairs.copied[rows].sum()) if isinstance(pairs, Varied) else 0,
-            n_recased=int(pairs.recased[rows].sum()) if isinstance(pairs, Varied) else 0,
+            n_copied=int(pairs.copied[rows].sum()) if isinstance(pairs, AugmentedPairs) else 0,
+            n_recased=int(pairs.recased[rows].sum()) if isinstance(pairs, AugmentedPairs) else 0,
         )

@@ -19,7 +19,7 @@ BLOCK = 256  # maximum number of pairs in a block;
 BLOCKS = 512  # minimum number of blocks of a window and of a corpus; in a small one, each pair is a block
 
 
-class Draw(enum.IntEnum):
+class RandomStream(enum.IntEnum):
     """Purposes of random numbers; each has its own stream."""
 
     DECK = 1
@@ -29,16 +29,16 @@ class Draw(enum.IntEnum):
 
 
 @dataclasses.dataclass(frozen=True)
-class Stretches:
-    """Stretches of consecutive pairs of several corpora."""
+class PairRanges:
+    """PairRanges of consecutive pairs of several corpora."""
 
     corpora: IntArray  # number of the corpus of each
     starts: IntArray  # the first pair of each
     stops: IntArray  # one past the last pair of each
 
     @classmethod
-    def whole(cls, sizes: Sequence[int]) -> "Stretches":
-        """Stretches with all pairs of corpora of these sizes."""
+    def whole(cls, sizes: Sequence[int]) -> "PairRanges":
+        """PairRanges with all pairs of corpora of these sizes."""
         return cls(np.arange(len(sizes)), np.zeros(len(sizes), dtype=np.int64), np.array(sizes))
 
     def __len__(self) -> int:
@@ -46,12 +46,12 @@ class Stretches:
         return int((self.stops - self.starts).sum())
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        """Corpus, first pair, and one past the last pair of each stretch."""
+        """Corpus, first pair, and one past the last pair of each range."""
         return zip(self.corpora.tolist(), self.starts.tolist(), self.stops.tolist(), strict=True)
 
-    def taken(self, which: IntArray | slice) -> "Stretches":
+    def taken(self, which: IntArray | slice) -> "PairRanges":
         """A selection of them."""
-        return Stretches(self.corpora[which], self.starts[which], self.stops[which])
+        return PairRanges(self.corpora[which], self.starts[which], self.stops[which])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,11 +70,11 @@ class Order:
         window = min(WINDOW, WINDOW_TOKENS * sum(sizes) // max(n_tokens, 1))
         return cls(sizes, weights or [1.0] * len(sizes), max(window, 1))
 
-    def windows(self, epoch: int, seed: int) -> list[Stretches]:
-        """The windows of an epoch, of similar size; each has its stretches in the order of the files."""
+    def windows(self, epoch: int, seed: int) -> list[PairRanges]:
+        """The windows of an epoch, of similar size; each has its ranges in the order of the files."""
         parts = [self._dealt(corpus, epoch, seed) for corpus in range(len(self.sizes))]
-        every = Stretches(*(np.concatenate([getattr(part, name) for part in parts]) for name in FIELDS))
-        every = every.taken(np.random.default_rng((Draw.EPOCH, seed, epoch)).permutation(len(every.starts)))
+        every = PairRanges(*(np.concatenate([getattr(part, name) for part in parts]) for name in FIELDS))
+        every = every.taken(np.random.default_rng((RandomStream.EPOCH, seed, epoch)).permutation(len(every.starts)))
         total = len(every)
         n_windows = max(1, round(total / self.window)) if total else 0
         ends = (every.stops - every.starts).cumsum()
@@ -83,12 +83,12 @@ class Order:
         chosen = [every.taken(slice(bounds[i], bounds[i + 1])) for i in range(n_windows)]
         return [window.taken(np.lexsort((window.starts, window.corpora))) for window in chosen]
 
-    def _dealt(self, corpus: int, epoch: int, seed: int) -> Stretches:
-        """The stretches that an epoch takes from a corpus."""
+    def _dealt(self, corpus: int, epoch: int, seed: int) -> PairRanges:
+        """The ranges that an epoch takes from a corpus."""
         size, share = self.sizes[corpus], self.weights[corpus]
         begin, end = round(epoch * share * size), round((epoch + 1) * share * size)
         if begin == end:
-            return Stretches(NOTHING, NOTHING, NOTHING)
+            return PairRanges(NOTHING, NOTHING, NOTHING)
         starts, stops = [NOTHING], [NOTHING]
         for deck in range(begin // size, -(-end // size)):
             low, high = self._deck(corpus, deck, seed)
@@ -102,31 +102,31 @@ class Order:
             starts.append(cut_low[kept])
             stops.append(cut_high[kept])
         found = np.concatenate(starts)
-        return Stretches(np.full(len(found), corpus, dtype=np.int64), found, np.concatenate(stops))
+        return PairRanges(np.full(len(found), corpus, dtype=np.int64), found, np.concatenate(stops))
 
     def _deck(self, corpus: int, deck: int, seed: int) -> tuple[IntArray, IntArray]:
         """The start and end of a corpus's blocks, in the order in which they are dealt."""
         size = self.sizes[corpus]
         block = max(1, min(BLOCK, size // BLOCKS, self.window // BLOCKS))
         begins = np.arange(0, size, block)
-        low = begins[np.random.default_rng((Draw.DECK, seed, corpus, deck)).permutation(len(begins))]
+        low = begins[np.random.default_rng((RandomStream.DECK, seed, corpus, deck)).permutation(len(begins))]
         return low, np.minimum(low + block, size)
 
 
-FIELDS = [field.name for field in dataclasses.fields(Stretches)]
+FIELDS = [field.name for field in dataclasses.fields(PairRanges)]
 NOTHING: IntArray = np.zeros(0, dtype=np.int64)
 
 
-def read(corpora: Sequence[AnyPairs], stretches: Stretches) -> Pairs:
-    """Load stretches of corpora into memory, one after another."""
+def read(corpora: Sequence[AnyPairs], ranges: PairRanges) -> Pairs:
+    """Load ranges of corpora into memory, one after another."""
     ids = []
-    for corpus, start, stop in stretches:
+    for corpus, start, stop in ranges:
         begin, *_, end = corpora[corpus].bounds_of(start, stop).tolist()
         ids.append(corpora[corpus].ids_of(begin, end))
-    return Pairs(np.concatenate(ids), read_bounds(corpora, stretches))
+    return Pairs(np.concatenate(ids), read_bounds(corpora, ranges))
 
 
-def read_bounds(corpora: Sequence[AnyPairs], stretches: Stretches) -> IntArray:
+def read_bounds(corpora: Sequence[AnyPairs], ranges: PairRanges) -> IntArray:
     """The bounds of their lists once in memory, without reading them, (2n + 1,)."""
-    lengths = [np.diff(corpora[corpus].bounds_of(start, stop)) for corpus, start, stop in stretches]
+    lengths = [np.diff(corpora[corpus].bounds_of(start, stop)) for corpus, start, stop in ranges]
     return np.concatenate([[0], *lengths]).cumsum()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from heed.models.tokenizers.lossless import TextTokenizer
-from heed.transformer.data.batching.order import Draw, Order, Stretches, read, read_bounds
+from heed.transformer.data.batching.order import Order, PairRanges, RandomStream, read, read_bounds
 from heed.transformer.data.batching.pairs import AnyIntArray, AnyPairs, IntArray
 
 
@@ -60,7 +60,7 @@ class TextBatch:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class PackingPlan:
     """Pieces of documents, in the order in which they fill rows."""
 
     starts: IntArray  # start of each piece in the tokens
@@ -96,12 +96,12 @@ class Layout:
         """The number of documents."""
         return len(self._lengths)
 
-    def shuffled(self, random: np.random.Generator) -> Plan:
+    def shuffled(self, random: np.random.Generator) -> PackingPlan:
         """Documents in random order, with new cuts each time."""
         order = random.permutation(len(self))
         return self.plan(order, int(random.integers(self._context)))
 
-    def plan(self, order: IntArray, shift: int) -> Plan:
+    def plan(self, order: IntArray, shift: int) -> PackingPlan:
         """Split documents, in the given order, into rows; the first row is shorter by `shift` tokens."""
         context = self._context
         begins = self._laid_out(order, shift)
@@ -111,7 +111,7 @@ class Layout:
         number = np.arange(len(place)) - (n_pieces.cumsum() - n_pieces)[place]  # offset of the piece in its document
         rows = (begins // context)[place] + number
         in_stream = (self._begins[order] - begins)[place]
-        return Plan(
+        return PackingPlan(
             starts=np.maximum(begins[place], rows * context) + in_stream,
             stops=np.minimum(ends[place], (rows + 1) * context) + in_stream,
             given=(self._begins + self._n_given)[order][place],
@@ -162,7 +162,7 @@ class Packing:
         windows = self._order.windows(epoch, seed)
         n_documents, n_behind, number = sum(map(len, windows)), 0, 0
         for place, window in enumerate(windows):
-            random = np.random.default_rng((Draw.BATCHES, seed, epoch, place))
+            random = np.random.default_rng((RandomStream.BATCHES, seed, epoch, place))
             plan = Layout(read_bounds(self._documents, window), self._context).shuffled(random)
             n_batches, n_skipped = math.ceil(plan.n_rows / self._batch_rows), max(0, start - number)
             if n_skipped < n_batches:
@@ -175,17 +175,17 @@ class Packing:
 
     def in_order(self) -> Iterator[TextBatch]:
         """All documents once, in order; loads them into memory."""
-        documents = read(self._documents, Stretches.whole([len(each) for each in self._documents]))
+        documents = read(self._documents, PairRanges.whole([len(each) for each in self._documents]))
         plan = Layout(documents.bounds, self._context).plan(np.arange(len(documents)), 0)
         yield from self._batches(documents.ids, plan, np.arange(plan.n_rows), 0)
 
-    def _batches(self, stream: AnyIntArray, plan: Plan, order: IntArray, start: int) -> Iterator[TextBatch]:
+    def _batches(self, stream: AnyIntArray, plan: PackingPlan, order: IntArray, start: int) -> Iterator[TextBatch]:
         firsts = np.searchsorted(plan.rows, np.arange(plan.n_rows + 1))  # the first piece of each row
         for begin in range(start * self._batch_rows, len(order), self._batch_rows):
             rows = order[begin : begin + self._batch_rows]
             yield self._batch(stream, plan, [range(firsts[row], firsts[row + 1]) for row in rows])
 
-    def _batch(self, stream: AnyIntArray, plan: Plan, rows: Sequence[range]) -> TextBatch:
+    def _batch(self, stream: AnyIntArray, plan: PackingPlan, rows: Sequence[range]) -> TextBatch:
         shape = (len(rows), self._context)
         ids, targets = (np.full(shape, self._pad_id, dtype=np.int64) for _ in range(2))
         positions = np.zeros(shape, dtype=np.int64)

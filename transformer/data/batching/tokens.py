@@ -14,7 +14,7 @@ import numpy as np
 from heed.models.errors import DataError
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.models.tokenizers.subwords import Tokenizer
-from heed.transformer.data.batching.order import BLOCK, Stretches, read
+from heed.transformer.data.batching.order import BLOCK, PairRanges, read
 from heed.transformer.data.batching.pairs import Pairs, PairWriter, StoredPairs
 from heed.transformer.data.batching.prefetch import ahead
 from heed.transformer.data.documents import Part
@@ -45,12 +45,12 @@ class Corpora:
     def sample(self, most: int = SAMPLE) -> Pairs:
         """A sample of the pairs, evenly spaced, in memory."""
         sizes = [len(corpus) for corpus in self.tokens]
-        every = Stretches.whole(sizes)
+        every = PairRanges.whole(sizes)
         if len(self) > most:
             parts = [np.arange(0, size, BLOCK * len(self) // most) for size in sizes]
             starts = np.concatenate(parts)
             numbers = np.repeat(np.arange(len(sizes)), [len(part) for part in parts])
-            every = Stretches(numbers, starts, np.minimum(starts + BLOCK, np.array(sizes)[numbers]))
+            every = PairRanges(numbers, starts, np.minimum(starts + BLOCK, np.array(sizes)[numbers]))
         return read(self.tokens, every)
 
     def sample_texts(self, most: int = SAMPLE_TEXTS) -> Iterator[tuple[str, str]]:
@@ -61,7 +61,7 @@ class Corpora:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Making:
+class CorpusSettings:
     """How to process the pairs of sources."""
 
     tokenizers: tuple[Tokenizer, Tokenizer]
@@ -73,7 +73,7 @@ class Making:
     threads: int
 
 
-def write_corpora(directory: Path, sources: Sequence[Source], making: Making) -> Counter[str]:
+def write_corpora(directory: Path, sources: Sequence[Source], settings: CorpusSettings) -> Counter[str]:
     """Tokenize pairs into files of a directory, for `open_corpora`.
 
     Returns:
@@ -84,42 +84,44 @@ def write_corpora(directory: Path, sources: Sequence[Source], making: Making) ->
         OSError: A file cannot be read or written.
     """
     counts: Counter[str] = Counter()
-    dtype = token_type(making.tokenizers)
+    dtype = token_type(settings.tokenizers)
     with contextlib.ExitStack() as stack:
-        marks = iter(()) if making.duplicates is None else _bytes(stack.enter_context(making.duplicates.open("rb")))
+        marks = iter(()) if settings.duplicates is None else _bytes(stack.enter_context(settings.duplicates.open("rb")))
         for number, source in enumerate(sources):
             with contextlib.ExitStack() as files:
                 tokens = files.enter_context(PairWriter(directory / str(number), dtype))
-                texts = files.enter_context(PairWriter(_texts(directory, number), BYTE)) if making.texts else None
-                for pairs in ahead(_chunks(source, making, marks, counts)):
-                    _write(pairs, making, tokens, texts, counts)
-    write_facts(directory, len(sources), dtype, counts, texts=making.texts)
+                texts = files.enter_context(PairWriter(_texts(directory, number), BYTE)) if settings.texts else None
+                for pairs in ahead(_chunks(source, settings, marks, counts)):
+                    _write(pairs, settings, tokens, texts, counts)
+    write_facts(directory, len(sources), dtype, counts, texts=settings.texts)
     return counts
 
 
-def _chunks(source: Source, making: Making, marks: Iterator[int], counts: Counter[str]) -> Iterator[list[Pair]]:
+def _chunks(
+    source: Source, settings: CorpusSettings, marks: Iterator[int], counts: Counter[str]
+) -> Iterator[list[Pair]]:
     """The training pairs of a source, in chunks."""
     pairs = iter(source)
     while chunk := list(itertools.islice(pairs, CHUNK)):
         n_pairs = len(chunk)
-        if making.duplicates:
+        if settings.duplicates:
             chunk = [pair for pair, again in zip(chunk, marks, strict=False) if not again]
             counts["duplicate"] += n_pairs - len(chunk)
-        if making.held:
+        if settings.held:
             n_left = len(chunk)
-            chunk = [pair for pair in chunk if fingerprint(pair[0], making.seed) not in making.held]
+            chunk = [pair for pair in chunk if fingerprint(pair[0], settings.seed) not in settings.held]
             counts["held_out"] += n_left - len(chunk)
         yield chunk
 
 
 def _write(
-    pairs: list[Pair], making: Making, tokens: PairWriter, texts: PairWriter | None, counts: Counter[str]
+    pairs: list[Pair], settings: CorpusSettings, tokens: PairWriter, texts: PairWriter | None, counts: Counter[str]
 ) -> None:
     sides = [src for src, _ in pairs], [tgt for _, tgt in pairs]
-    ids = [tokenizer.encode(side, making.threads) for tokenizer, side in zip(making.tokenizers, sides, strict=True)]
-    for tokenizer, side in zip(making.tokenizers, ids, strict=True):
+    ids = [tokenizer.encode(side, settings.threads) for tokenizer, side in zip(settings.tokenizers, sides, strict=True)]
+    for tokenizer, side in zip(settings.tokenizers, ids, strict=True):
         counts.update(lacking(tokenizer, side))
-    kept, src, tgt = making.filter.select(ids[0], ids[1], counts)
+    kept, src, tgt = settings.filter.select(ids[0], ids[1], counts)
     tokens.add(src, tgt)
     counts["pairs"] += len(kept)
     if texts:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from heed.models.tokenizers.subwords import Tokenizer
-from heed.transformer.data.augmentation.augmentation import Augmentation, Augmented
+from heed.transformer.data.augmentation.augmentation import Augmentation, AugmentedPair
 from heed.transformer.data.batching.bucketing import even_cuts, sorted_by_length
 from heed.transformer.data.batching.pairs import AnyPairs, BoolArray, IntArray, Pairs, TokenLists
 
@@ -26,7 +26,7 @@ class Variation:
 
     def batches(
         self, texts: Pairs, group: Sequence[IntArray], draw: np.random.SeedSequence
-    ) -> Iterator[tuple["Varied", IntArray]]:
+    ) -> Iterator[tuple["AugmentedPairs", IntArray]]:
         """As many batches again, of the same pairs as they are drawn.
 
         Batches that were planned by the usual subwords would be a third padding, and some twice as large as others.
@@ -37,23 +37,23 @@ class Variation:
         for number in np.random.default_rng(draw).permutation(len(plan)):
             yield varied, plan[number]
 
-    def _varied(self, texts: Pairs, rows: IntArray, draw: np.random.SeedSequence) -> "Varied":
+    def _varied(self, texts: Pairs, rows: IntArray, draw: np.random.SeedSequence) -> "AugmentedPairs":
         seeds = (draw.generate_state(3) >> 1).tolist()  # SentencePiece keeps the largest for "no seed"
         pairs = list(zip(_decoded(texts.src, rows), _decoded(texts.tgt, rows), strict=True))
-        augmented = self.augmentation(pairs, seeds[2]) if self.augmentation else [Augmented(pair) for pair in pairs]
+        augmented = self.augmentation(pairs, seeds[2]) if self.augmentation else [AugmentedPair(pair) for pair in pairs]
         src = self._cut(self.src, [each.pair[0] for each in augmented], seeds[0])
         tgt = self._cut(self.tgt, [each.pair[1] for each in augmented], seeds[1])
         for i, each in enumerate(augmented):
             if (each.copied or each.recased) and max(len(src[i]), len(tgt[i])) > (self.max_length or np.inf):
-                augmented[i] = Augmented(pairs[i])
+                augmented[i] = AugmentedPair(pairs[i])
                 (src[i],), (tgt[i],) = self.src.encode([pairs[i][0]]), self.tgt.encode([pairs[i][1]])
-        return Varied.of_augmented(src, tgt, augmented)
+        return AugmentedPairs.of_augmented(src, tgt, augmented)
 
     def _cut(self, tokenizer: Tokenizer, lines: list[str], seed: int) -> list[list[int]]:
         return tokenizer.sample(lines, self.share, seed) if self.share else tokenizer.encode(lines, threads=1)
 
 
-class Varied(Pairs):
+class AugmentedPairs(Pairs):
     """Pairs as they were drawn."""
 
     copied: BoolArray  # which of them have other names, numbers, addresses or code words, (n,)
@@ -61,8 +61,8 @@ class Varied(Pairs):
 
     @classmethod
     def of_augmented(
-        cls, src: Sequence[Sequence[int]], tgt: Sequence[Sequence[int]], augmented: Sequence[Augmented]
-    ) -> "Varied":
+        cls, src: Sequence[Sequence[int]], tgt: Sequence[Sequence[int]], augmented: Sequence[AugmentedPair]
+    ) -> "AugmentedPairs":
         """Pairs of token lists, and what was done to each."""
         varied = cls.of(src, tgt)
         varied.copied = np.array([each.copied for each in augmented], dtype=np.bool_)

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from heed.models.text.literals import Kind
 from heed.models.text.numbers import digits_of
-from heed.transformer.data.augmentation.alike import find_alike, learn_names
 from heed.transformer.data.augmentation.augmentation import Augmentation
-from heed.transformer.data.augmentation.inventions import Inventor
+from heed.transformer.data.augmentation.replacements import ReplacementSampler
+from heed.transformer.data.augmentation.shared_literals import find_shared_literals, learn_names
 from heed.transformer.data.sources import Pair
 
 LANGUAGES = ("en", "de")
@@ -35,7 +35,7 @@ def test_names_are_what_both_sides_write_alike_and_never_without_a_capital() -> 
 
 
 def test_things_are_found_on_both_sides_with_each_language_s_separators() -> None:
-    found = find_alike(PAIRS[1], frozenset(learn_names(PAIRS)))
+    found = find_shared_literals(PAIRS[1], frozenset(learn_names(PAIRS)))
     assert [[literal.text for side in thing.sides for literal in side] for thing in found] == [
         ["Tom", "Tom"],
         ["Mary", "Mary"],
@@ -46,8 +46,8 @@ def test_things_are_found_on_both_sides_with_each_language_s_separators() -> Non
 
 
 def test_what_stands_there_unequally_often_is_left_alone() -> None:
-    assert find_alike(("Tom, Tom!", "Tom!"), frozenset(["Tom"])) == []
-    assert find_alike(("It costs 5 or 5.", "Es kostet 5."), frozenset()) == []
+    assert find_shared_literals(("Tom, Tom!", "Tom!"), frozenset(["Tom"])) == []
+    assert find_shared_literals(("It costs 5 or 5.", "Es kostet 5."), frozenset()) == []
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -127,19 +127,19 @@ def test_a_script_without_cases_is_not_recased() -> None:
     assert [augment([pair], seed)[0].recased for seed in range(5)] == [False] * 5
 
 
-@pytest.mark.parametrize("make", [Inventor.code_word, Inventor.identifier, Inventor.file])
-def test_made_code_words_are_found_again_as_such(make: Callable[[Inventor, Random], str]) -> None:
-    inventor = Inventor(["Nakamura", "Copenhagen", "Aleksandra"], LANGUAGES)
+@pytest.mark.parametrize("make", [ReplacementSampler.code_word, ReplacementSampler.identifier, ReplacementSampler.file])
+def test_made_code_words_are_found_again_as_such(make: Callable[[ReplacementSampler, Random], str]) -> None:
+    inventor = ReplacementSampler(["Nakamura", "Copenhagen", "Aleksandra"], LANGUAGES)
     made = [make(inventor, Random(seed)) for seed in range(100)]
-    found = [find_alike((f"See {text} now", f"Siehe {text} jetzt"), frozenset()) for text in made]
+    found = [find_shared_literals((f"See {text} now", f"Siehe {text} jetzt"), frozenset()) for text in made]
     assert [[thing.sides[0][0].text for thing in things] for things in found] == [[text] for text in made]
 
 
-@pytest.mark.parametrize("make", [Inventor.url, Inventor.mail])
-def test_made_addresses_are_found_again_as_such(make: Callable[[Inventor, Random], str]) -> None:
-    inventor = Inventor(["Nakamura", "Copenhagen", "Aleksandra"], LANGUAGES)
+@pytest.mark.parametrize("make", [ReplacementSampler.url, ReplacementSampler.mail])
+def test_made_addresses_are_found_again_as_such(make: Callable[[ReplacementSampler, Random], str]) -> None:
+    inventor = ReplacementSampler(["Nakamura", "Copenhagen", "Aleksandra"], LANGUAGES)
     made = [make(inventor, Random(seed)) for seed in range(100)]
-    found = [find_alike((f"See {text}.", f"Siehe {text}!"), frozenset()) for text in made]
+    found = [find_shared_literals((f"See {text}.", f"Siehe {text}!"), frozenset()) for text in made]
     assert [[(thing.kind, thing.sides[0][0].text) for thing in things] for things in found] == [
         [(Kind.ADDRESS, text)] for text in made
     ]

@@ -7,7 +7,7 @@ from random import Random
 
 from heed.models.text.literals import Kind, Literal
 from heed.models.text.numbers import digits_of, separators, with_digits
-from heed.transformer.data.augmentation.alike import GENITIVE, Alike
+from heed.transformer.data.augmentation.shared_literals import GENITIVE, SharedLiteral
 
 ENDINGS = ("com", "org", "net", "de", "eu", "io", "co.uk", "info")
 SUFFIXES = ("pdf", "txt", "jpg", "png", "csv", "docx", "zip", "py", "html", "mp3", "json", "tar.gz", "xlsx", "log")
@@ -20,7 +20,7 @@ REFORMED = 0.4  # of plain numbers, how many get separators, where those of both
 Sides = tuple[str, str]  # the same thing as the source and as the target writes it
 
 
-class Inventor:
+class ReplacementSampler:
     """Draws something in the place of what both sides of a pair have.
 
     Args:
@@ -34,7 +34,7 @@ class Inventor:
         self._marks = (marks[0], marks[1]) if marks[0] and marks[1] else None
         self._followers = _followers(self._names)
 
-    def replacement(self, thing: Alike, random: Random) -> list[list[str]]:
+    def replacement(self, thing: SharedLiteral, random: Random) -> list[list[str]]:
         """What to write in each place of a thing, of the source and of the target."""
         if thing.kind is Kind.NUMBER:
             return self._number(thing, random)
@@ -61,7 +61,7 @@ class Inventor:
             name += random.choice(after)
         return name if len(name) > 2 else random.choice(self._names)
 
-    def _number(self, thing: Alike, random: Random) -> list[list[str]]:
+    def _number(self, thing: SharedLiteral, random: Random) -> list[list[str]]:
         places = [[place.text for place in side] for side in thing.sides]
         digits = digits_of(places[0][0])
         if digits == "1":  # what is one stands in the singular
@@ -115,9 +115,9 @@ class Inventor:
         return f"{_ascii(user)}@{self.domain(random)}"
 
 
-Maker = Callable[[Inventor, Random], str]
-_CODES: tuple[Maker, ...] = (Inventor.code_word, Inventor.identifier, Inventor.file)
-_ADDRESSES: tuple[Maker, ...] = (Inventor.url, Inventor.mail, Inventor.domain)
+Maker = Callable[[ReplacementSampler, Random], str]
+_CODES: tuple[Maker, ...] = (ReplacementSampler.code_word, ReplacementSampler.identifier, ReplacementSampler.file)
+_ADDRESSES: tuple[Maker, ...] = (ReplacementSampler.url, ReplacementSampler.mail, ReplacementSampler.domain)
 MAKERS: dict[Kind, tuple[Maker, ...]] = {Kind.CODE: _CODES, Kind.ADDRESS: _ADDRESSES}
 FOREIGN_KINDS = _CODES + _ADDRESSES
 
@@ -132,11 +132,11 @@ def _followers(names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _is_genitive(place: Literal, thing: Alike) -> bool:
+def _is_genitive(place: Literal, thing: SharedLiteral) -> bool:
     return thing.kind is Kind.NAME and len(place.text) > len(thing.sides[0][0].text)
 
 
-def _tail(place: Literal, thing: Alike, side: int) -> str:
+def _tail(place: Literal, thing: SharedLiteral, side: int) -> str:
     return GENITIVE if side and _is_genitive(place, thing) else ""
 
 

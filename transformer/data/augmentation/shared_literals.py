@@ -16,14 +16,14 @@ GENITIVE = "s"  # what a name gets in the translation where English has an apost
 
 
 @dataclasses.dataclass(frozen=True)
-class Alike:
+class SharedLiteral:
     """Something that stands on both sides."""
 
     kind: Kind
     sides: tuple[tuple[Literal, ...], tuple[Literal, ...]]  # where, in the source and in the target; as often in both
 
 
-def find_alike(pair: Pair, names: frozenset[str]) -> list[Alike]:
+def find_shared_literals(pair: Pair, names: frozenset[str]) -> list[SharedLiteral]:
     """What both sides of a pair have, equally often, in the order of the source.
 
     Args:
@@ -37,7 +37,7 @@ def find_alike(pair: Pair, names: frozenset[str]) -> list[Alike]:
         if key[0] is Kind.NAME and len(tgt) < len(src):
             tgt = tgt + sides[1].get((Kind.NAME, key[1] + GENITIVE), [])
         if len(src) == len(tgt):
-            found.append(Alike(key[0], (tuple(src), tuple(tgt))))
+            found.append(SharedLiteral(key[0], (tuple(src), tuple(tgt))))
     return found
 
 
