@@ -26,7 +26,7 @@ Table = dict[str, object]
 
 
 @dataclasses.dataclass(frozen=True)
-class Wish:
+class RunRequest:
     """What the user asked for."""
 
     preset_name: str | None
@@ -60,7 +60,7 @@ class Wish:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """The plan of a new run."""
 
     task: str
@@ -69,22 +69,22 @@ class Plan:
     initial: "InitialNetwork | None"  # initial weights
 
 
-def create(path: Path, wish: Wish) -> "tuple[Run[Any], AnyBatches]":
+def create(path: Path, request: RunRequest) -> "tuple[Run[Any], AnyBatches]":
     """Create a run from a preset or an earlier run's config.toml, with options applied.
 
     Raises:
         click.UsageError: Options exclude each other.
         HeedError: Something is impossible; nothing was written.
     """
-    plan = settled(wish)
+    plan = planned(request)
     messages.note("Reading the text")
     from heed.transformer.training.tasks import TASKS
 
     make = TASKS[plan.task].create
-    return make(path, plan.network, plan.train, plan.initial, cache=wish.cache, threads=wish.threads)
+    return make(path, plan.network, plan.train, plan.initial, cache=request.cache, threads=request.threads)
 
 
-def settled(wish: Wish) -> Plan:
+def planned(request: RunRequest) -> RunPlan:
     """The plan of a new run.
 
     Raises:
@@ -93,35 +93,35 @@ def settled(wish: Wish) -> Plan:
     """
     from heed.transformer.training.runs.run import RUNS
 
-    task, network, training = wish.tables()
-    network, given = complete(network), wish.given
+    task, network, training = request.tables()
+    network, given = complete(network), request.given
     if set(LIMITS) & given.keys():  # the user's limits replace the preset's
         training = {name: value for name, value in training.items() if name not in LIMITS}
-    initial = _initial(given.get("init_from") or training.get("init_from"), task, wish)
+    initial = _initial(given.get("init_from") or training.get("init_from"), task, request)
     if initial:
-        dropout = {"dropout": network["dropout"]} if wish.config else {}  # everything else follows from the weights
+        dropout = {"dropout": network["dropout"]} if request.config else {}  # everything else follows from the weights
         network = initial.network | dropout
         training = initial.languages | training | {"tokenizer": initial.tokenizer}
     if (
         given.get("joint") and training.get("joint") is False
     ):  # separate vocabularies were the reason for untied matrices
         network = changed(network, {"tied": True})
-    training = _asked(training, given, RUNS[task].settings)
+    training = _with_options(training, given, RUNS[task].settings)
     separate = training.get("joint") is False or len(_names(training.get("tokenizer"))) == 2
-    if wish.network.get("tied") and separate:
+    if request.network.get("tied") and separate:
         raise click.UsageError("--tied needs one vocabulary; leave out --separate or the second --tokenizer.")
-    return Plan(task, _network(network, wish.network), _config(RUNS[task].settings, training), initial)
+    return RunPlan(task, _network(network, request.network), _config(RUNS[task].settings, training), initial)
 
 
-def refuse_changes(run: "Run[Any]", wish: Wish) -> None:
+def refuse_changes(run: "Run[Any]", request: RunRequest) -> None:
     """Refuse options that differ from the run's; limits may change if the learning rate does not depend on them.
 
     Raises:
         click.UsageError: Lists everything that differs.
     """
-    _, network, training = wish.tables() if wish.config or wish.preset_name else ("", {}, {})
-    training = training | {name: _absolute(name, value) for name, value in wish.given.items()}
-    limits = {name: value for name, value in training.items() if name in LIMITS and name in wish.given}
+    _, network, training = request.tables() if request.config or request.preset_name else ("", {}, {})
+    training = training | {name: _absolute(name, value) for name, value in request.given.items()}
+    limits = {name: value for name, value in training.items() if name in LIMITS and name in request.given}
     if limits and run.train.limits_may_change:
         run.limit(limits)
     own = to_table(run.train)
@@ -130,7 +130,7 @@ def refuse_changes(run: "Run[Any]", wish: Wish) -> None:
         for name, value in training.items()
         if _words(own.get(name)) != _words(value) and not (limits and name in LIMITS)
     ]
-    differing += _network_differences(to_table(run.spec), network, wish.network)
+    differing += _network_differences(to_table(run.spec), network, request.network)
     if differing:
         raise click.UsageError(
             f"--resume continues the run with its own options, and these differ: {'; '.join(differing)}. "
@@ -155,12 +155,12 @@ def _words(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _initial(source: object, task: str, wish: Wish) -> "InitialNetwork | None":
+def _initial(source: object, task: str, request: RunRequest) -> "InitialNetwork | None":
     """The initial network."""
     if not source:
         return None
     fixed = (PATHS.keys() | {"tokenizer", *LEARNT}) - {"dropout"}
-    if wrong := fixed & (wish.given.keys() | wish.network.keys()):
+    if wrong := fixed & (request.given.keys() | request.network.keys()):
         raise click.UsageError(f"--init-from determines {_options(wrong)}; leave that out.")
     initial = _read_initial(Path(str(source)))
     if initial.task != task:
@@ -188,7 +188,7 @@ def _network(table: Table, given: Mapping[str, object]) -> Table:
     return found
 
 
-def _asked(training: Table, given: Table, settings: type[Any]) -> Table:
+def _with_options(training: Table, given: Table, settings: type[Any]) -> Table:
     """The training table with options applied; the options must belong to this task."""
     if stray := given.keys() - {field.name for field in dataclasses.fields(settings)}:
         raise click.UsageError(f"{_options(stray)}: not available for this kind of network.")

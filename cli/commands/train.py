@@ -14,7 +14,7 @@ import click
 from heed.cli import messages, options
 from heed.cli.command import Command
 from heed.cli.io.signals import ENDING
-from heed.cli.new_run import Wish, create, refuse_changes, settled
+from heed.cli.new_run import RunRequest, create, planned, refuse_changes
 from heed.models.errors import ModelError
 from heed.models.runs.settings import LIMITS
 from heed.models.spec.options import PATHS
@@ -270,13 +270,13 @@ def command(
     given = {name: value for name, value in asked.items() if value not in (None, (), "")}
     network = _network_options(given)
     given = {name: value for name, value in given.items() if name not in network and name != "norm"}
-    wish = Wish(preset_name, config, network, given, cache, threads)
+    request = RunRequest(preset_name, config, network, given, cache, threads)
     if output and resume:
         raise click.UsageError("--resume continues a run in its own directory; leave out -o.")
     if config and preset_name:
         raise click.UsageError("--preset and --config exclude each other.")
     path, begins = output or resume, resume is None or not resume.exists()
-    if path is None or (begins and not wish.names_text):
+    if path is None or (begins and not request.names_text):
         if resume:
             raise ModelError(f"{resume}: not a run of heed train (no config.toml); name the directory given to -o")
         raise click.UsageError("Give -o with --src and --tgt, --data, --text or --pairs; or --resume RUN.")
@@ -290,9 +290,9 @@ def command(
             ctx.meta[messages.KEY] = messages.QUIET
         engine = _engine(processes, device, threads, accumulate, sharded=sharded)
         if dry_run:
-            _estimate(path, wish, engine, begins=begins)
+            _estimate(path, request, engine, begins=begins)
             return
-        run, batches = _prepare(path, wish, engine.processes, begins=begins)
+        run, batches = _prepare(path, request, engine.processes, begins=begins)
         with _claimed(run, processes):
             ended_by = _train(run, batches, engine)
     quoted = shlex.quote(str(path))
@@ -336,48 +336,48 @@ def _engine(
     return Engine(device, processes, sharded=sharded, accumulate=accumulate)
 
 
-def _estimate(path: Path, wish: Wish, engine: "Engine", *, begins: bool) -> None:
+def _estimate(path: Path, request: RunRequest, engine: "Engine", *, begins: bool) -> None:
     """Print on stdout what training would take."""
     from heed.transformer.training.estimate import estimate
     from heed.transformer.training.runs.run import open_run
 
     if begins:
-        plan = settled(wish)
+        plan = planned(request)
         found = estimate(plan.task, plan.network, plan.train, engine)
     else:
         run = open_run(path)
-        refuse_changes(run, wish)
+        refuse_changes(run, request)
         found = estimate(run.task, to_table(run.spec), run.train, engine)
     width = max(map(len, found))
     for name, value in found.items():
         click.echo(f"{name:<{width}}  {value}")
 
 
-def _prepare(path: Path, wish: Wish, processes: "Processes", *, begins: bool) -> "tuple[Run[Any], AnyBatches]":
+def _prepare(path: Path, request: RunRequest, processes: "Processes", *, begins: bool) -> "tuple[Run[Any], AnyBatches]":
     """The run and its data; the first process creates them for all."""
     made = None
     failed = True
     try:
         if processes.is_first:
-            made = create(path, wish) if begins else _open(path, wish)
+            made = create(path, request) if begins else _open(path, request)
         failed = False
     finally:
         failed = processes.told(failed)
     if failed:  # the first process has reported why
         raise SystemExit(1)
-    return made or _open(path, wish)
+    return made or _open(path, request)
 
 
-def _open(path: Path, wish: Wish) -> "tuple[Run[Any], AnyBatches]":
+def _open(path: Path, request: RunRequest) -> "tuple[Run[Any], AnyBatches]":
     from heed.transformer.training.runs.run import open_run
     from heed.transformer.training.tasks import TASKS
 
     run = open_run(path)
-    refuse_changes(run, wish)
-    if set(LIMITS) & wish.given.keys():
+    refuse_changes(run, request)
+    if set(LIMITS) & request.given.keys():
         run.record_limits()
     messages.note("Reading the text")
-    return run, TASKS[run.task].resume(run, wish.threads)
+    return run, TASKS[run.task].resume(run, request.threads)
 
 
 def _claimed(run: "Run[Any]", processes: "Processes") -> contextlib.AbstractContextManager[None]:

@@ -18,7 +18,7 @@ class Terminated(BaseException):
     """SIGTERM has arrived; like KeyboardInterrupt, it is not an error."""
 
 
-class _Came:
+class _PendingSignal:
     """The signal that ends the program; a process has one such state, as it has one table of signal handlers."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class _Came:
         return self._exception is not None and self._exception() is None
 
 
-_CAME = _Came()
+_PENDING = _PendingSignal()
 
 
 def end_on_signals() -> None:
@@ -60,23 +60,23 @@ def end_on_signals() -> None:
 
 def came() -> int | None:
     """The signal that ends the program, if one has come."""
-    return _CAME.number
+    return _PENDING.number
 
 
 def handled() -> None:
     """Let the program go on: what a signal asked for is done. Call it while its exception is handled."""
     signal.setitimer(signal.ITIMER_REAL, 0)
-    _CAME.forget()
+    _PENDING.forget()
 
 
 def _end(number: int, _: FrameType | None) -> None:
     signal.setitimer(signal.ITIMER_REAL, AGAIN, AGAIN)
-    raise _CAME.exception(number)  # no local name: a frame that held it would keep it alive
+    raise _PENDING.exception(number)  # no local name: a frame that held it would keep it alive
 
 
 def _end_again(_: int, __: FrameType | None) -> None:
-    if _CAME.number is not None and _CAME.is_swallowed:
-        raise _CAME.exception(_CAME.number)
+    if _PENDING.number is not None and _PENDING.is_swallowed:
+        raise _PENDING.exception(_PENDING.number)
 
 
 @contextlib.contextmanager

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from heed.cli.io.formats import directives, plurals
 from heed.cli.io.formats.catalogue_entries import Entry, Span, read_entries, written
-from heed.cli.io.formats.document import Passage
-from heed.cli.io.formats.marks import Kind, Marked, Piece
+from heed.cli.io.formats.document import Segment
+from heed.cli.io.formats.marks import MarkedText, Piece, PieceKind
 
 CHARSET = re.compile(rb"Content-Type:[^\"\\]*charset=([\w.:-]+)", re.IGNORECASE)
 
@@ -42,15 +42,15 @@ class Catalogue:
         }
         return [f"{n} {words[trouble]}" for trouble, n in self._troubles.items()]
 
-    def passages(self, text: str) -> Iterator[Passage]:
-        """See `Grammar`: a passage is an entry."""
+    def segments(self, text: str) -> Iterator[Segment]:
+        """See `Grammar`: a segment is an entry."""
         for entry in read_entries(text):
             if entry.is_header:
                 yield from self._header(text, entry)
             elif self._everything or not ("fuzzy" in entry.flags or any(entry.msgstrs)):
                 yield self._entry(text, entry)
 
-    def _header(self, text: str, entry: Entry) -> Iterator[Passage]:
+    def _header(self, text: str, entry: Entry) -> Iterator[Segment]:
         """Read the plural forms, and fill in what a template leaves open."""
         known = plurals.of_language(self._language)
         told = plurals.HEADER.search(entry.msgstrs[0]) or plurals.HEADER.search(known or "")
@@ -62,11 +62,11 @@ class Catalogue:
         if known:
             filled = filled.replace("nplurals=INTEGER; plural=EXPRESSION;", known)
         if filled != body:
-            yield Passage(entry.body, entry.end, (), lambda: filled)
+            yield Segment(entry.body, entry.end, (), lambda: filled)
 
-    def _entry(self, text: str, entry: Entry) -> Passage:
+    def _entry(self, text: str, entry: Entry) -> Segment:
         form = directives.pattern_of(entry.flags)
-        marked = [Marked(list(_pieces(source, form and form[1]))) for source in entry.sources]
+        marked = [MarkedText(list(_pieces(source, form and form[1]))) for source in entry.sources]
 
         def fill(*translations: str) -> str:
             found = iter(translations)
@@ -76,7 +76,7 @@ class Catalogue:
             ]
             return self._filled(text, entry, form[0] if form else "", texts)
 
-        return Passage(entry.head, entry.end, tuple(each.text for each in marked if each.translatable), fill)
+        return Segment(entry.head, entry.end, tuple(each.text for each in marked if each.translatable), fill)
 
     def _filled(self, text: str, entry: Entry, form: str, translations: Sequence[str]) -> str:
         """An entry with translations of its sources; as it was, where they cannot be written."""
@@ -119,10 +119,10 @@ class Catalogue:
 def _pieces(source: str, form: re.Pattern[str] | None) -> Iterator[Piece]:
     here = 0
     for match in form.finditer(source) if form else ():
-        yield Piece(Kind.TEXT, source[here : match.start()], source[here : match.start()])
-        yield Piece(Kind.WORD, match[0])
+        yield Piece(PieceKind.TEXT, source[here : match.start()], source[here : match.start()])
+        yield Piece(PieceKind.WORD, match[0])
         here = match.end()
-    yield Piece(Kind.TEXT, source[here:], source[here:])
+    yield Piece(PieceKind.TEXT, source[here:], source[here:])
 
 
 def _like(source: str, translation: str) -> str:

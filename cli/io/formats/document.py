@@ -1,4 +1,4 @@
-"""Documents: files that are read whole, of which passages are translated."""
+"""Documents: files that are read whole, of which segments are translated."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +13,7 @@ BYTE_ORDER_MARK = "\ufeff"
 
 
 @dataclasses.dataclass(frozen=True)
-class Passage:
+class Segment:
     """A place of a document, and what is translated of it."""
 
     start: int  # in characters of the document
@@ -21,8 +21,8 @@ class Passage:
     texts: tuple[str, ...]
     fill: Callable[..., str]  # what the place has with translations, one for each text
 
-    def unless_same(self, text: str) -> "Passage":
-        """The passage of a document, which stays as it is where each translation is the text itself."""
+    def unless_same(self, text: str) -> "Segment":
+        """The segment of a document, which stays as it is where each translation is the text itself."""
 
         def fill(*translations: str) -> str:
             return text[self.start : self.end] if translations == self.texts else self.fill(*translations)
@@ -31,14 +31,14 @@ class Passage:
 
 
 class Grammar(Protocol):
-    """Finds the passages of a kind of document."""
+    """Finds the segments of a kind of document."""
 
     def charset(self, data: bytes) -> str:
         """How a document's characters are encoded."""
         ...
 
-    def passages(self, text: str) -> Iterator[Passage]:
-        """The passages of a document, in order.
+    def segments(self, text: str) -> Iterator[Segment]:
+        """The segments of a document, in order.
 
         Raises:
             DataError: It is no such document; it names the line.
@@ -51,7 +51,7 @@ class Grammar(Protocol):
 
 
 class Document:
-    """Reads a document whole; what is not in a passage passes byte for byte.
+    """Reads a document whole; what is not in a segment passes byte for byte.
 
     Args:
         grammar: Of the document.
@@ -65,7 +65,7 @@ class Document:
         self._grammar, self._decoder = grammar, decoder
 
     def records(self, windows: Iterable[Window], limit: int) -> Iterator[list[Record]]:
-        """The passages of the document, `limit` at a time.
+        """The segments of the document, `limit` at a time.
 
         Raises:
             DataError: It cannot be read.
@@ -100,10 +100,10 @@ class Document:
         before, here = b"", 0
         if text.startswith(BYTE_ORDER_MARK):
             before, text = encode(BYTE_ORDER_MARK), text.removeprefix(BYTE_ORDER_MARK)
-        for passage in self._grammar.passages(text):
-            before += encode(text[here : passage.start])
-            texts = tuple(map(self._decoder.replace, passage.texts))
-            yield Record(texts, before, b"", lambda *found, fill=passage.fill: encode(fill(*found)))
-            before, here = b"", passage.end
+        for segment in self._grammar.segments(text):
+            before += encode(text[here : segment.start])
+            texts = tuple(map(self._decoder.replace, segment.texts))
+            yield Record(texts, before, b"", lambda *found, fill=segment.fill: encode(fill(*found)))
+            before, here = b"", segment.end
         if rest := before + encode(text[here:]):
             yield unchanged(rest)

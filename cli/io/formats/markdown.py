@@ -9,9 +9,9 @@ from typing import Any
 
 from markdown_it.token import Token
 
-from heed.cli.io.formats.document import Passage
+from heed.cli.io.formats.document import Segment
 from heed.cli.io.formats.markdown_inline import Parser
-from heed.cli.io.formats.marks import Kind, Marked, Piece
+from heed.cli.io.formats.marks import MarkedText, Piece, PieceKind
 from heed.cli.io.formats.page import Page
 
 FRONT_MATTER = re.compile(r"(?:---|\+\+\+)[ \t]*\r?\n.*?\n(?:---|\+\+\+|\.\.\.)[ \t]*(?:\r?\n|\Z)", re.DOTALL)
@@ -51,15 +51,15 @@ class Markdown:
         lost = f"{self._n_lost} blocks stay in the source language: their mark-up did not fit the translation"
         return [lost] * bool(self._n_lost) + self._page.warnings()
 
-    def passages(self, text: str) -> Iterator[Passage]:
-        """See `Grammar`: a passage is a block."""
+    def segments(self, text: str) -> Iterator[Segment]:
+        """See `Grammar`: a segment is a block."""
         front = FRONT_MATTER.match(text)
         for found in self._blocks(text, front.end() if front else 0):
-            passage = self._passage(text, found) if isinstance(found, Block) else found
-            if passage.texts:
-                yield passage.unless_same(text)
+            segment = self._passage(text, found) if isinstance(found, Block) else found
+            if segment.texts:
+                yield segment.unless_same(text)
 
-    def _blocks(self, text: str, begin: int) -> Iterator[Block | Passage]:
+    def _blocks(self, text: str, begin: int) -> Iterator[Block | Segment]:
         lines = [match.span() for match in LINE.finditer(text, begin)]
         env: dict[str, Any] = {}
         tokens = self._parser.blocks.parse(text[begin:], env)
@@ -74,13 +74,13 @@ class Markdown:
             elif token.type == "html_block" and token.map and lines[slice(*token.map)]:
                 rows = lines[slice(*token.map)]
                 start, end = rows[0][0], rows[-1][1]
-                for passage in self._page.passages(text[start:end]):
-                    yield dataclasses.replace(passage, start=start + passage.start, end=start + passage.end)
+                for segment in self._page.segments(text[start:end]):
+                    yield dataclasses.replace(segment, start=start + segment.start, end=start + segment.end)
             kind = token.type.removesuffix("_open")
 
-    def _passage(self, text: str, block: Block) -> Passage:
+    def _passage(self, text: str, block: Block) -> Segment:
         pieces = self._parser.pieces(block.content, self._references)
-        parts = [Marked(list(part)) for is_break, part in groupby(pieces, key=_is_break) if not is_break]
+        parts = [MarkedText(list(part)) for is_break, part in groupby(pieces, key=_is_break) if not is_break]
         breaks = [piece.source for piece in pieces if _is_break(piece)]
         alts = [match[1] for piece in pieces for match in [ALT.match(piece.source)] if match]
 
@@ -93,12 +93,12 @@ class Markdown:
             self._n_lost += 1
             return text[block.start : block.end]
 
-        return Passage(block.start, block.end, (*(part.text for part in parts if part.translatable), *alts), fill)
+        return Segment(block.start, block.end, (*(part.text for part in parts if part.translatable), *alts), fill)
 
     def _written(
         self,
         block: Block,
-        parts: Sequence[tuple[Marked, str | None]],
+        parts: Sequence[tuple[MarkedText, str | None]],
         breaks: Sequence[str],
         alts: Sequence[tuple[str, str]],
     ) -> Iterator[str]:
@@ -132,7 +132,7 @@ def _facts(token: Token) -> str:
 
 
 def _is_break(piece: Piece) -> bool:
-    return piece.kind is Kind.SINGLE and "\n" in piece.source and not piece.source.startswith(("<", "!"))
+    return piece.kind is PieceKind.SINGLE and "\n" in piece.source and not piece.source.startswith(("<", "!"))
 
 
 def _escaped(text: str) -> str:

@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
-from heed.cli.io.formats.marks import Kind, Piece
+from heed.cli.io.formats.marks import Piece, PieceKind
 
 # What markdown-it's CommonMark leaves to extensions: notes, boxes to tick, GitHub's alerts.
 EXTENSION = re.compile(r"(?P<single>\A\[[ xX]\](?=\s)|\A\[![A-Z]+\]|\A\[\^[^\]\s]+\]:)|(?P<word>\[\^[^\]\s]+\])")
@@ -106,24 +106,26 @@ def _span(span: Span, token: Token | None) -> Span:
 
 def _piece(source: str, kind: str) -> Piece:
     if kind == "text":
-        return Piece(Kind.TEXT, source, source[1:] if source.startswith("\\") else html.unescape(source))
+        return Piece(PieceKind.TEXT, source, source[1:] if source.startswith("\\") else html.unescape(source))
     if kind == "softbreak":
-        return Piece(Kind.TEXT, source, " ")
+        return Piece(PieceKind.TEXT, source, " ")
     if kind in ("backticks", "autolink"):
-        return Piece(Kind.WORD, source)
+        return Piece(PieceKind.WORD, source)
     if kind == "html_inline":
         opens = re.match(r"<[A-Za-z]", source) and not source.endswith("/>")
-        return Piece(Kind.OPEN if opens else Kind.CLOSE if source.startswith("</") else Kind.SINGLE, source)
+        return Piece(
+            PieceKind.OPEN if opens else PieceKind.CLOSE if source.startswith("</") else PieceKind.SINGLE, source
+        )
     if kind in ("image", "hardbreak"):
-        return Piece(Kind.SINGLE, source)
-    return Piece(Kind.OPEN if kind.endswith("_open") else Kind.CLOSE, source)
+        return Piece(PieceKind.SINGLE, source)
+    return Piece(PieceKind.OPEN if kind.endswith("_open") else PieceKind.CLOSE, source)
 
 
 def _plain(text: str) -> Iterator[Piece]:
     here = 0
     for match in [*EXTENSION.finditer(text), None]:
         for words in re.findall(r"\s+|\S+(?:\s+\S+)*", text[here : match.start() if match else None]):
-            yield Piece(Kind.TEXT, words, words)
+            yield Piece(PieceKind.TEXT, words, words)
         if match:
-            yield Piece(Kind.SINGLE if match["single"] else Kind.WORD, match[0])
+            yield Piece(PieceKind.SINGLE if match["single"] else PieceKind.WORD, match[0])
             here = match.end()

@@ -12,7 +12,7 @@ KEPT = r"⟦\d+⟧"
 MARK = re.compile(r"</?g\d+>|<x\d+/>|" + KEPT)
 
 
-class Kind(enum.Enum):
+class PieceKind(enum.Enum):
     """What a piece of a text is."""
 
     TEXT = enum.auto()
@@ -26,12 +26,12 @@ class Kind(enum.Enum):
 class Piece:
     """A part of a text."""
 
-    kind: Kind
+    kind: PieceKind
     source: str  # as the file has it
     text: str = ""  # of a `TEXT`: what the reader sees
 
 
-class Marked:
+class MarkedText:
     """A text with marks for its mark-up.
 
     Args:
@@ -49,7 +49,7 @@ class Marked:
         self._sources = dict[str, str]()
         self.text = "".join(self._named())
         self.has_marks = bool(self._sources)
-        self.translatable = any(piece.kind is Kind.TEXT and re.search(r"[^\W\d_]", piece.text) for piece in pieces)
+        self.translatable = any(piece.kind is PieceKind.TEXT and re.search(r"[^\W\d_]", piece.text) for piece in pieces)
 
     def keeps(self, translation: str) -> bool:
         """Whether a translation has each mark once, and pairs of them as pairs."""
@@ -84,11 +84,13 @@ class Marked:
             return False
         first, last = self._pieces[self._first], self._pieces[self._last - 1]
         partner = self._partner.get(self._first)
-        if _is_outside(first) or (first.kind in (Kind.OPEN, Kind.CLOSE) and partner is None):
+        if _is_outside(first) or (first.kind in (PieceKind.OPEN, PieceKind.CLOSE) and partner is None):
             self._first += 1
-        elif _is_outside(last) or (last.kind in (Kind.OPEN, Kind.CLOSE) and self._last - 1 not in self._partner):
+        elif _is_outside(last) or (
+            last.kind in (PieceKind.OPEN, PieceKind.CLOSE) and self._last - 1 not in self._partner
+        ):
             self._last -= 1
-        elif first.kind is Kind.OPEN and partner == self._last - 1:
+        elif first.kind is PieceKind.OPEN and partner == self._last - 1:
             self._first, self._last = self._first + 1, self._last - 1
         else:
             return False
@@ -100,31 +102,31 @@ class Marked:
         names = dict[int, str]()
         for place in range(self._first, self._last):
             piece = self._pieces[place]
-            if piece.kind is Kind.TEXT:
+            if piece.kind is PieceKind.TEXT:
                 yield piece.text
                 continue
             partner = self._partner.get(place)
-            if piece.kind is Kind.CLOSE and partner is not None:
+            if piece.kind is PieceKind.CLOSE and partner is not None:
                 mark = f"</g{names[partner]}>"
             else:
                 names[place] = next(numbers)
-                shape = "⟦{}⟧" if piece.kind is Kind.WORD else "<g{}>" if partner is not None else "<x{}/>"
+                shape = "⟦{}⟧" if piece.kind is PieceKind.WORD else "<g{}>" if partner is not None else "<x{}/>"
                 mark = shape.format(names[place])
             self._sources[mark] = piece.source
             yield mark
 
 
 def _is_outside(piece: Piece) -> bool:
-    return piece.kind is Kind.SINGLE or (piece.kind is Kind.TEXT and not piece.text.strip())
+    return piece.kind is PieceKind.SINGLE or (piece.kind is PieceKind.TEXT and not piece.text.strip())
 
 
 def _partners(pieces: Sequence[Piece]) -> dict[int, int]:
     """The places of `OPEN` and `CLOSE` pieces that belong together, each by the other's; others have none."""
     found, open_places = dict[int, int](), list[int]()
     for place, piece in enumerate(pieces):
-        if piece.kind is Kind.OPEN:
+        if piece.kind is PieceKind.OPEN:
             open_places.append(place)
-        elif piece.kind is Kind.CLOSE and open_places:
+        elif piece.kind is PieceKind.CLOSE and open_places:
             found[place] = open_places.pop()
             found[found[place]] = place
     return found

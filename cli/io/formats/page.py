@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 
-from heed.cli.io.formats.document import Passage
-from heed.cli.io.formats.marks import Kind, Marked, Piece
+from heed.cli.io.formats.document import Segment
+from heed.cli.io.formats.marks import MarkedText, Piece, PieceKind
 
 # Elements within a sentence; any other element, and <br>, bounds one. Those of the second kind stand for a word.
 INLINE = frozenset(
@@ -79,7 +79,7 @@ class _Tokens(HTMLParser):
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class HtmlPart:
     """A token of a page, or an element that stays as it is."""
 
     kind: str  # "text", "start", "end", "empty", "comment", "word"; any other bounds a sentence
@@ -106,9 +106,9 @@ class Page:
         """See `Grammar`."""
         return [f"{self._n_lost} blocks stay in the source language: their tags were lost"] if self._n_lost else []
 
-    def passages(self, text: str) -> Iterator[Passage]:
-        """See `Grammar`: a passage is a block of text, or an attribute of a tag between blocks."""
-        block: list[Part] = []
+    def segments(self, text: str) -> Iterator[Segment]:
+        """See `Grammar`: a segment is a block of text, or an attribute of a tag between blocks."""
+        block: list[HtmlPart] = []
         for part in find_parts(text):
             if part.kind in ("text", "word", "comment") or part.name in INLINE:
                 block.append(part)
@@ -118,8 +118,8 @@ class Page:
             yield from self._attributes(text, [part])
         yield from self._block(text, block)
 
-    def _block(self, text: str, parts: Sequence[Part]) -> Iterator[Passage]:
-        marked = Marked([piece for part in parts for piece in _pieces(text, part)])
+    def _block(self, text: str, parts: Sequence[HtmlPart]) -> Iterator[Segment]:
+        marked = MarkedText([piece for part in parts for piece in _pieces(text, part)])
         tags = [part for part in parts if part.name]
         if not marked.translatable:
             yield from self._attributes(text, tags)
@@ -135,10 +135,10 @@ class Page:
                 filled = filled.replace(tag, new, 1)
             return filled
 
-        texts = (marked.text, *(text for passage in attributes for text in passage.texts))
-        yield Passage(parts[0].start, parts[-1].end, texts, fill).unless_same(text)
+        texts = (marked.text, *(text for segment in attributes for text in segment.texts))
+        yield Segment(parts[0].start, parts[-1].end, texts, fill).unless_same(text)
 
-    def _attributes(self, text: str, parts: Sequence[Part]) -> Iterator[Passage]:
+    def _attributes(self, text: str, parts: Sequence[HtmlPart]) -> Iterator[Segment]:
         """The values of attributes of tags that a reader sees."""
         for part in parts:
             if part.kind not in ("start", "empty"):
@@ -147,7 +147,7 @@ class Page:
                 value = match[2] or ""
                 if match[1].lower() in ATTRIBUTES and value[:1] in ('"', "'") and re.search(r"[^\W\d_]", value):
                     seen = WHITE.sub(" ", html.unescape(value[1:-1]))
-                    yield Passage(match.start(2), match.end(2), (seen,), self._quoted).unless_same(text)
+                    yield Segment(match.start(2), match.end(2), (seen,), self._quoted).unless_same(text)
 
     def _quoted(self, translation: str) -> str:
         return '"' + self._escaped(translation).replace('"', "&quot;") + '"'
@@ -158,7 +158,7 @@ class Page:
         return escaped.encode(self._charset, "xmlcharrefreplace").decode(self._charset)
 
 
-def find_parts(text: str) -> Iterator[Part]:
+def find_parts(text: str) -> Iterator[HtmlPart]:
     """The tokens of a page in order, with elements that stay as they are in one; joined they are the page."""
     tokens = _Tokens(text).found
     starts = [start for _, _, start in tokens]
@@ -176,7 +176,7 @@ def find_parts(text: str) -> Iterator[Part]:
             last = _end_of(tokens, number)
             kind, name = ("word", "") if name in WORDS | INLINE else ("other", "")
         if ends[last] > start:
-            yield Part(kind, start, ends[last], name)
+            yield HtmlPart(kind, start, ends[last], name)
         number = last + 1
 
 
@@ -199,18 +199,18 @@ def _end_of(tokens: Sequence[Token], number: int) -> int:
     return number
 
 
-def _pieces(text: str, part: Part) -> Iterator[Piece]:
+def _pieces(text: str, part: HtmlPart) -> Iterator[Piece]:
     source = text[part.start : part.end]
     if part.kind == "text":
         for words in re.findall(r"[ \t\r\n\f]+|[^ \t\r\n\f]+(?:[ \t\r\n\f]+[^ \t\r\n\f]+)*", source):
-            yield Piece(Kind.TEXT, words, WHITE.sub(" ", html.unescape(words)))
+            yield Piece(PieceKind.TEXT, words, WHITE.sub(" ", html.unescape(words)))
     else:
-        kinds = {"start": Kind.OPEN, "end": Kind.CLOSE, "word": Kind.WORD}
-        yield Piece(Kind.SINGLE if part.name in VOID else kinds.get(part.kind, Kind.SINGLE), source)
+        kinds = {"start": PieceKind.OPEN, "end": PieceKind.CLOSE, "word": PieceKind.WORD}
+        yield Piece(PieceKind.SINGLE if part.name in VOID else kinds.get(part.kind, PieceKind.SINGLE), source)
 
 
 def _changed(
-    text: str, tags: Sequence[Part], attributes: Sequence[Passage], translations: Sequence[str]
+    text: str, tags: Sequence[HtmlPart], attributes: Sequence[Segment], translations: Sequence[str]
 ) -> Iterator[tuple[str, str]]:
     """Tags, and what they are with their attributes translated."""
     for tag in tags:

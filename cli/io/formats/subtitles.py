@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from heed.cli.io.formats.document import Passage
-from heed.cli.io.formats.marks import Kind, Marked, Piece
+from heed.cli.io.formats.document import Segment
+from heed.cli.io.formats.marks import MarkedText, Piece, PieceKind
 from heed.cli.io.formats.wrapping import cut, wrap
 
 TIME = r"(?:(\d+):)?(\d{1,2}):(\d{2})[.,](\d{1,3})"
@@ -38,11 +38,11 @@ class Cue:
 
 
 @dataclasses.dataclass(frozen=True)
-class Speech:
+class Utterance:
     """What one person says in a cue."""
 
     before: str  # the dash
-    marked: Marked
+    marked: MarkedText
     widths: tuple[int, ...]  # of its lines, in characters
 
 
@@ -60,8 +60,8 @@ class Subtitles:
         """See `Grammar`."""
         return [f"{self._n_lost} cues stay in the source language: their tags were lost"] if self._n_lost else []
 
-    def passages(self, text: str) -> Iterator[Passage]:
-        """See `Grammar`: a passage is a cue, or several cues of a sentence."""
+    def segments(self, text: str) -> Iterator[Segment]:
+        """See `Grammar`: a segment is a cue, or several cues of a sentence."""
         escapes = text.startswith("WEBVTT")
         cues = list(find_cues(text))
         speeches = [_speeches(cue.lines, escapes=escapes) for cue in cues]
@@ -72,7 +72,7 @@ class Subtitles:
             elif any(speech.marked.translatable for speech in speeches[start]):
                 yield self._cue(text, cues[start], speeches[start], escapes=escapes).unless_same(text)
 
-    def _cue(self, text: str, cue: Cue, speeches: Sequence[Speech], *, escapes: bool) -> Passage:
+    def _cue(self, text: str, cue: Cue, speeches: Sequence[Utterance], *, escapes: bool) -> Segment:
         texts, newline = tuple(speech.marked.text for speech in speeches), _newline(text)
 
         def fill(*translations: str) -> str:
@@ -85,9 +85,9 @@ class Subtitles:
                 lines += wrap(speech.before + filled, max(LINE, *speech.widths))
             return newline.join(lines)
 
-        return Passage(cue.start, cue.end, texts, fill)
+        return Segment(cue.start, cue.end, texts, fill)
 
-    def _sentence(self, text: str, cues: Sequence[Cue], speeches: Sequence[Speech], *, escapes: bool) -> Passage:
+    def _sentence(self, text: str, cues: Sequence[Cue], speeches: Sequence[Utterance], *, escapes: bool) -> Segment:
         between = [text[cue.end : following.start] for cue, following in pairwise(cues)]
         newline = _newline(text)
 
@@ -98,7 +98,7 @@ class Subtitles:
                 parts.append(newline.join(wrap(speech.before + filled, max(LINE, *speech.widths))))
             return "".join(each for pair in zip(parts, [*between, ""], strict=True) for each in pair)
 
-        return Passage(cues[0].start, cues[-1].end, (" ".join(speech.marked.text for speech in speeches),), fill)
+        return Segment(cues[0].start, cues[-1].end, (" ".join(speech.marked.text for speech in speeches),), fill)
 
 
 def find_cues(text: str) -> Iterator[Cue]:
@@ -125,7 +125,7 @@ def _seconds(timing: str) -> tuple[float, float]:
     return hours * 3600 + minutes * 60 + seconds + parts / 1000, end[0] * 3600 + end[1] * 60 + end[2] + end[3] / 1000
 
 
-def _speeches(lines: Sequence[str], *, escapes: bool) -> list[Speech]:
+def _speeches(lines: Sequence[str], *, escapes: bool) -> list[Utterance]:
     """What each person says; each after the first begins with a dash on a line of its own."""
     starts = [0, *(number for number, line in enumerate(lines) if number and DASH.match(TAG.sub("", line)))]
     found = []
@@ -134,7 +134,7 @@ def _speeches(lines: Sequence[str], *, escapes: bool) -> list[Speech]:
         before = dash[0] if dash else ""
         words = [lines[start].removeprefix(before), *lines[start + 1 : end]]
         widths = tuple(len(TAG.sub("", line)) for line in lines[start:end])
-        found.append(Speech(before, Marked(list(_pieces(" ".join(words), escapes=escapes))), widths))
+        found.append(Utterance(before, MarkedText(list(_pieces(" ".join(words), escapes=escapes))), widths))
     return found
 
 
@@ -142,14 +142,14 @@ def _pieces(line: str, *, escapes: bool) -> Iterator[Piece]:
     here = 0
     for tag in [*TAG.finditer(line), None]:
         for words in re.findall(r"\s+|\S+(?:\s+\S+)*", line[here : tag.start() if tag else None]):
-            yield Piece(Kind.TEXT, words, html.unescape(words) if escapes else words)
+            yield Piece(PieceKind.TEXT, words, html.unescape(words) if escapes else words)
         if tag:
-            kind = {"open": Kind.OPEN, "close": Kind.CLOSE, "single": Kind.SINGLE}[tag.lastgroup or ""]
+            kind = {"open": PieceKind.OPEN, "close": PieceKind.CLOSE, "single": PieceKind.SINGLE}[tag.lastgroup or ""]
             yield Piece(kind, tag[0])
             here = tag.end()
 
 
-def _sentences(cues: Sequence[Cue], speeches: Sequence[Sequence[Speech]]) -> Iterator[tuple[int, int]]:
+def _sentences(cues: Sequence[Cue], speeches: Sequence[Sequence[Utterance]]) -> Iterator[tuple[int, int]]:
     """The ranges of cues that are translated together."""
     texts = ["\n".join(speech.marked.text for speech in each) for each in speeches]
     plain = [len(each) == 1 and each[0].marked.translatable and not each[0].marked.has_marks for each in speeches]
