@@ -1,4 +1,4 @@
-"""Validation: how good the network is with some weights, which all processes then know."""
+"""Validation of a network in all processes."""
 
 from typing import Any
 
@@ -20,13 +20,13 @@ class Interrupted(Exception):  # noqa: N818 - no error
 
 
 class Validator:
-    """Judges the network in training, or weights that differ from those in training.
+    """Validates the network in training, or weights that differ from those in training.
 
     Args:
         run: The run.
         network: The network in training.
-        loss: It, with its loss; sharded, if the network is.
-        objective: Judges it.
+        loss: The network with its loss; sharded if the network is.
+        objective: Computes the result.
         engine: The engine.
     """
 
@@ -40,23 +40,23 @@ class Validator:
         self.asked_to_stop = False
 
     def stop(self) -> None:
-        """Judge no more; may be called from a signal handler.
+        """Validate no more; may be called from a signal handler.
 
         Raises:
-            Interrupted: The network is being judged, which may take long; it is caught there.
+            Interrupted: A validation is running, which may take long; it is caught there.
         """
         self.asked_to_stop = True
         if self._is_validating:
             raise Interrupted
 
     def result(self, weights: Weights | None, number: int) -> ValidationResult | None:
-        """How good a network with these weights is; None if that was interrupted.
+        """Validate a network; None if the validation was interrupted.
 
-        The first process finds out for all; where each has a part of the network, all of them do together.
+        The first process validates for all. Where each process has a part of the network, they validate together.
 
         Args:
-            weights: They; None: those of the network in training.
-            number: Of the validation; it determines what is shown.
+            weights: Weights of the network; None: those in training.
+            number: Number of the validation; it selects the example that is shown.
         """
         result: ValidationResult | None = None
         if isinstance(self._loss, FSDPModule):
@@ -81,7 +81,7 @@ class Validator:
         return result
 
     def _together(self, loss: FSDPModule, weights: Weights | None, number: int) -> ValidationResult | None:
-        """How good the network is of which each process has a part; a signal must wait, for the others would."""
+        """Validate a sharded network; a signal has to wait, because the other processes would wait for this one."""
         (asked,) = self._engine.processes.most([float(self.asked_to_stop)])
         if asked:
             return None

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heed.transformer.data.batching import order as module
-from heed.transformer.data.batching.order import Order, Stretches, read
+from heed.transformer.data.batching.order import Order, PairRanges, read
 from heed.transformer.data.batching.pairs import Pairs
 
 SIZES = st.lists(st.integers(1, 60), min_size=1, max_size=3)
@@ -22,7 +22,7 @@ def several_blocks() -> Iterator[None]:
         yield
 
 
-def pairs_in(windows: list[Stretches]) -> Counter[tuple[int, int]]:
+def pairs_in(windows: list[PairRanges]) -> Counter[tuple[int, int]]:
     return Counter((c, pair) for window in windows for c, start, stop in window for pair in range(start, stop))
 
 
@@ -79,8 +79,8 @@ def test_windows_of_long_texts_are_small() -> None:
     assert Order.of([corpus]).window == 8
 
 
-def test_stretches_are_read_one_after_another() -> None:
+def test_ranges_are_read_one_after_another() -> None:
     one, other = Pairs.of([[1], [2, 2], []], [[], [3], [4]]), Pairs.of([[5]], [[6, 6]])
-    found = read([one, other], Stretches(np.array([1, 0]), np.array([0, 1]), np.array([1, 3])))
+    found = read([one, other], PairRanges(np.array([1, 0]), np.array([0, 1]), np.array([1, 3])))
     assert found.ids.tolist() == [5, 6, 6, 2, 2, 3, 4]
     assert found.bounds.tolist() == [0, 1, 3, 5, 6, 6, 7]

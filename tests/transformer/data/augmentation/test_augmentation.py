@@ -129,16 +129,16 @@ def test_a_script_without_cases_is_not_recased() -> None:
 
 @pytest.mark.parametrize("make", [ReplacementSampler.code_word, ReplacementSampler.identifier, ReplacementSampler.file])
 def test_made_code_words_are_found_again_as_such(make: Callable[[ReplacementSampler, Random], str]) -> None:
-    inventor = ReplacementSampler(["Nakamura", "Copenhagen", "Aleksandra"], LANGUAGES)
-    made = [make(inventor, Random(seed)) for seed in range(100)]
+    sampler = ReplacementSampler(["Nakamura", "Copenhagen", "Aleksandra"], LANGUAGES)
+    made = [make(sampler, Random(seed)) for seed in range(100)]
     found = [find_shared_literals((f"See {text} now", f"Siehe {text} jetzt"), frozenset()) for text in made]
     assert [[thing.sides[0][0].text for thing in things] for things in found] == [[text] for text in made]
 
 
 @pytest.mark.parametrize("make", [ReplacementSampler.url, ReplacementSampler.mail])
 def test_made_addresses_are_found_again_as_such(make: Callable[[ReplacementSampler, Random], str]) -> None:
-    inventor = ReplacementSampler(["Nakamura", "Copenhagen", "Aleksandra"], LANGUAGES)
-    made = [make(inventor, Random(seed)) for seed in range(100)]
+    sampler = ReplacementSampler(["Nakamura", "Copenhagen", "Aleksandra"], LANGUAGES)
+    made = [make(sampler, Random(seed)) for seed in range(100)]
     found = [find_shared_literals((f"See {text}.", f"Siehe {text}!"), frozenset()) for text in made]
     assert [[(thing.kind, thing.sides[0][0].text) for thing in things] for things in found] == [
         [(Kind.ADDRESS, text)] for text in made
