@@ -1,7 +1,7 @@
 """Finding and loading the model of a command, and the settings of its search."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +33,17 @@ def find_model(model: str | None, task: str = "translate") -> Path:
         raise
 
 
+def find_models(models: Sequence[str]) -> list[Path]:
+    """The directories of the models of an ensemble, or of one; see `find_model`.
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    return [find_model(model) for model in models or [None]]
+
+
 def load_translator(
-    model: str | None,
+    paths: Sequence[Path],
     *,
     device: str,
     threads: int | None,
@@ -44,17 +53,16 @@ def load_translator(
     shares: bool = False,
     repair: bool = True,
 ) -> "Translator":
-    """Load a translation model; see Translator.load.
+    """Load a translation model, or an ensemble; see Translator.load.
 
     Raises:
-        ModelError: There is no such model, or it cannot be used here.
+        ModelError: It cannot be used here.
     """
     from heed.models.tasks.translator import Translator
 
-    path = find_model(model)
-    with messages.timed(f"Loaded {path} for {device}"):
+    with messages.timed(f"Loaded {', '.join(map(str, paths))} for {device}"):
         return Translator.load(
-            path,
+            paths,
             device=device,
             threads=threads,
             shortlist=shortlist,

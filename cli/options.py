@@ -47,6 +47,10 @@ class Model(click.types.StringParamType):
         names = [name for name in catalog.available() if name.startswith(incomplete)]
         return [CompletionItem(incomplete, type="dir"), *map(CompletionItem, names)]
 
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """The environment names one model, whose path may have spaces."""
+        return [rv]
+
 
 class Pairs(click.types.StringParamType):
     """Sentence pairs in one file or two, with a weight; converted to absolute paths."""
@@ -74,6 +78,16 @@ model = click.option(
     envvar="HEED_MODEL",
     show_envvar=True,
     help="Directory or name of the model.  [default: en-de, which comes with heed]",
+)
+models = click.option(
+    "-m",
+    "--model",
+    multiple=True,
+    type=Model(),
+    envvar="HEED_MODEL",
+    show_envvar=True,
+    help="Directory or name of the model. Repeat for an ensemble, which averages log-probabilities.  [default: en-de, "
+    "which comes with heed]",
 )
 text_model = click.option(
     "-m",

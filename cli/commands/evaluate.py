@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from heed.cli import messages, options
 from heed.cli.command import Command
 from heed.cli.io.inputs import Inputs
-from heed.cli.loading import load_translator, search_config
+from heed.cli.loading import find_model, load_translator, search_config
 from heed.models.errors import DataError
 from heed.models.text.scripts import bleu_tokenizer
 
@@ -163,7 +163,8 @@ def _translate(
     lines: list[str], *, model: str | None, device: str, threads: int | None, shortlist: bool, split: bool,
     batch_size: int, **search: Any,
 ) -> list[str]:  # fmt: skip
-    translator = load_translator(model, device=device, threads=threads, shortlist=shortlist, split=split)
+    path = find_model(model)
+    translator = load_translator([path], device=device, threads=threads, shortlist=shortlist, split=split)
     config = search_config(translator.config, search)
     with messages.timed(f"Translated {len(lines):,} lines"):
         found = translator.translate(lines, config, batch_size=batch_size)

@@ -16,7 +16,7 @@ from heed.cli.io.inputs import Inputs, warn_replaced
 from heed.cli.io.line_progress import LineProgress
 from heed.cli.io.records import Decoder
 from heed.cli.jobs import Job, make_directory, plan, tell_formats
-from heed.cli.loading import find_model, load_translator, search_config
+from heed.cli.loading import find_models, load_translator, search_config
 from heed.models.errors import HeedError
 from heed.models.system.files import refuse_existing, sha256
 from heed.models.system.streams import is_stream
@@ -67,7 +67,7 @@ class Shard(click.ParamType[tuple[int, int]]):
         "Running": ("shard", "resume", "batch_size", "device", "threads"),
     },
 )
-@options.model
+@options.models
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option(
     "-i",
@@ -130,7 +130,7 @@ class Shard(click.ParamType[tuple[int, int]]):
 def command(
     ctx: click.Context,
     /,
-    model: str | None,
+    model: tuple[str, ...],
     files: tuple[str, ...],
     inputs: tuple[str, ...],
     output: str | None,
@@ -166,8 +166,9 @@ def command(
     tell_formats(jobs, asked["input_format"])
     how = {name: asked[name] for name in ("device", "shortlist", "split", "glossary", "repair")}
     keeps = asked["protect"] or asked["keep_tags"] or any(job.format not in choice.LINE_FORMATS for job in jobs)
-    translator = load_translator(model, threads=threads, shares=bool(keeps), **how)
-    run = _Run(translator, model, shard, {"resume": resume, "force": force}, asked)
+    paths = find_models(model)
+    translator = load_translator(paths, threads=threads, shares=bool(keeps), **how)
+    run = _Run(translator, paths, shard, {"resume": resume, "force": force}, asked)
     status = 0
     for job in jobs:
         try:
@@ -186,15 +187,15 @@ class _Run:
     def __init__(
         self,
         translator: "Translator",
-        model: str | None,
+        paths: list[Path],
         shard: tuple[int, int] | None,
         how: dict[str, bool],
         asked: dict[str, Any],
     ) -> None:
         self._translator, self._shard, self._how, self._asked = translator, shard, how, asked
-        self._path = find_model(model)
+        self._paths = paths
         self._config = _config(translator, asked)
-        self._reading = choice.Reading.asked(asked, lambda: _language(self._path))
+        self._reading = choice.Reading.asked(asked, lambda: _language(paths[0]))
 
     def translate(self, job: Job) -> None:
         """Translate some inputs into an output."""
@@ -206,7 +207,7 @@ class _Run:
         form = self._reading.format(job.format, decoder)
         patterns = (KEPT, *asked["protect"]) if form.has_marks else asked["protect"]
         keeper = Keeper(self._translator, patterns, tags=asked["keep_tags"] or form.has_marks)
-        note = _job(self._path, {"shard": self._shard, **asked, "input_format": job.format}) if job.file else {}
+        note = _job(self._paths, {"shard": self._shard, **asked, "input_format": job.format}) if job.file else {}
         result, batch_size, n_best = _result(self._translator, asked), asked["batch_size"], asked["n_best"] or 1
         report = kept.Report("text" if form.has_marks else "line")
         markup = kept.OpenMarkup()
@@ -295,15 +296,16 @@ def _overwrites(job: Job) -> bool:
     return file is not None and file.exists() and any(Path(name).samefile(file) for name in job.names if name != "-")
 
 
-def _job(model: Path, asked: dict[str, Any]) -> dict[str, object]:
+def _job(paths: list[Path], asked: dict[str, Any]) -> dict[str, object]:
     """What the output depends on, besides the input."""
     import importlib.metadata  # imported here, because a start without -o does not need it
 
     from heed.models.bundle import manifest
 
-    digest = sha256(model / manifest.FILE_NAME)  # the manifest has the hashes of all files
+    digests = [sha256(path / manifest.FILE_NAME) for path in paths]  # the manifest has the hashes of all files
     glossary = asked["glossary"] and sha256(asked["glossary"])
-    return {"heed": importlib.metadata.version("heed"), "model": digest, **asked, "glossary": glossary}
+    model: object = digests[0] if len(digests) == 1 else digests
+    return {"heed": importlib.metadata.version("heed"), "model": model, **asked, "glossary": glossary}
 
 
 def _config(translator: "Translator", asked: dict[str, Any]) -> "DecodeConfig":

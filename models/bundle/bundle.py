@@ -2,7 +2,7 @@
 
 import contextlib
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -172,6 +172,14 @@ class Bundle:
         ]
 
     @property
+    def vocabulary(self) -> tuple[object, ...]:
+        """What decides the tokens: the hashes of the tokenizers' files, and the conventions of an imported model."""
+        from heed.models.tokenizers import loading  # imported here, so that help needs no SentencePiece
+
+        files, conventions = self.manifest.files, self.manifest.conventions
+        return conventions, [files[name].sha256 for name in loading.files(self.path, conventions)]
+
+    @property
     def has_shortlist(self) -> bool:
         """Whether the bundle has a shortlist: the tokens that the sources of a batch are likely to need."""
         return any(name in self.manifest.files for name in SHORTLIST)
@@ -186,6 +194,21 @@ class Bundle:
                 return [f"{graph} is not an ONNX graph ({error})"]
             wrong += [f"{graph} reads {name!r}" for name in sorted(names) if name not in self.manifest.files]
         return wrong
+
+
+def require_one_vocabulary(bundle: Bundle, others: Sequence[Bundle]) -> None:
+    """Refuse an ensemble whose members read or write other tokens.
+
+    Raises:
+        ModelError: The tokenizers of a bundle differ from those of the first.
+    """
+    for other in others:
+        other.require(bundle.manifest.task)
+        if other.vocabulary != bundle.vocabulary:
+            raise ModelError(
+                f"{other.path}: its vocabulary is not that of {bundle.path}, and an ensemble has one vocabulary; train "
+                "with --tokenizer or --init-from to keep one"
+            )
 
 
 def record_files(directory: Path) -> dict[str, FileRecord]:

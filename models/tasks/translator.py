@@ -1,5 +1,6 @@
 """Translation of lines: to sentences, tokens, batches of similar length, search, and back to text."""
 
+import contextlib
 import dataclasses
 import functools
 import re
@@ -112,7 +113,7 @@ class Translator(Model):
     @classmethod
     def load(
         cls,
-        path: "Path",
+        path: "Path | Sequence[Path]",
         *,
         device: str = "cpu",
         threads: int | None = None,
@@ -123,10 +124,11 @@ class Translator(Model):
         languages: tuple[str, str] | None = None,
         repair: bool = True,
     ) -> "Translator":
-        """Load a bundle.
+        """Load a bundle, or several as an ensemble, whose log-probabilities are averaged.
 
         Args:
-            path: Its directory.
+            path: Its directory, or those of an ensemble. The first one's search settings count. An ensemble has no
+                shortlist.
             device: "cpu" or "cuda".
             threads: CPU threads; None: as many as the cores that this process may use.
             shortlist: Decode each line over its likely tokens, if the bundle has a shortlist. Log-probabilities are
@@ -139,17 +141,25 @@ class Translator(Model):
 
         Raises:
             DataError: The glossary cannot be used.
-            ModelError: The bundle is damaged or of a later format, or the device cannot be used.
+            ModelError: A bundle is damaged or of a later format, the vocabularies of an ensemble differ, or the device
+                cannot be used.
         """
-        from heed.models.bundle.bundle import Bundle
+        from heed.models.bundle.bundle import Bundle, require_one_vocabulary
 
-        with Bundle.loading(path) as bundle:
+        with contextlib.ExitStack() as stack:
+            paths = path if isinstance(path, Sequence) else [path]
+            bundle, *others = (stack.enter_context(Bundle.loading(each)) for each in paths)
             manifest, (src, tgt) = bundle.require("translate"), bundle.tokenizers(languages)
+            require_one_vocabulary(bundle, others)
             # Threads that each decode their own batch are faster than threads that share the operators of one.
             workers = threads or available_cores() if device == "cpu" else 1
-            shortlist = shortlist and bundle.has_shortlist
-            network = bundle.network(device=device, threads=1, shortlist=shortlist)
+            shortlist = shortlist and not others and bundle.has_shortlist
+            network: Network = bundle.network(device=device, threads=1, shortlist=shortlist)
             whole = functools.partial(bundle.network, device=device, threads=1) if shortlist else None
+            if others:
+                from heed.models.runtime.ensemble import EnsembleNetwork  # imported here: few need it
+
+                network = EnsembleNetwork([network, *(each.network(device=device, threads=1) for each in others)])
         return cls(
             network,
             src,
