@@ -24,6 +24,8 @@ COMMANDS = {
     "import": "Make a bundle of another toolkit's model.",
     "translate": "Translate lines of text, or files of other formats.",
     "generate": "Continue a text.",
+    "fill": "Fill masks in a text.",
+    "embed": "Turn lines into vectors, or find similar lines.",
     "score": "Compute the log-probability of texts or translations.",
     "evaluate": "Evaluate translations: BLEU, chrF and TER.",
     "doctor": "Report what works on this machine, and why the rest does not.",

@@ -97,6 +97,14 @@ text_model = click.option(
     show_envvar=True,
     help="Directory or name of the model.  [default: shakespeare, which comes with heed]",
 )
+encoder_model = click.option(
+    "-m",
+    "--model",
+    type=Model(),
+    envvar="HEED_MODEL",
+    show_envvar=True,
+    help="Directory or name of the model, an encoder: BERT, RoBERTa or the like, imported or trained.",
+)
 model_argument = click.argument("model", required=False, type=Model(), envvar="HEED_MODEL")
 beam_size = click.option(
     "--beam-size",

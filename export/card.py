@@ -2,7 +2,7 @@
 
 import math
 
-from heed.models.bundle.manifest import Manifest, Parity, Quality
+from heed.models.bundle.manifest import Manifest, Parity, Quality, VectorParity
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.stack import StackSpec
 from heed.models.tasks.task import TASKS
@@ -12,7 +12,7 @@ def write_card(manifest: Manifest) -> str:
     """The text of a bundle's README.md."""
     task = TASKS[manifest.task]
     languages = [manifest.src_language or "source", manifest.tgt_language or "target"]
-    between = f", {' → '.join(languages)}" if manifest.network.encoder else ""
+    between = f", {' → '.join(languages)}" if manifest.network.encoder and manifest.network.decoder else ""
     command = f"heed {manifest.task} -m {manifest.name} {task.example}".rstrip()
     sections = [
         f"# {manifest.name}\n",
@@ -26,7 +26,8 @@ def write_card(manifest: Manifest) -> str:
         f"Licence of the model: {manifest.licence or 'not stated'}.\n",
         *(["## Quality\n", _quality(manifest.quality)] if manifest.quality else []),
         "## Parity with PyTorch\n",
-        _parity(manifest.parity),
+        *([_parity(manifest.parity)] if manifest.parity else []),
+        *([_vectors(manifest.vectors)] if manifest.vectors else []),
         *(["## Origin\n", _origin(manifest)] if manifest.origin else []),
     ]
     return "\n".join(sections)
@@ -56,10 +57,18 @@ def _origin(manifest: Manifest) -> str:
     if compared is None:
         return f"Imported from {manifest.origin}. It was not compared with another program's results.\n"
     ids = "" if compared.ids_identical is None else f" {compared.ids_identical} of them have the same token ids."
+    found = []
+    if compared.cosine_difference is not None:
+        found.append(f"the cosines of all pairs of texts differ by at most {compared.cosine_difference:.2g}")
+    if compared.log_prob_difference is not None:
+        what = "next token is the same after" if manifest.network.decoder else "token is the same in the place of"
+        found += [
+            f"log-probabilities differ by at most {compared.log_prob_difference:.2g}",
+            f"the likeliest {what} {compared.likeliest_identical:,} tokens",
+        ]
     return (
         f"Imported from {manifest.origin}, and compared with {compared.reference} on {compared.texts} texts of "
-        f"{compared.tokens:,} tokens: log-probabilities differ by at most {compared.log_prob_difference:.2g}, and the "
-        f"likeliest next token is the same after {compared.likeliest_identical:,} tokens.{ids}\n"
+        f"{compared.tokens:,} tokens: {', and '.join(found)}.{ids}\n"
     )
 
 
@@ -77,9 +86,13 @@ def _quality(quality: Quality) -> str:
 
 
 def _parity(parity: Parity) -> str:
-    rows = {
+    searched = {
         "identical greedy outputs": f"{parity.greedy_identical} of {parity.texts}",
         f"identical outputs with beam {parity.beam_size}": f"{parity.beam_identical} of {parity.texts}",
+    }
+    filled = {"texts with the same likeliest tokens in place of masks": f"{parity.greedy_identical} of {parity.texts}"}
+    rows = {
+        **(filled if parity.beam_size is None else searched),
         "near-ties among these": parity.near_ties,
         "largest difference of a log-probability": f"{parity.log_prob_difference:.2g}",
         "perplexity per token, PyTorch": f"{math.exp(parity.loss_torch):.4f}",
@@ -92,3 +105,13 @@ def _parity(parity: Parity) -> str:
         f"The export compared ONNX Runtime with PyTorch in float32 on {parity.texts:,} texts of {parity.tokens or 0:,} "
         f"tokens:\n\n| | |\n|---|---|\n{table}"
     )
+
+
+def _vectors(vectors: VectorParity) -> str:
+    rows = {
+        "largest difference of the cosine of two texts": f"{vectors.cosine_difference:.2g}",
+        "smallest cosine of both vectors of a text": f"{vectors.least_cosine:.6f}",
+        "texts with the same nearest other text": f"{vectors.nearest_identical} of {vectors.texts}",
+    }
+    table = "".join(f"| {name} | {figure} |\n" for name, figure in rows.items())
+    return f"Vectors of {vectors.texts:,} texts of {vectors.tokens:,} tokens:\n\n| | |\n|---|---|\n{table}"

@@ -125,6 +125,7 @@ def network_specs(draw: st.DrawFn) -> NetworkSpec:
         output_bias=draw(st.booleans()),
         output_scale=draw(st.sampled_from([None, 0.3])),
         output_soft_cap=draw(st.sampled_from([None, 3.0])),
+        output_transform=draw(st.sampled_from([None, "gelu", "relu"])),
         dropout=0.0,
     )
 

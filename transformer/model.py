@@ -12,7 +12,9 @@ from heed.models.spec.network import NetworkSpec
 from heed.models.spec.positions import Learned, RelativeBuckets, Rotary, Sinusoidal
 from heed.transformer.attention import AttentionInputs
 from heed.transformer.block import Block, BlockCache
+from heed.transformer.feed_forward import ACTIVATIONS
 from heed.transformer.kernels.dropout import Dropout
+from heed.transformer.kernels.linear import Linear
 from heed.transformer.masks import Causal, as_numbers, causal_mask, packed, text_mask, window_mask
 from heed.transformer.norm import new_norm
 from heed.transformer.positions import Rotation, buckets, rotation, sinusoids
@@ -153,9 +155,23 @@ class Output(nn.Module):
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
-        (*_, last) = spec.stacks.values()
-        self.weight = None if spec.tied_output else nn.Parameter(torch.empty(last.vocab_size, spec.d_model))
-        self.bias = nn.Parameter(torch.empty(last.vocab_size)) if spec.output_bias else None
+        V = spec.last.vocab_size
+        self.weight = None if spec.tied_output else nn.Parameter(torch.empty(V, spec.d_model))
+        self.bias = nn.Parameter(torch.empty(V)) if spec.output_bias else None
+
+
+class OutputTransform(nn.Module):
+    """A dense layer, its activation and a norm before the output matrix (BERT; Devlin et al., 2018)."""
+
+    def __init__(self, spec: NetworkSpec, activation: str) -> None:
+        super().__init__()
+        self.dense = Linear(spec.d_model, spec.d_model)
+        self.activation = ACTIVATIONS[activation]
+        self.norm = new_norm(spec.last.norm, spec.d_model)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Transform final states, (…, D)."""
+        return self.norm(self.activation(self.dense(states)))
 
 
 class Transformer(nn.Module):
@@ -173,6 +189,8 @@ class Transformer(nn.Module):
             self.add_module(name, Table(vocab_size, spec.d_model))
         self.encoder = Stack(spec, "encoder") if spec.encoder else None
         self.decoder = Stack(spec, "decoder") if spec.decoder else None
+        transform = spec.output_transform
+        self.output_transform = None if transform is None else OutputTransform(spec, transform)
         self.projection = Output(spec)
         self.initialize()
 
@@ -236,7 +254,7 @@ class Transformer(nn.Module):
         if self.decoder is None:
             assert memory is not None
             assert memory.memory is not None
-            return self._scaled(memory.memory)
+            return self.predictive(memory.memory)
         assert tgt is not None, "a decoder reads a target"
         positions = torch.arange(tgt.shape[1], device=tgt.device) if positions is None else positions
         inputs = self.decoder.causal_inputs(positions, tgt.device)
@@ -269,7 +287,7 @@ class Transformer(nn.Module):
             caches: KV caches of each layer.
         """
         assert self.decoder is not None
-        return self._scaled(self.decoder(self._embedded("decoder", tgt), positions, inputs, memory, caches))
+        return self.predictive(self.decoder(self._embedded("decoder", tgt), positions, inputs, memory, caches))
 
     def logits(self, states: Tensor) -> Tensor:
         """Logits, (…, V), from final states, (…, D)."""
@@ -281,8 +299,9 @@ class Transformer(nn.Module):
         """The output matrix, (V, D)."""
         return self.get_parameter(f"{self.spec.output}.weight")
 
-    def _scaled(self, states: Tensor) -> Tensor:
-        """Final states multiplied by the output scale."""
+    def predictive(self, states: Tensor) -> Tensor:
+        """A stack's states, (…, D), as the output matrix reads them: transformed and scaled."""
+        states = states if self.output_transform is None else self.output_transform(states)
         return states if self.spec.output_scale is None else states * self.spec.output_scale
 
     def _embedded(self, stack: str, ids: Tensor) -> Tensor:

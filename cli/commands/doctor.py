@@ -109,7 +109,7 @@ def _device(bundle: "Bundle", device: str) -> dict[str, Any]:
     from heed.models.tasks.task import TASKS
 
     try:
-        graphs = TASKS[bundle.manifest.task].try_out(bundle, device).graphs.sessions
+        graphs = TASKS[bundle.manifest.task].try_out(bundle, device)
     except ModelError as error:
         return {"error": str(error)}
     return {

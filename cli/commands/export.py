@@ -109,15 +109,11 @@ def _read_test(src: tuple[str, ...], tgt: tuple[str, ...]) -> "tuple[str, Parall
 
 
 def _report(manifest: "Manifest") -> None:
-    parity, quality = manifest.parity, manifest.quality
-    bits = "" if parity.bits_per_byte is None else f"; {parity.bits_per_byte:.4f} bits a byte"
-    messages.note(
-        f"{parity.texts} texts of {parity.tokens:,} tokens: {parity.greedy_identical} greedy and "
-        f"{parity.beam_identical} beam {parity.beam_size} outputs the same as PyTorch's; log-probabilities differ by "
-        f"at most {parity.log_prob_difference:.2g}; loss {parity.loss_bundle:.4f}, PyTorch's {parity.loss_torch:.4f}"
-        f"{bits}"
-    )
-    if quality:
+    from heed.export.proof.summary import summary
+
+    for line in summary(manifest):
+        messages.note(line)
+    if quality := manifest.quality:
         whole = "" if quality.bleu_whole is None else f", over the whole vocabulary {quality.bleu_whole:.2f}"
         messages.note(
             f"{quality.test_set}: BLEU {quality.bleu:.2f} (PyTorch {quality.bleu_torch:.2f}{whole}), "

@@ -57,15 +57,17 @@ def command(
     heed import SmolLM2-135M-Instruct -o smol --precision int4
 
     PATH is a directory in the layout of Hugging Face (config.json, .safetensors or pytorch_model.bin, a tokenizer's
-    files) of the families Marian, M2M100, NLLB, BART, mBART-50, T5, GPT-2, Llama, Mistral, Qwen2 or Qwen3, or a .gguf
-    file of Llama's form. heed compares the bundle with the network in PyTorch, and writes none that differs. It never
-    runs code that comes with a model.
+    files) of the families Marian, M2M100, NLLB, BART, mBART-50, T5, GPT-2, Llama, Mistral, Qwen2, Qwen3, BERT,
+    RoBERTa, XLM-RoBERTa or DistilBERT, or a .gguf file of Llama's form. heed compares the bundle with the network in
+    PyTorch, and writes none that differs. It never runs code that comes with a model.
     """
     refuse_existing(output, force=force)
     if output.exists() and not (output / "heed.json").is_file():
         raise HeedError(f"{output}: not a heed model, and --force replaces nothing else; choose another name")
     from heed.export.importers.importer import import_model
     from heed.export.label import Label
+    from heed.export.proof.summary import summary
+    from heed.models.tasks.task import TASKS
 
     messages.note("Reading the model, writing the graphs and comparing them with PyTorch")
     manifest = import_model(
@@ -77,11 +79,7 @@ def command(
         prefix=prefix,
         force=force,
     )
-    parity = manifest.parity
-    messages.note(
-        f"{parity.texts} texts: {parity.greedy_identical} greedy and {parity.beam_identical} beam {parity.beam_size} "
-        f"outputs are the same as PyTorch's; log-probabilities differ by at most {parity.log_prob_difference:.2g}"
-    )
-    where = shlex.quote(str(output))
-    use = f"heed translate -m {where}" if manifest.task == "translate" else f"heed generate -m {where} PROMPT"
+    for line in summary(manifest):
+        messages.note(line)
+    use = f"heed {manifest.task} -m {shlex.quote(str(output))} {TASKS[manifest.task].example}".rstrip()
     messages.note(f"Done. Use it with: {use}")

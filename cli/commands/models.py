@@ -54,7 +54,7 @@ def list_models() -> None:
 
 def _languages(found: "Manifest") -> str:
     """The languages of a translation model; "text" for a language model."""
-    if found.network.encoder is None:
+    if not (found.network.encoder and found.network.decoder):
         return "text"
     return f"{found.src_language or '?'}-{found.tgt_language or '?'}"
 

@@ -5,17 +5,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from heed.export.importers.chat import chat_of
-from heed.export.importers.families import bart, gpt2, llama, m2m100, marian, mbart, t5
+from heed.export.importers.families import bart, bert, gpt2, llama, m2m100, marian, mbart, t5
 from heed.export.importers.families.family import Family
 from heed.export.importers.formats.checkpoint import Checkpoint, read_table
 from heed.export.importers.formats.gguf_file import GgufFile
 from heed.export.importers.gguf_vocabulary import gguf_vocabulary
+from heed.export.importers.reading import embedding
 from heed.export.importers.search import decode_config
 from heed.export.importers.vocabulary import Vocabulary, sentencepiece_pieces
 from heed.export.importers.weights import Imported
 from heed.models.arrays import FloatArray
 from heed.models.decoding.config import DecodeConfig
 from heed.models.errors import ModelError
+from heed.models.spec.embedding import EmbeddingSpec
 from heed.models.spec.network import NetworkSpec
 from heed.models.text.chat import ChatTemplate
 from heed.models.tokenizers.library import FILE, load_library
@@ -23,6 +25,8 @@ from heed.models.tokenizers.subwords import JOINT
 
 FAMILIES: dict[str, Family] = {  # by what a configuration calls them
     "bart": bart.FAMILY,
+    "bert": bert.BERT,
+    "distilbert": bert.DISTILBERT,
     "gpt2": gpt2.FAMILY,
     "llama": llama.LLAMA,
     "m2m_100": m2m100.FAMILY,
@@ -32,7 +36,9 @@ FAMILIES: dict[str, Family] = {  # by what a configuration calls them
     "mt5": t5.FAMILY,
     "qwen2": llama.QWEN2,
     "qwen3": llama.QWEN3,
+    "roberta": bert.ROBERTA,
     "t5": t5.FAMILY,
+    "xlm-roberta": bert.XLM_ROBERTA,
 }
 
 
@@ -46,6 +52,14 @@ class Model:
     decode: DecodeConfig
     origin: str  # what it was, in words
     chat_template: ChatTemplate | None = None
+    embedding: EmbeddingSpec | None = None  # of an encoder alone
+
+    @property
+    def task(self) -> str:
+        """What the model is for: a key of `heed.models.tasks.task.TASKS`."""
+        if self.spec.decoder is None:
+            return "embed" if self.spec.output_transform is None else "fill"
+        return "translate" if self.spec.encoder else "generate"
 
 
 def read_model(path: Path) -> Model:
@@ -61,7 +75,8 @@ def read_model(path: Path) -> Model:
     vocabulary = family.vocabulary(checkpoint, spec)
     origin = f"a checkpoint of the family {checkpoint.model_type} in the layout of transformers"
     chat = None if spec.encoder else chat_of(*_chat(checkpoint, vocabulary), vocabulary.conventions)
-    return Model(spec, weights, vocabulary, decode_config(checkpoint), origin, chat)
+    vectors = None if spec.decoder else embedding(checkpoint)
+    return Model(spec, weights, vocabulary, decode_config(checkpoint), origin, chat, vectors)
 
 
 def _chat(checkpoint: Checkpoint, vocabulary: Vocabulary) -> tuple[object, Callable[[int], str]]:

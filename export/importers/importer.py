@@ -9,22 +9,19 @@ import torch
 
 from heed.export.card import write_card
 from heed.export.exporter import write_graphs
-from heed.export.importers import original
 from heed.export.importers.checkpoints import read_model
+from heed.export.importers.tasks import TASKS
 from heed.export.importers.texts import Draft
 from heed.export.label import Label
-from heed.export.proof import parity
 from heed.models.arrays import FloatArray
 from heed.models.bundle import manifest as manifests
 from heed.models.bundle.bundle import record_files
 from heed.models.bundle.manifest import Manifest
 from heed.models.errors import ModelError
-from heed.models.runtime.network import OnnxNetwork
 from heed.models.spec.conventions import Conventions, language
+from heed.models.spec.embedding import EmbeddingSpec
 from heed.models.spec.network import NetworkSpec
 from heed.models.system.files import directory_whole
-from heed.models.system.processor import available_cores
-from heed.transformer.decoding import TorchNetwork
 from heed.transformer.model import Transformer
 
 
@@ -60,16 +57,15 @@ def import_model(
     with directory_whole(output, force=force) as aside:
         for name, data in model.vocabulary.files.items():
             (aside / name).write_bytes(data)
-        files, draft = write_graphs(network, precision, aside), Draft(aside, model.spec, conventions, languages)
-        before = TorchNetwork(network)
-        compared = original.compare(path, before, draft)
-        exported = OnnxNetwork(aside, model.spec, files, device="cpu", threads=available_cores())
-        found = parity.compare(before, exported, draft.passages(), draft.special)
-        parity.require(found, precision)
+        files = write_graphs(network, precision, aside)
+        draft = Draft(aside, model.spec, conventions, languages, model.embedding or EmbeddingSpec())
+        task = TASKS[model.task]
+        compared = task.compare(path, network, draft)
+        proof = task.prove(network, files, precision, draft)
         manifest = Manifest(
             format=manifests.FORMAT,
             heed=importlib.metadata.version("heed"),
-            task="translate" if model.spec.encoder else "generate",
+            task=model.task,
             name=label.name,
             precision=precision,
             network=model.spec,
@@ -77,7 +73,9 @@ def import_model(
             licence=label.licence,
             trained_on=label.trained_on,
             files={},
-            parity=found,
+            parity=proof.parity,
+            vectors=proof.vectors,
+            embedding=model.embedding,
             src_language=languages[0],
             tgt_language=languages[1],
             conventions=conventions,

@@ -8,9 +8,12 @@ import numpy as np
 import torch
 
 from heed.export.importers.texts import TEXTS, Draft
+from heed.export.proof.encoder_parity import compare_masked, compare_vectors
+from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.bundle.manifest import Comparison
 from heed.models.errors import ModelError
-from heed.models.runtime.protocol import Network
+from heed.models.runtime.protocol import Encoder, Network
+from heed.models.spec.network import NetworkSpec
 from heed.models.tasks.scorer import Passage
 
 LIMIT = 1e-3  # of a log-probability in float32; that of networks of a usual size is below 1e-4
@@ -66,6 +69,77 @@ def compare(path: Path, network: Network, draft: Draft) -> Comparison | None:
         log_prob_difference=difference,
         ids_identical=_same_ids(path, draft),
     )
+
+
+def compare_encoder(path: Path, network: Encoder, draft: Draft) -> Comparison | None:
+    """Compare an encoder alone with that of a checkpoint's directory; see `compare`.
+
+    Raises:
+        ModelError: They differ.
+    """
+    if not path.is_dir():
+        return None
+    try:
+        import transformers
+    except ImportError:
+        return None
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    predicts = draft.spec.output_transform is not None
+    kind = transformers.AutoModelForMaskedLM if predicts else transformers.AutoModel
+    original = kind.from_pretrained(path, dtype=torch.float32, local_files_only=True).eval()
+    sides = network, _Original(original, draft.spec)
+    rows = draft.rows()
+    vectors = compare_vectors(sides, rows, draft.embedding)
+    if not vectors.cosine_difference <= LIMIT:
+        raise ModelError(
+            f"the import is refused: the cosine of two texts differs from that of transformers "
+            f"{transformers.__version__} by {vectors.cosine_difference:.2g}, more than {LIMIT:g}; report it with the "
+            "model's config.json"
+        )
+    found = compare_masked(sides, rows, draft.conventions.mask_id) if predicts else None
+    if found and not found.log_prob_difference <= LIMIT:
+        raise ModelError(
+            f"the import is refused: a log-probability differs from that of transformers {transformers.__version__} "
+            f"by {found.log_prob_difference:.2g}, more than {LIMIT:g}; report it with the model's config.json"
+        )
+    return Comparison(
+        reference=f"transformers {transformers.__version__}",
+        texts=vectors.texts,
+        tokens=vectors.tokens,
+        likeliest_identical=found.n_likeliest if found else None,
+        log_prob_difference=found.log_prob_difference if found else None,
+        cosine_difference=vectors.cosine_difference,
+        ids_identical=_same_ids(path, draft),
+    )
+
+
+class _Original:
+    """An encoder of transformers; see `heed.models.runtime.protocol.Encoder`."""
+
+    def __init__(self, original: Any, spec: NetworkSpec) -> None:
+        self._original, self.spec = original, spec
+
+    @torch.inference_mode()
+    def encode(self, src: IntArray, src_mask: BoolArray) -> FloatArray:
+        """See `heed.models.runtime.protocol.Encoder`."""
+        base = self._original.base_model
+        padding = self._original.config.pad_token_id or 0  # where RoBERTa counts no positions
+        ids, mask = torch.from_numpy(np.where(src_mask, src, padding)), torch.from_numpy(src_mask)
+        states: FloatArray = base(input_ids=ids, attention_mask=mask.long()).last_hidden_state.numpy()
+        return states
+
+    @torch.inference_mode()
+    def log_probs(self, states: FloatArray) -> FloatArray:
+        """See `heed.models.runtime.protocol.Encoder`."""
+        model, x = self._original, torch.from_numpy(states)
+        if hasattr(model, "cls"):
+            logits = model.cls(x)
+        elif hasattr(model, "lm_head"):
+            logits = model.lm_head(x)
+        else:  # DistilBERT
+            logits = model.vocab_projector(model.vocab_layer_norm(model.activation(model.vocab_transform(x))))
+        found: FloatArray = logits.log_softmax(-1).numpy()
+        return found
 
 
 def _length(passage: Passage) -> int:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from heed.models.decoding.config import SpecialIds
 from heed.models.spec.conventions import Conventions
+from heed.models.spec.embedding import EmbeddingSpec
 from heed.models.spec.network import NetworkSpec
 from heed.models.tasks.scorer import Passage
-from heed.models.tokenizers.loading import line_tokenizers, text_tokenizer
+from heed.models.tokenizers.loading import line_tokenizers, reader, text_tokenizer
 from heed.models.tokenizers.protocol import LineTokenizer
+from heed.models.tokenizers.reader import Reader
 
 LONGEST = 40  # tokens of a text
 ORDINARY = """
@@ -85,11 +87,17 @@ class Draft:
     spec: NetworkSpec
     conventions: Conventions
     languages: tuple[str, str]  # of source and target, where the network is told of them
+    embedding: EmbeddingSpec  # of an encoder alone
 
     @cached_property
     def lines(self) -> tuple[LineTokenizer, LineTokenizer]:
         """The tokenizers of source and target, of a model that translates."""
         return line_tokenizers(self.directory, self.spec, self.conventions, self.languages)
+
+    @cached_property
+    def reader(self) -> Reader:
+        """What reads texts for an encoder alone."""
+        return reader(self.directory, self.spec, self.conventions)
 
     @property
     def special(self) -> SpecialIds:
@@ -105,12 +113,19 @@ class Draft:
 
     def read(self, texts: list[str]) -> list[list[int]]:
         """The token ids of texts, with those around them: of sources, or of texts to be continued."""
+        if self.spec.decoder is None:
+            return self.reader.encode(texts)
         if self.spec.encoder is None:
             begin = [self.conventions.start_id] * self.conventions.starts_texts
             tokenizer = text_tokenizer(self.directory, self.spec, self.conventions)
             return [begin + ids for ids in tokenizer.encode_all(texts)]
         src, _ = self.lines
         return [[*ids, src.eos_id] for ids in src.encode(texts)]
+
+    def rows(self) -> list[list[int]]:
+        """The texts of the proof as an encoder alone reads them, without those longer than it reads."""
+        longest = self.spec.last.n_positions
+        return [row for row in self.read(TEXTS) if longest is None or len(row) <= longest]
 
     def passages(self) -> list[Passage]:
         """The texts of the proof: of a model that translates, each source with another text as its translation."""

@@ -18,7 +18,8 @@ class Origin:
     """Where a parameter is in a checkpoint."""
 
     name: str  # of the tensor
-    change: Callable[[FloatArray], FloatArray] | None = None  # what makes the parameter of it; None: it is the same
+    change: Callable[..., FloatArray] | None = None  # what makes the parameter of it and others; None: it is the same
+    others: tuple[str, ...] = ()  # further tensors that it is made of
 
 
 class Imported(Mapping[str, FloatArray]):
@@ -51,16 +52,16 @@ class Imported(Mapping[str, FloatArray]):
             raise ModelError(f"{where}: {n_layers:,} layers in the configuration, and {len(tensors):,} tensors in all")
         self._shapes, self._tensors, self._where = parameters(spec), tensors, where
         self._origins = {name: origin(name) for name in self._shapes}
-        used = {each.name for each in self._origins.values()}
-        if missing := [each.name for each in self._origins.values() if each.name not in tensors]:
+        used = {name for each in self._origins.values() for name in (each.name, *each.others)}
+        if missing := sorted(used - tensors.keys()):
             raise ModelError(f"{where}: has no tensor {missing[0]}; get the model again")
         self._refuse_shapes()
         self._refuse_unused(used, copies, harmless)
 
     def __getitem__(self, name: str) -> FloatArray:
         origin = self._origins[name]
-        array = self._tensors[origin.name].read()
-        changed = np.require(array if origin.change is None else origin.change(array), requirements=["C", "W"])
+        array, *others = (self._tensors[part].read() for part in (origin.name, *origin.others))
+        changed = np.require(array if origin.change is None else origin.change(array, *others), requirements=["C", "W"])
         if changed.shape != self._shapes[name]:
             raise self._wrong_shape(name, changed.shape)
         if not np.isfinite(changed).all():

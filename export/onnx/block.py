@@ -100,15 +100,23 @@ class StackWriter:
         """x, (…, D), through a feed-forward network."""
         spec, inner = self.stack.feed_forward, self.linear(f"{name}.inner", x)
         if spec.gated:
-            active = self._activated(self.linear(f"{name}.gate", x))
+            active = self._activated(self.linear(f"{name}.gate", x), spec.activation)
             return self.linear(f"{name}.outer", self.graph.op("Mul", active, inner))
         if spec.activation == "relu":  # a product of integers includes the ReLU at no cost
             return self.linear(f"{name}.outer", inner, rectified=True)
-        return self.linear(f"{name}.outer", self._activated(inner))
+        return self.linear(f"{name}.outer", self._activated(inner, spec.activation))
 
-    def _activated(self, x: ir.Value) -> ir.Value:
+    def output_transform(self, x: ir.Value) -> ir.Value:
+        """Final states, (…, D), through the layer before the output matrix, if there is one."""
+        activation, name = self.spec.output_transform, "output_transform"
+        if activation is None:
+            return x
+        dense = self._activated(self.linear(f"{name}.dense", x), activation)
+        return self.graph.narrow(self.norm(f"{name}.norm", self.graph.wide(dense)))
+
+    def _activated(self, x: ir.Value, activation: str) -> ir.Value:
         graph = self.graph
-        match self.stack.feed_forward.activation:
+        match activation:
             case "relu":
                 return graph.op("Relu", x)
             case "gelu":

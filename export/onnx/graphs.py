@@ -1,7 +1,7 @@
 """The Transformer as ONNX graphs, in the order and with the names of `heed.transformer.model`.
 
 Graphs of a network share their weights. Keys and values are (B, G, C, K) with G key-value heads and C slots. In a
-network with an encoder, `encoder` computes the keys and values of the memory for each decoder layer L:
+network with an encoder and a decoder, `encoder` computes the keys and values of the memory for each decoder layer L:
 
     encoder: src, src_mask (N, S), rows (N), past_memory_keys.L, past_memory_values.L (B, G, M, K)
           -> memory_keys.L, memory_values.L: the same with these sources in their rows
@@ -16,6 +16,11 @@ network with an encoder, `encoder` computes the keys and values of the memory fo
              tokens (R), rows (B, T): those that are computed, and the row of each, where products are of many rows
           -> top_log_probs, top_ids, log_probs: (B, T, top) and (B, T, V); (N, top) and (N, V); (R, top) and (R, V)
              keys.L, values.L: the same with those of the tokens in their slots
+
+An encoder alone has two graphs, and `predictor` reads those of the states after which something is to be predicted:
+
+    encoder: src, src_mask (B, S) -> states (B, S, D)
+    predictor: states (N, D), top (1) -> top_log_probs, top_ids (N, top), log_probs (N, V)
 
 With a shortlist there are two more graphs, one that computes the vocabulary of a batch, and a decoder that predicts
 only over it:
@@ -49,6 +54,7 @@ from heed.export.onnx.builder import GraphBuilder
 from heed.export.onnx.weights import Weights
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.positions import RelativeBuckets, Rotary
+from heed.models.spec.stack import StackSpec
 from heed.transformer.data.shortlist import Shortlist
 
 Attend = Callable[[int, ir.Value], ir.Value]  # attention of a layer, given its number and normalized input
@@ -70,13 +76,19 @@ class NetworkWriter:
     """
 
     def __init__(self, spec: NetworkSpec, state: State, precision: str, scales: Scales | None = None) -> None:
-        assert spec.decoder is not None, "an encoder alone cannot decode"
         self.weights = Weights()
-        self._spec, self._decoder, self._state, self._precision = spec, spec.decoder, state, precision
+        self._spec, self._state, self._precision = spec, state, precision
         self._scales = scales or {}
+
+    @property
+    def _decoder(self) -> StackSpec:
+        assert self._spec.decoder is not None, "an encoder alone does not decode"
+        return self._spec.decoder
 
     def graphs(self, shortlist: Shortlist | None = None) -> list[GraphBuilder]:
         """All graphs of the network; those of a shortlist only if matrices are not blockwise."""
+        if self._spec.decoder is None:
+            return [self.lone_encoder(), self.predictor()]
         if self._spec.encoder is not None:
             narrowed = shortlist is not None and not is_blockwise(self._spec, self._precision)
             more = [self.shortlist(shortlist), self.decoder(shortlist=True)] if shortlist and narrowed else []
@@ -95,12 +107,40 @@ class NetworkWriter:
     def encoder(self) -> GraphBuilder:
         """The graph of the encoder, with the decoder's projections of its output."""
         graph = self._begin("encoder")
-        stack, decoder = self._stack(graph, "encoder"), self._stack(graph, "decoder")
+        decoder = self._stack(graph, "decoder")
         src = graph.input("src", INT64, ["N", "S"])
         src_mask = graph.input("src_mask", BOOL, ["N", "S"])
         rows = graph.input("rows", INT64, ["N"])
+        memory, wide = self._encoded(graph, src, src_mask)
+        places = decoder.places(rows, wide)
+        for number in range(self._decoder.n_layers):
+            for part in ("key", "value"):
+                heads = decoder.heads(f"decoder.layers.{number}.cross_attention", part, memory, src)
+                decoder.write(f"memory_{part}s.{number}", heads, places, "M")
+        return graph
+
+    def lone_encoder(self) -> GraphBuilder:
+        """The graph of an encoder alone."""
+        graph, D = self._begin("encoder"), self._spec.d_model
+        src = graph.input("src", INT64, ["B", "S"])
+        states, _ = self._encoded(graph, src, graph.input("src_mask", BOOL, ["B", "S"]))
+        shape = graph.op("Concat", graph.op("Shape", src), graph.integers(D), axis=0)
+        graph.output("states", graph.op("Reshape", graph.wide(states), shape), FLOAT, ["B", "S", D])
+        return graph
+
+    def predictor(self) -> GraphBuilder:
+        """The graph of an encoder's predictions."""
+        graph = self._begin("predictor")
+        states = graph.input("states", FLOAT, ["N", self._spec.d_model])
+        x = self._predictive(self._stack(graph, "encoder"), graph.narrow(states))
+        self._output_predictions(graph, self._logits(graph, x), ["N"])
+        return graph
+
+    def _encoded(self, graph: GraphBuilder, src: ir.Value, src_mask: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """The encoder's states for token ids, (B, S): (…, D); and the positions of these, (B, S)."""
+        stack = self._stack(graph, "encoder")
         positions = graph.range(src, 1)
-        wide = graph.op("Expand", positions, graph.op("Shape", src))  # (N, S)
+        wide = graph.op("Expand", positions, graph.op("Shape", src))  # (B, S)
         mask = self._encoder_mask(stack, src_mask, positions)
         x = stack.embed(src, graph.op("Unsqueeze", positions, graph.integers(0)))
         for number in range(stack.stack.n_layers):
@@ -112,13 +152,7 @@ class NetworkWriter:
 
             x = stack.residual(f"{name}.self_residual", x, attend)
             x = self._fed_forward(stack, name, x)
-        memory = stack.last(x)
-        places = decoder.places(rows, wide)
-        for number in range(self._decoder.n_layers):
-            for part in ("key", "value"):
-                heads = decoder.heads(f"decoder.layers.{number}.cross_attention", part, memory, src)
-                decoder.write(f"memory_{part}s.{number}", heads, places, "M")
-        return graph
+        return stack.last(x), wide
 
     @staticmethod
     def _encoder_mask(stack: AttentionWriter, src_mask: ir.Value, positions: ir.Value) -> ir.Value:
@@ -227,14 +261,10 @@ class NetworkWriter:
     def _predict(self, stack: AttentionWriter, x: ir.Value, ids: ir.Value, *, shortlist: bool = False) -> None:
         """The prediction outputs, from the states of the layers."""
         graph, shape = stack.graph, ["B", "T"] if stack.live is None else ["R"]
-        top = graph.input("top", INT64, [1])
         if self._spec.encoder is None:
             predicted, shape = graph.input("predicted", INT64, ["N"]), ["N"]
             x = graph.op("Gather", graph.op("Reshape", x, graph.integers(-1, self._spec.d_model)), predicted)
-        x = stack.last(x)
-        if self._spec.output_scale is not None:
-            x = graph.op("Mul", x, graph.constant(self._spec.output_scale, graph.dtype.numpy()))
-        chosen = None
+        x, chosen = self._predictive(stack, stack.last(x)), None
         if shortlist:
             logits, chosen = self._shortlist_logits(stack, x, ids)
         else:
@@ -243,12 +273,24 @@ class NetworkWriter:
                 logits = graph.op(
                     "Reshape", logits, graph.op("Concat", graph.op("Shape", ids), graph.integers(-1), axis=0)
                 )
+        self._output_predictions(graph, logits, shape, chosen)
+
+    def _predictive(self, stack: AttentionWriter, x: ir.Value) -> ir.Value:
+        """Final states, (…, D), as the output matrix reads them."""
+        graph, scale, x = stack.graph, self._spec.output_scale, stack.output_transform(x)
+        return x if scale is None else graph.op("Mul", x, graph.constant(scale, graph.dtype.numpy()))
+
+    def _output_predictions(
+        self, graph: GraphBuilder, logits: ir.Value, shape: list[str], chosen: ir.Value | None = None
+    ) -> None:
+        """The prediction outputs, from logits, (*shape, V), or (*shape, V') of a batch's shortlist."""
+        stack = self._stack(graph, next(iter(self._spec.stacks)))
         log_probs = graph.op("LogSoftmax", stack.soft_cap(logits, self._spec.output_soft_cap, wide=True), axis=-1)
-        top = graph.op("Min", top, graph.op("Shape", log_probs, start=len(shape)))
+        top = graph.op("Min", graph.input("top", INT64, [1]), graph.op("Shape", log_probs, start=len(shape)))
         top_log_probs, top_ids = graph.top(log_probs, top)
         graph.output("top_log_probs", top_log_probs, FLOAT, [*shape, "top"])
         graph.output("top_ids", graph.op("Gather", chosen, top_ids) if chosen else top_ids, INT64, [*shape, "top"])
-        graph.output("log_probs", log_probs, FLOAT, [*shape, "V'" if shortlist else self._decoder.vocab_size])
+        graph.output("log_probs", log_probs, FLOAT, [*shape, "V'" if chosen else self._spec.last.vocab_size])
 
     def _logits(self, graph: GraphBuilder, x: ir.Value) -> ir.Value:
         """The logits of x, (…, D), in float32."""

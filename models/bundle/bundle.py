@@ -14,8 +14,10 @@ from heed.models.system.files import sha256
 from heed.models.system.threads import ThreadPool
 
 if TYPE_CHECKING:
+    from heed.models.runtime.encoder import OnnxEncoder
     from heed.models.runtime.network import OnnxNetwork
     from heed.models.tokenizers.protocol import LineTokenizer, PlainTokenizer
+    from heed.models.tokenizers.reader import Reader
 
 INTEGER_CACHE = b"keys.0.scale"  # operator of graphs with an integer KV cache
 SHORTLIST = ("shortlist.onnx", "shortlist_decoder.onnx")  # a bundle has both of these files or neither
@@ -70,13 +72,13 @@ class Bundle:
                 f"files; copy what they lead to: cp -rL {path} {path.rstrip('/')}-copy"
             )
 
-    def require(self, task: str) -> Manifest:
-        """The manifest of a model for a task.
+    def require(self, task: str, *others: str) -> Manifest:
+        """The manifest of a model for a task, or for other tasks whose models do that, too.
 
         Raises:
             ModelError: The model is for another task.
         """
-        if self.manifest.task != task:
+        if self.manifest.task not in (task, *others):
             other = self.manifest.task
             raise ModelError(f"{self.path}: this model is for heed {other}, not for heed {task}")
         return self.manifest
@@ -120,6 +122,26 @@ class Bundle:
             raise ModelError(f"{self.path}: damaged: its tokenizer does not fit its manifest; get it again")
         return found
 
+    def reader(self) -> "Reader":
+        """What reads texts for an encoder alone.
+
+        Raises:
+            ModelError: It is damaged, or of another network.
+        """
+        from heed.models.tokenizers.loading import reader  # imported here, so that help needs no SentencePiece
+
+        manifest = self.manifest
+        found = reader(self.path, manifest.network, manifest.conventions)
+        if manifest.network.last.vocab_size != len(found):
+            raise ModelError(f"{self.path}: damaged: its tokenizer does not fit its manifest; get it again")
+        return found
+
+    def encoder(self, *, device: str, threads: int) -> "OnnxEncoder":
+        """Load the graphs of an encoder alone; see `heed.models.runtime.encoder.OnnxEncoder`."""
+        from heed.models.runtime.encoder import OnnxEncoder  # imported here, so that help needs no ONNX Runtime
+
+        return OnnxEncoder(self.path, self.manifest.network, self.manifest.files, device=device, threads=threads)
+
     def network(self, *, device: str, threads: int, shortlist: bool = False) -> "OnnxNetwork":
         """Load the graphs; see `heed.models.runtime.network.OnnxNetwork`."""
         from heed.models.runtime.network import OnnxNetwork  # imported here, so that help needs no ONNX Runtime
@@ -160,7 +182,7 @@ class Bundle:
         rounds = listed and INTEGER_CACHE in stream.read_bytes()
         return [
             *(["encoder.onnx"] if self.manifest.network.encoder else []),
-            "decoder.onnx",
+            *(["decoder.onnx"] if self.manifest.network.decoder else []),
             *(["rounding.onnx"] if rounds else []),
         ]
 

@@ -68,6 +68,8 @@ def find(model: str | None, task: str = "translate") -> Path:
     Raises:
         ModelError: There is no such model.
     """
+    if model is None and task not in DEFAULTS:
+        raise ModelError(f"no model for heed {task} comes with heed; name one with -m")
     if model is None:
         return DEFAULTS[task]
     if _is_model(Path(model)):

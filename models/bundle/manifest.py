@@ -9,13 +9,14 @@ from heed.models.bundle import legacy
 from heed.models.decoding.config import DecodeConfig
 from heed.models.errors import ModelError
 from heed.models.spec.conventions import Conventions
+from heed.models.spec.embedding import EmbeddingSpec
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.tables import from_table, to_table
 from heed.models.text.chat import ChatTemplate
 
 FORMAT = 3  # of a bundle; a later one is refused
 FILE_NAME = "heed.json"
-TASKS = ("translate", "generate")  # what models are for; see `heed.models.tasks.task`
+TASKS = ("translate", "generate", "fill", "embed")  # what models are for; see `heed.models.tasks.task`
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,12 +32,12 @@ class Parity:
     """The comparison of a bundle with the float32 network it was exported from, on the same texts.
 
     Texts are the references of sources, or documents. An output that differs only where the network has two almost
-    equally probable tokens counts as identical and as a near-tie.
+    equally probable tokens counts as identical and as a near-tie. Of an encoder alone, the tokens are masked ones.
     """
 
     texts: int
     tokens: int | None = None  # number of tokens of the texts
-    greedy_identical: int  # texts with the same tokens in greedy search
+    greedy_identical: int  # texts with the same tokens in greedy search, or as the likeliest ones in place of masks
     beam_identical: int | None = None  # texts with the same tokens in beam search
     beam_size: int | None = None
     near_ties: int | None = None  # identical outputs of both kinds that are near-ties
@@ -47,14 +48,26 @@ class Parity:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class VectorParity:
+    """The comparison of the vectors of texts by a bundle and by the float32 network."""
+
+    texts: int
+    tokens: int
+    nearest_identical: int  # texts that have the same other text as their nearest
+    cosine_difference: float  # largest difference of the cosine of two texts
+    least_cosine: float  # smallest cosine of the two vectors of a text
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
     """How an imported network compares with the original, in float32, on the same texts."""
 
     reference: str  # what computed the original, with its version
     texts: int
     tokens: int
-    likeliest_identical: int  # tokens of which both expect the same next one
-    log_prob_difference: float  # largest difference of a token's log-probability, teacher-forced
+    likeliest_identical: int | None = None  # tokens of which both expect the same next one; None: predicts nothing
+    log_prob_difference: float | None = None  # largest difference of a token's log-probability, teacher-forced
+    cosine_difference: float | None = None  # of an encoder alone: largest difference of the cosine of two texts
     ids_identical: int | None = None  # texts with the same token ids; None: there was no tokenizer to compare with
 
 
@@ -87,7 +100,9 @@ class Manifest:
     network: NetworkSpec
     decode: DecodeConfig  # defaults of the search
     files: Mapping[str, FileRecord]
-    parity: Parity
+    parity: Parity | None = None  # None: the network predicts nothing
+    vectors: VectorParity | None = None  # of an encoder alone
+    embedding: EmbeddingSpec | None = None  # of an encoder alone; None: the defaults
     src_language: str = ""
     tgt_language: str = ""
     conventions: Conventions | None = None  # of an imported model; None: heed's own

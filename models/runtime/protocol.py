@@ -135,3 +135,20 @@ class Network(Protocol):
     def state(self) -> State:
         """A new state, reusable for batch after batch, for one thread at a time."""
         ...
+
+
+class Encoder(Protocol):
+    """An encoder alone, in PyTorch or ONNX Runtime."""
+
+    @property
+    def spec(self) -> NetworkSpec:
+        """Its description."""
+        ...
+
+    def encode(self, src: IntArray, src_mask: BoolArray) -> FloatArray:
+        """The states of token ids, (B, S), right-padded, with a mask that is True at real tokens: (B, S, D)."""
+        ...
+
+    def log_probs(self, states: FloatArray) -> FloatArray:
+        """What some states, (N, D), predict of their own tokens: log-probabilities, (N, V)."""
+        ...

@@ -19,6 +19,7 @@ class Conventions:
     starts_texts: bool = True  # whether every prompt of a model of text begins with it, or only an empty one
     ends: tuple[int, ...]  # any of them ends an output; the first ends sources, too
     pad_id: int
+    mask_id: int | None = None  # stands for a token that an encoder alone predicts
     suppressed: tuple[int, ...] = ()  # never put out: padding, and rows of the output matrix that are no token
     before: tuple[int, ...] = ()  # what sources begin with
     forced: tuple[int, ...] = ()  # what each output begins with after `start_id`, and is put out, too

@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from heed.models.spec.checks import refuse
+from heed.models.spec.checks import no_choice, refuse
 from heed.models.spec.positions import Sinusoidal
-from heed.models.spec.stack import StackSpec
+from heed.models.spec.stack import ACTIVATIONS, StackSpec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,8 @@ class NetworkSpec:
     output_bias: bool = False  # of the logits
     output_scale: float | None = None  # factor of the final states before the output matrix; None: 1
     output_soft_cap: float | None = None  # c in c · tanh(logit / c); None: no soft cap
+    # Activation of a dense layer, before a norm and the output matrix, as in BERT; None: there is no such layer.
+    output_transform: str | None = None
     dropout: float = 0.1  # dropout rate in training (P_drop)
 
     def __post_init__(self) -> None:
@@ -37,6 +39,8 @@ class NetworkSpec:
         sinusoidal = any(isinstance(stack.positions, Sinusoidal) for stack in self.stacks.values())
         if sinusoidal and self.d_model % 2:
             wrong.append(f"d_model must be even for sinusoidal positions (section 3.5), not {self.d_model!r}")
+        if self.output_transform is not None:
+            wrong += no_choice("output_transform", self.output_transform, ACTIVATIONS)
         if not 0 <= self.dropout < 1:
             wrong.append(f"dropout must be at least 0 and below 1, not {self.dropout!r}")
         refuse(wrong)
@@ -46,6 +50,12 @@ class NetworkSpec:
         """The existing stacks, by name."""
         found = {"encoder": self.encoder, "decoder": self.decoder}
         return {name: stack for name, stack in found.items() if stack is not None}
+
+    @property
+    def last(self) -> StackSpec:
+        """The stack whose states are the output layer's input."""
+        (*_, last) = self.stacks.values()
+        return last
 
     def embedding_of(self, stack: str) -> str:
         """The name of the embedding of a stack, "encoder" or "decoder"; a shared one has the source's name."""

@@ -18,11 +18,14 @@ def parameters(spec: NetworkSpec) -> dict[str, Shape]:
     for name, stack in spec.stacks.items():
         found[f"{spec.embedding_of(name)}.weight"] = (stack.vocab_size, spec.d_model)
         found |= {f"{name}.{part}": shape for part, shape in _stack(spec, name, stack)}
-    (*_, last) = spec.stacks.values()
+    if spec.output_transform is not None:
+        D = spec.d_model
+        found |= {"output_transform.dense.weight": (D, D), "output_transform.dense.bias": (D,)}
+        found |= dict(_norm("output_transform.norm", spec.last.norm, D))
     if not spec.tied_output:
-        found["projection.weight"] = (last.vocab_size, spec.d_model)
+        found["projection.weight"] = (spec.last.vocab_size, spec.d_model)
     if spec.output_bias:
-        found["projection.bias"] = (last.vocab_size,)
+        found["projection.bias"] = (spec.last.vocab_size,)
     return found
 
 

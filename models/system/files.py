@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from heed.models.errors import HeedError
 from heed.models.system.streams import is_stream, open_stream
@@ -59,6 +60,27 @@ def directory_whole(path: Path, *, force: bool = False) -> Iterator[Path]:
             aside.rename(path)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
+        raise
+    sync(path.absolute().parent)
+
+
+@contextlib.contextmanager
+def file_whole(path: Path, *, force: bool = False) -> Iterator[BinaryIO]:
+    """Write a file under a temporary name, which becomes `path` when the block ends without an error.
+
+    Raises:
+        HeedError: `path` exists and `force` is not set.
+    """
+    refuse_existing(path, force=force)
+    aside = hidden_beside(path)
+    try:
+        with named_errors(path), aside.open("w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
         raise
     sync(path.absolute().parent)
 

@@ -65,6 +65,7 @@ class LibraryTokenizer(ConventionalTokenizer):
         self.unk_id = -1  # every byte has a token
         self._added = dict(self._library.get_added_tokens_decoder())
         self._of_bytes = byte_characters() if b'"ByteLevel"' in data else None
+        self._marks_continuation = b'"WordPiece"' in data
 
     @classmethod
     def load(cls, directory: Path, conventions: Conventions, n_tokens: int) -> Self:
@@ -79,7 +80,13 @@ class LibraryTokenizer(ConventionalTokenizer):
     def piece(self, token_id: int) -> str:
         """The text of a token, with "▁" for the space before it."""
         text = self.token_bytes([token_id]).decode("utf-8", "replace")
+        if self._marks_continuation:
+            return text.removeprefix("##") if not re.match(r"\w", text) else f"\u2581{text}"
         return "\u2581" + text[1:] if text.startswith(" ") else text
+
+    def name_of(self, token_id: int | None) -> str:
+        """How texts write a special token; nothing for None."""
+        return "" if token_id is None else self._library.id_to_token(token_id) or ""
 
     @cached_property
     def blank(self) -> tuple[int, ...]:

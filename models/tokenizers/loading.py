@@ -7,10 +7,11 @@ from heed.models.errors import ModelError
 from heed.models.spec.conventions import Conventions
 from heed.models.spec.network import NetworkSpec
 from heed.models.tokenizers.library import FILE, LibraryLines, LibraryTexts
-from heed.models.tokenizers.lossless import TextTokenizer
+from heed.models.tokenizers.lossless import MASK, TextTokenizer
 from heed.models.tokenizers.mapped import VOCABULARY, MappedTokenizer, read_vocabulary
 from heed.models.tokenizers.plain import SentencePieceTexts
 from heed.models.tokenizers.protocol import LineTokenizer, PlainTokenizer
+from heed.models.tokenizers.reader import Pieces, Reader
 from heed.models.tokenizers.subwords import JOINT, load_tokenizers, tokenizer_files
 
 SIDES = ("src", "tgt")
@@ -77,6 +78,24 @@ def text_tokenizer(directory: Path, network: NetworkSpec, conventions: Conventio
         return SentencePieceTexts((directory / JOINT).read_bytes(), conventions, n_tokens, str(directory / JOINT))
     except OSError as error:
         raise ModelError(f"{directory / JOINT}: {error.strerror}; get the model again") from None
+
+
+def reader(directory: Path, network: NetworkSpec, conventions: Conventions | None) -> Reader:
+    """What reads texts for an encoder alone.
+
+    Raises:
+        ModelError: It is damaged.
+    """
+    if conventions is None:
+        own = TextTokenizer.load(directory)
+        return Reader(own, before=(own.bos_id,), end_id=own.eos_id, mask_id=own.mask_id)
+    if conventions.tokenizer == "library":
+        library = LibraryTexts.load(directory, conventions, _size(network, "encoder"))
+        pieces: Pieces = library
+        mask = library.name_of(conventions.mask_id)
+    else:
+        pieces, mask = _mapped(directory, JOINT, _vocabularies(directory)[0], conventions), MASK
+    return Reader(pieces, before=conventions.before, end_id=conventions.eos_id, mask_id=conventions.mask_id, mask=mask)
 
 
 def _size(network: NetworkSpec, stack: str) -> int:

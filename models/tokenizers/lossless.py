@@ -9,6 +9,7 @@ from heed.models.tokenizers.subwords import JOINT, Tokenizer
 
 SPACE = "\u2581"  # SentencePiece's space; the character itself in a text is encoded as bytes
 SPACE_BYTES = (b"\xe2", b"\x96", b"\x81")
+MASK = "<mask>"  # the piece of a vocabulary for a masked language model; never part of a text
 PROBE = " a\n\t \u2581\u00bd\ufb01\U0001f600\x00\r\n"
 
 
@@ -29,6 +30,7 @@ class TextTokenizer:
         self.pieces = pieces
         self.pad_id, self.unk_id, self.bos_id, self.eos_id = pieces.pad_id, pieces.unk_id, pieces.bos_id, pieces.eos_id
         self.ends, self.forced, self.suppressed = pieces.ends, pieces.forced, pieces.suppressed
+        self.mask_id = pieces.control_id(MASK)
         self._bytes = [_bytes(pieces, token) for token in range(len(pieces))]
         self._space = [self._bytes.index(byte) for byte in SPACE_BYTES if byte in self._bytes]
         if self.decode(self.encode(PROBE)) != PROBE:
@@ -53,6 +55,10 @@ class TextTokenizer:
     def __len__(self) -> int:
         """The number of pieces (V)."""
         return len(self.pieces)
+
+    def piece(self, token_id: int) -> str:
+        """The text of a token, with "▁" for the space before it."""
+        return self.pieces.piece(token_id)
 
     def encode(self, text: str) -> list[int]:
         """The token ids of a text, without special ones.
@@ -94,7 +100,7 @@ class TextTokenizer:
 
 def _bytes(pieces: Tokenizer, token: int) -> bytes:
     """The bytes of a token; none for a special one."""
-    if token in (pieces.pad_id, pieces.unk_id, pieces.bos_id, pieces.eos_id):
+    if token in (pieces.pad_id, pieces.unk_id, pieces.bos_id, pieces.eos_id) or pieces.is_control(token):
         return b""
     piece = pieces.piece(token)
     return bytes([int(piece[1:-1], 16)]) if pieces.is_byte(token) else piece.replace(SPACE, " ").encode()

@@ -69,9 +69,14 @@ class MappedTokenizer(ConventionalTokenizer):
         texts = list(lines)
         tags = [found.group() if (found := MARIAN_TAG.match(text)) else "" for text in texts]
         rest = [self._prefixed(text[len(tag) :]) for text, tag in zip(texts, tags, strict=True)]
-        pieces = self._model.encode(rest, out_type=str, num_threads=threads)
-        ids = [self._of(([tag] if tag else []) + row) for tag, row in zip(tags, pieces, strict=True)]
+        encoded = self.encode_all(rest, threads)
+        ids = [self._of([tag] if tag else []) + row for tag, row in zip(tags, encoded, strict=True)]
         return self._framed(texts, ids)
+
+    def encode_all(self, texts: Sequence[str], threads: int = -1) -> list[list[int]]:
+        """The token ids of texts, without special ones."""
+        pieces: list[list[str]] = self._model.encode(list(texts), out_type=str, num_threads=threads)
+        return [self._of(row) for row in pieces]
 
     def _of(self, pieces: list[str]) -> list[int]:
         return [self._ids.get(piece, self.unk_id) for piece in pieces]

@@ -62,6 +62,15 @@ class Tokenizer:
         """The text of a piece, with "▁" for the space before it."""
         return str(self._pieces.id_to_piece(token_id))
 
+    def is_control(self, token_id: int) -> bool:
+        """Whether a piece is never part of a text."""
+        return bool(self._pieces.is_control(token_id))
+
+    def control_id(self, piece: str) -> int | None:
+        """The id of a piece that is never part of a text; None: there is no such piece."""
+        token_id = int(self._pieces.piece_to_id(piece))
+        return token_id if self._pieces.is_control(token_id) else None
+
     def is_byte(self, token_id: int) -> bool:
         """Whether a piece is a byte, written as <0x0A>, of a character without a piece."""
         return bool(self._pieces.is_byte(token_id))

@@ -42,12 +42,14 @@ def main() -> None:
             prompt = conversation.ask(question)
             ((found,),) = generator.generate([prompt], SampleConfig(temperature=0, max_tokens=60))
             answers[question] = found.text
+        parity = manifest.parity
+        assert parity, "it predicts"
         figures = {
             "precision": arguments.precision,
             "import_seconds": round(seconds, 1),
-            "log_prob_difference": manifest.parity.log_prob_difference,
-            "greedy_identical": f"{manifest.parity.greedy_identical} of {manifest.parity.texts}",
-            "nats_a_token": [manifest.parity.loss_torch, manifest.parity.loss_bundle],
+            "log_prob_difference": parity.log_prob_difference,
+            "greedy_identical": f"{parity.greedy_identical} of {parity.texts}",
+            "nats_a_token": [parity.loss_torch, parity.loss_bundle],
             "answers": answers,
         }
         print(json.dumps(figures, indent=2, ensure_ascii=False))

@@ -475,22 +475,24 @@ def test_an_export_is_proved_and_says_so(
     assert result.stdout_bytes == b""
     manifest = Bundle(output).manifest
     n_sentences = len(read_validation(trained))
-    assert manifest.parity.texts == n_sentences == 20
+    parity = manifest.parity
+    assert parity
+    assert parity.texts == n_sentences == 20
     assert manifest.precision == precision
     assert manifest.name == "model"
     assert (manifest.src_language, manifest.tgt_language) == ("digits", "numbers")
     if precision == "float32":
-        assert manifest.parity.greedy_identical == manifest.parity.beam_identical == n_sentences
-        assert 0 < manifest.parity.log_prob_difference < 1e-4
-        assert manifest.parity.loss_bundle == pytest.approx(manifest.parity.loss_torch, abs=1e-4)
+        assert parity.greedy_identical == parity.beam_identical == n_sentences
+        assert 0 < parity.log_prob_difference < 1e-4
+        assert parity.loss_bundle == pytest.approx(parity.loss_torch, abs=1e-4)
     quality = manifest.quality
     assert quality is not None
     assert quality.sentences == 10
     assert quality.test_set == "test.in"
     card = (output / "README.md").read_text("utf-8")
     for figure in (
-        f"| identical greedy outputs | {manifest.parity.greedy_identical} of 20 |",
-        f"| identical outputs with beam 4 | {manifest.parity.beam_identical} of 20 |",
+        f"| identical greedy outputs | {parity.greedy_identical} of 20 |",
+        f"| identical outputs with beam 4 | {parity.beam_identical} of 20 |",
         f"| BLEU | {quality.bleu:.2f} |",
         f"| chrF | {quality.chrf:.2f} |",
         quality.bleu_signature,
@@ -515,13 +517,16 @@ def test_the_losses_of_the_proof_are_the_validation_s(bundle: Path, trained: Pat
     records = [json.loads(line) for line in (trained / "log.jsonl").read_text("utf-8").splitlines()]
     losses = [record["loss"] for record in records if record["event"] == "validation"]
     found = manifests.read(bundle).parity
+    assert found
     assert min(abs(found.loss_torch - loss) for loss in losses) < 1e-5
 
 
 def test_the_best_checkpoint_is_exported(heed: Callable[..., Result], bundle: Path, trained: Path) -> None:
     progress = [json.loads(file.read_text("utf-8"))["progress"] for file in trained.glob("checkpoints/*/progress.json")]
     best = max(progress, key=lambda found: (found["bleu"], -found["loss"]))
-    assert manifests.read(bundle).parity.loss_torch == pytest.approx(best["loss"], abs=1e-5)
+    parity = manifests.read(bundle).parity
+    assert parity
+    assert parity.loss_torch == pytest.approx(best["loss"], abs=1e-5)
 
 
 @pytest.fixture

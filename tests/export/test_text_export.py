@@ -287,6 +287,7 @@ def test_an_export_says_how_good_it_is(heed: Heed, trained_text: Path, tmp_path:
     assert manifest.network == run.spec
     parity, best = manifest.parity, run.best()[1]
     assert best.loss is not None
+    assert parity
     assert parity.loss_torch == pytest.approx(best.loss, abs=0.05)  # which cut the documents at other places
     assert abs(parity.loss_bundle - parity.loss_torch) < (1e-5 if precision == "float32" else 0.02)
     if precision == "float32":
@@ -312,7 +313,9 @@ def test_of_pairs_the_loss_is_that_of_the_completions(heed: Heed, trained_text: 
     assert heed("train", *files, *training).exit_code == 0
     assert heed("export", tmp_path / "run", "-o", tmp_path / "bundle").exit_code == 0
     _, progress = TextRun.open(tmp_path / "run").best()
-    assert Bundle(tmp_path / "bundle").manifest.parity.loss_bundle == pytest.approx(progress.loss, rel=1e-5)
+    parity = Bundle(tmp_path / "bundle").manifest.parity
+    assert parity
+    assert parity.loss_bundle == pytest.approx(progress.loss, rel=1e-5)
 
 
 def test_the_text_that_a_bundle_makes_is_the_network_s(heed: Heed, trained_text: Path, text_bundle: Path) -> None:

@@ -1,11 +1,13 @@
 """Every family against transformers: random models, the same logits."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch.testing import assert_close
 
 from heed.export.importers.checkpoints import read_network
@@ -37,7 +39,10 @@ def ids(vocab_size: int) -> torch.Tensor:
 def logits(model: Transformer) -> torch.Tensor:
     """What a network of heed predicts: of a batch with padding, if it translates."""
     spec = model.spec
-    tgt = ids(spec.stacks["decoder"].vocab_size)
+    if spec.decoder is None:
+        src = padded(ids(spec.last.vocab_size))
+        return without_padding(src, model(src, padding_mask(src, PAD)))
+    tgt = ids(spec.decoder.vocab_size)
     if spec.encoder is None:
         return model(tgt=tgt)
     src = padded(ids(spec.encoder.vocab_size))
@@ -49,9 +54,11 @@ def reference(model: Any) -> torch.Tensor:
     """What transformers predicts of the same."""
     config = model.config
     tgt = ids(getattr(config, "decoder_vocab_size", config.vocab_size))
+    src = padded(ids(config.vocab_size))
+    if type(model).__name__.endswith("ForMaskedLM"):
+        return without_padding(src, model(input_ids=src, attention_mask=(src != PAD).long()).logits)
     if not config.is_encoder_decoder:
         return model(tgt).logits
-    src = padded(ids(config.vocab_size))
     return model(input_ids=src, attention_mask=(src != PAD).long(), decoder_input_ids=tgt).logits
 
 
@@ -60,6 +67,11 @@ def padded(src: torch.Tensor) -> torch.Tensor:
     src = src.clone()
     src[1, 20:], src[2, 5:] = PAD, PAD
     return src
+
+
+def without_padding(src: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """Logits of an encoder alone, which are of no account at padding."""
+    return logits.masked_fill((src == PAD)[:, :, None], 0.0)
 
 
 def assert_same(found: torch.Tensor, expected: torch.Tensor) -> None:
@@ -87,6 +99,19 @@ MUTATIONS: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": False,
         "something_new": 1,
     },
+    "bert": {
+        "hidden_act": "relu",
+        "intermediate_size": 30,
+        "is_decoder": True,
+        "layer_norm_eps": 1e-12,
+        "max_position_embeddings": 39,
+        "num_attention_heads": 2,
+        "num_hidden_layers": 2,
+        "position_embedding_type": "relative_key",
+        "something_new": 1,
+    },
+    "roberta": {"hidden_act": "gelu", "pad_token_id": 0, "layer_norm_eps": 1e-12},
+    "distilbert": {"activation": "gelu", "n_heads": 2, "hidden_dim": 30},
     "marian-separate": {"decoder_vocab_size": 53, "share_encoder_decoder_embeddings": True},
     "t5": {
         "d_kv": 4,
@@ -156,7 +181,7 @@ def test_old_files_say_how_to_rotate_in_two_keys(tmp_path: Path) -> None:
     assert_same(logits(network(tmp_path)), expected)
 
 
-@pytest.mark.parametrize("form", ["bart", "t5", "gpt2", "llama3"])
+@pytest.mark.parametrize("form", ["bart", "t5", "gpt2", "llama3", "bert", "roberta", "distilbert"])
 def test_names_that_old_files_hold_twice(form: str, tmp_path: Path) -> None:
     """pytorch_model.bin has tied matrices under all of their names."""
     model = tiny.save(form, tmp_path)
@@ -177,6 +202,24 @@ def test_networks_without_their_head(tmp_path: Path) -> None:
     model = tiny.draw("gpt2")
     model.transformer.save_pretrained(tmp_path)
     assert_same(logits(network(tmp_path)), reference(model))
+
+
+@pytest.mark.parametrize("form", ["bert", "roberta", "distilbert"])
+def test_encoders_without_their_head(form: str, tmp_path: Path) -> None:
+    """Their states are the same; old files call a norm's weight and bias gamma and beta."""
+    model = tiny.draw(form)
+    state = {
+        re.sub(r"LayerNorm\.weight$", "LayerNorm.gamma", re.sub(r"LayerNorm\.bias$", "LayerNorm.beta", name)): tensor
+        for name, tensor in model.base_model.state_dict().items()
+    }
+    model.base_model.save_pretrained(tmp_path)
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, tmp_path / "model.safetensors")
+    found, src = network(tmp_path), padded(ids(53))
+    assert found.spec.output_transform is None
+    with torch.inference_mode():
+        states = found.encode(src, padding_mask(src, PAD))
+        expected = model.base_model(input_ids=src, attention_mask=(src != PAD).long()).last_hidden_state
+    assert_close(states[src != PAD], expected[src != PAD], rtol=0, atol=1e-4)
 
 
 def test_bfloat16_is_read(tmp_path: Path) -> None:

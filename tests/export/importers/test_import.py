@@ -45,6 +45,8 @@ def test_the_manifest_says_how_it_compares_with_the_original(name: str, request:
     bundle = Bundle(request.getfixturevalue(f"{name}_bundle"))
     compared = bundle.manifest.compared
     assert compared is not None
+    assert compared.log_prob_difference is not None
+    assert compared.likeliest_identical is not None
     assert compared.log_prob_difference <= 1e-4
     assert compared.ids_identical == compared.texts == len(TEXTS)
     assert compared.likeliest_identical >= 0.999 * compared.tokens
@@ -177,8 +179,10 @@ def test_vocab_json_with_merges_txt_is_a_tokenizer(
     result = heed("import", path, "-o", tmp_path / "bundle", "--precision", "int8")
     assert result.exit_code == 0, result.stderr
     bundle = Bundle(tmp_path / "bundle")
-    assert bundle.manifest.compared is not None
-    assert bundle.manifest.compared.log_prob_difference <= 1e-4
+    compared = bundle.manifest.compared
+    assert compared is not None
+    assert compared.log_prob_difference is not None
+    assert compared.log_prob_difference <= 1e-4
     tokenizer = bundle.text_tokenizer()
     for text in TEXTS:
         assert tokenizer.decode(tokenizer.encode(text)) == text

@@ -79,6 +79,26 @@ GPT2_SIZES: dict[str, Any] = {
     "bos_token_id": 0,
     "eos_token_id": 0,
 }
+BERT_SIZES: dict[str, Any] = {
+    "vocab_size": 53,
+    "hidden_size": 24,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 28,
+    "max_position_embeddings": 40,
+    "layer_norm_eps": 1e-3,
+    "type_vocab_size": 2,
+    "pad_token_id": 1,
+}
+DISTILBERT_SIZES: dict[str, Any] = {
+    "vocab_size": 53,
+    "dim": 24,
+    "n_layers": 3,
+    "n_heads": 4,
+    "hidden_dim": 28,
+    "max_position_embeddings": 40,
+    "pad_token_id": 1,
+}
 # Name of a form: its class in transformers, its configuration, and what differs.
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "marian": ("Marian", BART_SIZES | {"activation_function": "swish", "scale_embedding": True}),
@@ -97,6 +117,10 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "mt5": ("MT5", T5_SIZES | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),
     "gpt2": ("GPT2", GPT2_SIZES),
+    "bert": ("Bert", BERT_SIZES | {"hidden_act": "gelu_new"}),
+    "roberta": ("Roberta", BERT_SIZES | {"hidden_act": "relu"}),
+    "xlm-roberta": ("XLMRoberta", BERT_SIZES | {"type_vocab_size": 1}),
+    "distilbert": ("DistilBert", DISTILBERT_SIZES | {"activation": "relu"}),
     "llama": ("Llama", LLAMA_SIZES | {"attention_bias": True}),
     "llama-linear": ("Llama", LLAMA_SIZES | {"rope_parameters": LINEAR}),
     "llama3": ("Llama", LLAMA_SIZES | {"rope_parameters": LLAMA3, "tie_word_embeddings": True}),
@@ -105,11 +129,13 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2": ("Qwen2", LLAMA_SIZES),
     "qwen3": ("Qwen3", LLAMA_SIZES | {"tie_word_embeddings": True}),
 }
-HEADS = ("GPT2LMHeadModel", "MarianMTModel")
+ENCODERS = ("Bert", "Roberta", "XLMRoberta", "DistilBert")
 
 
 def model_class(family: str) -> Any:
     """The class of transformers that generates by networks of a family."""
+    if family in ENCODERS:
+        return getattr(transformers, f"{family}ForMaskedLM")
     names = [f"{family}{head}" for head in ("ForConditionalGeneration", "ForCausalLM", "MTModel", "LMHeadModel")]
     return next(getattr(transformers, name) for name in names if hasattr(transformers, name) and _generates(name))
 

@@ -20,12 +20,14 @@ from heed.models.arrays import FloatArray, IntArray
 from heed.models.decoding.batching import padded, place
 from heed.models.decoding.beam_search import search
 from heed.models.decoding.config import DecodeConfig, SpecialIds
+from heed.models.runtime.encoder import OnnxEncoder
 from heed.models.runtime.network import OnnxNetwork
 from heed.models.runtime.protocol import State
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.positions import RelativeBuckets, Rotary, Sinusoidal
 from heed.models.spec.stack import AttentionSpec, FeedForwardSpec, NormSpec, StackSpec
 from heed.transformer.decoding import TorchNetwork
+from heed.transformer.encoding import TorchEncoder
 from heed.transformer.model import Transformer
 
 Specs = st.SearchStrategy[NetworkSpec]
@@ -117,6 +119,28 @@ def test_step_by_step_is_the_whole_and_a_batch_is_each_alone(specs: Specs, draw:
             whole = state.forced(np.array([[*prompt, *continued[row]]]))[0]
             n = len(prompt) - 1
             np.testing.assert_allclose(np.array(found)[:, row], whole[n : n + 9], **CLOSE)
+
+
+@EVERY
+@given(st.data())
+@pytest.mark.parametrize("precision", ["float32", "int4"])
+def test_graphs_of_an_encoder_alone_are_the_network(
+    specs: Specs, draw: Draw, precision: str, data: st.DataObject
+) -> None:
+    """The states of a batch with padding, and what they predict; a text alone has the same ones."""
+    network = draw(data.draw(specs.filter(lambda spec: spec.decoder is None)))
+    src, mask = padded(SOURCES)
+    with tempfile.TemporaryDirectory() as directory:
+        files = write_graphs(network, precision, Path(directory))
+        ours = OnnxEncoder(Path(directory), network.spec, files, device="cpu", threads=1)
+        theirs = TorchEncoder(network)
+        states = [side.encode(src, mask)[mask] for side in (ours, theirs)]
+        assert states[0].shape == (mask.sum(), network.spec.d_model)
+        if precision == "float32":
+            np.testing.assert_allclose(*states, **CLOSE)
+            np.testing.assert_allclose(ours.log_probs(states[0]), theirs.log_probs(states[1]), **CLOSE)
+        alone = [ours.encode(*padded([source]))[0] for source in SOURCES]
+        np.testing.assert_allclose(np.concatenate(alone), states[0], **CLOSE)
 
 
 def language_model(**attention: object) -> NetworkSpec:

@@ -78,7 +78,9 @@ def test_their_manifests_are_read_as_today_s() -> None:
     assert generates.network.encoder is None
     assert generates.network.decoder is not None
     assert isinstance(generates.network.decoder.positions, Rotary)
+    assert translates.parity
     assert translates.parity.texts == 200
+    assert generates.parity
     assert generates.parity.bits_per_byte is not None
 
 

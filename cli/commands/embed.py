@@ -1,0 +1,134 @@
+"""`heed embed`."""
+
+import contextlib
+import heapq
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from heed.cli import messages, options
+from heed.cli.command import Command
+from heed.cli.io.inputs import read_lines, warn_replaced
+from heed.cli.io.records import Decoder
+from heed.cli.io.streams import write
+from heed.cli.loading import find_model
+from heed.models.system.files import file_whole, refuse_existing
+
+if TYPE_CHECKING:
+    from heed.models.tasks.embedder import Embedder
+
+WINDOW = 256  # lines that are read ahead, if they have arrived
+INVITATION = "Type lines to embed; Ctrl-D ends."
+
+
+@click.command(
+    cls=Command,
+    sections={
+        "Input and output": ("inputs", "output", "force"),
+        "Search": ("similar_to", "top"),
+        "Running": ("model", "prefix", "batch_size", "device", "threads"),
+    },
+)
+@click.option(
+    "-i",
+    "--input",
+    "inputs",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    help="File to embed line by line; - is stdin. Repeat for more files.  [default: -]",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="A .npy, which becomes an array of float32 (lines, width), or a file of JSON lines.  [default: stdout]",
+)
+@click.option("--similar-to", metavar="TEXT", help="Write the lines most similar to TEXT instead, best first.")
+@click.option(
+    "--top", type=click.IntRange(min=1), default=10, show_default=True, help="Number of lines with --similar-to."
+)
+@click.option("--prefix", help="Text that every line begins with, or a use that the model has such a text for: query.")
+@options.encoder_model
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Number of lines encoded together.",
+)
+@options.device
+@options.threads
+@options.force
+def command(
+    inputs: tuple[str, ...],
+    output: Path | None,
+    similar_to: str | None,
+    top: int,
+    model: str | None,
+    prefix: str | None,
+    batch_size: int,
+    device: str,
+    threads: int | None,
+    force: bool,
+) -> None:
+    """Turn each line into a vector, or find the lines that are most similar to a text.
+
+    \b
+    heed embed -m minilm -i lines.txt -o lines.npy
+    heed embed -m minilm < lines.txt > lines.jsonl
+    heed embed -m minilm --similar-to "a man eats" < lines.txt
+
+    Without -o, each line becomes a JSON object with its text and its vector. Pooling and normalization are the model's.
+    With --similar-to, each line of output is a cosine similarity, a tab, and the line.
+    """
+    if similar_to is not None and output:
+        raise click.UsageError("--similar-to writes lines to stdout; leave out -o.")
+    if output:
+        refuse_existing(output, force=force)
+    from heed.models.tasks.embedder import Embedder
+
+    path = find_model(model, "embed")
+    with messages.timed(f"Loaded {path} for {device}"):
+        embedder = Embedder.load(path, device=device, threads=threads, prefix=prefix)
+    decoder = Decoder()
+    windows = read_lines(inputs or ("-",), decoder, max(WINDOW, batch_size), invitation=INVITATION)
+    if similar_to is None:
+        _write(embedder, windows, output, batch_size, force=force)
+    else:
+        _search(embedder, windows, similar_to, top, batch_size)
+    warn_replaced(decoder)
+    if embedder.n_cut:
+        messages.warning(f"{embedder.n_cut:,} texts were cut: the model reads {embedder.max_tokens:,} tokens at most")
+
+
+def _write(
+    embedder: "Embedder", windows: Iterator[list[str]], output: Path | None, batch_size: int, *, force: bool
+) -> None:
+    """Write the vectors of lines."""
+    from heed.cli.io.vectors import SUFFIX, JsonLines, NumpyArray
+
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(file_whole(output, force=force)) if output else None
+        array = file is not None and output is not None and output.suffix == SUFFIX
+        writer: JsonLines | NumpyArray = NumpyArray(file, embedder.d_model) if file and array else JsonLines(file)
+        for lines in windows:
+            writer.add(lines, embedder.embed(lines, batch_size))
+        writer.close()
+
+
+def _search(embedder: "Embedder", windows: Iterator[list[str]], text: str, top: int, batch_size: int) -> None:
+    """Write the lines most similar to a text; of equally similar ones the first."""
+    from heed.models.tasks.embedder import unit
+
+    wanted = unit(embedder.embed([text]))[0]
+    best: list[tuple[float, int, str]] = []
+    number = 0
+    for lines in windows:
+        for line, similarity in zip(lines, unit(embedder.embed(lines, batch_size)) @ wanted, strict=True):
+            best.append((float(similarity), -number, line))
+            number += 1
+        best = heapq.nlargest(top, best)
+    for similarity, _, line in best:
+        write(f"{similarity:.4f}\t{line}\n")
