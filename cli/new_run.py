@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LEARNT = ("vocab_size", "joint", "src_normalization", "tgt_normalization")  # of a vocabulary that is not given
 OF_TEXT = {"text", "pairs"}  # options that name text to continue
+OBJECTIVES = {"next": "generate", "masked": "fill", "denoise": "denoise"}  # the tasks of objectives of text
 Table = dict[str, object]
 
 
@@ -35,6 +36,7 @@ class RunRequest:
     given: Table  # options of training
     cache: Path | None  # of the token cache; None: in the run
     threads: int | None  # of the CPU; None: all
+    objective: str = "next"  # of text; see `OBJECTIVES`
 
     @property
     def names_text(self) -> bool:
@@ -52,8 +54,9 @@ class RunRequest:
         if self.config:
             task, network, train = read_settings(self.config)
             return task, to_table(network_spec(network, f"{self.config}, network")), train
-        task = "generate" if OF_TEXT & self.given.keys() else "translate"
-        if self.preset_name:
+        of_text = OF_TEXT & self.given.keys() or self.objective == "denoise"
+        task = OBJECTIVES[self.objective] if of_text else "translate"
+        if self.preset_name and task != "denoise":
             task = next(task for task, names in PRESETS.items() if self.preset_name in names)
         tables = preset(self.preset_name or DEFAULTS[task])
         return task, tables["network"], tables["train"]
@@ -67,6 +70,15 @@ class RunPlan:
     network: Table  # the complete table, without vocabulary sizes
     train: "TrainConfig"
     initial: "InitialNetwork | None"  # initial weights
+
+
+def as_pairs(given: Table, objective: str) -> Table:
+    """The options of training, with the text of denoising as both sides of pairs: each line is its own translation."""
+    if objective != "denoise":
+        return given
+    sides = {"text": ("src", "tgt"), "valid_text": ("valid_src", "valid_tgt")}
+    found = {name: value for name, value in given.items() if name not in sides}
+    return found | {side: given[name] for name, both in sides.items() if name in given for side in both}
 
 
 def create(path: Path, request: RunRequest) -> "tuple[Run[Any], AnyBatches]":
@@ -163,7 +175,9 @@ def _initial(source: object, task: str, request: RunRequest) -> "InitialNetwork 
     if wrong := fixed & (request.given.keys() | request.network.keys()):
         raise click.UsageError(f"--init-from determines {_options(wrong)}; leave that out.")
     initial = _read_initial(Path(str(source)))
-    if initial.task != task:
+    from heed.transformer.training.tasks import TASKS
+
+    if initial.task not in TASKS[task].begins_with:
         raise click.UsageError(f"--init-from: {source} was trained to {initial.task}, but this run learns to {task}.")
     return initial
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,14 +15,17 @@ from heed.export.onnx.attention import Scales, can_stream
 from heed.export.onnx.blockwise import BITS
 from heed.export.onnx.calibration import cache_scales
 from heed.export.onnx.graphs import NetworkWriter
-from heed.export.proof import parity, quality
+from heed.export.proof import encoder_parity, parity, quality
 from heed.export.proof.pruning import choose_threshold
 from heed.export.tasks import TASKS
 from heed.models.bundle import manifest as manifests
 from heed.models.bundle.bundle import SHORTLIST, record_files
 from heed.models.bundle.manifest import Manifest, Quality
 from heed.models.decoding.config import DecodeConfig, SpecialIds
+from heed.models.errors import HeedError
+from heed.models.runtime.encoder import OnnxEncoder
 from heed.models.runtime.network import OnnxNetwork
+from heed.models.spec.embedding import EmbeddingSpec
 from heed.models.system.files import directory_whole
 from heed.models.system.processor import available_cores
 from heed.models.tasks.scorer import Passage
@@ -30,8 +34,9 @@ from heed.models.tokenizers.subwords import Tokenizer, write_tokenizers
 from heed.transformer.data.parallel_text import ParallelText
 from heed.transformer.data.shortlist import Shortlist
 from heed.transformer.decoding import TorchNetwork
+from heed.transformer.encoding import TorchEncoder
 from heed.transformer.model import Transformer
-from heed.transformer.training.runs.run import TextRun, TranslationRun
+from heed.transformer.training.runs.run import MaskedRun, TextRun, TranslationRun
 
 if TYPE_CHECKING:
     from heed.models.runtime.protocol import Network
@@ -60,8 +65,28 @@ def export(
 
     Raises:
         ModelError: The exported network differs from the trained one, or the run is damaged.
-        HeedError: `output` exists, or the run has no checkpoint.
+        HeedError: `output` exists, the run has no checkpoint, or is only the beginning of another.
     """
+    if run.task not in EXPORTS:
+        begin = f"heed train --init-from {run.path}"
+        raise HeedError(
+            f"{run.path}: learns to restore text, a beginning for translation: {begin} --src TEXT --tgt TEXT"
+        )
+    settings = {"precision": precision, "label": label, "test": test, "chat_template": chat_template, "force": force}
+    return EXPORTS[run.task](run, output, **settings)
+
+
+def _export_decoder(
+    run: TranslationRun | TextRun,
+    output: Path,
+    *,
+    precision: str,
+    label: Label,
+    test: tuple[str, ParallelText] | None,
+    chat_template: ChatTemplate | None,
+    force: bool,
+) -> Manifest:
+    """Export a network that decodes; see `export`."""
     checkpoint, _ = run.best()
     network, task = run.load_network(checkpoint), TASKS[run.task]
     tokenizers, found = task.tokenizers(run), task.passages(run, 2 * task.n_passages)
@@ -94,6 +119,56 @@ def export(
         manifest = dataclasses.replace(manifest, files=record_files(aside))
         manifests.write(aside, manifest)
     return manifest
+
+
+def _export_encoder(
+    run: MaskedRun,
+    output: Path,
+    *,
+    precision: str,
+    label: Label,
+    test: None,  # noqa: ARG001 - nothing is translated
+    chat_template: None,  # noqa: ARG001 - and nothing answered
+    force: bool,
+) -> Manifest:
+    """Export an encoder alone; see `export`."""
+    checkpoint, _ = run.best()
+    network, tokenizer, task = run.load_network(checkpoint), run.tokenizer, TASKS[run.task]
+    rows = [
+        [tokenizer.bos_id, *passage.tokens[: run.context], tokenizer.eos_id]
+        for passage in task.passages(run, task.n_passages)
+    ]
+    with directory_whole(output, force=force) as aside:
+        files = write_graphs(network, precision, aside)
+        exported = OnnxEncoder(aside, network.spec, files, device="cpu", threads=available_cores())
+        proof = encoder_parity.prove((TorchEncoder(network), exported), rows, EmbeddingSpec(), tokenizer.mask_id)
+        encoder_parity.require(proof, precision)
+        write_tokenizers(aside, (tokenizer.pieces, tokenizer.pieces))
+        manifest = Manifest(
+            format=manifests.FORMAT,
+            heed=importlib.metadata.version("heed"),
+            task=run.task,
+            name=label.name,
+            precision=precision,
+            network=network.spec,
+            decode=DecodeConfig(),
+            licence=label.licence,
+            trained_on=label.trained_on,
+            files={},
+            parity=proof.parity,
+            vectors=proof.vectors,
+        )
+        (aside / "README.md").write_text(write_card(manifest), "utf-8")
+        manifest = dataclasses.replace(manifest, files=record_files(aside))
+        manifests.write(aside, manifest)
+    return manifest
+
+
+EXPORTS: Mapping[str, Callable[..., Manifest]] = {
+    TranslationRun.task: _export_decoder,
+    TextRun.task: _export_decoder,
+    MaskedRun.task: _export_encoder,
+}
 
 
 class _Proof:

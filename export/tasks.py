@@ -6,7 +6,7 @@ from typing import Any
 
 from heed.models.tasks.scorer import Passage
 from heed.models.tokenizers.subwords import Tokenizer
-from heed.transformer.training.runs.run import TextRun, TranslationRun
+from heed.transformer.training.runs.run import MaskedRun, TextRun, TranslationRun
 
 SENTENCES, LONGEST = 200, 512  # pairs of a comparison, and maximum tokens per side
 
@@ -67,5 +67,12 @@ TASKS: Mapping[str, ExportTask] = {
         n_passages=100,
         n_bytes=_text_bytes,
         options=("chat_template",),
+    ),
+    MaskedRun.task: ExportTask(
+        tokenizers=lambda run: (run.tokenizer.pieces, run.tokenizer.pieces),
+        passages=_texts,
+        n_passages=100,
+        n_bytes=lambda *_: None,
+        options=(),
     ),
 }

@@ -85,12 +85,13 @@ def command(
     from heed.export.exporter import export
     from heed.export.label import Label
     from heed.export.tasks import TASKS
+    from heed.models.tasks.task import TASKS as MODEL_TASKS
     from heed.transformer.training.runs.run import open_run
 
     opened = open_run(run)
     given = {"test_src": test_src, "test_tgt": test_tgt, "chat_template": chat_template}
     for option, value in given.items():
-        if value and option not in TASKS[opened.task].options:
+        if value and opened.task in TASKS and option not in TASKS[opened.task].options:
             raise click.UsageError(f"--{option.replace('_', '-')} is for another task: {run} learns to {opened.task}.")
     label = Label(name=name or output.absolute().name, licence=licence, trained_on=trained_on)
     template = _read_template(chat_template) if chat_template else None
@@ -98,7 +99,8 @@ def command(
     messages.note("Writing the graphs and comparing them with PyTorch")
     manifest = export(opened, output, precision=precision, label=label, test=test, chat_template=template, force=force)
     _report(manifest)
-    messages.note(f"Done. Next: heed {manifest.task} -m {shlex.quote(str(output))}")
+    use = f"heed {manifest.task} -m {shlex.quote(str(output))} {MODEL_TASKS[manifest.task].example}".rstrip()
+    messages.note(f"Done. Next: {use}")
 
 
 def _read_test(src: tuple[str, ...], tgt: tuple[str, ...]) -> "tuple[str, ParallelText]":

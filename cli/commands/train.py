@@ -14,12 +14,12 @@ import click
 from heed.cli import messages, options
 from heed.cli.command import Command
 from heed.cli.io.signals import ENDING
-from heed.cli.new_run import RunRequest, create, planned, refuse_changes
+from heed.cli.new_run import OBJECTIVES, RunRequest, as_pairs, create, planned, refuse_changes
 from heed.models.errors import ModelError
-from heed.models.runs.settings import LIMITS
+from heed.models.runs.settings import LIMITS, NOISES
 from heed.models.spec.options import PATHS
 from heed.models.spec.positions import PositionSpec
-from heed.models.spec.preset import TEXT_PRESETS, TRANSLATION_PRESETS
+from heed.models.spec.preset import MASKED_PRESETS, TEXT_PRESETS, TRANSLATION_PRESETS
 from heed.models.spec.stack import ACTIVATIONS, NORMS, PLACEMENTS
 from heed.models.spec.tables import to_table
 from heed.models.system.files import refuse_existing
@@ -42,7 +42,7 @@ SECTIONS = {
     "Translation data": ("src", "tgt", "data", "src_field", "tgt_field", "valid_src", "valid_tgt"),
     "Its languages": ("src_language", "tgt_language"),
     "Filters": ("max_length", "max_ratio", "deduplicate"),
-    "Language-model data": ("text", "pairs", "valid_text", "valid_pairs", "text_field"),
+    "Language-model data": ("text", "objective", "pairs", "valid_text", "valid_pairs", "text_field"),
     "Run": ("output", "resume", "preset_name", "init_from", "config"),
     "Network": ("n_layers", "encoder_layers", "decoder_layers", "d_model", "d_ff", "dropout", "tied"),
     "Attention": ("n_heads", "n_kv_heads", "d_head", "positions", "context"),
@@ -52,6 +52,7 @@ SECTIONS = {
     "Augmentation": ("subword_sampling", "copy_augment", "case_augment"),
     "Translation training": ("learning_rate_scale", "label_smoothing"),
     "Language-model training": ("learning_rate", "weight_decay"),
+    "Masks": ("mask_share", "noise", "span_length"),
     "Stopping and validation":  ("steps", "epochs", "minutes", "patience", "valid_every"),
     "Checkpoints": ("average", "ema", "keep", "keep_best", "best_by"),
     "Running": ("device", "threads", "cache", "accumulate", "sharded", "dry_run"),
@@ -88,6 +89,14 @@ SECTIONS = {
     "Repeat for more.",
 )
 @click.option(
+    "--objective",
+    type=click.Choice(list(OBJECTIVES)),
+    default="next",
+    show_default=True,
+    help="What is learnt from --text: the next token; masked tokens (BERT); lines whose spans were replaced, as a "
+    "beginning for translation.",
+)
+@click.option(
     "--pairs",
     multiple=True,
     type=options.TEXT_FILE,
@@ -105,8 +114,9 @@ SECTIONS = {
 @click.option(
     "--preset",
     "preset_name",
-    type=click.Choice([*TRANSLATION_PRESETS, *TEXT_PRESETS]),
-    help="Network and training settings; the options below change them.  [default: small; for text gpt-tiny]",
+    type=click.Choice([*TRANSLATION_PRESETS, *TEXT_PRESETS, *MASKED_PRESETS]),
+    help="Network and training settings; the options below change them.  [default: small; for text gpt-tiny, for masks "
+    "bert-tiny]",
 )
 @click.option(
     "--init-from",
@@ -196,6 +206,14 @@ SECTIONS = {
 @click.option("--learning-rate-scale", type=float, help="Factor of the paper's learning-rate schedule.")
 @click.option("--learning-rate", type=float, help="Peak learning rate, after warmup; it decays to a tenth.")
 @click.option("--weight-decay", type=float, help="AdamW's weight decay of matrices.")
+@click.option("--mask-share", type=float, help="Share of the tokens that are masked.  [default: 0.15; denoise: 0.3]")
+@click.option(
+    "--noise",
+    type=click.Choice(NOISES),
+    help="Denoising: write the text whose spans became masks (BART), or the spans after sentinels (T5).  "
+    "[default: infilling]",
+)
+@click.option("--span-length", type=float, help="Denoising: mean length of spans in tokens.  [default: 3]")
 @click.option("--label-smoothing", type=float, help="Label smoothing, ε_ls in the paper.")
 @click.option("--precision", type=click.Choice(["auto", "bfloat16", "float32"]), help="Of matrix products.")
 @click.option("--steps", type=int, help="Stop after this many steps.")
@@ -254,6 +272,7 @@ def command(
     accumulate: int,
     sharded: bool,
     dry_run: bool,
+    objective: str,
     **asked: object,
 ) -> None:
     """Train a translation model or a language model.
@@ -262,6 +281,7 @@ def command(
     heed train --src train.en --tgt train.de --minutes 60 -o runs/ende
     heed train --text novel.txt --minutes 30 -o runs/novel
     heed train --init-from runs/novel --pairs answers.jsonl -o runs/answers
+    heed train --text novel.txt --objective masked -o runs/masked
     heed train --resume runs/ende
 
     Learns a vocabulary, trains, validates, and keeps the last and the best checkpoints in the run's directory. Ctrl-C,
@@ -270,7 +290,7 @@ def command(
     given = {name: value for name, value in asked.items() if value not in (None, (), "")}
     network = _network_options(given)
     given = {name: value for name, value in given.items() if name not in network and name != "norm"}
-    request = RunRequest(preset_name, config, network, given, cache, threads)
+    request = RunRequest(preset_name, config, network, as_pairs(given, objective), cache, threads, objective)
     if output and resume:
         raise click.UsageError("--resume continues a run in its own directory; leave out -o.")
     if config and preset_name:

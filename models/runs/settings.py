@@ -7,8 +7,9 @@ from pathlib import Path
 from heed.models.errors import ModelError
 
 FORMAT = 3  # of a run's directory; a later format is refused, and new settings have defaults in an earlier one
+NOISES = ("infilling", "spans")  # of text that a network learns to restore; see heed.transformer.data.batching.noise
 LIMITS = ("steps", "epochs", "minutes")  # the settings that end training
-TASKS = ("translate", "generate")  # what networks are trained for
+TASKS = ("translate", "denoise", "generate", "fill")  # what networks are trained for
 KINDS = {"encoder-decoder": "translate", "decoder": "generate"}  # how runs of formats 1 and 2 say it
 
 

@@ -11,10 +11,11 @@ from heed.models.spec.tables import defaults, from_table, to_table
 FOLDER = Path(__file__).with_name("presets")
 # The names of presets by the task they are for: each task has a folder, and each preset a file.
 PRESETS = {
-    task: tuple(sorted(path.stem for path in (FOLDER / task).glob("*.toml"))) for task in ("translate", "generate")
+    task: tuple(sorted(path.stem for path in (FOLDER / task).glob("*.toml")))
+    for task in ("translate", "generate", "fill")
 }
-TRANSLATION_PRESETS, TEXT_PRESETS = PRESETS["translate"], PRESETS["generate"]
-DEFAULTS = {"translate": "small", "generate": "gpt-tiny"}
+TRANSLATION_PRESETS, TEXT_PRESETS, MASKED_PRESETS = PRESETS["translate"], PRESETS["generate"], PRESETS["fill"]
+DEFAULTS = {"translate": "small", "denoise": "small", "generate": "gpt-tiny", "fill": "bert-tiny"}
 STACKS = ("encoder", "decoder")
 
 Table = dict[str, object]

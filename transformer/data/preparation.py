@@ -17,6 +17,7 @@ from heed.models.system.processor import available_cores
 from heed.models.tokenizers.subwords import Tokenizer, load_tokenizers, write_tokenizers
 from heed.transformer.data.augmentation.augmentation import Augmentation
 from heed.transformer.data.batching.batches import Batches
+from heed.transformer.data.batching.noise import Noise
 from heed.transformer.data.batching.token_cache import TextFile, TextRecord, key_of, make_entry, read_files, workplace
 from heed.transformer.data.batching.tokens import Corpora, CorpusSettings, lacking, open_corpora, write_corpora
 from heed.transformer.data.batching.variation import Variation
@@ -64,6 +65,8 @@ def new_run(
     *,
     cache: Path | None = None,
     threads: int | None = None,
+    kind: type[TranslationRun] = TranslationRun,
+    control: Sequence[str] = (),
 ) -> tuple[TranslationRun, Corpora]:
     """Create a run: learn the vocabulary, fix the network's size, tokenize the text.
 
@@ -74,6 +77,8 @@ def new_run(
         initial: The initial network; None: fresh weights.
         cache: Directory of the token cache; None: in the run.
         threads: CPU threads; None: all cores.
+        kind: Of the run.
+        control: Special pieces that its vocabulary has besides the usual ones.
 
     Raises:
         HeedError: A setting is impossible; nothing was written except to the cache.
@@ -81,8 +86,8 @@ def new_run(
     sources = sources_of(config)
     files = read_files(_paths(config))
     with workplace(path, cache) as place:
-        look = place / _look_key(files, config)
-        make_entry(look, lambda aside: _look(aside, sources, config))
+        look = place / _look_key(files, config, control)
+        make_entry(look, lambda aside: _look(aside, sources, config, control))
         src, tgt = load_tokenizers(look)
         validation = read_pairs(config.valid_src, config.valid_tgt) if config.valid_src else read_validation(look)
         spec = sized(network, len(src), len(tgt), joint=src.has_pieces_of(tgt))
@@ -95,7 +100,7 @@ def new_run(
         if learnt and initial and initial.shortlist:
             learnt = learnt.joined(initial.shortlist)  # the new text may lack most words of the old one
         weights = _initial_weights(initial, spec, config, (src, tgt)) if initial else None
-        run = TranslationRun.create(
+        run = kind.create(
             path, spec, config, (src, tgt), validation, learnt, weights, text=record, cache=None if cache else place
         )
     return run, open_corpora(record.entry(path))
@@ -126,8 +131,8 @@ def load_corpus(run: TranslationRun, threads: int | None = None) -> Corpora:
     return open_corpora(entry)
 
 
-def batches(run: TranslationRun, corpora: Corpora) -> Batches:
-    """The batches of a run."""
+def batches(run: TranslationRun, corpora: Corpora, noise: Noise | None = None) -> Batches:
+    """The batches of a run, with noise for one that learns to restore text."""
     train, tokenizers = run.train, (run.src_tokenizer, run.tgt_tokenizer)
     shown = ["empty", "long", *(flaw for flaw, option in FLAWS.items() if getattr(train, option))]
     facts = {"pairs": len(corpora), **{f"left_out_{flaw}": corpora.facts.get(flaw, 0) for flaw in shown}}
@@ -138,11 +143,11 @@ def batches(run: TranslationRun, corpora: Corpora) -> Batches:
         batch_tokens=train.batch_tokens,
         weights=[source.weight for source in sources_of(train)],
         facts=facts,
-        variation=_variation(run, corpora) if corpora.texts else None,
+        variation=_variation(run, corpora, noise) if corpora.texts else None,
     )
 
 
-def _variation(run: TranslationRun, corpora: Corpora) -> Variation:
+def _variation(run: TranslationRun, corpora: Corpora, noise: Noise | None) -> Variation:
     """How the pairs of a run differ each time that they are learnt."""
     train = run.train
     return Variation(
@@ -152,6 +157,7 @@ def _variation(run: TranslationRun, corpora: Corpora) -> Variation:
         train.subword_sampling,
         augmentation(train, corpora.sample_texts()) if train.augments else None,
         max_length=train.max_length,
+        noise=noise,
     )
 
 
@@ -195,7 +201,7 @@ def _paths(config: TranslationConfig) -> list[str]:
     return [name for source in sources_of(config) for name in source.paths]
 
 
-def _look(directory: Path, sources: Sequence[Source], config: TranslationConfig) -> None:
+def _look(directory: Path, sources: Sequence[Source], config: TranslationConfig, control: Sequence[str]) -> None:
     """The scan of the text before tokenization: vocabularies and validation pairs."""
     seen = survey(sources, config.seed, hold_out=not config.valid_src)
     if not seen.n_pairs:
@@ -208,11 +214,15 @@ def _look(directory: Path, sources: Sequence[Source], config: TranslationConfig)
                 "give --valid-src and --valid-tgt"
             )
         write_validation(directory, seen.validation)
-    write_tokenizers(directory, _tokenizers(sources, seen.n_pairs, seen.validation, config))
+    write_tokenizers(directory, _tokenizers(sources, seen.n_pairs, seen.validation, config, control))
 
 
 def _tokenizers(
-    sources: Sequence[Source], n_pairs: int, validation: ParallelText, config: TranslationConfig
+    sources: Sequence[Source],
+    n_pairs: int,
+    validation: ParallelText,
+    config: TranslationConfig,
+    control: Sequence[str],
 ) -> tuple[Tokenizer, Tokenizer]:
     """The source and target tokenizers, given or learnt from the training text.
 
@@ -230,7 +240,7 @@ def _tokenizers(
         return src, _learn(_Lines(text, {1: tgt_how}), config.vocab_size, tgt_how, names[1])
     # The pieces are learnt from what each side's normalization leaves of it; the target's changes nothing in that.
     lines = _Lines(text, {0: src_how, 1: tgt_how})
-    tgt = _learn(lines, config.vocab_size, tgt_how, " and ".join(dict.fromkeys(names)))
+    tgt = _learn(lines, config.vocab_size, tgt_how, " and ".join(dict.fromkeys(names)), control)
     return normalized(tgt, src_how), tgt
 
 
@@ -265,10 +275,12 @@ class _Lines:
         return (normalize(pair[side]) for pair in self.text for side, normalize in sides)
 
 
-def _learn(lines: _Lines, vocab_size: int, normalization: str, name: str) -> Tokenizer:
+def _learn(lines: _Lines, vocab_size: int, normalization: str, name: str, control: Sequence[str] = ()) -> Tokenizer:
     """A vocabulary of lines."""
     coverage = Coverage.of(count_characters(lines, normalization), vocab_size)
-    return train_tokenizer(lines, vocab_size=vocab_size, name=name, normalization=normalization, coverage=coverage)
+    return train_tokenizer(
+        lines, vocab_size=vocab_size, name=name, normalization=normalization, coverage=coverage, control=control
+    )
 
 
 def _extended(given: tuple[Tokenizer, Tokenizer], text: _Sample, n_pieces: int) -> tuple[Tokenizer, Tokenizer]:
@@ -345,13 +357,14 @@ def _held(validation: ParallelText, config: TranslationConfig) -> set[int]:
     return set() if config.valid_src else {fingerprint(src, config.seed) for src in validation.src}
 
 
-def _look_key(files: Sequence[TextFile], config: TranslationConfig) -> str:
+def _look_key(files: Sequence[TextFile], config: TranslationConfig, control: Sequence[str]) -> str:
     """The cache key of everything that `_look` reads."""
     given = [sha256(Path(path)) for path in config.tokenizer]
     seed = None if config.valid_src else config.seed
     learnt = (config.vocab_size, config.joint, config.src_normalization, config.tgt_normalization)
     vocabulary = (given, config.extend_vocabulary) if given else learnt
-    return key_of(text=_content(files, config), seed=seed, vocabulary=vocabulary)
+    special = {"control": list(control)} if control else {}
+    return key_of(text=_content(files, config), seed=seed, vocabulary=vocabulary, **special)
 
 
 def _tokens_key(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from heed.models.errors import ModelError
 from heed.models.spec.preset import sized
 from heed.models.system.files import sha256
 from heed.models.system.processor import available_cores
@@ -47,6 +48,8 @@ def new_text_run(
     *,
     cache: Path | None = None,
     threads: int | None = None,
+    kind: type[TextRun] = TextRun,
+    control: Sequence[str] = (),
 ) -> tuple[TextRun, Packing]:
     """Create a run: learn the vocabulary, fix the network's size, tokenize the text.
 
@@ -57,14 +60,16 @@ def new_text_run(
         initial: The initial network; None: fresh weights.
         cache: Directory of the token cache; None: in the run.
         threads: CPU threads; None: all cores.
+        kind: Of the run.
+        control: Special pieces that its vocabulary must have besides the usual ones.
 
     Raises:
         HeedError: A setting is impossible; nothing was written except to the cache.
     """
     files = read_files([*config.text, *config.pairs])
     with workplace(path, cache) as place:
-        look = place / _look_key(files, config)
-        make_entry(look, lambda aside: _look(aside, config))
+        look = place / _look_key(files, config, control)
+        make_entry(look, lambda aside: _look(aside, config, control))
         tokenizer = TextTokenizer.load(look)
         given = TextFiles(config.valid_text, config.valid_pairs, config.text_field)
         validation = given.read() if _is_given(config) else load_documents(look / VALIDATION)
@@ -76,8 +81,8 @@ def new_text_run(
         weights = initial.weights if initial else None
         if weights and config.extend_vocabulary:
             torch.manual_seed(config.seed)
-            weights = grown(weights, TextRun(path, spec, config, tokenizer).new_network())
-        run = TextRun.create(
+            weights = grown(weights, kind(path, spec, config, tokenizer).new_network())
+        run = kind.create(
             path, spec, config, tokenizer, validation, weights, text=record, cache=None if cache else place
         )
     return run, _packing(run, record.entry(path))
@@ -103,7 +108,7 @@ def _packing(run: TextRun, entry: Path) -> Packing:
     return packing(run, corpora.tokens[0], {name: corpora.facts[name] for name in ("documents", "tokens")})
 
 
-def _look(directory: Path, config: TextConfig) -> None:
+def _look(directory: Path, config: TextConfig, control: Sequence[str]) -> None:
     """The scan of the text before tokenization: a vocabulary and validation documents."""
     files = _files(config)
     seen = survey_text(files, config.seed)
@@ -111,11 +116,11 @@ def _look(directory: Path, config: TextConfig) -> None:
     if not _is_given(config):
         validation = hold_out(files, seen)
         write_documents(directory / VALIDATION, validation)
-    tokenizer = _tokenizer(_rest(seen, validation, config), seen, config)
+    tokenizer = _tokenizer(_rest(seen, validation, config), seen, config, control)
     write_tokenizers(directory, (tokenizer.pieces, tokenizer.pieces))
 
 
-def _tokenizer(parts: Iterator[Part], seen: TextScan, config: TextConfig) -> TextTokenizer:
+def _tokenizer(parts: Iterator[Part], seen: TextScan, config: TextConfig, control: Sequence[str]) -> TextTokenizer:
     """The tokenizer, given or learnt from the training text.
 
     Raises:
@@ -127,10 +132,14 @@ def _tokenizer(parts: Iterator[Part], seen: TextScan, config: TextConfig) -> Tex
         given = Tokenizer.load(Path(path))
         if config.extend_vocabulary:
             given = extended(given, list(_some_lines(parts, seen)), config.extend_vocabulary, name=path)
+        if lacking := [piece for piece in control if given.control_id(piece) is None]:
+            raise ModelError(f"{path}: has no {lacking[0]} piece; train it again with --control_symbols={lacking[0]}")
         return TextTokenizer(given, path)
     name = (config.text or config.pairs)[0]
     lines = _some_lines(parts, seen)
-    return TextTokenizer(train_tokenizer(lines, vocab_size=config.vocab_size, name=name, verbatim=True), name)
+    return TextTokenizer(
+        train_tokenizer(lines, vocab_size=config.vocab_size, name=name, verbatim=True, control=control), name
+    )
 
 
 def _some_lines(parts: Iterator[Part], seen: TextScan) -> Iterator[str]:
@@ -167,7 +176,7 @@ def _is_given(config: TextConfig) -> bool:
     return bool(config.valid_text or config.valid_pairs)
 
 
-def _look_key(files: Sequence[TextFile], config: TextConfig) -> str:
+def _look_key(files: Sequence[TextFile], config: TextConfig, control: Sequence[str]) -> str:
     """The cache key of everything that `_look` reads."""
     given = [sha256(Path(path)) for path in config.tokenizer]
     seed = None if _is_given(config) else config.seed
@@ -175,6 +184,7 @@ def _look_key(files: Sequence[TextFile], config: TextConfig) -> str:
         text=_content(files, config),
         seed=seed,
         vocabulary=(given, config.extend_vocabulary) if given else config.vocab_size,
+        **({"control": list(control)} if control else {}),
     )
 
 

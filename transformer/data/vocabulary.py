@@ -4,7 +4,7 @@ import dataclasses
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sentencepiece
@@ -84,6 +84,7 @@ def train_tokenizer(
     verbatim: bool = False,
     normalization: str = "nfc",
     coverage: Coverage = Coverage(),
+    control: Sequence[str] = (),
 ) -> Tokenizer:
     """Learn a byte-pair vocabulary.
 
@@ -94,6 +95,7 @@ def train_tokenizer(
         verbatim: Give every text back as it was, white space too.
         normalization: One of `NORMALIZATIONS`, which the vocabulary does to every text; not with `verbatim`.
         coverage: Which characters get pieces; with `verbatim`, nearly all do.
+        control: Further special pieces, which are never part of a text.
 
     Raises:
         DataError: The text is too small for the vocabulary.
@@ -105,7 +107,7 @@ def train_tokenizer(
         how = {"normalization_rule_name": "identity", "character_coverage": 1.0}
         how |= {"byte_fallback": coverage.byte_fallback}
     try:
-        model = _train(lines, vocab_size, how)
+        model = _train(lines, vocab_size, how | {"control_symbols": list(control)})
     except RuntimeError as error:
         raise DataError(_explain(str(error), vocab_size, name, bytes_too=coverage.byte_fallback)) from None
     tokenizer = Tokenizer(model, f"the tokenizer of {name}")

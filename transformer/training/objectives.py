@@ -3,9 +3,10 @@
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import sacrebleu
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,10 @@ from heed.models.decoding.config import DecodeConfig
 from heed.models.tasks.translator import Translator
 from heed.models.text.scripts import bleu_tokenizer
 from heed.transformer.data.batching.batches import Batch, Batches
+from heed.transformer.data.batching.masking import MaskedPacking
+from heed.transformer.data.batching.noise import Noise
 from heed.transformer.data.batching.packing import Packing, TextBatch
-from heed.transformer.data.batching.pairs import AnyPairs
+from heed.transformer.data.batching.pairs import AnyPairs, Pairs
 from heed.transformer.data.documents import tokens_of
 from heed.transformer.data.parallel_text import tokenize
 from heed.transformer.decoding import TorchNetwork
@@ -25,7 +28,8 @@ from heed.transformer.model import Transformer
 from heed.transformer.training.copy_probe import CopyProbe
 from heed.transformer.training.cost import step_flops
 from heed.transformer.training.loss import smoothed_cross_entropy
-from heed.transformer.training.runs.run import TextRun, TranslationRun
+from heed.transformer.training.runs.run import DenoisingRun, MaskedRun, TextRun, TranslationRun
+from heed.transformer.training.runs.settings import DenoisingConfig, MaskedConfig
 from heed.transformer.training.schedule import cosine, learning_rate
 
 
@@ -214,6 +218,73 @@ class TextObjective:
         return ValidationResult(loss=nll / max(n_tokens, 1), figures={"bits_per_byte": bits}, example={})
 
 
+class DenoisingObjective(TranslationObjective):
+    """To restore text whose spans were replaced; judged by the loss on held-out lines, always with the same noise."""
+
+    def __init__(self, run: TranslationRun, compute: ComputeSettings) -> None:
+        super().__init__(run, compute)
+        noise, random = noise_of(run), np.random.default_rng(run.train.seed)
+        rows = run.tgt_tokenizer.encode(self._text.tgt)
+        pairs = [noise(tokens[: run.train.max_length], random) for tokens in rows if tokens]
+        noised = Pairs.of([read for read, _ in pairs], [written for _, written in pairs])
+        tokenizers = run.src_tokenizer, run.tgt_tokenizer
+        self._batches = Batches([noised], *tokenizers, batch_tokens=run.train.batch_tokens)
+
+    def validate(self, network: Transformer, number: int) -> ValidationResult:  # noqa: ARG002 - no example
+        """Loss over the held-out lines."""
+        return ValidationResult(loss=_mean_loss(self, network, self._batches.in_order()), figures={}, example={})
+
+
+class MaskedObjective(TextObjective):
+    """To predict masked tokens (BERT; Devlin et al., 2018, arXiv 1810.04805), without a task about pairs (RoBERTa)."""
+
+    def __init__(self, run: TextRun, compute: ComputeSettings) -> None:
+        super().__init__(run, compute)
+        self._masked = masked(run, self._packing)
+
+    def loss(self, network: Transformer, batch: TextBatch) -> tuple[Tensor, Tensor]:
+        """See `Objective`."""
+        ids, pad_id = batch.ids.to(self._compute.device), self._run.tokenizer.pad_id
+        with self._compute.autocast():
+            return loss_of(network, network.states(ids, padding_mask(ids, pad_id)), batch.targets, pad_id)
+
+    def flops(self, batch: TextBatch) -> float:
+        """See `Objective`."""
+        spec = self._run.spec
+        unpredicted = spec.last.vocab_size * spec.d_model * (batch.n_filled - batch.n_tokens)
+        return step_flops(spec, batch.n_filled, 0, len(batch.ids)) - 6.0 * unpredicted
+
+    def validate(self, network: Transformer, number: int) -> ValidationResult:  # noqa: ARG002 - no example
+        """Loss on masked tokens of the held-out documents, in nats, always with the same masks."""
+        return ValidationResult(loss=_mean_loss(self, network, self._masked.in_order()), figures={}, example={})
+
+
+def _mean_loss(objective: Objective[Any], network: Transformer, batches: Iterable[Any]) -> float:
+    """Negative log-likelihood per target token of batches, in nats."""
+    nll, n_tokens = 0.0, 0
+    for batch in batches:
+        nll += objective.loss(network, batch)[1].item()
+        n_tokens += batch.n_tokens
+    return nll / max(n_tokens, 1)
+
+
+def masked(run: TextRun, rows: Packing) -> MaskedPacking:
+    """Rows with masks by a run's settings."""
+    assert isinstance(run.train, MaskedConfig), "a masked run"
+    return MaskedPacking(rows, run.tokenizer, run.train.mask_share)
+
+
+def noise_of(run: TranslationRun) -> Noise:
+    """The noise of a run that learns to restore text.
+
+    Raises:
+        ModelError: Its vocabulary lacks the pieces that stand for spans.
+    """
+    train = run.train
+    assert isinstance(train, DenoisingConfig), "a denoising run"
+    return Noise(train.noise, train.mask_share, train.span_length, run.tgt_tokenizer)
+
+
 def packing(run: TextRun, documents: AnyPairs, facts: Mapping[str, int] | None = None) -> Packing:
     """The batches of documents with a run's settings."""
     batch_tokens = run.train.batch_tokens
@@ -237,5 +308,7 @@ def loss_of(
 
 OBJECTIVES: Mapping[str, Callable[[Any, ComputeSettings], Objective[Any]]] = {
     TranslationRun.task: TranslationObjective,
+    DenoisingRun.task: DenoisingObjective,
     TextRun.task: TextObjective,
+    MaskedRun.task: MaskedObjective,
 }

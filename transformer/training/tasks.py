@@ -6,18 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from heed.models.spec.network import NetworkSpec
+from heed.models.tokenizers.lossless import MASK
 from heed.transformer.data import preparation, text_preparation
 from heed.transformer.data.batching.batches import Batches
+from heed.transformer.data.batching.masking import MaskedPacking
+from heed.transformer.data.batching.noise import PIECES
 from heed.transformer.data.batching.packing import Packing
 from heed.transformer.data.lines import FORMATS
-from heed.transformer.training.runs.run import Run, TextRun, TranslationRun, row_length
-from heed.transformer.training.runs.settings import TextConfig, TranslationConfig
+from heed.transformer.training.objectives import masked, noise_of
+from heed.transformer.training.runs.run import DenoisingRun, MaskedRun, Run, TextRun, TranslationRun, row_length
+from heed.transformer.training.runs.settings import DenoisingConfig, TextConfig, TranslationConfig
 
 COMPRESSION = 3.0  # approximate compression ratio of .gz and .zst
 SENTENCE = 25  # approximate tokens per side of a pair
 
 AnyRun = Run[Any]
-AnyBatches = Batches | Packing
+AnyBatches = Batches | Packing | MaskedPacking
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,7 @@ class TrainTask:
     resume: Callable[[Any, int | None], AnyBatches]  # the batches of a resumed run, prepared with this many threads
     n_bytes: Callable[[Any], float]  # bytes of an epoch's text per side, from the run's settings
     row_length: Callable[[NetworkSpec], int]  # approximate tokens per row
+    begins_with: tuple[str, ...]  # tasks whose networks it may begin with
 
 
 def _create_translation(path: Path, *arguments: Any, **keywords: Any) -> tuple[TranslationRun, Batches]:
@@ -39,6 +44,27 @@ def _create_translation(path: Path, *arguments: Any, **keywords: Any) -> tuple[T
 
 def _resume_translation(run: TranslationRun, threads: int | None) -> Batches:
     return preparation.batches(run, preparation.load_corpus(run, threads))
+
+
+def _create_denoising(path: Path, *arguments: Any, **keywords: Any) -> tuple[TranslationRun, Batches]:
+    config: DenoisingConfig = arguments[1]
+    control = PIECES[config.noise]
+    run, corpora = preparation.new_run(path, *arguments, **keywords, kind=DenoisingRun, control=control)
+    return run, preparation.batches(run, corpora, noise_of(run))
+
+
+def _resume_denoising(run: TranslationRun, threads: int | None) -> Batches:
+    return preparation.batches(run, preparation.load_corpus(run, threads), noise_of(run))
+
+
+def _create_masked(path: Path, *arguments: Any, **keywords: Any) -> tuple[TextRun, MaskedPacking]:
+    keywords |= {"kind": MaskedRun, "control": (MASK,)}
+    run, rows = text_preparation.new_text_run(path, *arguments, **keywords)
+    return run, masked(run, rows)
+
+
+def _resume_masked(run: TextRun, threads: int | None) -> MaskedPacking:
+    return masked(run, text_preparation.load_text(run, threads))
 
 
 def _pair_bytes(config: TranslationConfig) -> float:
@@ -61,11 +87,27 @@ TASKS: Mapping[str, TrainTask] = {
         resume=_resume_translation,
         n_bytes=_pair_bytes,
         row_length=lambda _: SENTENCE,
+        begins_with=("translate", "denoise"),
+    ),
+    DenoisingRun.task: TrainTask(
+        create=_create_denoising,
+        resume=_resume_denoising,
+        n_bytes=_pair_bytes,
+        row_length=lambda _: SENTENCE,
+        begins_with=("translate", "denoise"),
     ),
     TextRun.task: TrainTask(
         create=text_preparation.new_text_run,
         resume=text_preparation.load_text,
         n_bytes=_text_bytes,
         row_length=row_length,
+        begins_with=("generate",),
+    ),
+    MaskedRun.task: TrainTask(
+        create=_create_masked,
+        resume=_resume_masked,
+        n_bytes=_text_bytes,
+        row_length=row_length,
+        begins_with=("fill",),
     ),
 }

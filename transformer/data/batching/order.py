@@ -26,6 +26,7 @@ class RandomStream(enum.IntEnum):
     EPOCH = 2
     BATCHES = 3
     SUBWORDS = 4
+    MASKS = 5
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data.augmentation.augmentation import Augmentation, AugmentedPair
 from heed.transformer.data.batching.bucketing import even_cuts, sorted_by_length
+from heed.transformer.data.batching.noise import Noise
 from heed.transformer.data.batching.pairs import AnyPairs, BoolArray, IntArray, Pairs, TokenLists
 
 GROUP = 32  # batches whose pairs are cut into subwords, sorted by length, and cut into as many batches again
@@ -22,6 +23,7 @@ class Variation:
     tgt: Tokenizer
     share: float  # of merges of subwords left out
     augmentation: Augmentation | None = None
+    noise: Noise | None = None  # of targets, which become their own sources
     max_length: int | None = None  # tokens; a pair that augmentation makes longer stays as it was
 
     def batches(
@@ -47,6 +49,10 @@ class Variation:
             if (each.copied or each.recased) and max(len(src[i]), len(tgt[i])) > (self.max_length or np.inf):
                 augmented[i] = AugmentedPair(pairs[i])
                 (src[i],), (tgt[i],) = self.src.encode([pairs[i][0]]), self.tgt.encode([pairs[i][1]])
+        if self.noise:
+            random = np.random.default_rng(seeds)
+            noised = [self.noise(tokens, random) for tokens in tgt]
+            src, tgt = [read for read, _ in noised], [written for _, written in noised]
         return AugmentedPairs.of_augmented(src, tgt, augmented)
 
     def _cut(self, tokenizer: Tokenizer, lines: list[str], seed: int) -> list[list[int]]:

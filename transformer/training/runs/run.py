@@ -21,6 +21,7 @@ from heed.models.spec.tables import defaults, from_table, to_table
 from heed.models.system.files import directory_whole, write_whole
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.models.tokenizers.subwords import Tokenizer, load_tokenizers, write_tokenizers
+from heed.transformer.data.batching.masking import N_SPECIAL
 from heed.transformer.data.batching.token_cache import OWN, TextRecord
 from heed.transformer.data.documents import Document, load_documents, write_documents
 from heed.transformer.data.parallel_text import ParallelText, read_validation, write_validation
@@ -28,7 +29,13 @@ from heed.transformer.data.shortlist import Shortlist
 from heed.transformer.model import Transformer
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import Progress, Weights
-from heed.transformer.training.runs.settings import TextConfig, TrainConfig, TranslationConfig
+from heed.transformer.training.runs.settings import (
+    DenoisingConfig,
+    MaskedConfig,
+    TextConfig,
+    TrainConfig,
+    TranslationConfig,
+)
 
 INITIAL = "initial"  # the initial weights of a warm start
 AVERAGE = "average"  # the average of the last checkpoints
@@ -210,6 +217,13 @@ class TranslationRun(Run[TranslationConfig]):
             return read_validation(self.path)
 
 
+class DenoisingRun(TranslationRun):
+    """A run that learns to restore text: the beginning of another that translates."""
+
+    task = "denoise"
+    settings = DenoisingConfig
+
+
 class TextRun(Run[TextConfig]):
     """A run that learns to continue a text.
 
@@ -304,12 +318,25 @@ def _restorable() -> Iterator[None]:
 
 
 def row_length(spec: NetworkSpec) -> int:
-    """Tokens of a row of text that a decoder is trained on: as many as it can read at a time."""
-    fit = spec.decoder.n_positions if spec.decoder else None
-    return fit or CONTEXT
+    """Tokens of a row of text that a network is trained on: as many as it can read at a time."""
+    return spec.last.n_positions or CONTEXT
 
 
-RUNS: Mapping[str, type[TranslationRun] | type[TextRun]] = {run.task: run for run in (TranslationRun, TextRun)}
+class MaskedRun(TextRun):
+    """A run that learns to fill masks in a text."""
+
+    task = "fill"
+    settings = MaskedConfig
+
+    @property
+    def context(self) -> int:
+        """Tokens of a row of training text, without the special ones around it."""
+        return row_length(self.spec) - N_SPECIAL
+
+
+RUNS: Mapping[str, type[TranslationRun] | type[TextRun]] = {
+    run.task: run for run in (TranslationRun, DenoisingRun, TextRun, MaskedRun)
+}
 
 
 def open_run(path: Path) -> TranslationRun | TextRun:

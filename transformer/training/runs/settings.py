@@ -5,6 +5,7 @@ import math
 from typing import ClassVar
 
 from heed.models.errors import ModelError
+from heed.models.runs.settings import NOISES
 
 # See heed.transformer.data.normalization.
 NORMALIZATIONS = ("nfkc", "nfc")
@@ -136,6 +137,34 @@ class TranslationConfig(TrainConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class DenoisingConfig(TranslationConfig):
+    """A run that learns to restore lines of text, which are their own translations."""
+
+    noise: str = "infilling"  # "infilling" as in BART, or "spans" as in T5
+    mask_share: float = 0.3  # share of the tokens in spans that are replaced
+    span_length: float = 3.0  # mean length of these spans, in tokens
+
+    def _wrong(self) -> list[str]:
+        wrong = super()._wrong()
+        if self.noise not in NOISES:
+            wrong.append(f"noise must be one of {', '.join(map(repr, NOISES))}, not {self.noise!r}")
+        if not 0 < self.mask_share < 1:
+            wrong.append(f"mask_share must be above 0 and below 1, not {self.mask_share!r}")
+        if not self.span_length >= 1:
+            wrong.append(f"span_length must be at least 1, not {self.span_length!r}")
+        if self.augments:
+            wrong.append("copy_augment and case_augment are for pairs, and not for denoising")
+        if not self.joint:
+            wrong.append("joint must be true for denoising: both sides are the same text")
+        return wrong
+
+    @property
+    def varies(self) -> bool:
+        """See `TranslationConfig`."""
+        return True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TextConfig(TrainConfig):
     """A run that learns to continue a text."""
 
@@ -157,4 +186,19 @@ class TextConfig(TrainConfig):
             wrong.append(f"weight_decay must be at least 0 and below 1, not {self.weight_decay!r}")
         if len(self.tokenizer) > 1:
             wrong.append(f"tokenizer takes one file, not {len(self.tokenizer)}")
+        return wrong
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MaskedConfig(TextConfig):
+    """A run that learns to fill masks in a text."""
+
+    mask_share: float = 0.15  # share of the tokens that are predicted
+
+    def _wrong(self) -> list[str]:
+        wrong = super()._wrong()
+        if self.pairs or self.valid_pairs:
+            wrong.append("pairs are for models that continue a text, and not for masks; give text")
+        if not 0 < self.mask_share < 1:
+            wrong.append(f"mask_share must be above 0 and below 1, not {self.mask_share!r}")
         return wrong
