@@ -56,8 +56,11 @@ class RunRequest:
             return task, to_table(network_spec(network, f"{self.config}, network")), train
         of_text = OF_TEXT & self.given.keys() or self.objective == "denoise"
         task = OBJECTIVES[self.objective] if of_text else "translate"
-        if self.preset_name and task != "denoise":
-            task = next(task for task, names in PRESETS.items() if self.preset_name in names)
+        if self.preset_name:
+            of_preset = next(task for task, names in PRESETS.items() if self.preset_name in names)
+            if self.objective != "next" and of_preset != {"denoise": "translate"}.get(task, task):
+                raise click.UsageError(f"--preset {self.preset_name} is not for --objective {self.objective}.")
+            task = task if task == "denoise" else of_preset
         tables = preset(self.preset_name or DEFAULTS[task])
         return task, tables["network"], tables["train"]
 

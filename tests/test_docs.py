@@ -33,6 +33,8 @@ COMMAND = re.compile(r"\$ (.*(?:\\\n.*)*)\n((?:(?!\$ ).*\n)*)")
 BRIEF = "--steps 2 --valid-every 1 --batch-tokens 512 --warmup 2 --precision float32 --device cpu --threads 1"
 TINY = "--n-layers 1 --d-model 16 --d-ff 32 --n-heads 2"
 TRANSLATION = f"{TINY} --preset tiny --vocab-size 15"
+DENOISING = f"{TINY} --preset tiny --vocab-size 30"
+MASKED = f"{TINY} --preset bert-tiny --vocab-size 272 --context 48"
 TEXT = f"{TINY} --d-model 32 --preset gpt-tiny --n-kv-heads 1 --vocab-size 272 --context 48"
 
 
@@ -88,7 +90,7 @@ def desk(
     for name in ("train", "test", "dev", "news", "medical"):
         (folder / f"{name}.en").write_bytes(text)
         (folder / f"{name}.de").write_bytes(text)
-    for name in ("novel.txt", "letters.txt", "prompts.txt"):
+    for name in ("novel.txt", "letters.txt", "prompts.txt", "both.txt"):
         (folder / name).write_bytes(text)
     (folder / "crawl.en.gz").write_bytes(gzip.compress(text))
     (folder / "ende.tsv").write_text("".join(f"{line}\t{line}\n" for line in lines), "utf-8")
@@ -147,6 +149,9 @@ def brief(words: list[str]) -> list[str]:
     """What makes the training of a command line short."""
     if words[1] != "train" or "--config" in words or ("--resume" in words and "--src" not in words):
         return []
+    if "--objective" in words:
+        network = {"masked": MASKED, "denoise": DENOISING}[words[words.index("--objective") + 1]]
+        return f"{BRIEF} {network}".split()
     network = "" if "--init-from" in words else TEXT if {"--text", "--pairs"} & {*words} else TRANSLATION
     return f"{BRIEF} {network}".split()
 

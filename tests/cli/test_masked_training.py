@@ -99,3 +99,6 @@ def test_options_of_another_objective_are_refused(text: Path, heed: Heed, tmp_pa
     result = heed("train", "--text", text, "--objective", "masked", "--mask-share", 1.5, "-o", tmp_path / "run")
     assert result.exit_code == 2
     assert "mask_share must be above 0 and below 1" in result.stderr
+    result = heed("train", "--text", text, "--objective", "masked", "--preset", "gpt-tiny", "-o", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "--preset gpt-tiny is not for --objective masked" in result.stderr
