@@ -18,7 +18,7 @@ from heed.models.tasks.embedder import pooled, unit
 SHARE = 0.15  # of the tokens that are masked, as in training
 COSINE_LIMIT = 1e-4  # in float32: largest difference of the cosine of two texts
 # Smallest cosine of the vectors of a text, by the precision of products.
-LEAST_COSINES = {"float16": 0.999, "int8": 0.98, "int4": 0.8}
+LEAST_COSINES = {"float16": 0.999, "int8": 0.95, "int4": 0.8}
 
 Sides = tuple[Encoder, Encoder]  # the network in float32, and what is compared with it
 

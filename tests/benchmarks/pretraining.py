@@ -31,7 +31,7 @@ from heed.transformer.training.objectives import masked, packing
 from heed.transformer.training.runs.run import MaskedRun
 
 HEED = str(Path(sys.executable).with_name("heed"))
-SIZES = ["--d-model", "128", "--d-ff", "512", "--n-heads", "4", "--n-layers", "2"]
+SIZES = ["--d-model", "64", "--d-ff", "256", "--n-heads", "4", "--n-layers", "2"]
 RUNNING = ["--device", "cpu", "--threads", "1", "--precision", "float32"]
 NOVELS = ("dracula", "emma", "great_expectations", "jane_eyre")
 N_PAIRS, TEST = 5000, "test_2016_flickr"
@@ -148,7 +148,7 @@ def masked_model(data: Path, work: Path, steps: int, fine_steps: int) -> dict[st
     path = work / "run"
     if not path.exists():
         text = [argument for file in files for argument in ("--text", str(file))]
-        options = ["--vocab-size", "1500", "--context", "64", "--batch-tokens", "2048", "--warmup", "100"]
+        options = ["--vocab-size", "1000", "--context", "64", "--batch-tokens", "1024", "--warmup", "100"]
         options += [
             "--learning-rate",
             "2e-3",
@@ -182,11 +182,11 @@ def denoised_model(data: Path, work: Path, steps: int, fine_steps: int) -> dict[
     (work / "both.txt").write_text("".join(f"{line}\n" for pair in zip(*lines.values(), strict=True) for line in pair))
     for side, of in lines.items():
         (work / f"few.{side}").write_text("".join(f"{line}\n" for line in of[:N_PAIRS]))
-    shared = [*RUNNING, "--batch-tokens", "1536", "--warmup", "200", "--keep-best", "1", "--average", "1"]
+    shared = [*RUNNING, "--batch-tokens", "1024", "--warmup", "200", "--keep-best", "1", "--average", "1"]
     network = ["--preset", "tiny", *SIZES, "--norm-placement", "before", "--dropout", "0.1"]
     begin = work / "denoised"
     if not begin.exists():
-        text = ["--text", str(work / "both.txt"), "--objective", "denoise", "--vocab-size", "3000"]
+        text = ["--text", str(work / "both.txt"), "--objective", "denoise", "--vocab-size", "2000"]
         limits = ["--steps", str(steps), "--valid-every", str(steps // 2), "--learning-rate-scale", "1"]
         heed("train", *text, "-o", str(begin), *network, *shared, *limits)
     pairs = ["--src", str(work / "few.en"), "--tgt", str(work / "few.de")]
