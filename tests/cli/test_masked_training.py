@@ -10,6 +10,7 @@ from click.testing import Result
 
 from heed.models.bundle.bundle import Bundle
 from heed.transformer.training.runs.run import DenoisingRun, MaskedRun, open_run
+from heed.transformer.training.runs.settings import MaskedConfig
 
 Heed = Callable[..., Result]
 BRIEF = ["--batch-tokens", 512, "--warmup", 4, "--precision", "float32", "--device", "cpu", "--threads", 1]
@@ -42,6 +43,7 @@ def test_a_masked_model_learns(masked: Path) -> None:
     run = open_run(masked)
     assert isinstance(run, MaskedRun)
     assert run.spec.decoder is None
+    assert isinstance(run.train, MaskedConfig)
     assert run.train.mask_share == 0.15
     assert losses(masked)[-1] < losses(masked)[0] < np.log(280)
 

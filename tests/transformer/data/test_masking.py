@@ -44,6 +44,7 @@ def test_rows_are_text_between_special_tokens_of_which_some_are_to_be_predicted(
             assert (whole[:, 0] == tokenizer.bos_id).all()
             assert (whole[np.arange(len(whole)), lengths - 1] == tokenizer.eos_id).all()
             assert tokenizer.mask_id not in whole
+            assert ((ids == tokenizer.pad_id) == (whole == tokenizer.pad_id)).all()
             text = b"".join(tokenizer.token_bytes(row.tolist()) for row in whole)
             assert set(text.decode()) <= set("".join(LINES))
             chosen = targets != tokenizer.pad_id

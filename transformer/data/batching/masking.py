@@ -28,6 +28,7 @@ class MaskedPacking:
     def __init__(self, packing: Packing, tokenizer: TextTokenizer, share: float) -> None:
         assert tokenizer.mask_id is not None, "a masked language model has a mask"
         self._packing, self._tokenizer, self._mask_id, self._share = packing, tokenizer, tokenizer.mask_id, share
+        self._ordinary = np.array([token for token in range(len(tokenizer)) if tokenizer.token_bytes([token])])
         self.facts: Mapping[str, int] = packing.facts
 
     def epoch(self, epoch: int, seed: int, start: int = 0) -> Iterator[TextBatch]:
@@ -51,7 +52,7 @@ class MaskedPacking:
         chosen = (places > 0) & (places <= lengths[:, None]) & (random.random(whole.shape) < self._share)
         ids, kind = whole.copy(), random.random(whole.shape)
         ids[chosen & (kind < MASKED)] = self._mask_id
-        drawn = random.integers(0, len(self._tokenizer), whole.shape)
+        drawn = self._ordinary[random.integers(0, len(self._ordinary), whole.shape)]
         ids = np.where(chosen & (kind >= MASKED) & (kind < MASKED + RANDOM), drawn, ids)
         targets = np.where(chosen, whole, pad_id)
         positions = np.broadcast_to(places, whole.shape)
