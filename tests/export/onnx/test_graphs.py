@@ -137,7 +137,7 @@ def test_graphs_of_an_encoder_alone_are_the_network(
         states = [side.encode(src, mask)[mask] for side in (ours, theirs)]
         assert states[0].shape == (mask.sum(), network.spec.d_model)
         if precision == "float32":
-            np.testing.assert_allclose(*states, **CLOSE)
+            np.testing.assert_allclose(states[0], states[1], **CLOSE)
             np.testing.assert_allclose(ours.log_probs(states[0]), theirs.log_probs(states[1]), **CLOSE)
         alone = [ours.encode(*padded([source]))[0] for source in SOURCES]
         np.testing.assert_allclose(np.concatenate(alone), states[0], **CLOSE)
