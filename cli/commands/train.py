@@ -50,7 +50,7 @@ SECTIONS = {
     "Vocabulary": ("tokenizer", "extend_vocabulary", "joint", "vocab_size", "src_normalization", "tgt_normalization"),
     "Batches and optimizer": ("batch_tokens", "warmup", "precision", "seed"),
     "Augmentation": ("subword_sampling", "copy_augment", "case_augment"),
-    "Translation training": ("learning_rate_scale", "label_smoothing"),
+    "Translation training": ("learning_rate_scale", "label_smoothing", "guided_alignment"),
     "Language-model training": ("learning_rate", "weight_decay"),
     "Masks": ("mask_share", "noise", "span_length"),
     "Stopping and validation":  ("steps", "epochs", "minutes", "patience", "valid_every"),
@@ -202,6 +202,11 @@ SECTIONS = {
     help="Share of the pairs with the same name, number, address or code word on both sides that get another one: 0.5.",
 )
 @click.option("--case-augment", type=float, help="Share of the pairs in capitals, or with a title as source: 0.05.")
+@click.option(
+    "--guided-alignment",
+    type=float,
+    help="Guide one attention head to the source tokens that the target copies; weight of that loss, such as 0.5.",
+)
 @click.option("--warmup", type=int, help="Warmup steps of the learning rate.")
 @click.option("--learning-rate-scale", type=float, help="Factor of the paper's learning-rate schedule.")
 @click.option("--learning-rate", type=float, help="Peak learning rate, after warmup; it decays to a tenth.")

@@ -27,6 +27,7 @@ from heed.transformer.masks import padding_mask
 from heed.transformer.model import Transformer
 from heed.transformer.training.copy_probe import CopyProbe
 from heed.transformer.training.cost import step_flops
+from heed.transformer.training.guided_alignment import GuidedHead, copies
 from heed.transformer.training.loss import smoothed_cross_entropy
 from heed.transformer.training.runs.run import DenoisingRun, MaskedRun, TextRun, TranslationRun
 from heed.transformer.training.runs.settings import DenoisingConfig, MaskedConfig
@@ -118,6 +119,7 @@ class TranslationObjective:
         self._batches = Batches([pairs], *tokenizers, batch_tokens=run.train.batch_tokens)
         languages = run.train.src_language, run.train.tgt_language
         self._probe = CopyProbe(self._text, languages) if run.train.copy_augment else None
+        self._guided = GuidedHead(run.spec) if run.train.guided_alignment else None
 
     def optimizer(self, network: Transformer) -> Optimizer:
         """Adam with β₁, β₂ and ε of section 5.3; the schedule sets the rate of each step."""
@@ -132,9 +134,21 @@ class TranslationObjective:
         """See `Objective`."""
         src, tgt = (ids.to(self._compute.device) for ids in (batch.src, batch.tgt))
         mask, smoothing = padding_mask(src, self._run.src_tokenizer.pad_id), self._run.train.label_smoothing
-        with self._compute.autocast():
+        with self._compute.autocast(), self._watched(network):
             states = network.states(src, mask, tgt)
-            return loss_of(network, states, batch.targets, self._run.tgt_tokenizer.pad_id, smoothing)
+            loss, nll = loss_of(network, states, batch.targets, self._run.tgt_tokenizer.pad_id, smoothing)
+            return loss + self._guidance(batch), nll
+
+    def _watched(self, network: Transformer) -> contextlib.AbstractContextManager[None]:
+        return self._guided.watched(network) if self._guided and network.training else contextlib.nullcontext()
+
+    def _guidance(self, batch: Batch) -> Tensor | float:
+        """What is added to the loss where one head is guided; see `GuidedHead`."""
+        if self._guided is None or not self._guided.has_seen:
+            return 0.0
+        tokenizer = self._run.tgt_tokenizer
+        copied = copies(batch.src, batch.targets, (tokenizer.pad_id, tokenizer.eos_id)).to(self._compute.device)
+        return self._run.train.guided_alignment * self._guided.loss(copied)
 
     def flops(self, batch: Batch) -> float:
         """See `Objective`."""

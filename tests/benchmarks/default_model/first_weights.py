@@ -30,8 +30,7 @@ def first_weights(bundle: Path, lines: Iterable[str], tokenizer: Path) -> Initia
     embedding = weights["src_embedding.weight"]
     n_new, d_model = len(Tokenizer.load(tokenizer)) - len(embedding), embedding.shape[1]
     drawn = torch.randn(n_new, d_model, generator=torch.Generator().manual_seed(SEED)) * d_model**-0.5
-    for name in ("src_embedding.weight", "tgt_embedding.weight", "projection.weight"):
-        weights[name] = torch.cat([embedding, drawn])
+    weights["src_embedding.weight"] = torch.cat([embedding, drawn])
     return dataclasses.replace(initial, weights=weights, tokenizer=(str(tokenizer.absolute()),), shortlist=None)
 
 

@@ -98,6 +98,7 @@ class TranslationConfig(TrainConfig):
     subword_sampling: float = 0.0  # subword regularization: share of merges skipped; 0: none
     copy_augment: float = 0.0  # share of the pairs with a name or number on both sides that get another one
     case_augment: float = 0.0  # share of the pairs that are written in capitals, or as titles
+    guided_alignment: float = 0.0  # weight of the loss that guides a head to what is copied; 0: none
     learning_rate_scale: float = 1.0  # factor of the paper's schedule
     label_smoothing: float = 0.1  # ε_ls (section 5.4)
 
@@ -108,6 +109,8 @@ class TranslationConfig(TrainConfig):
             for name in ("copy_augment", "case_augment")
             if not 0 <= getattr(self, name) <= 1
         ]
+        if not 0 <= self.guided_alignment < math.inf:
+            wrong.append(f"guided_alignment must be a number of at least 0, not {self.guided_alignment!r}")
         if not self.src and not self.tgt and not self.data:
             wrong.append("src and tgt, or data, must name files")
         if self.max_ratio is not None and not 1 <= self.max_ratio < math.inf:
