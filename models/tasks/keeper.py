@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from heed.models.decoding.config import DecodeConfig
 from heed.models.tasks.translation import Sentence, Translation, combine
 from heed.models.tasks.translator import BATCH_SIZE, Translator
-from heed.models.text.markup import Marked, keeps_names, put_back, take_out
+from heed.models.text.markup import Marked, keeps_names, put_back, shown, take_out
 from heed.models.text.placeholders import ESCAPES, PATTERNS, around, find_kept
 from heed.models.text.tags import parts_sentences, scan
 from heed.models.text.units import Splitter, Unit
@@ -123,8 +123,8 @@ class Keeper:
                 aligned = marked.marks and self._translator.aligns
                 shares = self._translator.shares(marked.text, translation.text) if aligned else None
                 text = put_back(marked, translation.text, shares)
-                shown = _shown(self._translator.pieces(translation.tokens), marked.names)
-                found.append(dataclasses.replace(translation, text=text, shown=shown))
+                pieces = self._translator.pieces(translation.tokens)
+                found.append(dataclasses.replace(translation, text=text, shown=shown(pieces, marked.names)))
         return found
 
     def _apart(self, unit: Unit, config: DecodeConfig | None, batch_size: int) -> Translation:
@@ -173,22 +173,3 @@ def _edges(piece: str) -> tuple[str, str, str]:
 def _as_part(source: str, translation: str) -> str:
     """A translation of a part of a sentence, without a stop that the part does not have."""
     return translation if source.endswith((".", "!", "?")) else re.sub(r"(?<=\w)[.!?]\Z", "", translation)
-
-
-def _shown(pieces: list[str], names: dict[str, str]) -> dict[int, str]:
-    """What to show for tokens that names are made of: the placeholder for the first, and nothing for the others."""
-    ends, length = list[int](), 0
-    for piece in pieces:
-        length += len(piece)
-        ends.append(length)
-    text, shown = "".join(pieces), dict[int, str]()
-    for name, placeholder in names.items():
-        start = text.find(name)
-        if start < 0:
-            continue
-        first = next(i for i, end in enumerate(ends) if end > start)
-        last = next(i for i, end in enumerate(ends) if end >= start + len(name))
-        before = text[ends[first] - len(pieces[first]) : start]
-        shown |= dict.fromkeys(range(first, last + 1), "")
-        shown[first] = before + placeholder + text[start + len(name) : ends[last]]
-    return shown

@@ -1,38 +1,43 @@
-"""Translations that lost a number, an address, a code word or a name are searched again, with that required."""
+"""Translations that lost a number, an address, a code word or a name are searched again."""
 
 import dataclasses
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from heed.models.decoding.constraints import Phrase
+from heed.models.tasks.losses import Losses, Lost
 from heed.models.tasks.translation import Translation
-from heed.models.text.literals import Kind, find_literals
-from heed.models.text.numbers import localized, separators
+from heed.models.text.literals import Kind, Literal
+from heed.models.text.markup import Marked, keeps_names, shown, take_out
+from heed.models.text.words import Span
 from heed.models.tokenizers.protocol import LineTokenizer
 
-SPELT = 12  # numbers up to this one are often written as words
-RARE = 3  # tokens, at least, of a name that is copied: those that are translated are frequent, with pieces of their own
-HALF_DAY = re.compile(r"\s?[ap]\.?m\b", re.IGNORECASE)  # behind a time that may become one of 24 hours
-CAPITALIZING = ("de", "lb")  # languages in which a capital letter tells no name
+TURNS = 2  # ways to name what was lost, before it is required as it is
 # By how many nats a repaired translation may be less likely than the first one, for each token that was required. With
 # the default model of 0.1, names that English and German write alike cost up to 4.2, other words 2.2 to 17.
 MARGIN = {Kind.NUMBER: 6.0, Kind.ADDRESS: 6.0, Kind.CODE: 6.0, Kind.NAME: 2.5}
+# By how many nats a translation must be more likely with another name in the place of a word, by which words that are
+# translated are told from names: three quarters of these gain more than 1. Any word may begin a sentence.
+GAIN, GAIN_AT_FIRST = 1.0, 3.0
+
+# The translations, best first, of each of some texts, with what is required of it.
+Search = Callable[[Sequence[str], Sequence[Sequence[Phrase]]], list[list[Translation]]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Lost:
-    """Something of a source that its translation should have, as the target writes it."""
+class _Attempt:
+    """A search in the place of one that lost something."""
 
-    kind: Kind
-    text: str
-
-
-# The translations, best first, of some sentences, by their numbers, that have what is required of each.
-Again = Callable[[Sequence[int], Sequence[Sequence[Phrase]]], list[list[Translation]]]
+    text: Marked  # the sentence, maybe with names that every model knows for what was lost
+    required: tuple[Lost, ...]  # what the search must put out
+    kept: tuple[Lost, ...]  # what it keeps, if it succeeds
+    allowed: float  # by how many nats the translation may be less likely than the first one
 
 
 class Repair:
-    """Finds what translations lost, and judges those of a second search.
+    """Searches again for what translations lost, and judges what is found.
+
+    What is no number is first translated as another name that every model knows, which is replaced afterwards. Numbers,
+    and what is lost even so, are required of the search, as terms of a glossary are.
 
     Args:
         src: The source's tokenizer.
@@ -44,12 +49,9 @@ class Repair:
     def __init__(
         self, src: LineTokenizer, tgt: LineTokenizer, languages: tuple[str | None, str | None], *, searches: bool = True
     ) -> None:
-        self._src, self._tgt, self._searches = src, tgt, searches
-        marks = [separators(language) for language in languages]
-        self._marks = (marks[0], marks[1]) if marks[0] and marks[1] else None
-        self._names = (languages[0] or "").split("-")[0] not in CAPITALIZING
+        self._losses, self._tgt, self._searches = Losses(src, tgt, languages), tgt, searches
 
-    def mend(self, sources: Sequence[str], found: list[list[Translation]], again: Again) -> None:
+    def mend(self, sources: Sequence[str], found: list[list[Translation]], search: Search) -> None:
         """Put better translations in the place of those that lost something.
 
         Those that still lack it say so, but for names: these may rightly have been translated.
@@ -57,77 +59,85 @@ class Repair:
         Args:
             sources: Sentences.
             found: The translations of each, best first.
-            again: Searches again.
+            search: Searches again.
         """
-        lost = {i: missing for i, source in enumerate(sources) if (missing := self.lost(source, found[i][0].text))}
-        sure = {
-            i: some for i, missing in lost.items() if (some := [each for each in missing if each.kind is not Kind.NAME])
-        }
-        if self._searches:
-            self._mend(lost, found, again)
-            # What cannot be had with a name may be had without it.
-            self._mend({i: some for i, some in sure.items() if not found[i][0].repaired}, found, again)
-        for i, some in sure.items():
-            left = tuple(each.text for each in some if not stands(each.text, found[i][0].text))
-            found[i][0] = dataclasses.replace(found[i][0], lost=left)
+        lost = {i: some for i, source in enumerate(sources) if (some := self._losses.find(source, found[i][0].text))}
+        waiting = {i: self._attempts(sources[i], tuple(some)) for i, some in lost.items() if self._searches}
+        while now := {i: attempt for i, rest in waiting.items() if (attempt := next(rest, None))}:
+            phrases = [[self._phrase(each) for each in attempt.required] for attempt in now.values()]
+            texts = [attempt.text.text for attempt in now.values()]
+            for (i, attempt), best in zip(now.items(), search(texts, phrases), strict=True):
+                if mended := self._mended(sources[i], attempt, best, found[i][0]):
+                    found[i] = mended
+                    del waiting[i]
+        for i, some in lost.items():
+            left = (each for each in some if each.kind is not Kind.NAME and not each.stands(found[i][0].text))
+            found[i][0] = dataclasses.replace(found[i][0], lost=tuple(each.text for each in left))
 
-    def _mend(self, lost: dict[int, list[Lost]], found: list[list[Translation]], again: Again) -> None:
-        if not lost:
-            return
-        required = [[self._phrase(each) for each in missing] for missing in lost.values()]
-        for (i, missing), best in zip(lost.items(), again(list(lost), required), strict=True):
-            if self._is_better(best[0], found[i][0], missing):
-                texts = tuple(each.text for each in missing)
-                found[i] = [dataclasses.replace(each, repaired=texts) for each in best]
+    def _attempts(self, source: str, lost: tuple[Lost, ...]) -> Iterator[_Attempt]:
+        """What to search for a sentence, one after another until one succeeds."""
+        sure = tuple(each for each in lost if each.kind is not Kind.NAME)
+        numbers = tuple(each for each in lost if each.kind is Kind.NUMBER)
+        if numbers != lost:  # also what was kept is in the way of the rest: a sentence of such names is hard to read
+            expected = self._losses.expected(source)
+            places = _joined(source, (at for each, of in expected.items() if each.kind is not Kind.NUMBER for at in of))
+            for turn in range(TURNS):
+                if text := take_out(source, places, turn):
+                    names = tuple(Lost(Kind.NAME, name) for name in text.names) if turn else ()
+                    allowed = sum(map(self._allowed, sure)) - sum(map(_gain, lost))
+                    yield _Attempt(text, (*numbers, *names), lost, allowed)
+        plain = Marked(source, [], {})
+        yield _Attempt(plain, lost, lost, sum(map(self._allowed, lost)))
+        if sure and sure != lost:  # what cannot be had with a name may be had without it
+            yield _Attempt(plain, sure, sure, sum(map(self._allowed, sure)))
 
-    def lost(self, source: str, translation: str) -> list[Lost]:
-        """What of a sentence should stand in its translation, and does not."""
-        found = []
-        capitals_tell = self._names and _is_mostly_small(source)
-        for literal in find_literals(source):
-            text, missing = literal.text, False
-            if literal.kind is Kind.NUMBER:
-                if not HALF_DAY.match(source, literal.stop):
-                    text = localized(text, *self._marks) if self._marks else text
-                    missing = not self._has_number(text, translation)
-            elif literal.kind is not Kind.NAME or (capitals_tell and self._is_rare(text)):
-                missing = not stands(text, translation)
-            if missing and self._tgt.unk_id not in self._tgt.encode([text])[0]:
-                found.append(Lost(literal.kind, text))
-        return list(dict.fromkeys(found))
+    def _mended(
+        self, source: str, attempt: _Attempt, best: Sequence[Translation], first: Translation
+    ) -> list[Translation]:
+        """The translations of an attempt with all that was lost, at a price that is worth it; maybe none."""
+        kept = [
+            self._put_back(attempt.text, each) for each in best if keeps_names(attempt.text, each.text, endings="s")
+        ]
+        texts = tuple(each.text for each in attempt.kept)
+        required = [each for each in attempt.required if each.text not in attempt.text.names]
+        good = [
+            dataclasses.replace(each, repaired=texts)
+            for each in kept
+            if not each.looped and all(lost.stands(each.text) for lost in required)
+        ]
+        if not good or first.log_prob - good[0].log_prob > attempt.allowed:
+            return []
+        missing = set(self._losses.find(source, good[0].text)) - set(attempt.kept)
+        return [] if any(each.kind is not Kind.NAME for each in missing) and attempt.text.names else good
 
-    def _has_number(self, number: str, translation: str) -> bool:
-        """Whether a number stands in a translation, between thousands with marks or without, or may stand in words."""
-        if re.search(r"[-/:]", number):  # a date or a time, of which the parts may change places
-            return all(re.search(rf"(?<!\d)0?{int(part)}(?!\d)", translation) for part in re.findall(r"\d+", number))
-        if number.isdecimal() and int(number) <= SPELT:
-            return True
-        plain = number.replace(self._marks[1][0], "") if self._marks else number
-        return re.search(rf"(?<![\d.,])({re.escape(number)}|{re.escape(plain)})(?![.,]?\d)", translation) is not None
+    def _put_back(self, text: Marked, found: Translation) -> Translation:
+        """A translation with the names of the sentence in the places of others."""
+        if not text.names:
+            return found
+        pieces = [self._tgt.piece(token) for token in found.tokens]
+        return dataclasses.replace(found, text=text.filled(found.text), shown=shown(pieces, text.names))
 
-    def _is_better(self, repaired: Translation, first: Translation, lost: Sequence[Lost]) -> bool:
-        """Whether a translation has what the first one lost, at a price that is worth it."""
-        if repaired.looped or not all(stands(each.text, repaired.text) for each in lost):
-            return False
-        allowed = sum(MARGIN[each.kind] * len(self._phrase(each)[0]) for each in lost)
-        return first.log_prob - repaired.log_prob <= allowed
+    def _allowed(self, lost: Lost) -> float:
+        return MARGIN[lost.kind] * len(self._tgt.encode([lost.text])[0])
 
     def _phrase(self, lost: Lost) -> Phrase:
-        """The tokens of what was lost, for a search that must put them out."""
-        return [tuple(self._tgt.encode([lost.text])[0])]
-
-    def _is_rare(self, word: str) -> bool:
-        """Whether a word with a capital is a name that the model cannot translate; "Neither" and "Monday" are not."""
-        written, small = (len(tokens) for tokens in self._src.encode([word, word.lower()]))
-        return small >= written >= RARE
+        """The tokens of the ways to write what was lost, one of which a search must put out."""
+        encoded = self._tgt.encode([lost.text, *lost.others])
+        return [tuple(tokens) for tokens in encoded if tokens and self._tgt.unk_id not in tokens]
 
 
-def stands(text: str, translation: str) -> bool:
-    """Whether a text stands in a translation, as whole words, in any case."""
-    return re.search(rf"(?<!\w){re.escape(text)}(?!\w)", translation, re.IGNORECASE) is not None
+def _gain(lost: Lost) -> float:
+    if lost.kind is not Kind.NAME:
+        return 0.0
+    return GAIN_AT_FIRST if lost.at_first else GAIN
 
 
-def _is_mostly_small(text: str) -> bool:
-    """Whether words with a capital letter stand out, as they do not in titles."""
-    words = re.findall(r"[^\W\d_]+", text)
-    return 2 * (sum(word[0].isupper() for word in words) - 1) <= len(words)  # the first one begins the sentence
+def _joined(source: str, places: Iterable[Literal]) -> list[Span]:
+    """Spans of a sentence; names with only a space between them are one, such as "Ada Lovelace"."""
+    spans: list[Span] = []
+    for place in sorted(places, key=lambda place: place.start):
+        if spans and source[spans[-1][1] : place.start] == " ":
+            spans[-1] = (spans[-1][0], place.stop)
+        else:
+            spans.append((place.start, place.stop))
+    return spans

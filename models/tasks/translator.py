@@ -208,7 +208,7 @@ class Translator(Model):
             texts = [sentence.text for sentence in chosen]
             self._require(self._glossary, texts, sources, results, config, n, batch_size)
         elif self._repair:
-            again = functools.partial(self._again, sources, config, n, batch_size)
+            again = functools.partial(self._again, config, n, batch_size)
             self._repair.mend([sentence.text for sentence in chosen], results, again)
         found = iter(results)
         combined = [
@@ -325,17 +325,24 @@ class Translator(Model):
 
     def _again(
         self,
-        sources: list[list[int]],
         config: DecodeConfig,
         n: int,
         batch_size: int,
-        chosen: Sequence[int],
+        texts: Sequence[str],
         phrases: Sequence[Sequence[Phrase]],
     ) -> list[list[Translation]]:
-        """Translate some of the sources again, with what is required of each."""
-        begins_word, bos_id = self._tgt.begins_word, self._tgt.bos_id
-        requirements = [Requirement(each, begins_word, bos_id) for each in phrases]
-        return self._required([sources[i] for i in chosen], requirements, config, n, batch_size)
+        """Translate some texts, with what is required of each."""
+        sources = [[*tokens, self._src.eos_id] for tokens in self._src.encode(list(texts))]
+        free = [i for i, each in enumerate(phrases) if not each]
+        bound = [i for i, each in enumerate(phrases) if each]
+        asked = [sources[i] for i in free]
+        found = dict(
+            zip(free, self._translations(asked, self._search(asked, config, n, batch_size), config), strict=True)
+        )
+        requirements = [Requirement(phrases[i], self._tgt.begins_word, self._tgt.bos_id) for i in bound]
+        results = self._required([sources[i] for i in bound], requirements, config, n, batch_size)
+        found.update(zip(bound, results, strict=True))
+        return [found[i] for i in range(len(texts))]
 
     def _required(
         self,

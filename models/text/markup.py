@@ -234,8 +234,34 @@ def _render(marked: Marked, translation: str, marks: list[Mark], span: Span) -> 
     return "".join([*parts, marked.filled(translation[here : span[1]])])
 
 
-def keeps_names(marked: Marked, translation: str) -> bool:
-    """Whether a translation contains each name exactly once."""
+def keeps_names(marked: Marked, translation: str, endings: str = "") -> bool:
+    """Whether a translation contains each name exactly once, maybe with one of some endings."""
+    ending = f"[{endings}]?" if endings else ""
     return all(
-        len(re.findall(rf"(?<!\w){name}(?!\w)", translation)) == 1 == translation.count(name) for name in marked.names
+        len(re.findall(rf"(?<!\w){name}{ending}(?!\w)", translation)) == 1 == translation.count(name)
+        for name in marked.names
     )
+
+
+def shown(pieces: list[str], names: dict[str, str]) -> dict[int, str]:
+    """What to show for tokens that names are made of: the placeholder for the first, and nothing for the others.
+
+    Args:
+        pieces: Those of a translation.
+        names: The names in it, and their placeholders.
+    """
+    ends, length = list[int](), 0
+    for piece in pieces:
+        length += len(piece)
+        ends.append(length)
+    text, found = "".join(pieces), dict[int, str]()
+    for name, placeholder in names.items():
+        start = text.find(name)
+        if start < 0:
+            continue
+        first = next(i for i, end in enumerate(ends) if end > start)
+        last = next(i for i, end in enumerate(ends) if end >= start + len(name))
+        before = text[ends[first] - len(pieces[first]) : start]
+        found |= dict.fromkeys(range(first, last + 1), "")
+        found[first] = before + placeholder + text[start + len(name) : ends[last]]
+    return found

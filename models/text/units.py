@@ -5,9 +5,10 @@ import html
 import re
 from collections.abc import Callable, Sequence
 
+from heed.models.text.literals import Kind, find_literals
 from heed.models.text.placeholders import tidied
 from heed.models.text.tags import is_inline
-from heed.models.text.words import Span
+from heed.models.text.words import Span, overlap
 
 ENTITY = re.compile(r"&(?:[A-Za-z]\w{1,30}|#\d{1,7}|#[xX][0-9A-Fa-f]{1,6});")
 AFTER = re.compile(r"\s*[:;.!?)\]>|=\u2013\u2014-]+\s+")  # what parts a placeholder from the sentence after it
@@ -76,8 +77,9 @@ class Splitter:
         before, text, after, spans = _peeled(raw, spans, self._has_words)
         if escaped:
             text, spans = _unescaped(text, spans)
-        new = [span for span in self._unknown(text) if not any(a < span[1] and span[0] < b for a, b in spans)]
-        copied = tuple(text[slice(*span)] for span in new)
+        unknown = [span for span in self._unknown(text) if not any(overlap(span, each) for each in spans)]
+        copied = tuple(text[slice(*span)] for span in unknown)
+        new = _whole(text, unknown, spans)
         symbols = frozenset(_with_space(text, span) for span in new if not re.search(r"\w", text[slice(*span)]))
         if new:
             spans = sorted([*spans, *symbols, *(span for span in new if re.search(r"\w", text[slice(*span)]))])
@@ -85,6 +87,15 @@ class Splitter:
         if not self._has_words(_without(text, spans)):
             return Unit(raw, "", "", copied=copied)
         return Unit(before, text, after, tuple(spans), symbols, escaped, copied)
+
+
+def _whole(text: str, unknown: Sequence[Span], kept: Sequence[Span]) -> list[Span]:
+    """Spans of unknown characters, widened to the addresses and code words that they are in, unless these are kept."""
+    literals = [each for each in find_literals(text) if each.kind in (Kind.ADDRESS, Kind.CODE)] if unknown else []
+    wide = [
+        (each.start, each.stop) for each in literals if not any(overlap((each.start, each.stop), span) for span in kept)
+    ]
+    return list(dict.fromkeys(next((each for each in wide if overlap(each, span)), span) for span in unknown))
 
 
 def _marks(text: str, spans: Sequence[Span]) -> set[Span]:

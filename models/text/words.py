@@ -10,3 +10,8 @@ Span = tuple[int, int]  # in characters
 def word_spans(text: str) -> list[Span]:
     """The spans of the words and punctuation marks of a text."""
     return [match.span() for match in WORD.finditer(text)]
+
+
+def overlap(one: Span, other: Span) -> bool:
+    """Whether two spans have a character in common."""
+    return one[0] < other[1] and other[0] < one[1]

@@ -15,6 +15,7 @@ from heed.models.decoding.config import DecodeConfig
 from heed.models.tasks.keeper import Keeper
 from heed.models.tasks.translation import Translation
 from heed.models.text.placeholders import has_letters
+from heed.models.text.units import Splitter
 from heed.models.text.words import Span, word_spans
 
 if TYPE_CHECKING:
@@ -74,6 +75,13 @@ def keeper(seed: int, *, exact: bool = False, tags: bool = True, patterns: Seque
 def kept(line: str, *, exact: bool = True) -> str:
     ((found,),) = keeper(0, exact=exact).n_best([line])
     return found.text
+
+
+def test_an_address_with_an_unknown_character_is_kept_as_a_whole() -> None:
+    """The rest of it would be translated, and the character put where it aligns."""
+    (unit,) = Splitter(has_letters, Shuffler(0).unknown).split("look at www.☃.example.com/Ж now", [], [], escaped=False)
+    assert [unit.text[slice(*span)] for span in unit.kept] == ["www.☃.example.com/Ж"]
+    assert unit.copied == ("☃", "Ж")
 
 
 TAGS = st.sampled_from(

@@ -1,0 +1,116 @@
+"""What a translation lost of its source: numbers, addresses, code words and names that both languages write alike."""
+
+import dataclasses
+import re
+
+from heed.models.text.literals import Kind, Literal, find_literals
+from heed.models.text.numbers import localized, separators
+from heed.models.tokenizers.protocol import LineTokenizer
+
+SPELT = 12  # numbers up to this one are often written as words
+# Tokens, at least, of a name that is copied: words that are translated are frequent, with pieces of their own. Any word
+# may begin a sentence.
+RARE, RARE_AT_FIRST = 2, 3
+HALF_DAY = re.compile(r"\s?([ap])\.?m\b", re.IGNORECASE)  # behind a time that may become one of 24 hours
+CLOCK = re.compile(r"(\d{1,2})(?::(\d{2}))?")
+CAPITALIZING = ("de", "lb")  # languages in which a capital letter tells no name
+
+
+@dataclasses.dataclass(frozen=True)
+class Lost:
+    """Something of a source that its translation should have, as the target writes it."""
+
+    kind: Kind
+    text: str
+    others: tuple[str, ...] = ()  # other ways to write it
+    at_first: bool = False  # whether it begins the sentence
+
+    def stands(self, translation: str) -> bool:
+        """Whether it stands in a translation, as whole words, in any case."""
+        return any(
+            re.search(rf"(?<!\w){re.escape(text)}(?!\w)", translation, re.IGNORECASE)
+            for text in (self.text, *self.others)
+        )
+
+
+class Losses:
+    """Finds what translations lost.
+
+    Args:
+        src: The source's tokenizer.
+        tgt: The target's.
+        languages: The codes of source and target; where one is not known, numbers keep their marks.
+    """
+
+    def __init__(self, src: LineTokenizer, tgt: LineTokenizer, languages: tuple[str | None, str | None]) -> None:
+        self._src, self._tgt = src, tgt
+        marks = [separators(language) for language in languages]
+        self._marks = (marks[0], marks[1]) if marks[0] and marks[1] else None
+        self._has_names = (languages[0] or "").split("-")[0] not in CAPITALIZING
+
+    def expected(self, source: str) -> dict[Lost, list[Literal]]:
+        """What of a sentence should stand in its translation, with its places."""
+        found: dict[Lost, list[Literal]] = {}
+        names_stand_out = self._has_names and _is_mostly_small(source)
+        for literal in find_literals(source):
+            is_name = literal.kind is Kind.NAME
+            at_first = is_name and not re.search(r"\w", source[: literal.start])
+            if is_name and not (names_stand_out and self._is_rare(literal.text, RARE_AT_FIRST if at_first else RARE)):
+                continue
+            if lost := self._number(source, literal) if literal.kind is Kind.NUMBER else _as_it_is(literal, at_first):
+                found.setdefault(lost, []).append(literal)
+        return found
+
+    def find(self, source: str, translation: str) -> list[Lost]:
+        """What of a sentence should stand in its translation, and does not."""
+        return [lost for lost in self.expected(source) if self._misses(lost, translation)]
+
+    def _number(self, source: str, literal: Literal) -> Lost | None:
+        if half := HALF_DAY.match(source, literal.stop):
+            return _of_24_hours(literal.text, half[1])
+        return Lost(Kind.NUMBER, localized(literal.text, *self._marks) if self._marks else literal.text)
+
+    def _misses(self, lost: Lost, translation: str) -> bool:
+        if self._tgt.unk_id in self._tgt.encode([lost.text])[0]:
+            return False
+        return not (self._has_number(lost, translation) if lost.kind is Kind.NUMBER else lost.stands(translation))
+
+    def _has_number(self, lost: Lost, translation: str) -> bool:
+        """Whether a number stands in a translation, between thousands with marks or without, or may stand in words."""
+        number = lost.text
+        if lost.others or number.isdecimal():
+            small = number.isdecimal() and int(number) <= SPELT
+            return small or any(_has_exactly(text, translation) for text in (number, *lost.others))
+        if re.search(r"[-/:]", number):  # a date or a time, of which the parts may change places
+            return all(re.search(rf"(?<!\d)0?{int(part)}(?!\d)", translation) for part in re.findall(r"\d+", number))
+        plain = number.replace(self._marks[1][0], "") if self._marks else number
+        return _has_exactly(number, translation) or _has_exactly(plain, translation)
+
+    def _is_rare(self, word: str, least: int) -> bool:
+        """Whether a word with a capital is a name that the model cannot translate; "Neither" and "Monday" are not."""
+        return min(map(len, self._src.encode([word, word.lower()]))) >= least
+
+
+def _as_it_is(literal: Literal, at_first: bool) -> Lost:
+    return Lost(literal.kind, literal.text, at_first=at_first)
+
+
+def _has_exactly(number: str, translation: str) -> bool:
+    return re.search(rf"(?<![\d.,:]){re.escape(number)}(?![.,:]?\d)", translation) is not None
+
+
+def _of_24_hours(time: str, half: str) -> Lost | None:
+    """A time with "a.m." or "p.m.", which other languages count up to 24."""
+    parts = CLOCK.fullmatch(time)
+    if parts is None or not parts[2] or not 1 <= int(parts[1]) <= 12:
+        return None
+    hour, minutes = int(parts[1]) % 12 + (12 if half in "pP" else 0), parts[2]
+    hours = dict.fromkeys((str(hour), parts[1], f"{hour:02}"))
+    first, *others = [hour + mark + minutes for mark in ":." for hour in hours]
+    return Lost(Kind.NUMBER, first, tuple(others))
+
+
+def _is_mostly_small(text: str) -> bool:
+    """Whether words with a capital letter stand out, as they do not in titles."""
+    words = re.findall(r"[^\W\d_]+", text)
+    return 2 * (sum(word[0].isupper() for word in words) - 1) <= len(words)  # the first one begins the sentence
