@@ -8,6 +8,7 @@ import click
 
 from heed.cli import messages
 from heed.cli.io.formats.choice import LINE_FORMATS, guess
+from heed.cli.io.locations import is_url
 from heed.models.system.files import refuse_existing
 
 SHOWN = 3  # files told one by one
@@ -17,9 +18,14 @@ SHOWN = 3  # files told one by one
 class Job:
     """Inputs that become one output."""
 
-    names: tuple[str, ...]  # of files, "-" for stdin
-    file: Path | None  # None: stdout
+    names: tuple[str, ...]  # of files or URLs, "-" for stdin
+    output: str | None  # a path or URL; None: stdout
     format: str
+
+    @property
+    def file(self) -> Path | None:
+        """The path of the output; None: stdout."""
+        return None if self.output is None else Path(self.output)
 
 
 def plan(names: tuple[str, ...], output: str | None, asked: str | None, column: str | None) -> list[Job]:
@@ -35,7 +41,7 @@ def plan(names: tuple[str, ...], output: str | None, asked: str | None, column: 
         UsageError: Two inputs have one name, or there is no name; or several documents would become one.
     """
     if output is not None and (output.endswith("/") or Path(output).is_dir()):
-        return _each(names, Path(output), asked, column)
+        return _each(names, output, asked, column)
     formats = {asked or guess(name, column) for name in names}
     if len(formats) > 1:
         raise click.UsageError(
@@ -44,16 +50,26 @@ def plan(names: tuple[str, ...], output: str | None, asked: str | None, column: 
     (form,) = formats
     if len(names) > 1 and form not in LINE_FORMATS:
         raise click.UsageError(f"Several {form} files are no one file; give a directory for them: -o DIR/.")
-    return [Job(names, None if output in (None, "-") else Path(output), form)]
+    return [Job(names, None if output in (None, "-") else _normal(output), form)]
 
 
-def _each(names: tuple[str, ...], directory: Path, asked: str | None, column: str | None) -> list[Job]:
+def _each(names: tuple[str, ...], directory: str, asked: str | None, column: str | None) -> list[Job]:
     if "-" in names:
         raise click.UsageError(f"{directory} is a directory, and stdin has no name in it; give a file to -o.")
     twice = [name for name, n in Counter(Path(name).name for name in names).items() if n > 1]
     if twice:
-        raise click.UsageError(f"Several inputs are called {twice[0]}; they cannot all be {directory / twice[0]}.")
-    return [Job((name,), directory / Path(name).name, asked or guess(name, column)) for name in names]
+        raise click.UsageError(
+            f"Several inputs are called {twice[0]}; they cannot all be {_inside(directory, twice[0])}."
+        )
+    return [Job((name,), _inside(directory, Path(name).name), asked or guess(name, column)) for name in names]
+
+
+def _inside(directory: str, name: str) -> str:
+    return f"{directory.rstrip('/')}/{name}" if is_url(directory) else str(Path(directory) / name)
+
+
+def _normal(name: str) -> str:
+    return name if is_url(name) else str(Path(name))
 
 
 def make_directory(output: str | None) -> None:
@@ -62,7 +78,7 @@ def make_directory(output: str | None) -> None:
     Raises:
         HeedError: The directory above it does not exist.
     """
-    if output and output.endswith("/") and not Path(output).exists():
+    if output and output.endswith("/") and not is_url(output) and not Path(output).exists():
         refuse_existing(Path(output), force=False)
         Path(output).mkdir()
 

@@ -169,7 +169,9 @@ class Report:
         return f"1 {self._noun} {verb}{one}" if len(lines) == 1 else f"{len(lines)} {self._noun}s {verb}{several}"
 
     def _some(self, lines: list[tuple[int, str]]) -> str:
-        named = [f"{self._noun} {number}" + (f" ({_short(what)})" if what else "") for number, what in lines[:SHOWN]]
+        named = [
+            f"{self._noun} {number}" + (f" ({_short(what)})" if what else "") for number, what in sorted(lines)[:SHOWN]
+        ]
         return ", ".join(named) + (", …" if len(lines) > SHOWN else "")
 
 

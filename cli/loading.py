@@ -39,7 +39,7 @@ def find_models(models: Sequence[str]) -> list[Path]:
     Raises:
         ModelError: There is no such model.
     """
-    return [find_model(model) for model in models or [None]]
+    return [find_model(model) for model in models] or [find_model(None)]
 
 
 def load_translator(

@@ -167,6 +167,19 @@ threads = click.option(
     show_envvar=True,
     help="Number of CPU threads.  [default: the cores that this process may use]",
 )
+ray = click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Work on a Ray cluster: local starts one here, auto finds the one of this machine. Needs -o; the same command "
+    "continues the job.",
+)
+batch_output = click.option(
+    "-o",
+    "--output",
+    type=click.Path(),
+    help="File to write, whole, .gz and .zst too; or a directory for a file of each input. The same command continues "
+    "a job that was stopped.  [default: stdout]",
+)
 force = click.option("--force", is_flag=True, help="Overwrite an existing output.")
 
 

@@ -119,10 +119,13 @@ def test_no_dependency_is_idle_and_none_is_missing() -> None:
         "hypothesis",
         "llama-cpp-python",
         "mypy",
+        "pandas",
         "polib",
+        "pyarrow",
         "pyright",
         "pysubs2",
         "pytest",
+        "pytest-xdist",
         "ruff",
     }  # for tests and benchmarks alone
     names_imported = {name for package in PACKAGES for path in sources(package) for _, name in imports(path)}

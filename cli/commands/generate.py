@@ -1,27 +1,29 @@
 """`heed generate`."""
 
 import dataclasses
-import json
 import os
 import sys
-from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from heed.cli import messages, options
+from heed.cli.batch.prompts import PromptJob, json_lines
+from heed.cli.batch.workers import GenerationWorker
 from heed.cli.command import Command
-from heed.cli.io.inputs import read_lines, read_whole, warn_replaced
+from heed.cli.io.inputs import read_whole, warn_replaced
+from heed.cli.io.locations import InputFile, expand
 from heed.cli.io.records import Decoder
 from heed.cli.io.streams import write
-from heed.cli.loading import load_generator
-from heed.models.errors import DataError, ModelError
+from heed.cli.jobs import make_directory, plan
+from heed.cli.loading import find_model, load_generator
+from heed.models.errors import ModelError
 
 if TYPE_CHECKING:
     from heed.models.decoding.sampling import SampleConfig
     from heed.models.tasks.generator import Generation, Generator
 
-WINDOW = 256  # lines of a batch that are read ahead, if they have arrived
 # Options of sampling, which have no meaning for beam search.
 DRAWING = ("stop", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "no_repeat_ngram", "seed")
 
@@ -29,20 +31,22 @@ DRAWING = ("stop", "temperature", "top_k", "top_p", "min_p", "repetition_penalty
 @click.command(
     cls=Command,
     sections={
-        "Input and output": ("input_", "batch", "chat", "as_json", "echo", "n", "truncate"),
+        "Input and output": ("inputs", "batch", "output", "force", "chat", "as_json", "echo", "n", "truncate"),
         "Text": ("max_tokens", *DRAWING, "greedy", "beam_size"),
-        "Running": ("model", "device", "threads"),
+        "Running": ("model", "device", "threads", "ray"),
     },
 )
 @click.argument("prompt", required=False)
 @click.option(
     "-i",
     "--input",
-    "input_",
-    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-    help="File with the prompt; - is stdin.  [default: -]",
+    "inputs",
+    multiple=True,
+    type=InputFile(),
+    help="File with the prompt; - is stdin. With --batch also several files, and patterns of files.  [default: -]",
 )
 @click.option("--batch", is_flag=True, help="Read one prompt per line and write JSON objects, in order.")
+@options.batch_output
 @click.option("--chat", is_flag=True, help="Hold a conversation.")
 @click.option("--json", "as_json", is_flag=True, help="Write a JSON object for each complete text.")
 @click.option(
@@ -82,13 +86,18 @@ DRAWING = ("stop", "temperature", "top_k", "top_p", "min_p", "repetition_penalty
 @options.text_model
 @options.device
 @options.threads
+@options.ray
+@options.force
 @click.pass_context
 def command(
     ctx: click.Context,
     /,
     prompt: str | None,
     model: str | None,
-    input_: str | None,
+    inputs: tuple[str, ...],
+    output: str | None,
+    ray: str | None,
+    force: bool,
     beam_size: int | None,
     truncate: bool,
     echo: bool,
@@ -111,7 +120,7 @@ def command(
     """
     _require_one_task(
         prompt=prompt is not None,
-        input=input_ is not None,
+        input=bool(inputs),
         batch=batch,
         chat=chat,
         json=as_json,
@@ -119,21 +128,31 @@ def command(
         n=drawing["n"] > 1,
         truncate=truncate,
         no_echo=not echo,
+        output=output is not None,
+        ray=ray is not None,
     )
+    names = expand(inputs)
+    _require_batch(names, output, batch=batch, ray=ray)
     config = _config(beam_size, **drawing)
-    if prompt is None and input_ is None and not chat and sys.stdin.isatty():
+    if prompt is None and not names and not chat and sys.stdin.isatty():
         raise click.exceptions.NoArgsIsHelpError(ctx)
-    text = None if chat or batch else _prompt(prompt, input_)
+    if ray is not None:
+        threads = threads or 1
+    worker = GenerationWorker(device, threads, config, beam_size, truncate)
+    if output is not None:
+        _require_seed(worker, given=drawing["seed"])
+        ctx.exit(_write_files(names or ("-",), output, worker, find_model(model, "generate"), ray=ray, force=force))
+    text = None if chat or batch else _prompt(prompt, *names)
     generator = load_generator(model, device=device, threads=threads)
-    task = _Task(generator, config, beam_size, truncate=truncate, echo=echo)
+    task = _Task(generator, worker, echo)
     if chat:
         from heed.cli.io.conversation import converse
 
         converse(generator, config)
     elif text is None:
-        _write_batch(task, input_ or "-")
+        _write_batch(task, names or ("-",))
     elif as_json:
-        task.write_records({}, text, task.complete([text], [0])[0])
+        task.write_records(text)
     elif beam_size is None and config.n == 1:
         task.stream(text)
     else:
@@ -153,6 +172,32 @@ def _require_one_task(**given: bool) -> None:
         if all(given[name] for name in pair):
             one, other = (names.get(name, f"--{name.replace('_', '-')}") for name in pair)
             raise click.UsageError(f"{one} and {other} exclude each other; choose one.")
+
+
+def _require_batch(names: tuple[str, ...], output: str | None, *, batch: bool, ray: str | None) -> None:
+    """Refuse what only many prompts may have.
+
+    Raises:
+        UsageError: Names it.
+    """
+    wrong = {
+        "-o needs --batch; without it, the text goes to stdout.": output is not None and not batch,
+        "--ray needs --batch, and -o: a file, or a directory for a file of each input.": ray and output is None,
+        "Several files need --batch.": len(names) > 1 and not batch,
+    }
+    for message, is_wrong in wrong.items():
+        if is_wrong:
+            raise click.UsageError(message)
+
+
+def _require_seed(worker: GenerationWorker, given: int | None) -> None:
+    """Refuse to draw the random numbers of a job by chance, because it may be continued.
+
+    Raises:
+        UsageError: There is no seed.
+    """
+    if worker.seed is not None and given is None:
+        raise click.UsageError("-o needs --seed, or --greedy: a job that is continued must draw the same numbers.")
 
 
 def _config(beam_size: int | None, *, greedy: bool, **drawing: Any) -> "SampleConfig":
@@ -179,13 +224,13 @@ def _config(beam_size: int | None, *, greedy: bool, **drawing: Any) -> "SampleCo
         raise click.UsageError(str(error)) from None
 
 
-def _prompt(prompt: str | None, name: str | None) -> str:
+def _prompt(prompt: str | None, name: str = "-") -> str:
     """The prompt from the argument, a file or stdin, without one newline at its end."""
     decoder = Decoder()
     if prompt is not None:
         text = decoder.decode(os.fsencode(prompt))
     else:
-        text = read_whole(name or "-", decoder, invitation="Type a text; Ctrl-D ends it.")
+        text = read_whole(name, decoder, invitation="Type a text; Ctrl-D ends it.")
         text = text.removesuffix("\n").removesuffix("\r")
     warn_replaced(decoder, "the prompt is")
     return text
@@ -196,29 +241,25 @@ class _Task:
     """How prompts are continued, and how the texts are written."""
 
     generator: "Generator"
-    config: "SampleConfig"
-    beam_size: int | None  # None: sampling
-    _: dataclasses.KW_ONLY
-    truncate: bool
+    worker: GenerationWorker  # how
     echo: bool
 
-    def complete(self, prompts: Sequence[str], numbers: Sequence[int]) -> "list[list[Generation]]":
-        """The texts for each prompt."""
-        if self.beam_size is None:
-            return self.generator.generate(prompts, self.config, truncate=self.truncate, numbers=numbers)
-        from heed.models.decoding.config import DecodeConfig
+    def complete(self, prompt: str) -> "list[Generation]":
+        """The texts for a prompt.
 
-        config = DecodeConfig(beam_size=self.beam_size, max_length=self.config.max_tokens)
-        return self.generator.search(prompts, config, n_best=self.config.n, truncate=self.truncate)
+        Raises:
+            DataError: It is longer than the context.
+        """
+        (found,) = self.worker.complete(self.generator, [prompt], [0])
+        return found
 
     def stream(self, prompt: str) -> None:
         """Write a text as it is generated."""
-        self.generator.encode(
-            prompt, max_tokens=self.config.max_tokens, truncate=self.truncate
-        )  # refuses a long prompt
+        config, truncate = self.worker.config, self.worker.truncate
+        self.generator.encode(prompt, max_tokens=config.max_tokens, truncate=truncate)  # refuses a long prompt
         last = prompt if self.echo else ""
         write(last)
-        pieces = self.generator.stream(prompt, self.config, truncate=self.truncate)
+        pieces = self.generator.stream(prompt, config, truncate=truncate)
         try:
             while True:
                 last = next(pieces)
@@ -230,48 +271,35 @@ class _Task:
 
     def write_texts(self, prompt: str) -> None:
         """Write several texts, or those of a beam search, when all are complete."""
-        (found,) = self.complete([prompt], [0])
+        found = self.complete(prompt)
         texts = [prompt * self.echo + generation.text for generation in found]
         write("---\n".join(text if text.endswith("\n") else text + "\n" for text in texts))
         self._note(found)
 
-    def write_records(self, where: dict[str, object], prompt: str, found: "list[Generation]") -> None:
+    def write_records(self, prompt: str) -> None:
         """Write texts as JSON lines."""
-        drawn = {} if self.beam_size is not None or self.config.temperature == 0 else {"seed": self.config.seed}
-        for number, generation in enumerate(found):
-            parts = dataclasses.asdict(generation)
-            record = where | {"sample": number, "prompt": prompt, "completion": parts.pop("text")} | parts | drawn
-            write(json.dumps(record, ensure_ascii=False) + "\n")
+        write(json_lines({}, prompt, self.complete(prompt), self.worker.seed))
 
     def _note(self, found: "list[Generation]") -> None:
         if any(generation.ended == "context" for generation in found):
             messages.note(f"The model's context of {self.generator.context:,} tokens is full.")
 
 
-def _write_batch(task: _Task, name: str) -> None:
-    """Continue each line of a file; a refused line is reported in its place and at the end."""
-    n_lines, n_refused, decoder = 0, 0, Decoder()
-    invitation = "Type prompts, one per line; Ctrl-D ends."
-    for prompts in read_lines((name,), decoder, WINDOW, invitation=invitation):
-        errors = [_refusal(task, prompt) for prompt in prompts]
-        good = [i for i, error in enumerate(errors) if error is None]
-        found = iter(task.complete([prompts[i] for i in good], [n_lines + i for i in good]))
-        for i, (prompt, error) in enumerate(zip(prompts, errors, strict=True)):
-            where: dict[str, object] = {"line": n_lines + i + 1}
-            if error is None:
-                task.write_records(where, prompt, next(found))
-            else:
-                write(json.dumps(where | {"prompt": prompt, "error": error}, ensure_ascii=False) + "\n")
-        n_lines, n_refused = n_lines + len(prompts), n_refused + len(prompts) - len(good)
-    warn_replaced(decoder)
-    if n_refused:
-        raise DataError(f"{n_refused} of {n_lines} prompts were refused; the error in each line says why")
+def _write_batch(task: _Task, names: tuple[str, ...]) -> None:
+    """Continue each line of files, as soon as it has arrived."""
+    job = PromptJob(names, "", task.worker.seed, {})
+    for block in job.blocks():
+        write(job.written(block, task.worker.answer(task.generator, block.request)).decode())
+    job.close()
 
 
-def _refusal(task: _Task, prompt: str) -> str | None:
-    """Why a prompt is refused."""
-    try:
-        task.generator.encode(prompt, max_tokens=task.config.max_tokens, truncate=task.truncate)
-    except DataError as error:
-        return str(error)
-    return None
+def _write_files(
+    names: tuple[str, ...], output: str, worker: GenerationWorker, model: Path, *, ray: str | None, force: bool
+) -> int:
+    """Continue each line of files into files, here or on a Ray cluster; returns the exit status."""
+    from heed.cli.batch.command import job_note, run_jobs
+
+    make_directory(output)
+    note = job_note(model, dataclasses.replace(worker, threads=None))
+    jobs = [PromptJob(job.names, job.output or "", worker.seed, note) for job in plan(names, output, "lines", None)]
+    return run_jobs(jobs, worker, [model], ray=ray, names=names, force=force)

@@ -1,6 +1,7 @@
 """`heed score`."""
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import math
@@ -9,20 +10,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from heed.cli import messages, options
+from heed.cli.batch.job import Numbering
 from heed.cli.command import Command
 from heed.cli.io.inputs import Inputs, read_lines, read_whole, warn_replaced
+from heed.cli.io.locations import InputFile, expand
 from heed.cli.io.records import Decoder, Plain
 from heed.cli.io.streams import write
+from heed.cli.jobs import make_directory, plan
 from heed.cli.loading import find_model
 from heed.models.errors import DataError, ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from heed.cli.batch.job import Answer, Block
     from heed.models.tasks.scorer import Passage, Score, Scorer
 
 WINDOW = 256  # texts that are read ahead, if they have arrived
-FILE = click.Path(exists=True, dir_okay=False, allow_dash=True)
+FILE = InputFile()
 INVITATION = "Type lines to score; Ctrl-D ends."
 
 
@@ -31,8 +36,8 @@ INVITATION = "Type lines to score; Ctrl-D ends."
     sections={
         "Text": ("inputs", "document", "pairs", "end"),
         "Translations": ("src", "tgt", "length_penalty"),
-        "Output": ("as_json", "only_total"),
-        "Running": ("model", "device", "threads"),
+        "Output": ("output", "force", "as_json", "only_total"),
+        "Running": ("model", "device", "threads", "ray"),
     },
 )
 @click.option(
@@ -41,7 +46,7 @@ INVITATION = "Type lines to score; Ctrl-D ends."
     "inputs",
     multiple=True,
     type=FILE,
-    help="File to score line by line; - is stdin. Repeat for more files.  [default: -]",
+    help="File to score line by line, or a pattern of files; - is stdin. Repeat for more.  [default: -]",
 )
 @click.option("--document", is_flag=True, help="Score each file as one text instead of line by line.")
 @click.option(
@@ -52,6 +57,8 @@ INVITATION = "Type lines to score; Ctrl-D ends."
 @click.option("--tgt", type=options.TEXT_FILE, help="Its translation, line by line.")
 @options.length_penalty
 @click.option("--json", "as_json", is_flag=True, help="Write JSON lines.")
+@options.batch_output
+@options.force
 @click.option("--total", "only_total", is_flag=True, help="Write only the totals, preceded by the number of texts.")
 @click.option(
     "-m",
@@ -63,8 +70,15 @@ INVITATION = "Type lines to score; Ctrl-D ends."
 )
 @options.device
 @options.threads
+@options.ray
+@click.pass_context
 def command(
+    ctx: click.Context,
+    /,
     inputs: tuple[str, ...],
+    output: str | None,
+    ray: str | None,
+    force: bool,
     pairs: str | None,
     src: str | None,
     tgt: str | None,
@@ -88,15 +102,20 @@ def command(
     """
     of_text = {"--input": inputs, "--document": document, "--pairs": pairs, "--end": end}
     _require_one_task(of_text, src=src, tgt=tgt, length_penalty=length_penalty)
-    output = _Output(as_json=as_json, only_total=only_total)
+    names = expand(inputs) or ("-",)
+    other = {"--document": document, "--pairs": pairs, "--src": src, "--total": only_total}
+    _require_lines(other, output=output, ray=ray)
+    if output is not None:
+        ctx.exit(_score_files(names, output, end=end, as_json=as_json, ray=ray, force=force, **running))
+    written = _Output(as_json=as_json, only_total=only_total)
     if src is not None and tgt is not None:
-        _score_translations(output, src, tgt, length_penalty, **running)
+        _score_translations(written, src, tgt, length_penalty, **running)
         return
     scorer = _load("generate", **running)
-    windows = _pairs(scorer, pairs, end) if pairs else _texts(scorer, inputs or ("-",), end, document=document)
+    windows = _pairs(scorer, pairs, end) if pairs else _texts(scorer, names, end, document=document)
     for window in windows:
-        output.add(scorer.score([passage for passage, _ in window]), sum(n_bytes for _, n_bytes in window))
-    output.close()
+        written.add(scorer.score([passage for passage, _ in window]), sum(n_bytes for _, n_bytes in window))
+    written.close()
 
 
 def _load(task: str, *, model: str | None, **running: Any) -> "Scorer":
@@ -121,6 +140,64 @@ def _require_one_task(of_text: dict[str, Any], **of_translations: Any) -> None:
         raise click.UsageError("Scoring translations needs both --src and --tgt.")
     if of_text["--pairs"] and (of_text["--input"] or of_text["--document"]):
         raise click.UsageError("--pairs names its own file; leave out --input and --document.")
+
+
+def _require_lines(other: dict[str, Any], *, output: str | None, ray: str | None) -> None:
+    """Refuse a file or a cluster for what is no scoring of lines.
+
+    Raises:
+        UsageError: Names it.
+    """
+    if ray is not None and output is None:
+        raise click.UsageError("--ray needs -o: a file, or a directory for a file of each input.")
+    if output is not None and (wrong := [name for name, given in other.items() if given]):
+        raise click.UsageError(f"-o is for the scores of lines; leave out {wrong[0]}.")
+
+
+def _score_files(
+    names: tuple[str, ...],
+    output: str,
+    *,
+    end: bool,
+    as_json: bool,
+    ray: str | None,
+    force: bool,
+    model: str | None,
+    device: str,
+    threads: int | None,
+) -> int:
+    """Score lines of files into files, here or on a Ray cluster; returns the exit status."""
+    from heed.cli.batch.command import job_note, run_jobs
+    from heed.cli.batch.workers import ScoreWorker
+
+    make_directory(output)
+    path = find_model(model, "generate")
+    worker = ScoreWorker(device, threads or 1 if ray else threads, end)
+    note = job_note(path, dataclasses.replace(worker, threads=None)) | {"json": as_json}
+    written = _Output(as_json=as_json, only_total=False)
+    jobs = [_ScoreJob(job.names, job.output or "", written, note) for job in plan(names, output, "lines", None)]
+    return run_jobs(jobs, worker, [path], ray=ray, names=names, force=force)
+
+
+class _ScoreJob:
+    """Lines of some inputs to score; see `heed.cli.batch.job.FileJob`."""
+
+    position = 0
+
+    def __init__(self, names: tuple[str, ...], output: str, scores: "_Output", note: "Mapping[str, object]") -> None:
+        self.output = output
+        self._names, self._scores, self._note = names, scores, note
+        self._decoder = Decoder()
+
+    def blocks(self) -> "Iterator[Block]":
+        lists = read_lines(self._names, self._decoder, WINDOW, invitation=INVITATION)
+        return Numbering(self._note).blocks(lists, lambda _, texts: texts)
+
+    def written(self, _: "Block", answer: "Answer") -> bytes:
+        return "".join(self._scores.line(score) for score in answer.result).encode()
+
+    def close(self) -> None:
+        warn_replaced(self._decoder)
 
 
 def _texts(
@@ -213,6 +290,10 @@ class _Output:
             for name in self._scores:
                 self._scores[name] += figures.get(name, 0.0)
         self._n, self._n_bytes = self._n + len(scores), self._n_bytes + n_bytes
+
+    def line(self, score: "Score") -> str:
+        """The line of a text."""
+        return self._written(_figures(score)) + "\n"
 
     def close(self) -> None:
         """Write the totals; for the scores of translations, their mean."""

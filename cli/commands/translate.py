@@ -8,24 +8,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from heed.cli import kept, messages, options
+from heed.cli.batch.workers import TranslationWorker
 from heed.cli.command import Command
 from heed.cli.io import results
 from heed.cli.io.formats import choice
-from heed.cli.io.formats.marks import KEPT
-from heed.cli.io.inputs import Inputs, warn_replaced
 from heed.cli.io.line_progress import LineProgress
-from heed.cli.io.records import Decoder
+from heed.cli.io.locations import InputFile, expand, is_url
 from heed.cli.jobs import Job, make_directory, plan, tell_formats
 from heed.cli.loading import find_models, load_translator, search_config
+from heed.cli.translated_file import Settings, TranslatedFile, TranslationJob
 from heed.models.errors import HeedError
 from heed.models.system.files import refuse_existing, sha256
 from heed.models.system.streams import is_stream
 
 if TYPE_CHECKING:
-    from heed.models.decoding.config import DecodeConfig
-    from heed.models.tasks.translator import Translator
+    from collections.abc import Callable
 
-INVITATION = "Type lines to translate; Ctrl-D ends."
+    from heed.cli.batch.workers import Translate
+    from heed.models.decoding.config import DecodeConfig
+
 SEARCH = ("beam_size", "beam_threshold", "length_penalty", "max_length", "repetition_penalty", "no_repeat_ngram")
 
 
@@ -64,18 +65,19 @@ class Shard(click.ParamType[tuple[int, int]]):
         "Results": ("as_json", "n_best"),
         "Terms and tags": ("protect", "keep_tags", "glossary", "repair"),
         "Model and search": ("model", *SEARCH, "shortlist", "split"),
-        "Running": ("shard", "resume", "batch_size", "device", "threads"),
+        "Running": ("shard", "resume", "batch_size", "device", "threads", "ray"),
     },
 )
 @options.models
-@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.argument("files", nargs=-1, type=InputFile())
 @click.option(
     "-i",
     "--input",
     "inputs",
     multiple=True,
-    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-    help="File to translate, as FILES; - is stdin. Repeat for more files.  [default: -]",
+    type=InputFile(),
+    help="File to translate, as FILES, or a pattern of files such as 'crawl/*.gz'; - is stdin. Repeat for more.  "
+    "[default: -]",
 )
 @click.option(
     "-o",
@@ -126,6 +128,7 @@ class Shard(click.ParamType[tuple[int, int]]):
 @options.batch_size
 @options.device
 @options.threads
+@options.ray
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -138,6 +141,7 @@ def command(
     resume: bool,
     force: bool,
     threads: int | None,
+    ray: str | None,
     **asked: Any,
 ) -> None:
     """Translate lines of text, or files of other formats.
@@ -156,19 +160,28 @@ def command(
     if old := asked.pop("keep"):
         messages.note("--keep is called --protect now; the old name goes in the next release")
         asked["protect"] += old
-    names = (*files, *inputs) or ("-",)
+    names = expand((*files, *inputs)) or ("-",)
     jobs = plan(names, output, asked["input_format"], asked["column"])
-    _refuse(jobs, shard, resume=resume, asked=asked)
+    is_large = ray is not None or is_url(output or "")
+    _refuse(jobs, shard, resume=resume, is_large=is_large, asked=asked)
     make_directory(output)
-    jobs = [job for job in jobs if not _is_complete(job, resume=resume, force=force)]
+    if not is_large:
+        jobs = [job for job in jobs if not _is_complete(job, resume=resume, force=force)]
     if not jobs:
         return
     tell_formats(jobs, asked["input_format"])
-    how = {name: asked[name] for name in ("device", "shortlist", "split", "glossary", "repair")}
-    keeps = asked["protect"] or asked["keep_tags"] or any(job.format not in choice.LINE_FORMATS for job in jobs)
     paths = find_models(model)
-    translator = load_translator(paths, threads=threads, shares=bool(keeps), **how)
-    run = _Run(translator, paths, shard, {"resume": resume, "force": force}, asked)
+    settings = _settings(paths, asked, shard)
+    loading = {name: asked[name] for name in ("shortlist", "split", "repair")}
+    keeps = asked["protect"] or asked["keep_tags"] or any(job.format not in choice.LINE_FORMATS for job in jobs)
+    loading |= {"shares": bool(keeps)}
+    if is_large:
+        threads = threads or 1 if ray else threads
+        ctx.exit(_translate_large(jobs, paths, settings, loading, ray=ray, threads=threads, force=force))
+    device, glossary = asked["device"], asked["glossary"]
+    translator = load_translator(paths, device=device, threads=threads, glossary=glossary, **loading)
+    translate = _worker(_config(translator.config, asked), loading, threads, asked).using(translator)
+    run = _Run(translate, {"resume": resume, "force": force}, settings(translator.pieces))
     status = 0
     for job in jobs:
         try:
@@ -181,62 +194,54 @@ def command(
     ctx.exit(status)
 
 
-class _Run:
-    """What the jobs of a command share."""
+def _translate_large(
+    jobs: list[Job],
+    paths: list[Path],
+    settings: "Callable[[results.Pieces], Settings]",
+    loading: dict[str, Any],
+    *,
+    ray: str | None,
+    threads: int | None,
+    force: bool,
+) -> int:
+    """Translate in blocks, here or on a Ray cluster; returns the exit status."""
+    from heed.cli.batch.command import run_jobs
+    from heed.models.bundle.bundle import Bundle
+    from heed.models.text.glossary import Glossary
 
-    def __init__(
-        self,
-        translator: "Translator",
-        paths: list[Path],
-        shard: tuple[int, int] | None,
-        how: dict[str, bool],
-        asked: dict[str, Any],
-    ) -> None:
-        self._translator, self._shard, self._how, self._asked = translator, shard, how, asked
-        self._paths = paths
-        self._config = _config(translator, asked)
-        self._reading = choice.Reading.asked(asked, lambda: _language(paths[0]))
+    with Bundle.loading(paths[0]) as bundle:
+        manifest, (_, tgt) = bundle.require("translate"), bundle.tokenizers()
+    found = settings(lambda tokens: [tgt.piece(token) for token in tokens])
+    if glossary := found.asked["glossary"]:
+        Glossary.read(glossary, tgt)  # refuses a bad one, before workers have it under another name
+    worker = _worker(_config(manifest.decode, found.asked), loading, threads, found.asked)
+    made = [TranslationJob(job, found) for job in jobs]
+    names = [name for job in jobs for name in job.names]
+    return run_jobs(made, worker, paths, ray=ray, names=names, force=force)
+
+
+class _Run:
+    """What the jobs of a command share, when this process does them."""
+
+    def __init__(self, translate: "Translate", how: dict[str, bool], settings: Settings) -> None:
+        self._translate, self._how, self._settings = translate, how, settings
 
     def translate(self, job: Job) -> None:
         """Translate some inputs into an output."""
         from heed.cli.io.outputs import open_output
-        from heed.models.tasks.keeper import Keeper
-        from heed.models.tasks.translator import WINDOW
 
-        asked, decoder = self._asked, Decoder(strict=self._asked["strict"])
-        form = self._reading.format(job.format, decoder)
-        patterns = (KEPT, *asked["protect"]) if form.has_marks else asked["protect"]
-        keeper = Keeper(self._translator, patterns, tags=asked["keep_tags"] or form.has_marks)
-        note = _job(self._paths, {"shard": self._shard, **asked, "input_format": job.format}) if job.file else {}
-        result, batch_size, n_best = _result(self._translator, asked), asked["batch_size"], asked["n_best"] or 1
-        report = kept.Report("text" if form.has_marks else "line")
-        markup = kept.OpenMarkup()
-        keeps_mark = job.format not in choice.LINE_FORMATS
+        file, note = TranslatedFile(job, self._settings), self._settings.note(job) if job.output else {}
+        source = file.source
         with (
-            contextlib.closing(Inputs(job.names, self._shard, keeps_mark=keeps_mark, invitation=INVITATION)) as source,
+            contextlib.closing(source),
             open_output(job.file, note, **self._how) as sink,
-            LineProgress(source.size, hidden=job.file is None and sys.stdout.isatty()) as progress,
+            LineProgress(source.size, hidden=job.output is None and sys.stdout.isatty()) as progress,
         ):
-            limit = batch_size * WINDOW
-            windows = form.records(source.windows(limit), limit)
-            if asked["keep_tags"] and job.format == "lines":
-                windows = markup.follow(windows)
-            for window in sink.unwritten(windows):
-                texts = [text for record in window for text in record.texts]
-                inside = [record.inside for record in window for _ in record.texts]
-                best = keeper.n_best(texts, self._config, n_best, batch_size=batch_size, inside=inside)
-                first = source.first + sink.n_records
-                report.add(first, best)
-                found = iter(best)
-                numbered = enumerate(((record, [next(found) for _ in record.texts]) for record in window), start=first)
-                sink.write(b"".join(result(number, *each) for number, each in numbered), window)
+            for window in sink.unwritten(file.windows()):
+                best = self._translate(file.request(window)).result
+                sink.write(file.lines(source.first + sink.n_records, window, best), window)
                 progress.add(len(window), source.position)
-        where = f"{job.file}: " if job.file and len(job.names) == 1 else ""
-        for told in report.notes():
-            (messages.note if job.file else messages.detail)(f"{where}{told}")  # a filter in a pipe says the least
-        for warning in [*report.warnings(), *markup.warnings(), *form.warnings()]:
-            messages.warning(f"{where}{warning}")
-        warn_replaced(decoder)
+        file.tell()
 
 
 def _is_complete(job: Job, *, resume: bool, force: bool) -> bool:
@@ -262,10 +267,13 @@ def _language(model: Path) -> str:
     return str(getattr(manifest.read(model), "tgt_language", ""))
 
 
-def _refuse(jobs: list[Job], shard: tuple[int, int] | None, *, resume: bool, asked: dict[str, Any]) -> None:
+def _refuse(
+    jobs: list[Job], shard: tuple[int, int] | None, *, resume: bool, is_large: bool, asked: dict[str, Any]
+) -> None:
     """Refuse options that exclude each other."""
     forms = {job.format for job in jobs}
     files = all(Path(name).is_file() for job in jobs for name in job.names)
+    outputs = all(job.output and (is_url(job.output) or not is_stream(Path(job.output))) for job in jobs)
     column = asked["column"]
     wrong = {
         "--column needs --input-format tsv or csv.": column and not forms & {"tsv", "csv"},
@@ -282,8 +290,11 @@ def _refuse(jobs: list[Job], shard: tuple[int, int] | None, *, resume: bool, ask
             shard and not forms <= set(choice.LINE_FORMATS)
         ),
         "--shard needs files (-i), because it counts their lines first.": shard and not files,
+        "--ray needs -o: a file, or a directory for a file of each input.": is_large and not outputs,
+        "--ray parts the lines itself; leave out --shard.": is_large and shard,
         "--resume needs an output file (-o) to continue.": resume and not all(job.file for job in jobs),
         "--resume needs its input unchanged; name another file with -o.": resume and any(map(_overwrites, jobs)),
+        "--ray needs its input unchanged; name another file with -o.": is_large and any(map(_overwrites, jobs)),
     }
     for message, is_wrong in wrong.items():
         if is_wrong:
@@ -308,16 +319,38 @@ def _job(paths: list[Path], asked: dict[str, Any]) -> dict[str, object]:
     return {"heed": importlib.metadata.version("heed"), "model": model, **asked, "glossary": glossary}
 
 
-def _config(translator: "Translator", asked: dict[str, Any]) -> "DecodeConfig":
+def _settings(
+    paths: list[Path], asked: dict[str, Any], shard: tuple[int, int] | None
+) -> "Callable[[results.Pieces], Settings]":
+    """What the outputs share, once it is known how tokens are shown."""
+    from heed.models.tasks.translator import WINDOW
+
+    def note(job: Job) -> dict[str, object]:
+        return _job(paths, {"shard": shard, **asked, "input_format": job.format})
+
+    return lambda pieces: Settings(
+        asked, shard, asked["batch_size"] * WINDOW, _result(pieces, asked), lambda: _language(paths[0]), note
+    )
+
+
+def _worker(
+    config: "DecodeConfig", loading: dict[str, Any], threads: int | None, asked: dict[str, Any]
+) -> TranslationWorker:
+    glossary = asked["glossary"] and asked["glossary"].read_bytes()
+    n_best, batch_size = asked["n_best"] or 1, asked["batch_size"]
+    return TranslationWorker(asked["device"], threads, loading, glossary, config, n_best, batch_size)
+
+
+def _config(default: "DecodeConfig", asked: dict[str, Any]) -> "DecodeConfig":
     """The model's search settings, overridden by the options."""
-    config = search_config(translator.config, {name: asked[name] for name in SEARCH})
+    config = search_config(default, {name: asked[name] for name in SEARCH})
     n_best = asked["n_best"] or 1
     if n_best > config.beam_size:
         raise click.UsageError(f"--n-best {n_best} needs a --beam-size of at least {n_best}, not {config.beam_size}.")
     return config
 
 
-def _result(translator: "Translator", asked: dict[str, Any]) -> results.Result:
+def _result(pieces: results.Pieces, asked: dict[str, Any]) -> results.Result:
     if asked["as_json"]:
-        return results.json_object(translator.pieces, asked["n_best"] or 1)
+        return results.json_object(pieces, asked["n_best"] or 1)
     return results.moses if asked["n_best"] else results.filled

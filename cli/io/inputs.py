@@ -3,7 +3,6 @@
 import codecs
 import contextlib
 import dataclasses
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from io import BufferedIOBase
@@ -12,6 +11,7 @@ from typing import BinaryIO, TypeVar, cast
 
 from heed.cli import messages
 from heed.cli.io.byte_lines import read_windows
+from heed.cli.io.locations import open_input
 from heed.cli.io.records import Decoder, Plain
 from heed.models.errors import DataError
 from heed.models.system.compression import decompressed, is_damage
@@ -72,9 +72,7 @@ class Inputs:
         self._done = 0  # bytes of the files before this one
         self._given = 0  # bytes of this file's lines
         self._file: BinaryIO | None = None  # this file's size on disk
-        paths = [Path(name) for name in names if name != "-"]
-        regular = len(paths) == len(names) and all(path.is_file() for path in paths)
-        self.size = sum(path.stat().st_size for path in paths) if regular else None  # bytes on disk, where known
+        self.size = size_on_disk(names)
         self.first = 0  # number of the first line among all, counted from 0
 
     @property
@@ -129,11 +127,11 @@ class Inputs:
                 messages.note(self._invitation)
             yield stdin
             return
-        with Path(name).open("rb") as file, decompressed(file, name) as stream:
+        with open_input(name) as file, decompressed(file, name) as stream:
             self._file, self._given = file, 0
             yield cast("BufferedIOBase", stream)
             self._file = None
-            self._done += os.fstat(file.fileno()).st_size
+            self._done += file.tell()
 
     def _drop_mark(self, name: str, lines: list[bytes]) -> None:
         if not self._keeps_mark and lines[0].startswith(codecs.BOM_UTF8):
@@ -141,6 +139,12 @@ class Inputs:
             if name not in self._marked:
                 self._marked.add(name)
                 messages.note(f"{name} begins with a byte-order mark, which was removed")
+
+
+def size_on_disk(names: Iterable[str]) -> int | None:
+    """Bytes of files; None where one is stdin, a pipe or a URL."""
+    paths = [Path(name) for name in names]
+    return sum(path.stat().st_size for path in paths) if all(path.is_file() for path in paths) else None
 
 
 def read_lines(

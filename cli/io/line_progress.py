@@ -36,6 +36,11 @@ class LineProgress:
         self._bar = progress.Progress(*columns, console=messages.console(), transient=True)
         self._task = self._bar.add_task("", total=total, n_lines=0, speed=0.0)
 
+    @property
+    def is_live(self) -> bool:
+        """Whether somebody sees the line."""
+        return self._bar is not None
+
     def __enter__(self) -> "LineProgress":
         if self._bar:
             try:

@@ -121,7 +121,7 @@ class FileOutput:
         """
         earlier = self._file.progress
         n_left = earlier["records"] if earlier else 0
-        for window in _in_growing_steps(windows):
+        for window in in_growing_steps(windows):
             skipped, rest = window[:n_left], window[n_left:]
             if skipped:
                 self._count(skipped)
@@ -154,7 +154,7 @@ class FileOutput:
         )
 
 
-def _in_growing_steps(windows: Iterable[list[Record]]) -> Iterator[list[Record]]:
+def in_growing_steps(windows: Iterable[list[Record]]) -> Iterator[list[Record]]:
     """Windows, cut so that each step has at most as many records as all before it and the first.
 
     Long ones are translated faster, for their lines are sorted by length; of short jobs some is kept all the same.

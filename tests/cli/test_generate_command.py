@@ -202,7 +202,7 @@ def test_a_batch_has_a_record_for_each_line_in_order(
     expected = generator.generate(LINES, SampleConfig(seed=1, max_tokens=12))
     stdin = "".join(line + "\n" for line in LINES).encode()
     for window in (256, 1, 4):
-        monkeypatch.setattr("heed.cli.commands.generate.WINDOW", window)
+        monkeypatch.setattr("heed.cli.batch.prompts.WINDOW", window)
         found = records(generate(heed, "--batch", *DRAWN, stdin=stdin))
         assert [record["line"] for record in found] == [1, 2, 3, 4, 5, 6]
         assert [record["prompt"] for record in found] == LINES

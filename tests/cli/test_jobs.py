@@ -14,7 +14,7 @@ from click.testing import Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heed.cli.io.outputs import FIRST_STEP, _in_growing_steps, open_output
+from heed.cli.io.outputs import FIRST_STEP, in_growing_steps, open_output
 from heed.cli.io.records import Record
 
 Heed = Callable[..., Result]
@@ -242,7 +242,7 @@ def test_a_shard_may_be_gone_on_with(heed: Heed, bundle: Path, source: Path, tmp
 def test_steps_grow_and_lose_nothing(sizes: list[int]) -> None:
     numbers = iter(range(sum(sizes)))
     windows = [[Record((str(next(numbers)),), b"", b"\n", str.encode) for _ in range(size)] for size in sizes]
-    steps = list(_in_growing_steps(windows))
+    steps = list(in_growing_steps(windows))
     assert [record for step in steps for record in step] == [record for window in windows for record in window]
     done = 0
     for step in steps:

@@ -1,0 +1,1 @@
+"""Large jobs: many files in blocks of lines, done by workers here or on a Ray cluster."""
