@@ -33,8 +33,8 @@ COMMAND = re.compile(r"\$ (.*(?:\\\n.*)*)\n((?:(?!\$ ).*\n)*)")
 BRIEF = "--steps 2 --valid-every 1 --batch-tokens 512 --warmup 2 --precision float32 --device cpu --threads 1"
 TINY = "--n-layers 1 --d-model 16 --d-ff 32 --n-heads 2"
 TRANSLATION = f"{TINY} --preset tiny --vocab-size 15"
-DENOISING = f"{TINY} --preset tiny --vocab-size 30"
-MASKED = f"{TINY} --preset bert-tiny --vocab-size 272 --context 48"
+DENOISING = f"{TINY} --preset tiny --vocab-size 16"
+MASKED = f"{TINY} --preset bert-tiny --vocab-size 273 --context 48"
 TEXT = f"{TINY} --d-model 32 --preset gpt-tiny --n-kv-heads 1 --vocab-size 272 --context 48"
 
 

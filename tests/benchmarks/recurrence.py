@@ -2,13 +2,15 @@
 
     python tests/benchmarks/recurrence.py train --data DIR --work runs/recurrence --minutes 10
     python tests/benchmarks/recurrence.py speed
+    python tests/benchmarks/recurrence.py fresh --join RESULTS.json
     python tests/benchmarks/recurrence.py picture RESULTS.json -o docs/recurrence.svg
 
 `train` trains an LSTM encoder-decoder with Bahdanau's attention (Bahdanau et al., 2014, arXiv 1409.0473) and heed's
 Transformer on Multi30k (DIR holds multi30k/{train,val,test_2016_flickr}.{en,de}.gz), with the same batches, optimizer
 and minutes of one thread's processor time, and measures BLEU of greedy translations, all and by length of the source,
-and how strongly a state depends on a word far away. `speed` measures steps a second against the length of sentences.
-Both print a line of JSON last; --join adds one's to the other's.
+and how strongly a state depends on a word far away. `speed` measures steps a second against the length of sentences,
+and `fresh` the gradients of networks that have learnt nothing. All print a line of JSON last; --join adds that of
+another part.
 """
 
 import argparse
@@ -227,14 +229,17 @@ def by_length(found: list[str], source: list[str], expected: list[str]) -> dict[
     return figures
 
 
-def gradients(network: Recurrent | Attentive, lines: list[str], tokenizer: Tokenizer) -> dict[int, float]:
+def rows_of(tokens: list[int]) -> Tensor:
+    """Rows of consecutive tokens, (64, S), as long as gradients need."""
+    n = max(DISTANCES) + 1
+    return torch.tensor([tokens[start : start + n] for start in range(0, 64 * n, n)])
+
+
+def gradients(network: Recurrent | Attentive, rows: Tensor) -> dict[int, float]:
     """How strongly the encoder's state at a position depends on the embedding of the word so far before it.
 
-    The norm of a random projection's gradient, relative to that of the word itself, median over sources.
+    The norm of a random projection's gradient, relative to that of the word itself, median over rows, (B, S).
     """
-    flat = [token for ids in tokenizer.encode(lines) for token in ids]
-    n = max(DISTANCES) + 1
-    rows = torch.tensor([flat[start : start + n] for start in range(0, 64 * n, n)])
     found: list[Tensor] = []
 
     def watch(_: nn.Module, __: object, output: Tensor) -> Tensor:
@@ -278,6 +283,17 @@ def speed() -> dict[str, Any]:
     return figures
 
 
+def fresh() -> dict[str, Any]:
+    """Gradients of networks that have learnt nothing."""
+    torch.manual_seed(2)
+    rows = rows_of(torch.randint(4, VOCABULARY, (64 * (max(DISTANCES) + 1),)).tolist())
+    networks = both(VOCABULARY)
+    return {
+        name: {"parameters": n_parameters(network), "gradient_at_distance": gradients(network.eval(), rows)}
+        for name, network in networks.items()
+    }
+
+
 def trained(data: Path, work: Path, minutes: float) -> dict[str, Any]:
     """Train both on Multi30k and measure them."""
     folder = data / "multi30k"
@@ -302,7 +318,7 @@ def trained(data: Path, work: Path, minutes: float) -> dict[str, Any]:
             "bleu_by_length": by_length(found, text.src, text.tgt),
             "bleu_twice_as_long": bleu(*_joined(network, text.src, text.tgt, tokenizer)),
             "translation_seconds": round(time.process_time() - start, 1),
-            "gradient_at_distance": gradients(network, text.src, tokenizer),
+            "gradient_at_distance": gradients(network, rows_of([i for ids in tokenizer.encode(text.src) for i in ids])),
         }
         print(name, figures[name], flush=True)
     return figures
@@ -380,7 +396,7 @@ def _chart(title: str, results: dict[str, Any], key: str, left: int) -> str:
 def main() -> None:
     """Run a part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["train", "speed", "picture"])
+    parser.add_argument("part", choices=["train", "speed", "fresh", "picture"])
     parser.add_argument("results", nargs="?", type=Path, help="of the picture")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--work", type=Path)
@@ -392,7 +408,9 @@ def main() -> None:
     if arguments.part == "picture":
         arguments.output.write_text(picture(json.loads(arguments.results.read_text())), "utf-8")
         return
-    results = speed() if arguments.part == "speed" else trained(arguments.data, arguments.work, arguments.minutes)
+    parts = {"speed": speed, "fresh": fresh}
+    measure = parts.get(arguments.part, lambda: trained(arguments.data, arguments.work, arguments.minutes))
+    results = measure()
     if arguments.join:
         other = json.loads(arguments.join.read_text().splitlines()[-1])
         results = {name: other[name] | of for name, of in results.items()}

@@ -28,7 +28,7 @@ def text(tmp_path_factory: pytest.TempPathFactory, digit_lines: Callable[[int, i
 def masked(text: Path, heed: Heed) -> Path:
     """A run that has learnt some masks. Do not write to it."""
     run = text.with_name("run")
-    steps = ["--steps", 30, "--valid-every", 15, "--context", 32, "--vocab-size", 280, "--learning-rate", 0.01]
+    steps = ["--steps", 30, "--valid-every", 15, "--context", 32, "--vocab-size", 273, "--learning-rate", 0.01]
     result = heed("train", "--text", text, "--objective", "masked", "-o", run, *SMALL, *BRIEF, *steps)
     assert result.exit_code == 0, result.stderr
     return run
@@ -45,7 +45,7 @@ def test_a_masked_model_learns(masked: Path) -> None:
     assert run.spec.decoder is None
     assert isinstance(run.train, MaskedConfig)
     assert run.train.mask_share == 0.15
-    assert losses(masked)[-1] < losses(masked)[0] < np.log(280)
+    assert losses(masked)[-1] < losses(masked)[0] < np.log(273)
 
 
 def test_a_masked_model_is_exported_and_used(masked: Path, heed: Heed, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_masked_run_is_the_beginning_of_another(masked: Path, text: Path, heed
 
 @pytest.mark.parametrize("noise", ["infilling", "spans"])
 def test_a_denoising_run_is_the_beginning_of_a_translation(noise: str, text: Path, heed: Heed, tmp_path: Path) -> None:
-    run, vocabulary = tmp_path / "run", 130 if noise == "spans" else 30
+    run, vocabulary = tmp_path / "run", 115 if noise == "spans" else 16
     begin = ["--text", text, "--objective", "denoise", "--noise", noise, "--preset", "tiny", "-o", run]
     steps = ["--steps", 4, "--valid-every", 2, "--vocab-size", vocabulary]
     result = heed("train", *begin, *SMALL, *BRIEF, *steps)
