@@ -153,7 +153,7 @@ def brief(words: list[str]) -> list[str]:
         network = {"masked": MASKED, "denoise": DENOISING}[words[words.index("--objective") + 1]]
         return f"{BRIEF} {network}".split()
     network = "" if "--init-from" in words else TEXT if {"--text", "--pairs"} & {*words} else TRANSLATION
-    return f"{BRIEF} {network}".split()
+    return [*BRIEF.split(), *network.split()]
 
 
 @pytest.mark.parametrize("box", [pytest.param(box, id=box.place) for box in boxes() if box.runs])

@@ -2,19 +2,17 @@
 
 import contextlib
 import shlex
-import signal
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from heed.cli import messages, options
 from heed.cli.command import Command
-from heed.cli.io.signals import ENDING
 from heed.cli.new_run import OBJECTIVES, RunRequest, as_pairs, create, planned, refuse_changes
+from heed.cli.training import train
 from heed.models.errors import ModelError
 from heed.models.runs.settings import LIMITS, NOISES
 from heed.models.spec.options import PATHS
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from heed.transformer.training.engine import Engine
     from heed.transformer.training.runs.run import Run
     from heed.transformer.training.tasks import AnyBatches
-    from heed.transformer.training.trainer import Trainer
 
 # What --norm meant in heed 0.1, where it said one thing to translate and another to continue text.
 NORM_ALIASES = {
@@ -40,7 +37,7 @@ NORM_ALIASES = {
 }
 SECTIONS = {
     "Translation data": ("src", "tgt", "data", "src_field", "tgt_field", "valid_src", "valid_tgt"),
-    "Its languages": ("src_language", "tgt_language"),
+    "Languages": ("src_language", "tgt_language"),
     "Filters": ("max_length", "max_ratio", "deduplicate"),
     "Language-model data": ("text", "objective", "pairs", "valid_text", "valid_pairs", "text_field"),
     "Run": ("output", "resume", "preset_name", "init_from", "config"),
@@ -67,16 +64,16 @@ SECTIONS = {
     help="Source text, one sentence per line, may be .gz or .zst. Repeat for more files.",
 )
 @click.option(
-    "--tgt", multiple=True, type=options.TEXT_FILE, help="Target text, the translation of --src line by line."
+    "--tgt", multiple=True, type=options.TEXT_FILE, help="Target text: the translation of --src, line by line."
 )
 @click.option(
     "--data",
     multiple=True,
     type=options.PAIRS,
-    help="Pairs with a weight: FILE.tsv, .csv, .jsonl or SOURCE,TARGET, then :2 for twice an epoch. Repeat for more.",
+    help="Sentence pairs: FILE.tsv, .csv, .jsonl or SOURCE,TARGET; append :2 for twice an epoch. Repeat for more.",
 )
-@click.option("--src-field", help="Source in --data: a field (a.b is b within a), a column.  [default: src; 1]")
-@click.option("--tgt-field", help="Target in --data.  [default: tgt; 2]")
+@click.option("--src-field", help="Field (a.b is b within a) or column of --data with the source.  [default: src; 1]")
+@click.option("--tgt-field", help="Field or column of --data with the target.  [default: tgt; 2]")
 @click.option(
     "--valid-src", multiple=True, type=options.TEXT_FILE, help="Validation source.  [default: held-out pairs]"
 )
@@ -173,17 +170,17 @@ SECTIONS = {
 @click.option(
     "--extend-vocabulary",
     type=click.IntRange(min=1),
-    help="Learn so many pieces of this text and add them to the vocabulary of --init-from or --tokenizer.",
+    help="Learn N pieces from this text and add them to the vocabulary of --init-from or --tokenizer.",
 )
 @click.option(
     "--src-normalization",
     type=click.Choice(["nfkc", "nfc"]),
-    help="What is done to source text: nfkc unites full-width and other forms, … and ...  [default: nfkc]",
+    help="Unicode normalization of source text; nfkc also folds full-width forms, … and the like.  [default: nfkc]",
 )
 @click.option(
     "--tgt-normalization",
     type=click.Choice(["nfkc", "nfc"]),
-    help="What is done to target text: nfc leaves it as it is.  [default: nfc]",
+    help="Unicode normalization of target text; nfc keeps full-width forms, … and the like.  [default: nfc]",
 )
 @click.option("--batch-tokens", type=int, help="Tokens per batch and side.")
 @click.option("--max-length", type=int, help="Drop pairs with more tokens on either side.")
@@ -199,9 +196,13 @@ SECTIONS = {
 @click.option(
     "--copy-augment",
     type=float,
-    help="Share of the pairs with the same name, number, address or code word on both sides that get another one: 0.5.",
+    help="Copy augmentation: replace names, numbers, addresses and code words in this share of pairs, such as 0.5.",
 )
-@click.option("--case-augment", type=float, help="Share of the pairs in capitals, or with a title as source: 0.05.")
+@click.option(
+    "--case-augment",
+    type=float,
+    help="Case augmentation: this share of pairs in capitals or as titles.",
+)
 @click.option(
     "--guided-alignment",
     type=float,
@@ -220,7 +221,7 @@ SECTIONS = {
 )
 @click.option("--span-length", type=float, help="Denoising: mean length of spans in tokens.  [default: 3]")
 @click.option("--label-smoothing", type=float, help="Label smoothing, ε_ls in the paper.")
-@click.option("--precision", type=click.Choice(["auto", "bfloat16", "float32"]), help="Of matrix products.")
+@click.option("--precision", type=click.Choice(["auto", "bfloat16", "float32"]), help="Precision of matrix products.")
 @click.option("--steps", type=int, help="Stop after this many steps.")
 @click.option("--epochs", type=int, help="Stop after this many epochs.")
 @click.option("--minutes", type=float, help="Stop after this many minutes.")
@@ -319,7 +320,7 @@ def command(
             return
         run, batches = _prepare(path, request, engine.processes, begins=begins)
         with _claimed(run, processes):
-            ended_by = _train(run, batches, engine)
+            ended_by = train(run, batches, engine)
     quoted = shlex.quote(str(path))
     if ended_by is None:
         messages.note(f"Done. Export it with: heed export {quoted} -o MODEL")
@@ -407,69 +408,3 @@ def _open(path: Path, request: RunRequest) -> "tuple[Run[Any], AnyBatches]":
 
 def _claimed(run: "Run[Any]", processes: "Processes") -> contextlib.AbstractContextManager[None]:
     return run.claimed() if processes.is_first else contextlib.nullcontext()
-
-
-def _train(run: "Run[Any]", batches: "AnyBatches", engine: "Engine") -> int | None:
-    """Train; return the number of the signal that ended it, if any."""
-    import torch
-
-    from heed.cli.io.progress import TrainProgress
-    from heed.transformer.training.cost import peak_flops
-    from heed.transformer.training.distributed import lost_ones_told
-    from heed.transformer.training.engine import choose_precision
-    from heed.transformer.training.memory import settle_memory
-    from heed.transformer.training.runs.log import RunLog
-    from heed.transformer.training.trainer import Trainer
-
-    processes = engine.processes
-    precision = choose_precision(run.train.precision, engine.device)
-    if engine.device.type != "cuda":
-        settle_memory()
-    with contextlib.ExitStack() as stack:
-        progress = stack.enter_context(TrainProgress(messages.console()))
-        log = None
-        if processes.is_first:
-            peak = processes.size * peak_flops(engine.device, precision)
-            log = stack.enter_context(RunLog(run.path, peak=peak))
-        trainer: Trainer[Any] = Trainer(run, cast("Any", batches), engine, (progress,), log)
-        facts = {
-            **batches.facts,
-            "parameters": sum(parameter.numel() for parameter in trainer.network.parameters()),
-            "device": str(engine.device),
-            "precision": str(precision).removeprefix("torch."),
-            "threads": torch.get_num_threads(),
-            "processes": processes.size,
-            "step": trainer.progress.step,
-        }
-        for listener in (progress, log):
-            if listener:
-                listener.on_start(**facts)
-        with _stopped_by_signal(trainer) as came, lost_ones_told(processes, run.path):
-            finished = trainer.train()
-        return None if finished else max(processes.told(came), default=signal.SIGTERM)
-
-
-@contextlib.contextmanager
-def _stopped_by_signal(trainer: "Trainer[Any]") -> Iterator[list[int]]:
-    """Let the first signal end training after the current step, and a second one at once.
-
-    Yields:
-        The signals that have arrived.
-    """
-    before = {number: signal.getsignal(number) for number in (*ENDING, signal.SIGHUP)}  # the terminal was closed
-    came: list[int] = []
-
-    def stop(number: int, _: FrameType | None) -> None:
-        came.append(number)
-        for each, handler in before.items():
-            signal.signal(each, handler)
-        trainer.stop()
-
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, stop)
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -89,18 +89,18 @@ class Shard(click.ParamType[tuple[int, int]]):
 @click.option(
     "--input-format",
     type=click.Choice(choice.NAMES),
-    help="What the inputs are. tsv, csv, jsonl: one column or field is translated.  [default: as their names tell, "
+    help="Format of the inputs; of tsv, csv and jsonl, one column or field is translated.  [default: by file name, "
     "else lines]",
 )
-@click.option("--column", type=Column(), help="The column of tsv or csv, counted from 1; or its name in a csv.")
-@click.option("--field", help="The field of jsonl; a.b is b within a.  [default: text]")
+@click.option("--column", type=Column(), help="Column of tsv or csv, counted from 1; or its name in a csv.")
+@click.option("--field", help="Field of jsonl; a.b is b within a.  [default: text]")
 @click.option(
     "--document",
     is_flag=True,
     help="Join hard-wrapped lines: lines up to a blank line are a paragraph, which becomes one line.",
 )
-@click.option("--all", "everything", is_flag=True, help="Translate also what a .po has translations of.")
-@click.option("--skip-bad", is_flag=True, help="Pass over bad lines of tsv and jsonl, and count them.")
+@click.option("--all", "everything", is_flag=True, help="Also translate entries of a .po that have a translation.")
+@click.option("--skip-bad", is_flag=True, help="Skip bad lines of tsv and jsonl, and count them.")
 @click.option("--strict", is_flag=True, help="Stop at bytes that are not UTF-8 instead of replacing them.")
 @click.option(
     "--json",

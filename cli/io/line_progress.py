@@ -33,8 +33,8 @@ class LineProgress:
         )
         known = (progress.BarColumn(bar_width=20), progress.TaskProgressColumn())
         columns = (*known, *words, progress.TimeRemainingColumn()) if total else (*words, progress.TimeElapsedColumn())
-        self._bar = progress.Progress(*columns, console=messages.console(), transient=True)
-        self._task = self._bar.add_task("", total=total, n_lines=0, speed=0.0)
+        self._bar = bar = progress.Progress(*columns, console=messages.console(), transient=True)
+        self._task = bar.add_task("", total=total, n_lines=0, speed=0.0)
 
     @property
     def is_live(self) -> bool:

@@ -191,7 +191,7 @@ def _load_cuda() -> None:
 def _missing_library() -> str:
     """The loader's reason why ONNX Runtime could not load its CUDA library."""
     try:
-        ctypes.CDLL(str(Path(onnxruntime.__file__).parent / "capi" / "libonnxruntime_providers_cuda.so"))
+        ctypes.CDLL(str(Path(str(onnxruntime.__file__)).parent / "capi" / "libonnxruntime_providers_cuda.so"))
     except OSError as error:
         return str(error)
     return "ONNX Runtime does not say why"

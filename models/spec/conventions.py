@@ -1,6 +1,7 @@
 """What a network of another toolkit expects around texts: special tokens, languages, and how its tokens are made."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 
 from heed.models.errors import ModelError
@@ -79,9 +80,10 @@ def language(name: str, known: Mapping[str, int]) -> str:
 
 
 # ISO 639-1 → 639-3, for the languages in which the two begin differently or that have a code of two letters.
-ISO_639_3 = dict(
-    pair.split("=")
-    for pair in """
+ISO_639_3: dict[str, str] = dict(
+    re.findall(
+        r"(\w+)=(\w+)",
+        """
     af=afr am=amh ar=arb as=asm az=azj be=bel bg=bul bn=ben bs=bos ca=cat cs=ces cy=cym da=dan de=deu el=ell en=eng
     eo=epo es=spa et=est eu=eus fa=pes fi=fin fo=fao fr=fra ga=gle gd=gla gl=glg gu=guj ha=hau he=heb hi=hin hr=hrv
     ht=hat hu=hun hy=hye id=ind ig=ibo is=isl it=ita ja=jpn jv=jav ka=kat kk=kaz km=khm kn=kan ko=kor ku=kmr ky=kir
@@ -89,5 +91,6 @@ ISO_639_3 = dict(
     nn=nno no=nob pa=pan pl=pol ps=pbt pt=por ro=ron ru=rus sd=snd si=sin sk=slk sl=slv sm=smo sn=sna so=som sq=als
     sr=srp st=sot su=sun sv=swe sw=swh ta=tam te=tel tg=tgk th=tha tk=tuk tl=tgl tr=tur tt=tat ug=uig uk=ukr ur=urd
     uz=uzn vi=vie wo=wol xh=xho yi=ydd yo=yor zh=zho zu=zul
-    """.split()  # noqa: SIM905
+    """,
+    )
 )

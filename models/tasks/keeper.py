@@ -8,6 +8,7 @@ from heed.models.decoding.config import DecodeConfig
 from heed.models.tasks.translation import Sentence, Translation, combine
 from heed.models.tasks.translator import BATCH_SIZE, Translator
 from heed.models.text.markup import Marked, keeps_names, put_back, shown, take_out
+from heed.models.text.mnemonics import MARK, Mnemonic, take_mnemonic
 from heed.models.text.placeholders import ESCAPES, PATTERNS, around, find_kept
 from heed.models.text.tags import parts_sentences, scan
 from heed.models.text.units import Splitter, Unit
@@ -54,10 +55,11 @@ class Keeper:
             batch_size: Sentences decoded together.
             inside: What mark-up each line stands in from the line before; see `tags.scan`.
         """
-        split = [self._units(line, inside[i] if inside else "") for i, line in enumerate(lines)]
+        found = [self._take_mnemonic(line, inside[i] if inside else "") for i, line in enumerate(lines)]
+        split = [self._units(line, inside[i] if inside else "") for i, (line, _) in enumerate(found)]
         units = [unit for line in split for unit in line if unit.text]
         results = iter(self._translations(units, config, n, batch_size))
-        return [
+        combined = [
             combine(
                 [
                     (
@@ -70,6 +72,22 @@ class Keeper:
             )
             for line in split
         ]
+        return [
+            [self._with_mnemonic(mnemonic, each) for each in best] if mnemonic else best
+            for (_, mnemonic), best in zip(found, combined, strict=True)
+        ]
+
+    def _take_mnemonic(self, line: str, inside: str) -> tuple[str, Mnemonic | None]:
+        if not self._tags or not MARK.search(line):
+            return line, None
+        return take_mnemonic(line, self._kept(line, inside))
+
+    def _with_mnemonic(self, mnemonic: Mnemonic, translation: Translation) -> Translation:
+        text = mnemonic.put_into(translation.text, self._kept(translation.text))
+        return dataclasses.replace(translation, text=text)
+
+    def _kept(self, line: str, inside: str = "") -> list[Span]:
+        return find_kept(line, self._patterns, scan(line, inside)[0])
 
     def _unknown_stops(self, line: str, kept: Sequence[Span]) -> list[Span]:
         """The ends of sentences that the model has no token for: they are copied, and must part sentences still."""

@@ -74,6 +74,8 @@ def take_out(
             open_marks.pop()
             continue
         after = bool(text[-1:].strip()) and not line[end : end + 1].strip()
+        if escaped and (start, stop) in symbols:
+            found = html.escape(found, quote=False)
         mark = Mark(found, "", (len(text), len(text)), after)
         open_marks[-1].inner.append(mark)
         if not found.startswith(("</", "<!")) and not found.endswith("/>") and (start, stop) not in symbols:

@@ -93,25 +93,27 @@ def tidied(text: str, spans: Sequence[Span], fixed: Collection[Span] = ()) -> li
         if span in fixed:
             found.append(span)
             continue
-        low = found[-1][1] if found else 0
         high = spans[number + 1][0] if number + 1 < len(spans) else len(text)
-        start, end = widened(text, (max(span[0], low), span[1]), low, high)
-        if found and found[-1] not in fixed and not has_letters(text[found[-1][1] : start]):
+        wide = widened(text, span, found[-1][1] if found else 0, high)
+        while found and found[-1] not in fixed and not has_letters(text[found[-1][1] : wide[0]]):
             start, _ = found.pop()
-        found.append((start, end))
+            wide = widened(text, (start, wide[1]), found[-1][1] if found else 0, high)
+        found.append(wide)
     return found
 
 
 def widened(text: str, span: Span, low: int, high: int) -> Span:
-    """A placeholder, within these limits, with the word it is part of, and with marks around it."""
-    start, end = span
-    while start > low and WORD.match(text[start - 1]):
-        start -= 1
-    while end < high and WORD.match(text[end]):
-        end += 1
-    while low < start and end < high and QUOTES.get(text[start - 1]) == text[end]:
-        start, end = start - 1, end + 1
-    return start, end
+    """A placeholder, within these limits, with the word it is part of, and with the quotation marks around it."""
+    start, end = max(span[0], low), span[1]
+    while True:
+        if start > low and WORD.match(text[start - 1]):
+            start -= 1
+        elif end < high and WORD.match(text[end]):
+            end += 1
+        elif low < start and end < high and QUOTES.get(text[start - 1]) == text[end]:
+            start, end = start - 1, end + 1
+        else:
+            return start, end
 
 
 def has_letters(text: str) -> bool:

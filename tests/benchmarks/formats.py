@@ -75,7 +75,7 @@ def try_catalogues(paths: Sequence[Path], n_messages: int, directory: Path) -> F
     plain = sample(paths, n_messages)
     for entry, line in zip(plain, texts.splitlines(), strict=True):
         if entry.msgid_plural:
-            entry.msgstr_plural = dict.fromkeys(entry.msgstr_plural, json.loads(line)["text"])
+            entry.msgstr_plural = {number: str(json.loads(line)["text"]) for number in entry.msgstr_plural}
         else:
             entry.msgstr = json.loads(line)["text"]
     return {

@@ -23,7 +23,7 @@ QUESTIONS = ("What is the capital of France?", "How many legs has a spider?", "T
 
 def main() -> None:
     """Import the file, ask the questions, and print what came of it as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("file", type=Path)
     parser.add_argument("--precision", default="float32")
     arguments = parser.parse_args()

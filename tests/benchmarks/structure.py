@@ -22,9 +22,11 @@ CLASSES = (
     "LanguageModelConfig|ModelConfig|LanguageModel|Transformer|TextManifest|TranslationManifest|TextRun|TranslationRun"
     "|TextConfig|TranslationConfig|TranslationScore"
 )
+NAMES = r"\"(encoder-)?decoder\"|\"(translate|generate|embed|fill)\"|TextRun|TranslationRun|kind\b|task\b"
+# Not every `kind` is one of a model: norms, tags of HTML and tokens of Markdown have kinds, too.
 KIND = re.compile(
-    rf"isinstance\([^)]*\b({CLASSES})\b|\bkind\s*(==|!=|in|not in)\s+(?!\"(rms|entry)\")|\bif\s+of_text\b"
-    r"|\btask\s*(==|!=|in|not in)\s|is (not )?TEXT\b"
+    rf"isinstance\([^)]*\b({CLASSES})\b|\b(kind|task)\s*(==|!=)\s*({NAMES})|\b(kind|task)\s+not in\s+(KINDS|TASKS)"
+    r"|\bif\s+of_text\b(?!\[)|is (not )?TEXT\b"
 )
 # A network may have an encoder or not, as it may have biases or not.
 ENCODER = re.compile(r"\bencoder is (not )?None|\bif [\w.]*\bencoder\b(?! is)")

@@ -7,7 +7,7 @@ import math
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -24,6 +24,7 @@ from heed.transformer.training.distributed import gradients_kept, materialize, s
 from heed.transformer.training.engine import Engine, choose_precision
 from heed.transformer.training.moving_average import MovingAverage
 from heed.transformer.training.objectives import OBJECTIVES, ComputeSettings, Loss, ValidationResult
+from heed.transformer.training.pending import PendingReport
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import RAW, Progress, Weights
 from heed.transformer.training.runs.log import Incident, Listener, RunLog, StepReport, Validation
@@ -88,7 +89,7 @@ class Trainer(Generic[AnyBatch]):
         self.average = MovingAverage(self.network, run.train.ema) if run.train.ema else None
         self._validator = Validator(run, self.network, self._loss, self._objective, engine)
         self.progress = Progress()
-        self._unread: deque[_Unread] = deque()
+        self._unread: deque[PendingReport] = deque()
         if steps := run.steps():
             self._load(steps[-1])
             self.progress = checkpoint.load_progress(steps[-1])
@@ -200,7 +201,7 @@ class Trainer(Generic[AnyBatch]):
             n_recased=batch.n_recased,
         )
         self._last_end = now
-        self._unread.append(_Unread(report, figures))
+        self._unread.append(PendingReport(report, figures))
         if len(self._unread) > (
             1 if figures.is_cuda else 0
         ):  # a GPU starts the next step before the results of this one are read
@@ -369,23 +370,6 @@ class Trainer(Generic[AnyBatch]):
         if is_first:
             checkpoint.save_weights(self.run.average_path, weights, _with_result(self.progress, validation.result))
         return True
-
-
-class _Unread:
-    """The report of a step, with figures that may still be computed on a GPU."""
-
-    def __init__(self, report: Callable[..., StepReport], figures: Tensor) -> None:
-        self.report, self._figures = report, figures
-        if figures.is_cuda:
-            self._figures = torch.empty(figures.shape, pin_memory=True).copy_(figures, non_blocking=True)
-            self._arrived = torch.cuda.Event()
-            self._arrived.record()
-
-    def figures(self) -> list[float]:
-        """Summed loss and negative log-likelihood, and the gradient norm."""
-        if self._figures.is_pinned():
-            self._arrived.synchronize()
-        return self._figures.tolist()
 
 
 def _with_result(progress: Progress, result: ValidationResult) -> Progress:

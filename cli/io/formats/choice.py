@@ -25,7 +25,7 @@ class Format(Protocol):
 
     has_marks: bool  # whether texts have marks that a translation must keep
 
-    def records(self, windows: Iterable[Window], limit: int) -> Iterator[list[Record]]:
+    def records(self, windows: Iterable[Window], limit: int, /) -> Iterator[list[Record]]:
         """The records, at most `limit` at a time.
 
         Raises:

@@ -33,7 +33,7 @@ class Segment:
 class Grammar(Protocol):
     """Finds the segments of a kind of document."""
 
-    def charset(self, data: bytes) -> str:
+    def charset(self, data: bytes, /) -> str:
         """How a document's characters are encoded."""
         ...
 

@@ -47,34 +47,34 @@ class _Tokens(HTMLParser):
         line, column = self.getpos()
         self.found.append((kind, name, self._lines[line - 1] + column))
 
-    def handle_starttag(self, tag: str, _: object) -> None:
+    def handle_starttag(self, tag: str, attrs: object) -> None:  # noqa: ARG002 - as HTMLParser calls them
         self._add("start", tag)
 
-    def handle_startendtag(self, tag: str, _: object) -> None:
+    def handle_startendtag(self, tag: str, attrs: object) -> None:  # noqa: ARG002
         self._add("empty", tag)
 
     def handle_endtag(self, tag: str) -> None:
         self._add("end", tag)
 
-    def handle_data(self, _: str) -> None:
+    def handle_data(self, data: str) -> None:  # noqa: ARG002
         self._add("text")
 
-    def handle_entityref(self, _: str) -> None:
+    def handle_entityref(self, name: str) -> None:  # noqa: ARG002
         self._add("text")
 
-    def handle_charref(self, _: str) -> None:
+    def handle_charref(self, name: str) -> None:  # noqa: ARG002
         self._add("text")
 
-    def handle_comment(self, _: str) -> None:
+    def handle_comment(self, data: str) -> None:  # noqa: ARG002
         self._add("comment")
 
-    def handle_decl(self, _: str) -> None:
+    def handle_decl(self, decl: str) -> None:  # noqa: ARG002
         self._add("other")
 
-    def unknown_decl(self, _: str) -> None:
+    def unknown_decl(self, data: str) -> None:  # noqa: ARG002
         self._add("other")
 
-    def handle_pi(self, _: str) -> None:
+    def handle_pi(self, data: str) -> None:  # noqa: ARG002
         self._add("other")
 
 

@@ -80,25 +80,25 @@ class Maker:
 
     def _count(self) -> Sides:
         whole = self._random.randint(2, 10 ** self._random.randint(1, 8))
-        return (str(whole),) * 2 if whole < 1000 else (_number(whole, "", "en"), _number(whole, "", "de"))
+        return _both(str(whole)) if whole < 1000 else (_number(whole, "", "en"), _number(whole, "", "de"))
 
     def _decimal(self) -> Sides:
         whole, rest = self._random.randint(0, 10 ** self._random.randint(1, 3)), str(self._random.randint(1, 99))
         return _number(whole, rest, "en"), _number(whole, rest, "de")
 
     def _small(self) -> Sides:
-        return (str(self._random.randint(2, 99)),) * 2
+        return _both(str(self._random.randint(2, 99)))
 
     def _year(self) -> Sides:
-        return (str(self._random.randint(1100 if self._random.random() < 0.3 else 1900, 2060)),) * 2
+        return _both(str(self._random.randint(1100 if self._random.random() < 0.3 else 1900, 2060)))
 
     def _place(self) -> Sides:
         made = self._random.random() < 0.4
-        return (self._replacements.name(self._random),) * 2 if made else self._random.choice(self._words["place"])
+        return _both(self._replacements.name(self._random)) if made else self._random.choice(self._words["place"])
 
     def _person(self) -> Sides:
         parts = [self._part("first"), self._part("last")]
-        return (" ".join(parts[self._random.randint(0, 1) :]),) * 2
+        return _both(" ".join(parts[self._random.randint(0, 1) :]))
 
     def _part(self, kind: str) -> str:
         made = self._random.random() < 0.5
@@ -111,23 +111,23 @@ class Maker:
         return _listed([self._place() for _ in range(self._random.randint(2, 5))])
 
     def _file(self) -> Sides:
-        return (self._replacements.file(self._random),) * 2
+        return _both(self._replacements.file(self._random))
 
     def _url(self) -> Sides:
-        return (self._replacements.url(self._random),) * 2
+        return _both(self._replacements.url(self._random))
 
     def _mail(self) -> Sides:
-        return (self._replacements.mail(self._random),) * 2
+        return _both(self._replacements.mail(self._random))
 
     def _code(self) -> Sides:
-        return (self._replacements.code_word(self._random),) * 2
+        return _both(self._replacements.code_word(self._random))
 
     def _version(self) -> Sides:
-        return (".".join(str(self._random.randint(0, 30)) for _ in range(self._random.randint(2, 3))),) * 2
+        return _both(".".join(str(self._random.randint(0, 30)) for _ in range(self._random.randint(2, 3))))
 
     def _phone(self) -> Sides:
         digits = "".join(self._random.choices("0123456789", k=self._random.randint(6, 9)))
-        return (self._random.choice(("+49 30 {}", "0{}", "{}", "+1 {}")).format(digits),) * 2
+        return _both(self._random.choice(("+49 30 {}", "0{}", "{}", "+1 {}")).format(digits))
 
 
 def _filled(pattern: str, english: str, filled: dict[int, Sides], side: int) -> str:
@@ -138,8 +138,12 @@ def _filled(pattern: str, english: str, filled: dict[int, Sides], side: int) -> 
 
 
 def _listed(things: list[Sides]) -> Sides:
-    texts = [[thing[side] for thing in things] for side in range(2)]
-    return tuple(", ".join(text[:-1]) + word + text[-1] for text, word in zip(texts, (" and ", " und "), strict=True))  # type: ignore[return-value]
+    english, german = ([thing[side] for thing in things] for side in range(2))
+    return f"{', '.join(english[:-1])} and {english[-1]}", f"{', '.join(german[:-1])} und {german[-1]}"
+
+
+def _both(text: str) -> Sides:
+    return text, text
 
 
 def _number(whole: int, decimals: str, language: str) -> str:

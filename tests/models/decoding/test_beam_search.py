@@ -124,7 +124,7 @@ def following(
     nexts = language.log_probs(source, tokens).copy()
     nexts[list(set(tokens))] *= np.float32(config.repetition_penalty or 1)
     order = np.argsort(-nexts, kind="stable").tolist()
-    return [((*tokens, token), nexts[token]) for token in order if may_follow(tokens, token, config, special)]
+    return [((*tokens, int(token)), nexts[token]) for token in order if may_follow(tokens, token, config, special)]
 
 
 def beam_search(language: Language, source: Tokens, config: DecodeConfig, special: SpecialIds) -> list[Hypothesis]:
@@ -259,7 +259,7 @@ def test_no_result_scores_below_greedy_s_where_that_was_in_the_beam(
         ((one,),) = search(FakeState(language), [source], dataclasses.replace(config, beam_size=1), BLANK)
         ((best, *_),) = search(FakeState(language), [source], config, BLANK)
         alive: list[Alive] = [((), np.float32(0))]
-        whole = (*one.tokens, BLANK.eos_id)[:limit]
+        whole, top = (*one.tokens, BLANK.eos_id)[:limit], list[Tokens]()
         for length in range(1, len(whole) + 1):
             longer = [
                 (tokens, log_prob + of_token)

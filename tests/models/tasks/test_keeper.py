@@ -181,3 +181,18 @@ def test_what_the_model_does_not_know_is_told() -> None:
     assert (found.text, found.copied) == ("A ☃ B", ("☃",))
     assert (whole.text, whole.copied) == ("Ж", ("Ж",))
     assert (name.text, name.copied) == ("Tom ЖЖ GO", ("Ж", "Ж"))
+
+
+def test_a_mnemonic_goes_to_its_letter() -> None:
+    assert [kept(line) for line in ("&go now", "go &now", "r&d", "Tom_x", "g&oing {x}")] == [
+        "&GO NOW",
+        "GO &NOW",
+        "R & D",
+        "Tom_x",
+        "G&OING {x}",
+    ]
+
+
+def test_an_ampersand_that_the_model_does_not_know_is_an_entity_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Shuffler, "unknown", lambda _, text: [match.span() for match in re.finditer("&", text)])
+    assert kept("a &amp; b") == "A &amp; B"

@@ -138,9 +138,14 @@ def test_of_several_none_is_lost(parts: list[tuple[str, str]]) -> None:
     assert kept(line) == [placeholder for _, placeholder in parts]
 
 
-@given(st.lists(st.tuples(st.sampled_from(["", "x", "'", "(", ", ", " and ", "é"]), PLACEHOLDERS), max_size=5))
-def test_tidied_placeholders_have_what_they_had(parts: list[tuple[str, str]]) -> None:
-    line = "".join(text + placeholder for text, placeholder in parts)
+ENDS = st.sampled_from(["", "'", ")", ".", "x", " and"])
+
+
+@given(st.lists(st.tuples(st.sampled_from(["", "x", "'", "(", ", ", " and ", "é"]), PLACEHOLDERS), max_size=5), ENDS)
+@example([("", "%n"), ("x", "%<name>s"), ("'", "{}"), ("'", "%n")], "")  # a letter touches a quotation mark
+@example([("'", "%n"), (", ", "%n")], "'")
+def test_tidied_placeholders_have_what_they_had(parts: list[tuple[str, str]], end: str) -> None:
+    line = "".join(text + placeholder for text, placeholder in parts) + end
     spans = find_kept(line, USUAL)
     found = tidied(line, spans)
     assert all(any(a <= start and end <= b for a, b in found) for start, end in spans)
@@ -157,6 +162,8 @@ def test_tidied_placeholders_have_what_they_had(parts: list[tuple[str, str]]) ->
         ("%dx%d pixels", ["%dx%d"]),
         ("lib%s.so", ["lib%s"]),
         ("der „{x}“ da", ["„{x}“"]),
+        ("the '%s's name", ["'%s's"]),
+        ("('%s', %d) and", ["('%s', %d)"]),
     ],
 )
 def test_what_belongs_to_a_placeholder_stays_with_it(line: str, expected: list[str]) -> None:

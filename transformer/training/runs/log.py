@@ -179,10 +179,12 @@ class RunLog:
 
     def _draw(self, group: str, figures: Mapping[str, float], step: int) -> None:
         """Write figures for TensorBoard, where repeated steps replace earlier ones."""
-        if self._events is None:
-            self._events = SummaryWriter(str(self._directory / "tensorboard"), purge_step=self._first_step or None)
+        events = self._events or SummaryWriter(
+            str(self._directory / "tensorboard"), purge_step=self._first_step or None
+        )
+        self._events = events
         for name, value in figures.items():
-            self._events.add_scalar(f"{group}/{name}", value, step)
+            events.add_scalar(f"{group}/{name}", value, step)
 
     def _record(self, event: str, facts: Mapping[str, object]) -> None:
         rounded = {key: _rounded(value) if isinstance(value, float) else value for key, value in facts.items()}

@@ -366,7 +366,7 @@ def read_settings(file: Path) -> tuple[str, dict[str, object], dict[str, object]
     return config.task, config.network, new | config.train
 
 
-def _earlier_settings(settings: type[TranslationConfig] | type[TextConfig]) -> dict[str, object]:
+def _earlier_settings(settings: type[TrainConfig]) -> dict[str, object]:
     """What runs of earlier formats do not say; both sides of their vocabularies were normalized in one way."""
     found = defaults(settings)
     return found | {name: "nfkc" for name in found if name.endswith("_normalization")}
