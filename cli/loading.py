@@ -50,7 +50,7 @@ def load_translator(
     shortlist: bool,
     split: bool = True,
     glossary: Path | None = None,
-    shares: bool = False,
+    aligns: bool = False,
     repair: bool = True,
 ) -> "Translator":
     """Load a translation model, or an ensemble; see Translator.load.
@@ -68,7 +68,7 @@ def load_translator(
             shortlist=shortlist,
             split=split,
             glossary=glossary,
-            shares=shares,
+            aligns=aligns,
             repair=repair,
         )
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "generate": "Continue a text.",
     "fill": "Fill masks in a text.",
     "embed": "Turn lines into vectors, or find similar lines.",
+    "align": "Align the words of texts and their translations.",
     "score": "Compute the log-probability of texts or translations.",
     "evaluate": "Evaluate translations: BLEU, chrF and TER.",
     "doctor": "Report what works on this machine, and why the rest does not.",

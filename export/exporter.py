@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import onnx.checker
 import torch
 
+from heed.export.alignment_heads import choose_heads
 from heed.export.card import write_card
 from heed.export.label import Label
 from heed.export.onnx.attention import Scales, can_stream
@@ -21,7 +22,7 @@ from heed.export.tasks import TASKS
 from heed.models.bundle import manifest as manifests
 from heed.models.bundle.bundle import SHORTLIST, record_files
 from heed.models.bundle.manifest import Manifest, Quality
-from heed.models.decoding.config import DecodeConfig, SpecialIds
+from heed.models.decoding.config import AlignmentHeads, DecodeConfig, SpecialIds
 from heed.models.errors import HeedError
 from heed.models.runtime.encoder import OnnxEncoder
 from heed.models.runtime.network import OnnxNetwork
@@ -112,6 +113,7 @@ def _export_decoder(
             parity=compared,
             chat_template=chat_template,
             quality=proof.measure(*test, decode) if test else None,
+            alignment=proof.heads(others),
             src_language=str(getattr(run.train, "src_language", "")),
             tgt_language=str(getattr(run.train, "tgt_language", "")),
         )
@@ -194,6 +196,7 @@ class _Proof:
             threads = available_cores()
             return OnnxNetwork(directory, network.spec, files, device="cpu", threads=threads, shortlist=shortlist)
 
+        self._directory, self._files = directory, files
         self._before, self._whole = TorchNetwork(network), load(shortlist=False)
         self._narrowed = load(shortlist=True) if set(SHORTLIST) <= set(files) else None
         self._tokenizers, self._precision = tokenizers, precision
@@ -213,6 +216,10 @@ class _Proof:
     def threshold(self, passages: list[Passage]) -> float | None:
         """The threshold by which the network's beams are pruned; see `heed.export.proof.pruning`."""
         return choose_threshold(self._narrowed or self._whole, passages, self._special)
+
+    def heads(self, passages: list[Passage]) -> AlignmentHeads | None:
+        """The attention heads that align words; see `heed.export.alignment_heads`."""
+        return choose_heads(self._directory, self._whole, self._files, passages, self._special)
 
     @property
     def _special(self) -> SpecialIds:

@@ -43,6 +43,7 @@ class TranslationWorker:
     config: "DecodeConfig"
     n_best: int
     batch_size: int
+    aligned: bool  # link the words of translations
 
     def load(self, models: Sequence[Path]) -> Translate:
         """See `Worker`."""
@@ -73,7 +74,12 @@ class TranslationWorker:
 
     def _answer(self, keeper: "Keeper", request: TranslationRequest) -> Answer:
         found = keeper.n_best(
-            request.texts, self.config, self.n_best, batch_size=self.batch_size, inside=request.inside
+            request.texts,
+            self.config,
+            self.n_best,
+            batch_size=self.batch_size,
+            inside=request.inside,
+            aligned=self.aligned,
         )
         return Answer(found, sum(len(best[0].tokens) for best in found))
 

@@ -62,7 +62,7 @@ class Shard(click.ParamType[tuple[int, int]]):
     sections={
         "Input and output": ("inputs", "output", "force"),
         "Formats": ("input_format", "column", "field", "document", "everything", "skip_bad", "strict"),
-        "Results": ("as_json", "n_best"),
+        "Results": ("as_json", "n_best", "alignments"),
         "Terms and tags": ("protect", "keep_tags", "glossary", "repair"),
         "Model and search": ("model", *SEARCH, "shortlist", "split"),
         "Running": ("shard", "resume", "batch_size", "device", "threads", "ray"),
@@ -113,6 +113,12 @@ class Shard(click.ParamType[tuple[int, int]]):
     type=click.IntRange(min=1),
     help="Write the N best translations of each line, at most the beam size: number ||| text ||| score, with "
     "lines counted from 0. With --json, as alternatives.",
+)
+@click.option(
+    "--alignments",
+    is_flag=True,
+    help="Add which words translate which: text ||| 0-0 1-2, words of source and text counted from 0; white space "
+    "separates words. With --json, as a field.",
 )
 @options.beam_size
 @options.beam_threshold
@@ -174,7 +180,7 @@ def command(
     settings = _settings(paths, asked, shard)
     loading = {name: asked[name] for name in ("shortlist", "split", "repair")}
     keeps = asked["protect"] or asked["keep_tags"] or any(job.format not in choice.LINE_FORMATS for job in jobs)
-    loading |= {"shares": bool(keeps)}
+    loading |= {"aligns": bool(keeps or asked["alignments"])}
     if is_large:
         threads = threads or 1 if ray else threads
         ctx.exit(_translate_large(jobs, paths, settings, loading, ray=ray, threads=threads, force=force))
@@ -285,6 +291,10 @@ def _refuse(
         "--skip-bad needs --input-format jsonl or tsv.": asked["skip_bad"] and not forms & {"tsv", "jsonl"},
         "--document needs --input-format lines.": asked["document"] and forms != {"lines"},
         "--json and --n-best need --input-format lines.": (asked["as_json"] or asked["n_best"]) and forms != {"lines"},
+        "--alignments needs --input-format lines.": asked["alignments"] and forms != {"lines"},
+        "--alignments counts words, and tags are none: leave out --keep-tags and --protect.": (
+            asked["alignments"] and (asked["keep_tags"] or asked["protect"])
+        ),
         "--shard counts lines and would cut a paragraph of --document.": shard and asked["document"],
         f"--shard counts lines, and {', '.join(sorted(forms))} is not read by lines; part the files instead.": (
             shard and not forms <= set(choice.LINE_FORMATS)
@@ -338,7 +348,9 @@ def _worker(
 ) -> TranslationWorker:
     glossary = asked["glossary"] and asked["glossary"].read_bytes()
     n_best, batch_size = asked["n_best"] or 1, asked["batch_size"]
-    return TranslationWorker(asked["device"], threads, loading, glossary, config, n_best, batch_size)
+    return TranslationWorker(
+        asked["device"], threads, loading, glossary, config, n_best, batch_size, asked["alignments"]
+    )
 
 
 def _config(default: "DecodeConfig", asked: dict[str, Any]) -> "DecodeConfig":
@@ -352,5 +364,7 @@ def _config(default: "DecodeConfig", asked: dict[str, Any]) -> "DecodeConfig":
 
 def _result(pieces: results.Pieces, asked: dict[str, Any]) -> results.Result:
     if asked["as_json"]:
-        return results.json_object(pieces, asked["n_best"] or 1)
+        return results.json_object(pieces, asked["n_best"] or 1, alignments=asked["alignments"])
+    if asked["alignments"]:
+        return results.aligned_moses if asked["n_best"] else results.aligned
     return results.moses if asked["n_best"] else results.filled

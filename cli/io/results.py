@@ -23,23 +23,43 @@ def moses(number: int, _: Record, found: Best) -> bytes:
     return "".join(f"{number} ||| {_one_line(each.text)} ||| {each.score:.6f}\n" for each in best).encode()
 
 
-def json_object(pieces: Pieces, n_best: int) -> Result:
-    """JSON: source, translation, score, confidence, doubts and tokens, and if requested alternatives."""
+def aligned(_: int, record: Record, found: Best) -> bytes:
+    """The record with its translation, and Pharaoh's pairs of words after " ||| ", as Marian writes them."""
+    ((best, *_others),) = found
+    return record.filled(f"{best.text} ||| {pharaoh(best.word_pairs(record.words))}")
 
-    def translation(found: Translation) -> dict[str, object]:
+
+def aligned_moses(number: int, record: Record, found: Best) -> bytes:
+    """Moses' n-best list with the pairs of words as its last field."""
+    lines = moses(number, record, found).decode().splitlines()
+    pairs = [pharaoh(each.word_pairs(record.words)) for each in found[0]]
+    return "".join(f"{line} ||| {of_line}\n" for line, of_line in zip(lines, pairs, strict=True)).encode()
+
+
+def pharaoh(pairs: Sequence[tuple[int, int]]) -> str:
+    """Pairs of word numbers, such as "0-0 1-2"."""
+    return " ".join(f"{i}-{j}" for i, j in pairs)
+
+
+def json_object(pieces: Pieces, n_best: int, *, alignments: bool = False) -> Result:
+    """JSON: source, translation, score, confidence, doubts and tokens, and if requested alignment and alternatives."""
+
+    def translation(found: Translation, source: str) -> dict[str, object]:
+        pairs = {"alignment": found.word_pairs(source)} if alignments else {}
         return {
             "translation": _one_line(found.text),
             "score": round(found.score, 6),
             "confidence": round(found.confidence, 4),
             "doubts": doubts(found),
             "tokens": _tokens(pieces(found.tokens), found),
+            **pairs,
         }
 
     def write(_: int, record: Record, found: Best) -> bytes:
         ((best, *others),) = found
-        result = {"source": record.words} | translation(best)
+        result = {"source": record.words} | translation(best, record.words)
         if n_best > 1:
-            result["alternatives"] = [translation(each) for each in others]
+            result["alternatives"] = [translation(each, record.words) for each in others]
         return json.dumps(result, ensure_ascii=False).encode() + b"\n"
 
     return write

@@ -82,6 +82,7 @@ def import_model(
             chat_template=model.chat_template,
             origin=model.origin,
             compared=compared,
+            alignment=proof.alignment,
         )
         (aside / "README.md").write_text(write_card(manifest), "utf-8")
         manifest = dataclasses.replace(manifest, files=record_files(aside))

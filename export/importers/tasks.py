@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from heed.export.alignment_heads import choose_heads, translated
 from heed.export.importers import original
 from heed.export.importers.texts import Draft
 from heed.export.proof import encoder_parity, parity
@@ -31,9 +32,11 @@ def _compare(path: Path, network: Transformer, draft: Draft) -> Comparison | Non
 
 def _prove(network: Transformer, files: list[str], precision: str, draft: Draft) -> Proof:
     exported = OnnxNetwork(draft.directory, draft.spec, files, device="cpu", threads=available_cores())
-    found = parity.compare(TorchNetwork(network), exported, draft.passages(), draft.special)
+    passages, special = draft.passages(), draft.special
+    found = parity.compare(TorchNetwork(network), exported, passages, special)
     parity.require(found, precision)
-    return Proof(found)
+    own = translated(exported, passages, special)
+    return Proof(found, alignment=choose_heads(draft.directory, exported, files, own, special))
 
 
 def _compare_encoder(path: Path, network: Transformer, draft: Draft) -> Comparison | None:

@@ -10,6 +10,7 @@ from heed.export.proof.parity import BATCH_SIZE, TIE
 from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.bundle.manifest import Parity, VectorParity
 from heed.models.decoding.batching import padded, plan_batches
+from heed.models.decoding.config import AlignmentHeads
 from heed.models.errors import ModelError
 from heed.models.runtime.protocol import Encoder
 from heed.models.spec.embedding import EmbeddingSpec
@@ -25,10 +26,11 @@ Sides = tuple[Encoder, Encoder]  # the network in float32, and what is compared 
 
 @dataclasses.dataclass(frozen=True)
 class Proof:
-    """What was compared."""
+    """What was compared, and chosen by it."""
 
     parity: Parity | None = None  # of predictions
     vectors: VectorParity | None = None
+    alignment: AlignmentHeads | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from heed.models.runtime.protobuf import fields
+
 # The fields of onnx.proto that lead to tensors: message, field number → message.
 _CHILDREN = {
     "model": {7: "graph", 25: "function"},
@@ -29,42 +31,11 @@ def external_files(model: bytes) -> set[str]:
 
 def _locations(message: memoryview, kind: str) -> Iterator[str]:
     if kind == "entry":
-        texts = {number: bytes(value).decode("utf-8") for number, value in _fields(message)}
+        texts = {number: bytes(value).decode("utf-8") for number, value, _ in fields(message)}
         if texts.get(_KEY) == "location":
             yield texts.get(_VALUE, "")
         return
     children = _CHILDREN[kind]
-    for number, value in _fields(message):
+    for number, value, _ in fields(message):
         if number in children:
             yield from _locations(value, children[number])
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """The fields of a protobuf message with bytes, text or messages; others are skipped."""
-    position = 0
-    while position < len(message):
-        tag, position = _varint(message, position)
-        number, wire_type = tag >> 3, tag & 7
-        if wire_type == 0:
-            _, position = _varint(message, position)
-        elif wire_type in (1, 5):
-            position += 8 if wire_type == 1 else 4
-        elif wire_type == 2:
-            size, position = _varint(message, position)
-            if position + size > len(message):
-                raise ValueError("a field extends beyond its message")
-            yield number, message[position : position + size]
-            position += size
-        else:
-            raise ValueError(f"unknown wire type {wire_type}")
-
-
-def _varint(message: memoryview, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while position < len(message) and shift < 64:
-        byte = message[position]
-        value |= (byte & 0x7F) << shift
-        position, shift = position + 1, shift + 7
-        if byte < 0x80:
-            return value, position
-    raise ValueError("an unterminated number")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from heed.models.bundle import legacy
-from heed.models.decoding.config import DecodeConfig
+from heed.models.decoding.config import AlignmentHeads, DecodeConfig
 from heed.models.errors import ModelError
 from heed.models.spec.conventions import Conventions
 from heed.models.spec.embedding import EmbeddingSpec
@@ -110,6 +110,7 @@ class Manifest:
     compared: Comparison | None = None  # of an imported model; None: with nothing but the network in PyTorch
     chat_template: ChatTemplate | None = None  # None: the model was not taught conversations
     quality: Quality | None = None  # None: not measured
+    alignment: AlignmentHeads | None = None  # None: no heads align words well, or nobody has looked
 
 
 def read(directory: Path) -> Manifest:

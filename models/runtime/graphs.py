@@ -55,7 +55,7 @@ class Graphs:
         shortlist: bool = False,
     ) -> None:
         self.spec, self.device, self.has_shortlist = spec, device, shortlist
-        self._directory, self._threads = directory, threads
+        self._directory, self.threads = directory, threads
         self._graphs = {name.removesuffix(SUFFIX) for name in files if name.endswith(SUFFIX)}
         self.has_stream = "stream" in self._graphs
         if spec.decoder is None:
@@ -110,7 +110,7 @@ class Graphs:
         if stem not in self._graphs:
             raise ModelError(f"{self._directory}: damaged: {stem}{SUFFIX} is not in the manifest; get the model again")
         alone = self.spec.encoder is None  # one token at a time, with all threads
-        session = open_session(self._directory / f"{stem}{SUFFIX}", self.device, self._threads, spinning=alone)
+        session = open_session(self._directory / f"{stem}{SUFFIX}", self.device, self.threads, spinning=alone)
         size = sum(file.stat().st_size for file in self._directory.iterdir()) if alone else 0
         if self.device == "cpu" and size >= LARGE:
             use_huge_pages()

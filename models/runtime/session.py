@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import io
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,9 @@ HEAVY = {
 }
 
 
-def open_session(path: Path, device: str, threads: int, *, spinning: bool = False) -> onnxruntime.InferenceSession:
+def open_session(
+    path: Path, device: str, threads: int, *, spinning: bool = False, model: bytes | None = None
+) -> onnxruntime.InferenceSession:
     """Load a graph.
 
     Args:
@@ -52,6 +55,7 @@ def open_session(path: Path, device: str, threads: int, *, spinning: bool = Fals
         threads: Number of CPU threads.
         spinning: Whether idle threads spin for a moment before they sleep: with small products, waking a thread takes
             as long as a product.
+        model: The graph to load in the place of the file's; its weights are in the file's directory.
 
     Raises:
         ModelError: The device is unusable or does not run the whole graph, or ONNX Runtime refuses the graph.
@@ -64,10 +68,13 @@ def open_session(path: Path, device: str, threads: int, *, spinning: bool = Fals
         )
     if device == "cuda":
         _load_cuda()
+    options = _options(device, threads, spinning)
+    if model is not None:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
     try:
         session = onnxruntime.InferenceSession(
-            path,
-            _options(device, threads, spinning),
+            path if model is None else model,
+            options,
             providers=[(provider, OPTIONS[device])],
             disabled_optimizers=["SkipLayerNormFusion"],  # on a CPU, seven times slower than its two parts
             enable_fallback=0,  # it prints a failure on stdout, and falls back to the CPU
@@ -91,8 +98,27 @@ def run(session: onnxruntime.InferenceSession, binding: onnxruntime.IOBinding) -
     Raises:
         ModelError: It fails, usually because of too little memory.
     """
-    try:
+    with _failures_told():
         session.run_with_iobinding(binding)
+
+
+def compute(
+    session: onnxruntime.InferenceSession, names: Sequence[str], arrays: dict[str, npt.NDArray[Any]]
+) -> list[npt.NDArray[Any]]:
+    """The outputs of a graph by these names, in new memory.
+
+    Raises:
+        ModelError: See `run`.
+    """
+    with _failures_told():
+        found: list[npt.NDArray[Any]] = session.run(list(names), arrays)
+    return found
+
+
+@contextlib.contextmanager
+def _failures_told() -> Iterator[None]:
+    try:
+        yield
     except (RuntimeError, *REFUSALS) as error:
         _refuse_shortage(error, "ONNX Runtime")
         reason = str(error).splitlines()[0]

@@ -45,6 +45,7 @@ class Keeper:
         *,
         batch_size: int = BATCH_SIZE,
         inside: Sequence[str] | None = None,
+        aligned: bool = False,
     ) -> list[list[Translation]]:
         """As `Translator.n_best` does; a translation that could not be given all of what was to be kept says so.
 
@@ -53,12 +54,13 @@ class Keeper:
             config: Search settings.
             n: Translations wanted of each.
             batch_size: Sentences decoded together.
+            aligned: Link the words; see `Translator.n_best`.
             inside: What mark-up each line stands in from the line before; see `tags.scan`.
         """
         found = [self._take_mnemonic(line, inside[i] if inside else "") for i, line in enumerate(lines)]
         split = [self._units(line, inside[i] if inside else "") for i, (line, _) in enumerate(found)]
         units = [unit for line in split for unit in line if unit.text]
-        results = iter(self._translations(units, config, n, batch_size))
+        results = iter(self._translations(units, config, n, batch_size, aligned=aligned))
         combined = [
             combine(
                 [
@@ -110,7 +112,7 @@ class Keeper:
         return self._splitter.split(line, [span for span in kept if span not in within], bounds, escaped=self._tags)
 
     def _translations(
-        self, units: Sequence[Unit], config: DecodeConfig | None, n: int, batch_size: int
+        self, units: Sequence[Unit], config: DecodeConfig | None, n: int, batch_size: int, *, aligned: bool
     ) -> list[list[Translation]]:
         found: dict[int, list[Translation]] = {}
         plain = [i for i, unit in enumerate(units) if not unit.kept and not unit.escaped]
@@ -120,9 +122,11 @@ class Keeper:
             marked = {i: taken for i in short if (taken := _taken_out(units[i], turn))}
             asked = [*plain, *marked] if turn == 0 else list(marked)
             texts = [marked[i].text if i in marked else units[i].text for i in asked]
-            results = self._translator.n_best(texts, config, n, batch_size=batch_size)
+            results = self._translator.n_best(texts, config, n, batch_size=batch_size, aligned=aligned)
             for i, best in zip(asked, results, strict=True):
                 whole = best if i not in marked else self._put_back(marked[i], best)
+                if aligned and i in marked:  # what was put back has moved the words
+                    whole = self._linked(units[i].text, whole)
                 if whole:
                     found[i] = whole
             short = [i for i in short if i not in found]
@@ -138,12 +142,19 @@ class Keeper:
         found = []
         for translation in best:
             if keeps_names(marked, translation.text):
-                aligned = marked.marks and self._translator.aligns
-                shares = self._translator.shares(marked.text, translation.text) if aligned else None
+                aligner = self._translator.aligner if marked.marks else None
+                shares = aligner.shares(marked.text, translation.text) if aligner else None
                 text = put_back(marked, translation.text, shares)
                 pieces = self._translator.pieces(translation.tokens)
                 found.append(dataclasses.replace(translation, text=text, shown=shown(pieces, marked.names)))
         return found
+
+    def _linked(self, source: str, best: Sequence[Translation]) -> list[Translation]:
+        """Translations with the links of their words, as far as there is an aligner."""
+        aligner = self._translator.aligner
+        found = aligner.links([(source, each.text) for each in best]) if aligner and best else []
+        pairs = zip(best, found, strict=False)
+        return [dataclasses.replace(each, links=tuple(links or ())) for each, links in pairs] or list(best)
 
     def _apart(self, unit: Unit, config: DecodeConfig | None, batch_size: int) -> Translation:
         """A text whose placeholders have no names that stay: what is between them is translated by itself."""

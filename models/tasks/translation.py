@@ -3,11 +3,17 @@
 import dataclasses
 import heapq
 import math
+import re
 import unicodedata
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from operator import itemgetter
 from typing import Any
+
+from heed.models.text.words import Span
+
+Link = tuple[Span, Span]  # a word of a source and a word of its translation, as characters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,11 +31,22 @@ class Translation:
     repaired: tuple[str, ...] = ()  # what a second search was required to produce; see `Repair`
     lost: tuple[str, ...] = ()  # what the text should have of its source, and lacks
     missing: tuple[tuple[str, ...], ...] = ()  # terms without any of their translations in the text
+    links: tuple[Link, ...] = ()  # words that translate each other, where that was asked for
+
+    def word_pairs(self, source: str) -> list[tuple[int, int]]:
+        """The links as numbers, from 0, of the words that white space separates in a source and in the text."""
+        return word_pairs(source, self.text, self.links)
 
     @property
     def confidence(self) -> float:
         """The geometric mean of the probabilities of its tokens and their end, from 0 to 1."""
         return math.exp(min(0.0, self.log_prob) / (len(self.tokens) + 1))
+
+
+def word_pairs(source: str, text: str, links: Sequence[Link]) -> list[tuple[int, int]]:
+    """Links as numbers, from 0, of the words that white space separates in a source and in its translation."""
+    src, tgt = ([match.start() for match in re.finditer(r"\S+", each)] for each in (source, text))
+    return sorted({(bisect_right(src, a) - 1, bisect_right(tgt, b) - 1) for (a, _), (b, _) in links})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +68,11 @@ def combine(sentences: list[tuple[Sentence, list[Translation]]], n: int) -> list
     if len(sentences) == 1:  # the usual case, which needs no search
         ((sentence, choices),) = sentences
         around = (sentence.before, sentence.after)
-        return [dataclasses.replace(each, text=each.text.join(around)) for each in choices[:n]]
+        before = len(sentence.before)
+        return [
+            dataclasses.replace(each, text=each.text.join(around), links=_moved(each.links, before, before))
+            for each in choices[:n]
+        ]
     # Each is a linked list of choices, the last one first, because lines may have thousands of sentences.
     best: list[tuple[float, tuple[Any, ...]]] = [(0.0, ())]
     for _, choices in sentences:
@@ -73,9 +94,26 @@ def combine(sentences: list[tuple[Sentence, list[Translation]]], n: int) -> list
                 repaired=tuple(text for choice in chosen for text in choice.repaired),
                 lost=tuple(text for choice in chosen for text in choice.lost),
                 missing=tuple(term for choice in chosen for term in choice.missing),
+                links=_joined_links([sentence for sentence, _ in sentences], chosen),
             )
         )
     return found
+
+
+def _joined_links(sentences: list[Sentence], chosen: list[Translation]) -> tuple[Link, ...]:
+    """The links of sentences, in the characters of their line and of its translation; see `_join`."""
+    found, src, tgt = list[Link](), 0, 0
+    for sentence, choice in zip(sentences, chosen, strict=True):
+        src, tgt = src + len(sentence.before), tgt + len(sentence.before)
+        found += _moved(choice.links, src, tgt)
+        src += len(sentence.text) + len(sentence.after)
+        tgt += len(choice.text) + len(sentence.after or _gap(choice.text))
+    return tuple(found)
+
+
+def _moved(links: tuple[Link, ...], src: int, tgt: int) -> tuple[Link, ...]:
+    """Links that begin so many characters later on either side."""
+    return tuple(((a + src, b + src), (c + tgt, d + tgt)) for (a, b), (c, d) in links)
 
 
 def _shown(chosen: list[Translation]) -> dict[int, str]:

@@ -9,8 +9,6 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from heed.models.arrays import FloatArray
-from heed.models.decoding.alignment import align
 from heed.models.decoding.batching import plan_batches
 from heed.models.decoding.beam_search import Hypothesis, search
 from heed.models.decoding.config import ROOM, DecodeConfig, SpecialIds
@@ -21,6 +19,7 @@ from heed.models.runtime.states import States
 from heed.models.system.forks import call_in_children
 from heed.models.system.processor import available_cores
 from heed.models.system.threads import ThreadPool
+from heed.models.tasks.aligner import Aligner
 from heed.models.tasks.model import Model
 from heed.models.tasks.repair import Repair
 from heed.models.tasks.translation import Sentence, Translation, combine
@@ -55,9 +54,10 @@ class Translator(Model):
         language: Language of the lines, such as "de", if known; see `split_sentences`.
         glossary: Terms that translations must contain.
         whole: Makes the network over the whole vocabulary when it is first needed, if `network` uses a shortlist; for
-            glossaries, `shares` and second searches.
+            glossaries and second searches.
         repair: Finds what translations lost; None: no second searches.
-        aligns: Whether one of them is of ONNX Runtime and over the whole vocabulary, as `shares` needs.
+        aligner: Makes what aligns words for glossaries, mark-up and the caller, given states over the whole vocabulary;
+            None: nothing does.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Translator(Model):
         glossary: Glossary | None = None,
         whole: Callable[[], Network] | None = None,
         repair: Repair | None = None,
-        aligns: bool = False,
+        aligner: Callable[[States], Aligner] | None = None,
     ) -> None:
         self.config = config or DecodeConfig()
         self._language = language
@@ -86,7 +86,7 @@ class Translator(Model):
         call_in_children(self._start_pool)
         self._repair = repair
         self._glossary = glossary
-        self.aligns = aligns  # whether `shares` may be asked for
+        self.aligner = aligner(self._whole_states) if aligner else None
         self._src, self._tgt = src_tokenizer, tgt_tokenizer
         n_positions = network.spec.encoder.n_positions if network.spec.encoder else None
         self._longest = LONGEST if n_positions is None else min(LONGEST, n_positions - 1)  # without the end token
@@ -107,6 +107,8 @@ class Translator(Model):
     def close(self) -> None:
         """See `Model`; also ends the threads."""
         super().close()
+        if self.aligner:
+            self.aligner.close()
         self._pool.shutdown()
         self._start_pool()  # whose work is told that the model is closed
 
@@ -120,7 +122,7 @@ class Translator(Model):
         shortlist: bool = True,
         split: bool = True,
         glossary: "Path | None" = None,
-        shares: bool = False,
+        aligns: bool = False,
         languages: tuple[str, str] | None = None,
         repair: bool = True,
     ) -> "Translator":
@@ -135,7 +137,7 @@ class Translator(Model):
                 then relative to these tokens; to compare them between lines, use the whole vocabulary.
             split: See the class.
             glossary: A file of required terms; see `Glossary.read`.
-            shares: Whether `shares` will be called.
+            aligns: Whether words will be aligned: for mark-up, or for the caller.
             languages: Of source and target, for a network that is told of them; None: those that the bundle names.
             repair: Search again where a translation lost a number, an address, a code word or a name; see `Repair`.
 
@@ -160,6 +162,8 @@ class Translator(Model):
                 from heed.models.runtime.ensemble import EnsembleNetwork  # imported here: few need it
 
                 network = EnsembleNetwork([network, *(each.network(device=device, threads=1) for each in others)])
+            aligns = bool(glossary or aligns or not shortlist)
+            aligner = functools.partial(Aligner.of, bundle, (src, tgt), device) if aligns else None
         return cls(
             network,
             src,
@@ -171,7 +175,7 @@ class Translator(Model):
             glossary=Glossary.read(glossary, tgt) if glossary else None,
             whole=whole,
             repair=Repair(src, tgt, (manifest.src_language, manifest.tgt_language), searches=repair),
-            aligns=bool(glossary or shares or not shortlist),
+            aligner=aligner,
         )
 
     def translate(
@@ -194,10 +198,12 @@ class Translator(Model):
         n: int = 1,
         *,
         batch_size: int = BATCH_SIZE,
+        aligned: bool = False,
     ) -> list[list[Translation]]:
         """The best translations of each line, best first: at most `n`, and at most the beam size.
 
         For a line of several sentences, these are the combinations of their translations with the best sums of scores.
+        If `aligned`, they have links of words, for which the translator needs an aligner.
         """
         config = config or self.config
         sentences = self._sentences(lines)
@@ -210,6 +216,8 @@ class Translator(Model):
         elif self._repair:
             again = functools.partial(self._again, config, n, batch_size)
             self._repair.mend([sentence.text for sentence in chosen], results, again)
+        if aligned and self.aligner:
+            results = _linked(self.aligner, [sentence.text for sentence in chosen], results)
         found = iter(results)
         combined = [
             combine([(each, next(found) if each.tokens else [each.unchanged()]) for each in line], n)
@@ -220,14 +228,6 @@ class Translator(Model):
                 if len(sentences[i]) > 1:
                     combined[i] = _tell_parted(self._glossary, line, sentences[i], combined[i])
         return combined
-
-    def shares(self, src: str, tgt: str) -> FloatArray | None:
-        """The alignment of a text with its translation, see `align`; None if they are too long."""
-        longest = max(len(self._src.encode([src])[0]), len(self._tgt.encode([tgt])[0]))
-        if not src or not tgt or longest > min(self._longest, self._context or LONGEST):
-            return None
-        with self._whole_states.borrow() as state:
-            return align(state, (self._src, self._tgt), src, tgt)
 
     def pieces(self, tokens: list[int]) -> list[str]:
         """The pieces of a translation, with "▁" for the space before a word."""
@@ -297,7 +297,7 @@ class Translator(Model):
         places = [glossary.places(text) for text in texts]
 
         def displaced(i: int, best: list[Translation]) -> set[int]:
-            shares = self.shares(texts[i], best[0].text) if self.aligns else None
+            shares = self.aligner.shares(texts[i], best[0].text) if self.aligner else None
             return set() if shares is None else glossary.displaced(best[0].text, shares, places[i])
 
         refused = {
@@ -428,6 +428,13 @@ class Translator(Model):
         remaining = iter(lines)
         while window := list(islice(remaining, batch_size * WINDOW)):
             yield from self.translate(window, config, batch_size=batch_size)
+
+
+def _linked(aligner: Aligner, sources: list[str], results: list[list[Translation]]) -> list[list[Translation]]:
+    """The translations of each source with links of their words."""
+    pairs = [(source, each.text) for source, best in zip(sources, results, strict=True) for each in best]
+    found = iter(aligner.links(pairs) if pairs else [])
+    return [[dataclasses.replace(each, links=tuple(next(found, None) or ())) for each in best] for best in results]
 
 
 def _loops(tokens: list[int], source: list[int], config: DecodeConfig) -> bool:

@@ -110,7 +110,7 @@ def put_back(marked: Marked, translation: str, shares: FloatArray | None) -> str
     Args:
         marked: The source.
         translation: The translation of its text, with its names.
-        shares: The alignment; see `decoding.alignment.align`. None: assume that both sides advance at the same
+        shares: The alignment; see `heed.models.tasks.aligner`. None: assume that both sides advance at the same
             pace.
     """
     src, tgt = word_spans(marked.text), word_spans(translation)

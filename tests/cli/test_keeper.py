@@ -187,7 +187,7 @@ def test_of_200_lines_all_tags_are_balanced_and_around_the_known_words() -> None
         cases += [(re.sub(rf"\b{word}\b", f"<b>{word}</b>", line), known[word]) for word in words[:1]]
     cases = cases[:200]
     assert len(cases) == 200
-    keeper = Keeper(Translator.load(find(None), threads=1, shares=True), [], tags=True)
+    keeper = Keeper(Translator.load(find(None), threads=1, aligns=True), [], tags=True)
     n_right = n_known = 0
     for (_, expected), (found,) in zip(cases, keeper.n_best([line for line, _ in cases]), strict=True):
         assert re.findall("</?b>", found.text) == ["<b>", "</b>"]

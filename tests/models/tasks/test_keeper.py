@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 class Shuffler:
     """Translates to the words of a text in capitals, in another order, some of them lost or twice."""
 
-    aligns = True
     splits = True
 
     def __init__(self, seed: int, *, exact: bool = False) -> None:
         self._seed, self._exact = seed, exact
+        self.aligner = self
 
     def has_words(self, text: str) -> bool:
         return has_letters(text)
@@ -38,7 +38,13 @@ class Shuffler:
         return [match.span() for match in re.finditer("[\U0001f600☃Ж]", text)]
 
     def n_best(
-        self, lines: Sequence[str], _: DecodeConfig | None = None, n: int = 1, *, batch_size: int = 64
+        self,
+        lines: Sequence[str],
+        _: DecodeConfig | None = None,
+        n: int = 1,
+        *,
+        batch_size: int = 64,
+        aligned: bool = False,
     ) -> list[list[Translation]]:
         assert batch_size > 0
         return [[self._translate(line, i) for i in range(n)] for line in lines]

@@ -1,0 +1,64 @@
+"""Messages of Protocol Buffers, read and written field by field: enough for ONNX graphs, without the package onnx."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+DELIMITED = 2  # wire type of bytes, text and messages
+
+
+class Field(NamedTuple):
+    """A field of a message."""
+
+    number: int
+    value: memoryview  # bytes, text or a message; empty for a number
+    whole: memoryview  # with its tag, as it stands in the message
+
+
+def fields(message: memoryview) -> Iterator[Field]:
+    """The fields of a message, in order.
+
+    Raises:
+        ValueError: It is not one.
+    """
+    position = 0
+    while position < len(message):
+        start = position
+        tag, position = _varint(message, position)
+        number, wire_type, size = tag >> 3, tag & 7, 0
+        if wire_type == 0:
+            _, position = _varint(message, position)
+        elif wire_type in (1, 5):
+            position += 8 if wire_type == 1 else 4
+        elif wire_type == DELIMITED:
+            size, position = _varint(message, position)
+            position += size
+            if position > len(message):
+                raise ValueError("a field extends beyond its message")
+        else:
+            raise ValueError(f"unknown wire type {wire_type}")
+        yield Field(number, message[position - size : position], message[start:position])
+
+
+def field(number: int, value: bytes) -> bytes:
+    """A field with bytes, text or a message."""
+    return _written(number << 3 | DELIMITED) + _written(len(value)) + value
+
+
+def _varint(message: memoryview, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while position < len(message) and shift < 64:
+        byte = message[position]
+        value |= (byte & 0x7F) << shift
+        position, shift = position + 1, shift + 7
+        if byte < 0x80:
+            return value, position
+    raise ValueError("an unterminated number")
+
+
+def _written(number: int) -> bytes:
+    """A number as a varint."""
+    parts = []
+    while number > 0x7F:
+        parts.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*parts, number])
