@@ -56,5 +56,5 @@ class MaskedPacking:
         ids = np.where(chosen & (kind >= MASKED) & (kind < MASKED + RANDOM), drawn, ids)
         targets = np.where(chosen, whole, pad_id)
         positions = np.broadcast_to(places, whole.shape)
-        rows = [torch.from_numpy(np.ascontiguousarray(each)) for each in (ids, targets, positions)]
+        rows = [torch.from_numpy(np.array(each)) for each in (ids, targets, positions)]
         return dataclasses.replace(batch, ids=rows[0], targets=rows[1], positions=rows[2])
