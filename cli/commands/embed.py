@@ -1,24 +1,31 @@
 """`heed embed`."""
 
 import contextlib
+import dataclasses
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from heed.cli import messages, options
+from heed.cli.batch.job import Numbering
+from heed.cli.batch.workers import EmbeddingWorker
 from heed.cli.command import Command
 from heed.cli.io.inputs import read_lines, warn_replaced
+from heed.cli.io.locations import InputFile, expand, is_url
 from heed.cli.io.records import Decoder
 from heed.cli.io.streams import write
+from heed.cli.jobs import make_directory, plan
 from heed.cli.loading import find_model
 from heed.models.system.files import file_whole, refuse_existing
 
 if TYPE_CHECKING:
+    from heed.cli.batch.job import Answer, Block
     from heed.models.tasks.embedder import Embedder
 
+SUFFIX = ".npy"
 WINDOW = 256  # lines that are read ahead, if they have arrived
 INVITATION = "Type lines to embed; Ctrl-D ends."
 
@@ -28,7 +35,7 @@ INVITATION = "Type lines to embed; Ctrl-D ends."
     sections={
         "Input and output": ("inputs", "output", "force"),
         "Search": ("similar_to", "top"),
-        "Running": ("model", "prefix", "batch_size", "device", "threads"),
+        "Running": ("model", "prefix", "batch_size", "device", "threads", "ray"),
     },
 )
 @click.option(
@@ -36,14 +43,15 @@ INVITATION = "Type lines to embed; Ctrl-D ends."
     "--input",
     "inputs",
     multiple=True,
-    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-    help="File to embed line by line; - is stdin. Repeat for more files.  [default: -]",
+    type=InputFile(),
+    help="File to embed line by line, or a pattern of files; - is stdin. Repeat for more.  [default: -]",
 )
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
-    help="A .npy, which becomes an array of float32 (lines, width), or a file of JSON lines.  [default: stdout]",
+    type=click.Path(),
+    help="A .npy, which becomes an array of float32 (lines, width), or a file of JSON lines. With --ray, JSON lines; "
+    "a directory gets a file for each input.  [default: stdout]",
 )
 @click.option("--similar-to", metavar="TEXT", help="Write the lines most similar to TEXT instead, best first.")
 @click.option(
@@ -61,9 +69,14 @@ INVITATION = "Type lines to embed; Ctrl-D ends."
 @options.device
 @options.threads
 @options.force
+@options.ray
+@click.pass_context
 def command(
+    ctx: click.Context,
+    /,
     inputs: tuple[str, ...],
-    output: Path | None,
+    output: str | None,
+    ray: str | None,
     similar_to: str | None,
     top: int,
     model: str | None,
@@ -85,17 +98,24 @@ def command(
     """
     if similar_to is not None and output:
         raise click.UsageError("--similar-to writes lines to stdout; leave out -o.")
-    if output:
-        refuse_existing(output, force=force)
+    is_large = ray is not None or is_url(output or "")
+    if is_large and (not output or output.endswith(SUFFIX)):
+        raise click.UsageError("--ray and URLs need -o: a file of JSON lines, or a directory for a file of each input.")
+    path, names = find_model(model, "embed"), expand(inputs) or ("-",)
+    if output is not None and is_large:
+        worker = EmbeddingWorker(device, threads or 1 if ray else threads, prefix, batch_size)
+        ctx.exit(_embed_large(names, output, worker, path, ray=ray, force=force))
+    file = Path(output) if output else None
+    if file:
+        refuse_existing(file, force=force)
     from heed.models.tasks.embedder import Embedder
 
-    path = find_model(model, "embed")
     with messages.timed(f"Loaded {path} for {device}"):
         embedder = Embedder.load(path, device=device, threads=threads, prefix=prefix)
     decoder = Decoder()
-    windows = read_lines(inputs or ("-",), decoder, max(WINDOW, batch_size), invitation=INVITATION)
+    windows = read_lines(names, decoder, max(WINDOW, batch_size), invitation=INVITATION)
     if similar_to is None:
-        _write(embedder, windows, output, batch_size, force=force)
+        _write(embedder, windows, file, batch_size, force=force)
     else:
         _search(embedder, windows, similar_to, top, batch_size)
     warn_replaced(decoder)
@@ -103,11 +123,51 @@ def command(
         messages.warning(f"{embedder.n_cut:,} texts were cut: the model reads {embedder.max_tokens:,} tokens at most")
 
 
+def _embed_large(
+    names: tuple[str, ...], output: str, worker: EmbeddingWorker, model: Path, *, ray: str | None, force: bool
+) -> int:
+    """Embed lines of files into files of JSON lines in blocks; returns the exit status."""
+    from heed.cli.batch.command import job_note, run_jobs
+
+    make_directory(output)
+    note = job_note(model, dataclasses.replace(worker, threads=None))
+    window = max(WINDOW, worker.batch_size)
+    jobs = [_EmbeddingJob(job.names, job.output or "", window, note) for job in plan(names, output, "lines", None)]
+    return run_jobs(jobs, worker, [model], ray=ray, names=names, force=force)
+
+
+class _EmbeddingJob:
+    """Lines of some inputs to embed; see `heed.cli.batch.job.FileJob`."""
+
+    position = 0
+
+    def __init__(self, names: tuple[str, ...], output: str, window: int, note: Mapping[str, object]) -> None:
+        self.output = output
+        self._names, self._window, self._note = names, window, note
+        self._decoder, self._n_cut = Decoder(), 0
+
+    def blocks(self) -> "Iterator[Block]":
+        lists = read_lines(self._names, self._decoder, self._window, invitation=INVITATION)
+        return Numbering(self._note).blocks(lists, lambda _, texts: texts)
+
+    def written(self, block: "Block", answer: "Answer") -> bytes:
+        from heed.cli.io.vectors import json_line
+
+        vectors, n_cut = answer.result
+        self._n_cut += n_cut
+        return "".join(map(json_line, block.records, vectors)).encode()
+
+    def close(self) -> None:
+        warn_replaced(self._decoder)
+        if self._n_cut:
+            messages.warning(f"{self.output}: {self._n_cut:,} texts were cut: they are longer than the model reads")
+
+
 def _write(
     embedder: "Embedder", windows: Iterator[list[str]], output: Path | None, batch_size: int, *, force: bool
 ) -> None:
     """Write the vectors of lines."""
-    from heed.cli.io.vectors import SUFFIX, JsonLines, NumpyArray
+    from heed.cli.io.vectors import JsonLines, NumpyArray
 
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(file_whole(output, force=force)) if output else None

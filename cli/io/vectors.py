@@ -9,7 +9,11 @@ import numpy as np
 from heed.cli.io.streams import write
 from heed.models.arrays import FloatArray
 
-SUFFIX = ".npy"
+
+def json_line(text: str, vector: FloatArray) -> str:
+    """The line of a text and its vector, (D,), with as many digits as tell float32 numbers apart."""
+    numbers = ", ".join(np.format_float_positional(value, trim="0") for value in vector)
+    return f'{{"text": {json.dumps(text, ensure_ascii=False)}, "embedding": [{numbers}]}}\n'
 
 
 class JsonLines:
@@ -23,10 +27,8 @@ class JsonLines:
         self._file = file
 
     def add(self, texts: Sequence[str], vectors: FloatArray) -> None:
-        """Write the vectors of texts, (N, D), with as many digits as tell float32 numbers apart."""
-        for text, vector in zip(texts, vectors, strict=True):
-            numbers = ", ".join(np.format_float_positional(value, trim="0") for value in vector)
-            line = f'{{"text": {json.dumps(text, ensure_ascii=False)}, "embedding": [{numbers}]}}\n'
+        """Write the vectors of texts, (N, D)."""
+        for line in map(json_line, texts, vectors):
             if self._file is None:
                 write(line)
             else:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 import tokenizers
@@ -269,6 +270,22 @@ def test_embed_writes_a_vector_a_line(bundles: Callable[[str], Path], heed: Heed
     assert again.exit_code == 1
     assert "--force" in again.stderr
     assert len(np.load(tmp_path / "lines.npy")) == len(lines)
+
+
+def test_embeddings_of_many_files_are_those_of_stdout(
+    bundles: Callable[[str], Path], heed: Heed, tmp_path: Path
+) -> None:
+    path, lines = bundles("bert"), "".join(f"{line}\n" for line in LINES[:5]).encode()
+    files = fsspec.filesystem("memory")
+    for name in ("1.txt", "2.txt"):
+        files.pipe_file(f"/embed-in/{name}", lines)
+    command = ["embed", "-m", path, "--threads", "1"]
+    result = heed(*command, "-i", "memory://embed-in/*.txt", "-o", "memory://embed-out/")
+    assert result.exit_code == 0, result.stderr
+    plain = heed(*command, stdin=lines).stdout_bytes
+    assert [files.cat_file(f"/embed-out/{name}") for name in ("1.txt", "2.txt")] == [plain, plain]
+    refused = heed(*command, "--ray", "local", "-o", tmp_path / "lines.npy", stdin=lines)
+    assert (refused.exit_code, "a file of JSON lines" in refused.stderr) == (2, True)
 
 
 def test_nothing_is_an_array_without_rows(bundles: Callable[[str], Path], heed: Heed, tmp_path: Path) -> None:
