@@ -28,6 +28,7 @@ COMMANDS = {
     "embed": "Turn lines into vectors, or find similar lines.",
     "align": "Align the words of texts and their translations.",
     "score": "Compute the log-probability of texts or translations.",
+    "serve": "Serve models over HTTP.",
     "evaluate": "Evaluate translations: BLEU, chrF and TER.",
     "doctor": "Report what works on this machine, and why the rest does not.",
     "models": "List, describe and verify models.",

@@ -14,6 +14,7 @@ ENVIRONMENT = {
     "HEED_MODELS": "Directory of the models that have a name.",
     "HEED_DEVICE": "Device that runs models, cpu or cuda; not for training.",
     "HEED_THREADS": "Number of CPU threads.",
+    "HEED_API_KEY": "Keys that clients of heed serve must send, with commas between.",
     "NO_COLOR": "Print no colours, whatever the value.",
 }
 TEXT_FILE = click.Path(exists=True, dir_okay=False, readable=True)

@@ -117,8 +117,10 @@ def test_no_dependency_is_idle_and_none_is_missing() -> None:
     tools = {
         "ctranslate2",
         "hypothesis",
+        "libretranslatepy",
         "llama-cpp-python",
         "mypy",
+        "openai",
         "pandas",
         "polib",
         "pyarrow",

@@ -80,6 +80,10 @@ class Embedder:
             chosen = usual if prefix is None else prefixes.get(prefix, prefix)
             return cls(encoder, bundle.reader(), manifest.embedding or EmbeddingSpec(), prefix=chosen)
 
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Numbers of tokens of texts, with the prefix and special ones, before any is cut."""
+        return [len(row) for row in self._reader.encode([self.prefix + text for text in texts])]
+
     def embed(self, texts: Sequence[str], batch_size: int = BATCH_SIZE) -> FloatArray:
         """The vectors of texts, (N, D)."""
         rows = self._reader.encode([self.prefix + text for text in texts])

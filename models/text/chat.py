@@ -1,7 +1,7 @@
 """A conversation as a text that a language model continues."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from heed.models.errors import DataError, ModelError
 
@@ -20,6 +20,14 @@ class ChatTemplate:
     def __post_init__(self) -> None:
         if not all(self.stop):
             raise ModelError(f"stop must not contain an empty text: {self.stop!r}")
+
+    def prompt(self, turns: Iterable[tuple[str, str]], message: str) -> str:
+        """The text before the answer to a message, given the turns before it: messages and answers."""
+        written = (self._question(asked) + answered + self.after_assistant for asked, answered in turns)
+        return (self.beginning or "") + "".join(written) + self._question(message)
+
+    def _question(self, message: str) -> str:
+        return self.before_user + message + self.after_user + self.before_assistant
 
 
 class Conversation:
@@ -42,13 +50,12 @@ class Conversation:
         Raises:
             DataError: The message alone is too long.
         """
-        question = self._question(message)
+        question = dataclasses.replace(self._template, beginning=None).prompt([], message)
         if self._count(question) > self._room:
             raise DataError(
                 f"the message has {self._count(question):,} tokens, but only {self._room:,} fit; shorten it"
             )
-        beginning = self._template.beginning or ""
-        while self._count(prompt := beginning + "".join(map(self._written, self._turns)) + question) > self._room:
+        while self._count(prompt := self._template.prompt(self._turns, message)) > self._room and self._turns:
             del self._turns[0]
             self.n_forgotten += 1
         return prompt
@@ -56,11 +63,3 @@ class Conversation:
     def add(self, message: str, answer: str) -> None:
         """Add a turn."""
         self._turns.append((message, answer))
-
-    def _question(self, message: str) -> str:
-        template = self._template
-        return template.before_user + message + template.after_user + template.before_assistant
-
-    def _written(self, turn: tuple[str, str]) -> str:
-        message, answer = turn
-        return self._question(message) + answer + self._template.after_assistant

@@ -1,0 +1,194 @@
+"""`heed serve` under load: against the batch engine, and its memory over many requests.
+
+    python tests/benchmarks/serve.py
+    python tests/benchmarks/serve.py --clients 64 --seconds 60 --rounds 1 --requests 100000
+
+Rate: the batch engine (`Translator.translate_lines`, on the same threads) and the server translate the lines of a file,
+in turn. The server has so many clients on 127.0.0.1, each of which sends its next request, of `--lines` lines, when it
+has the answer to the last one. The clients run in this process, on the same cores; how much of a core they take is
+told. Tokens are those of the translations. Latencies are what the clients see.
+
+Memory: so many requests that are quickly answered (one in ten translates a word, the others are refused, or ask for
+languages or figures), with the resident memory of the server in each tenth. The last line is JSON. Needs the extra
+`serve`; Linux only.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import json
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+HEED = str(Path(sys.executable).with_name("heed"))
+TEXT = Path(__file__).parents[1] / "data/tatoeba.test.en"
+WINDOW = 256  # lines that the batch engine sorts together, so that it ends soon after its time is over
+
+
+def batch_rate(model: str, lines: list[str], seconds: float, threads: int) -> float:
+    """Tokens a second of the batch engine."""
+    from heed.models.bundle.catalog import find
+    from heed.models.tasks.translator import Translator
+
+    with Translator.load(find(model), threads=threads) as translator:
+        translator.translate(lines[:64])
+        windows = itertools.cycle([lines[first : first + WINDOW] for first in range(0, len(lines), WINDOW)])
+        n_tokens, began = 0, time.perf_counter()
+        while time.perf_counter() < began + seconds:
+            n_tokens += sum(len(found.tokens) for found in translator.translate(next(windows)))
+        return n_tokens / (time.perf_counter() - began)
+
+
+@contextlib.contextmanager
+def server(model: str, threads: int) -> Iterator[tuple[str, int, subprocess.Popen[str]]]:
+    """Host, port and process of a server."""
+    command = [HEED, "serve", "-m", model, "--port", "0", "--threads", str(threads)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        found = re.search(r"http://\S+(?=;)", line)
+        assert found, line
+        url = urlsplit(found[0])
+        try:
+            yield str(url.hostname), int(url.port or 0), process
+        finally:
+            process.terminate()
+
+
+def figure(host: str, port: int, name: str) -> float:
+    """A figure of the server."""
+    with urlopen(f"http://{host}:{port}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+
+
+class Connection:
+    """A connection that is kept."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def ask(self, method: str, path: str, body: bytes = b"") -> int:
+        """The status of an answer, which is read whole."""
+        head = f"{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        self._writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        answer = await self._reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"(?i)content-length: (\d+)", answer)
+        assert length, answer
+        await self._reader.readexactly(int(length[1]))
+        return int(answer[9:12])
+
+
+async def load(host: str, port: int, bodies: list[bytes], n_clients: int, seconds: float) -> tuple[list[float], int]:
+    """The latencies of the answers within a time, and the number of errors."""
+    latencies, errors, following = list[float](), 0, itertools.cycle(bodies)
+    end = time.perf_counter() + seconds
+
+    async def client() -> None:
+        nonlocal errors
+        connection = Connection(*await asyncio.open_connection(host, port))
+        while time.perf_counter() < end:
+            began = time.perf_counter()
+            errors += await connection.ask("POST", "/translate", next(following)) != 200
+            latencies.append(time.perf_counter() - began)
+
+    await asyncio.gather(*(client() for _ in range(n_clients)))
+    return latencies, errors
+
+
+def served_rate(arguments: argparse.Namespace, lines: list[str], n_lines: int) -> dict[str, float]:
+    """Figures of a server under load."""
+    texts = [lines[first : first + n_lines] for first in range(0, len(lines), n_lines)]
+    bodies = [json.dumps({"q": text, "source": "en", "target": "de"}).encode() for text in texts]
+    with server(arguments.model, arguments.threads) as (host, port, _):
+        asyncio.run(load(host, port, bodies, arguments.clients, 2))  # to warm up
+        before = figure(host, port, "heed_tokens_total")
+        used, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+        latencies, errors = asyncio.run(load(host, port, bodies, arguments.clients, arguments.seconds))
+        took, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
+        n_tokens = figure(host, port, "heed_tokens_total") - before
+        batches = figure(host, port, "heed_batch_lines_sum") / figure(host, port, "heed_batch_lines_count")
+    parts = statistics.quantiles(latencies, n=100)
+    return {
+        "tokens_per_second": n_tokens / took,
+        "requests_per_second": len(latencies) / took,
+        "errors": errors,
+        "p50_ms": 1000 * parts[49],
+        "p95_ms": 1000 * parts[94],
+        "lines_per_batch": batches,
+        "cores_of_clients": (after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime) / took,
+    }
+
+
+async def many(host: str, port: int, n_requests: int, pid: int) -> list[float]:
+    """The resident memory, in MiB, after each tenth of so many requests."""
+    word = json.dumps({"q": "Hello!", "source": "en", "target": "de"}).encode()
+    refused = json.dumps({"q": "x", "source": "x", "target": "de"}).encode()
+    kinds = [("POST", "/translate", word), *[("POST", "/translate", refused)] * 6, ("GET", "/languages", b"")]
+    kinds += [("GET", "/health", b""), ("POST", "/translate", b"{")]
+    found = []
+
+    async def client(n: int) -> None:
+        connection = Connection(*await asyncio.open_connection(host, port))
+        for number in range(n):
+            assert await connection.ask(*kinds[number % len(kinds)]) < 500
+
+    for _ in range(10):
+        await asyncio.gather(*(client(n_requests // 160) for _ in range(16)))
+        found.append(int(re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[0]) / 1024)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="en-de")
+    parser.add_argument("--text", type=Path, default=TEXT)
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--lines", type=int, nargs="*", default=[1, 8], help="lines of a request")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--requests", type=int, default=100_000, help="for the memory; 0: not measured")
+    arguments = parser.parse_args()
+    lines = arguments.text.read_text("utf-8").splitlines()
+    batch, served = list[float](), {n: list[dict[str, float]]() for n in arguments.lines}
+    for _ in range(arguments.rounds if arguments.lines else 0):
+        batch.append(batch_rate(arguments.model, lines, min(arguments.seconds, 20), arguments.threads))
+        print(f"batch engine: {batch[-1]:,.0f} tokens a second", file=sys.stderr)
+        for n, found in served.items():
+            found.append(served_rate(arguments, lines, n))
+            print(f"{n} lines a request: {found[-1]}", file=sys.stderr)
+    memory = list[float]()
+    if arguments.requests:
+        with server(arguments.model, arguments.threads) as (host, port, process):
+            memory = asyncio.run(many(host, port, arguments.requests, process.pid))
+        print(f"memory after each tenth, MiB: {[round(each, 1) for each in memory]}", file=sys.stderr)
+    print(
+        json.dumps(
+            {
+                "batch_tokens_per_second": batch,
+                "served": {
+                    str(n): [
+                        {name: round(value, 3) for name, value in each.items()}
+                        | {"of_batch": round(each["tokens_per_second"] / of_batch, 3)}
+                        for each, of_batch in zip(found, batch, strict=True)
+                    ]
+                    for n, found in served.items()
+                },
+                "memory_mib": memory,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
