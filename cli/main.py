@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from heed.cli.io.signals import ENDING, Terminated, came, end_on_signals
+from heed.cli.io.signals import ENDING, Terminated, came, end_on_signals, raise_no_more
 from heed.models.errors import HeedError
 from heed.models.system.huge_pages import allow_huge_pages
 
@@ -112,6 +112,7 @@ def _signals_win() -> Iterator[None]:
         raise
     except BaseException:
         if number := came():
+            raise_no_more()
             sys.exit(128 + number)
         raise
 
@@ -165,6 +166,7 @@ def run() -> None:
         status = _status()
     except (KeyboardInterrupt, Terminated):  # that came between two lines of this
         status = 128 + (came() or signal.SIGINT)
+    raise_no_more()
     for number in ENDING:  # another signal ends what may still wait, silently
         signal.signal(number, signal.SIG_DFL)
     for stream in (sys.stdout, sys.stderr):

@@ -63,9 +63,14 @@ def came() -> int | None:
     return _PENDING.number
 
 
+def raise_no_more() -> None:
+    """Raise no signal again: the program ends with its exit status, however long that takes."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
 def handled() -> None:
     """Let the program go on: what a signal asked for is done. Call it while its exception is handled."""
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    raise_no_more()
     _PENDING.forget()
 
 

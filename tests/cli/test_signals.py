@@ -71,3 +71,21 @@ def test_a_signal_wins(work: str, number: signal.Signals) -> None:
     assert process.returncode == 128 + number
     assert b"Error" not in err
     assert (out == b"cleared up\n") == ("cleared up" in work)
+
+
+SLOW_END = """
+import os, signal, sys, time, types
+from heed.cli import main as program
+
+program.main = lambda: os.kill(os.getpid(), signal.{name})
+sys.stdout = types.SimpleNamespace(flush=lambda: time.sleep(0.5))
+program.run()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_slow_end_is_no_second_signal(number: signal.Signals) -> None:
+    """As of a process that was stopped for a while, or on a machine with too much to do."""
+    code = SLOW_END.format(name=number.name)
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (finished.returncode, finished.stderr) == (128 + number, b"")
