@@ -82,7 +82,7 @@ class Actor:
 
     handle: Any
     is_ready: bool = False
-    sent: deque[Sent] = dataclasses.field(default_factory=deque)
+    sent: list[Sent] = dataclasses.field(default_factory=list)  # blocks, in the order in which it does them
 
 
 class RayCluster:
@@ -102,7 +102,7 @@ class RayCluster:
         self._models = models
         self._arguments = (worker, models, importlib.metadata.version("heed"))
         self._actors: list[Actor] = []
-        self._pending: dict[Any, Actor] = {}  # what an actor was asked for
+        self._pending: dict[Any, tuple[Actor, Sent | None]] = {}  # which actor was asked, and for what; None: to start
         self._again: deque[Sent] = deque()  # blocks to send again
         self._tries: dict[Sent, int] = {}
         self._failed_starts, self._given_up = 0, 0
@@ -177,7 +177,7 @@ class RayCluster:
             made = ray.remote(Workplace).options(num_cpus=self._cores, num_gpus=self._gpus)
             actor = Actor(made.remote(*self._arguments))
             self._actors.append(actor)
-            self._pending[actor.handle.start.remote()] = actor
+            self._pending[actor.handle.start.remote()] = actor, None
 
     def _places(self, node: dict[str, Any]) -> int:
         """How many actors a node has room for."""
@@ -196,32 +196,33 @@ class RayCluster:
                         return True
                     self._tries.setdefault(sent, 0)
                     actor.sent.append(sent)
-                    self._pending[actor.handle.work.remote(sent.block.request)] = actor
+                    self._pending[actor.handle.work.remote(sent.block.request)] = actor, sent
         return False
 
     def _collect(self, ref: Any) -> Iterator[tuple[Sent, Answer | Failure]]:
         """Take what an actor has answered, or see that it cannot."""
-        actor = self._pending.pop(ref, None)
-        if actor is None:  # its actor has ended, and another has its block
+        if ref not in self._pending:  # its actor has ended, and another has its block
             return
+        actor, sent = self._pending.pop(ref)
         try:
             answer = ray.get(ref)
         except exceptions.RayTaskError as error:  # raised by heed or a library; the actor lives
             reason = f"{type(error.cause).__name__}: {error.cause}"
-            if actor.is_ready:
-                yield from self._failed(actor.sent.popleft(), reason)
-            else:
+            if sent is None:
                 self._dismiss(actor)
                 self._not_started(reason)
+            else:
+                actor.sent.remove(sent)
+                yield from self._failed(sent, reason)
         except exceptions.RayError as error:
             yield from self._ended(actor, error)
         else:
-            if actor.is_ready:
-                sent = actor.sent.popleft()  # an actor answers in order
+            if sent is None:
+                self._started(actor, lacking=answer)
+            else:
+                actor.sent.remove(sent)
                 del self._tries[sent]
                 yield sent, answer
-            else:
-                self._started(actor, lacking=answer)
 
     def _started(self, actor: Actor, *, lacking: list[int]) -> None:
         if not lacking:
@@ -233,7 +234,7 @@ class RayCluster:
                 if (number, path.name) not in self._files:
                     self._files[number, path.name] = ray.put(np.fromfile(path, dtype=np.uint8))
         names = [name for name in self._files if name[0] in lacking]
-        self._pending[actor.handle.install.remote(names, *(self._files[name] for name in names))] = actor
+        self._pending[actor.handle.install.remote(names, *(self._files[name] for name in names))] = actor, None
 
     def _ended(self, actor: Actor, error: Exception) -> Iterator[tuple[Sent, Answer | Failure]]:
         """Send again what an actor had whose process or node is gone; only its first block may be to blame."""
@@ -243,7 +244,7 @@ class RayCluster:
         self._dismiss(actor)
         if not was_ready and not node_is_gone:
             self._not_started(reason)
-        lost = list(actor.sent)
+        lost = actor.sent
         if lost and not node_is_gone:
             yield from self._failed(lost.pop(0), reason)
         self.n_retries += len(lost)
@@ -252,7 +253,7 @@ class RayCluster:
     def _dismiss(self, actor: Actor) -> None:
         """Forget an actor."""
         self._actors.remove(actor)
-        self._pending = {ref: other for ref, other in self._pending.items() if other is not actor}
+        self._pending = {ref: asked for ref, asked in self._pending.items() if asked[0] is not actor}
         with contextlib.suppress(exceptions.RayError):
             ray.kill(actor.handle)
 

@@ -133,8 +133,10 @@ class Bench:
 
         def later(fault: Callable[[subprocess.Popen[bytes]], None]) -> Callable[[subprocess.Popen[bytes]], None]:
             def wait(driver: subprocess.Popen[bytes]) -> None:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    driver.wait(self._random.uniform(0, seconds))
+                n_files = self._random.randrange(self._options.files)
+                while driver.poll() is None and len(list(self.output.glob("*.txt"))) < n_files:
+                    time.sleep(0.01)
+                time.sleep(self._random.uniform(0, seconds / self._options.files))
                 if driver.poll() is None:
                     fault(driver)
                     done[kind] += 1

@@ -187,6 +187,27 @@ def test_a_block_that_ends_its_worker_is_set_aside_and_the_others_are_done(
     assert executor.n_retries >= 2 * (TRIES - 1)
 
 
+def test_a_large_answer_and_the_small_one_after_it_are_not_mistaken(cluster: Any, bundle: Path, tmp_path: Path) -> None:
+    """A large one travels between nodes, and the next may arrive before it."""
+    from heed.cli.batch.ray_cluster import RayCluster
+
+    class Uneven:
+        device, threads = "cpu", 1
+
+        def load(self, _: Sequence[Path]) -> Callable[[list[str]], Answer]:
+            return lambda lines: Answer((lines, bytes(8_000_000 * (int(lines[0]) % 2 == 0))), 0)
+
+    unfinished = Unfinished(None, PiecedOutput(str(tmp_path / "x"), Disk()))  # type: ignore[arg-type]
+    numbered = Numbering({}).blocks([[str(number)] for number in range(24)], lambda _, lines: lines)
+    executor = RayCluster(cluster.address, Uneven(), [ModelOrigin.of(bundle)], cores=1, gpus=0)
+    n_done = 0
+    for sent, answer in executor.run([Sent(block, unfinished) for block in numbered]):
+        assert isinstance(answer, Answer)
+        assert answer.result[0] == sent.block.records
+        n_done += 1
+    assert n_done == 24
+
+
 def test_a_cluster_that_does_not_answer_is_told(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from heed.cli.batch.ray_cluster import RayCluster
 
