@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from heed.models.tasks.filler import Candidate, Filler
 
 WINDOW = 64  # lines that are read ahead, if they have arrived
+SPACE = "\u2581"  # in a token
 INVITATION = "Type lines with [MASK] in them; Ctrl-D ends."
 Found = list[list["Candidate"]]  # candidates of each mask
 
@@ -104,7 +105,7 @@ def _write(lines: list[str], found: list[Found], *, as_json: bool, first: bool) 
         return
     for candidates in (candidates for masks in found for candidates in masks):
         write("" if first else "\n")
-        write("".join(f"{each.probability:.4f}\t{_shown(each)}\t{each.text}\n" for each in candidates))
+        write("".join(f"{each.probability:.4f}\t{_shown(each)}\t{_one_line(each.text)}\n" for each in candidates))
         first = False
 
 
@@ -118,5 +119,10 @@ def _table(candidate: "Candidate") -> dict[str, object]:
 
 
 def _shown(candidate: "Candidate") -> str:
-    """The token without the space before it."""
-    return candidate.piece.replace("\u2581", " ").strip()
+    """The token without the space before it; a space itself as ▁."""
+    return _one_line(candidate.piece.replace(SPACE, " ").strip(" ") or candidate.piece)
+
+
+def _one_line(text: str) -> str:
+    """A text whose line breaks and tabs are written as \\n and \\t."""
+    return text.translate({ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"})
