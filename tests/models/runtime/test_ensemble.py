@@ -73,8 +73,8 @@ def test_members_need_one_vocabulary(describe: Describe) -> None:
 
 def test_a_model_twice_translates_as_that_model(bundle: Path, heed: Callable[..., Result]) -> None:
     lines = "one two three\nseven\n\n9 0\n"
-    single = heed("translate", "-m", bundle, "--json", "--no-shortlist", input=lines)
-    several = heed("translate", "-m", bundle, "-m", bundle, "--json", input=lines)
+    single = heed("translate", "-m", bundle, "--json", "--no-shortlist", stdin=lines.encode())
+    several = heed("translate", "-m", bundle, "-m", bundle, "--json", stdin=lines.encode())
     assert (single.exit_code, several.exit_code) == (0, 0), several.stderr
     for one, other in zip(single.stdout.splitlines(), several.stdout.splitlines(), strict=True):
         before, after = json.loads(one), json.loads(other)
@@ -84,7 +84,7 @@ def test_a_model_twice_translates_as_that_model(bundle: Path, heed: Callable[...
 
 
 def test_another_vocabulary_is_refused(bundle: Path, heed: Callable[..., Result]) -> None:
-    result = heed("translate", "-m", bundle, "-m", "en-de", input="one\n")
+    result = heed("translate", "-m", bundle, "-m", "en-de", stdin=b"one\n")
     assert result.exit_code == 4
     assert "en-de" in result.stderr
     assert "an ensemble has one vocabulary" in result.stderr
