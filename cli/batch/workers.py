@@ -1,7 +1,6 @@
 """What answers the blocks of each command: it holds settings, and loads the model where it works."""
 
 import dataclasses
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +46,8 @@ class TranslationWorker:
 
     def load(self, models: Sequence[Path]) -> Translate:
         """See `Worker`."""
+        import tempfile
+
         with tempfile.NamedTemporaryFile(suffix=".tsv") as file:
             file.write(self.glossary or b"")
             file.flush()
