@@ -54,5 +54,5 @@ def test_it_goes_into_no_placeholder() -> None:
 @given(st.text(st.characters(categories=["L", "N", "P", "Zs"]), max_size=12))
 def test_no_translation_loses_it(translation: str) -> None:
     found = Mnemonic("&", "F").put_into(translation)
-    assert found.replace("&", "", 1) == translation.replace("&", "", 1) or found.endswith(("(&F)", " ", ".", ":", "…"))
-    assert found.count("&") == translation.count("&") + 1
+    without = [found[:i] + found[i + 1 :] for i, character in enumerate(found) if character == "&"]
+    assert translation in without or found.replace("(&F)", "", 1) == translation
