@@ -10,6 +10,7 @@ import click
 from heed.cli import messages
 from heed.models.errors import ModelError
 from heed.models.runs.settings import LIMITS
+from heed.models.spec.network import NetworkSpec
 from heed.models.spec.options import PATHS, changed, lookup
 from heed.models.spec.preset import DEFAULTS, PRESETS, complete, network_spec, overlaid, preset, sized
 from heed.models.spec.tables import Config, defaults, from_table, to_table
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from heed.transformer.training.tasks import AnyBatches
 
 LEARNT = ("vocab_size", "joint", "src_normalization", "tgt_normalization")  # of a vocabulary that is not given
+OF_OWN_PIECES = {"extend_vocabulary", "subword_sampling"}  # options that need a tokenizer of heed's own
+OF_IMPORTED = {"translate", "generate"}  # tasks of which imported networks are trained further
 OF_TEXT = {"text", "pairs"}  # options that name text to continue
 OBJECTIVES = {"next": "generate", "masked": "fill", "denoise": "denoise"}  # the tasks of objectives of text
 Table = dict[str, object]
@@ -74,6 +77,16 @@ class RunPlan:
     train: "TrainConfig"
     initial: "InitialNetwork | None"  # initial weights
 
+    def spec(self) -> NetworkSpec:
+        """The network, with a vocabulary of the size asked for where it is to be learnt."""
+        from heed.models.tokenizers.subwords import Tokenizer
+
+        if self.initial and self.initial.imported:
+            return network_spec(self.network, "the imported network")
+        sizes = [len(Tokenizer.load(Path(path))) for path in self.train.tokenizer] or [self.train.vocab_size]
+        joint = len(sizes) == 1 and getattr(self.train, "joint", True)
+        return sized(self.network, sizes[0], sizes[-1], joint=joint)
+
 
 def as_pairs(given: Table, objective: str) -> Table:
     """The options of training, with the text of denoising as both sides of pairs: each line is its own translation."""
@@ -117,6 +130,7 @@ def planned(request: RunRequest) -> RunPlan:
         dropout = {"dropout": network["dropout"]} if request.config else {}  # everything else follows from the weights
         network = initial.network | dropout
         training = initial.languages | training | {"tokenizer": initial.tokenizer}
+        _require_languages(initial, {**training, **given})
     if (
         given.get("joint") and training.get("joint") is False
     ):  # separate vocabularies were the reason for untied matrices
@@ -180,9 +194,18 @@ def _initial(source: object, task: str, request: RunRequest) -> "InitialNetwork 
     initial = _read_initial(Path(str(source)))
     from heed.transformer.training.tasks import TASKS
 
-    if initial.task not in TASKS[task].begins_with:
+    if initial.imported and (wrong := OF_OWN_PIECES & request.given.keys()):
+        raise click.UsageError(f"--init-from: an imported model keeps its tokenizer; leave out {_options(wrong)}.")
+    if initial.task not in TASKS[task].begins_with or (initial.imported and task not in OF_IMPORTED):
         raise click.UsageError(f"--init-from: {source} was trained to {initial.task}, but this run learns to {task}.")
     return initial
+
+
+def _require_languages(initial: "InitialNetwork", training: Table) -> None:
+    if not initial.imported or not initial.imported.conventions.output_tag:
+        return
+    if not training.get("src_language") or not training.get("tgt_language"):
+        raise click.UsageError("--init-from: the model knows many languages; give --src-language and --tgt-language.")
 
 
 def _read_initial(path: Path) -> "InitialNetwork":
@@ -190,9 +213,26 @@ def _read_initial(path: Path) -> "InitialNetwork":
         from heed.export.importers.bundle import from_bundle
 
         return from_bundle(path)
+    if path.suffix == ".gguf" or not (path / "config.toml").is_file():
+        return _read_checkpoint(path)
     from heed.transformer.training.runs.warm_start import from_run
 
     return from_run(path)
+
+
+def _read_checkpoint(path: Path) -> "InitialNetwork":
+    """A model of another toolkit.
+
+    Raises:
+        ModelError: Heed cannot read it, or the extra is not installed.
+    """
+    if path.suffix != ".gguf" and not (path / "config.json").is_file():
+        raise ModelError(f"{path}: no run, no bundle and no checkpoint; name a directory with one, or a .gguf file")
+    try:
+        from heed.export.importers.checkpoints import from_checkpoint
+    except ImportError as error:
+        raise ModelError(f"{path}: needs {error.name}: pip install 'heed[train,import]'") from None
+    return from_checkpoint(path)
 
 
 def _network(table: Table, given: Mapping[str, object]) -> Table:

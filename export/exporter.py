@@ -4,7 +4,7 @@ import dataclasses
 import importlib.metadata
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx.checker
 import torch
@@ -16,6 +16,7 @@ from heed.export.onnx.attention import Scales, can_stream
 from heed.export.onnx.blockwise import BITS
 from heed.export.onnx.calibration import cache_scales
 from heed.export.onnx.graphs import NetworkWriter
+from heed.export.onnx.weights import FILE_NAME, Weights
 from heed.export.proof import encoder_parity, parity, quality
 from heed.export.proof.pruning import choose_threshold
 from heed.export.tasks import TASKS
@@ -31,7 +32,6 @@ from heed.models.system.files import directory_whole
 from heed.models.system.processor import available_cores
 from heed.models.tasks.scorer import Passage
 from heed.models.text.chat import ChatTemplate
-from heed.models.tokenizers.subwords import Tokenizer, write_tokenizers
 from heed.transformer.data.parallel_text import ParallelText
 from heed.transformer.data.shortlist import Shortlist
 from heed.transformer.decoding import TorchNetwork
@@ -90,15 +90,15 @@ def _export_decoder(
     """Export a network that decodes; see `export`."""
     checkpoint, _ = run.best()
     network, task = run.load_network(checkpoint), TASKS[run.task]
-    tokenizers, found = task.tokenizers(run), task.passages(run, 2 * task.n_passages)
+    found, imported = task.passages(run, 2 * task.n_passages), run.imported
     passages, others = found[: task.n_passages], found[task.n_passages :] or found
-    scales = _scales(network, precision, others, tokenizers[1].bos_id)
+    scales = _scales(network, precision, others, run.tokenizers[1].bos_id)
     with directory_whole(output, force=force) as aside:
         files = write_graphs(network, precision, aside, Shortlist.load(run.path), scales)
-        proof = _Proof(network, aside, files, tokenizers, precision)
+        proof = _Proof(network, aside, files, run.tokenizers, precision)
         compared = proof.compare(passages, task.n_bytes(run, passages))
-        decode = DecodeConfig(beam_threshold=proof.threshold(others))
-        write_tokenizers(aside, tokenizers)
+        decode = imported.decode if imported else DecodeConfig(beam_threshold=proof.threshold(others))
+        run.copy_tokenizers(aside)
         manifest = Manifest(
             format=manifests.FORMAT,
             heed=importlib.metadata.version("heed"),
@@ -111,7 +111,9 @@ def _export_decoder(
             trained_on=label.trained_on,
             files={},
             parity=compared,
-            chat_template=chat_template,
+            chat_template=chat_template or (imported.chat_template if imported else None),
+            conventions=imported.conventions if imported else None,
+            origin=imported.origin if imported else None,
             quality=proof.measure(*test, decode) if test else None,
             alignment=proof.heads(others),
             src_language=str(getattr(run.train, "src_language", "")),
@@ -145,7 +147,7 @@ def _export_encoder(
         exported = OnnxEncoder(aside, network.spec, files, device="cpu", threads=available_cores())
         proof = encoder_parity.prove((TorchEncoder(network), exported), rows, EmbeddingSpec(), tokenizer.mask_id)
         encoder_parity.require(proof, precision)
-        write_tokenizers(aside, (tokenizer.pieces, tokenizer.pieces))
+        run.copy_tokenizers(aside)
         manifest = Manifest(
             format=manifests.FORMAT,
             heed=importlib.metadata.version("heed"),
@@ -189,7 +191,7 @@ class _Proof:
         network: Transformer,
         directory: Path,
         files: list[str],
-        tokenizers: tuple[Tokenizer, Tokenizer],
+        tokenizers: tuple[Any, Any],
         precision: str,
     ) -> None:
         def load(*, shortlist: bool) -> OnnxNetwork:
@@ -223,8 +225,7 @@ class _Proof:
 
     @property
     def _special(self) -> SpecialIds:
-        tgt = self._tokenizers[1]
-        return SpecialIds(bos_id=tgt.bos_id, eos_id=tgt.eos_id, suppressed=tgt.suppressed)
+        return SpecialIds.of(self._tokenizers[1])
 
     def measure(self, name: str, text: ParallelText, config: DecodeConfig) -> Quality:
         """Measure the translation of a test set."""
@@ -262,11 +263,11 @@ def write_graphs(
     """
     with torch.inference_mode():
         state = {name: tensor.float().cpu().numpy() for name, tensor in network.state_dict().items()}
-    writer = NetworkWriter(network.spec, state, precision, scales)
-    graphs = {f"{graph.name}.onnx": graph for graph in writer.graphs(shortlist)}
+    with (directory / FILE_NAME).open("wb") as file:
+        writer = NetworkWriter(network.spec, state, precision, Weights(file), scales)
+        graphs = {f"{graph.name}.onnx": graph for graph in writer.graphs(shortlist)}
     for name, graph in graphs.items():
         graph.save(directory / name)
-    writer.weights.write(directory)
     for name in graphs:
         onnx.checker.check_model(directory / name)
     return list(graphs)

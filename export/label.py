@@ -10,3 +10,4 @@ class Label:
     name: str
     licence: str = ""
     trained_on: str = ""
+    source: str = ""  # of an imported model: where it was found

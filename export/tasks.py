@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from heed.models.tasks.scorer import Passage
-from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.training.runs.run import MaskedRun, TextRun, TranslationRun
 
 SENTENCES, LONGEST = 200, 512  # pairs of a comparison, and maximum tokens per side
@@ -15,7 +14,6 @@ SENTENCES, LONGEST = 200, 512  # pairs of a comparison, and maximum tokens per s
 class ExportTask:
     """What an export needs to know about a task."""
 
-    tokenizers: Callable[[Any], tuple[Tokenizer, Tokenizer]]  # source and target tokenizers of a run
     passages: Callable[[Any, int], list[Passage]]  # first passages of a run's validation text
     n_passages: int  # number of passages to compare
     n_bytes: Callable[[Any, list[Passage]], int | None]  # bytes that count, for bits per byte; None: not computed
@@ -25,8 +23,11 @@ class ExportTask:
 def _pairs(run: TranslationRun, n: int) -> list[Passage]:
     """The first pairs of the validation text, truncated if too long."""
     src, tgt, text, end = run.src_tokenizer, run.tgt_tokenizer, run.validation, _longest(run)
-    encoded = zip(src.encode(text.src[:n]), tgt.encode(text.tgt[:n]), strict=True)
-    return [Passage([], [*target[:end], tgt.eos_id], [*source[:end], src.eos_id]) for source, target in encoded]
+    encoded, forced = zip(src.encode(text.src[:n]), tgt.encode(text.tgt[:n]), strict=True), list(tgt.forced)
+    return [
+        Passage(forced, [*target[len(forced) : end], tgt.eos_id], [*source[:end], src.eos_id])
+        for source, target in encoded
+    ]
 
 
 def _longest(run: TranslationRun) -> int:
@@ -55,21 +56,18 @@ def _text_bytes(run: TextRun, passages: list[Passage]) -> int:
 
 TASKS: Mapping[str, ExportTask] = {
     TranslationRun.task: ExportTask(
-        tokenizers=lambda run: (run.src_tokenizer, run.tgt_tokenizer),
         passages=_pairs,
         n_passages=SENTENCES,
         n_bytes=lambda *_: None,
         options=("test_src", "test_tgt"),
     ),
     TextRun.task: ExportTask(
-        tokenizers=lambda run: (run.tokenizer.pieces, run.tokenizer.pieces),
         passages=_texts,
         n_passages=100,
         n_bytes=_text_bytes,
         options=("chat_template",),
     ),
     MaskedRun.task: ExportTask(
-        tokenizers=lambda run: (run.tokenizer.pieces, run.tokenizer.pieces),
         passages=_texts,
         n_passages=100,
         n_bytes=lambda *_: None,

@@ -31,7 +31,8 @@ DRAWING = ("stop", "temperature", "top_k", "top_p", "min_p", "repetition_penalty
 @click.command(
     cls=Command,
     sections={
-        "Input and output": ("inputs", "batch", "output", "force", "chat", "as_json", "echo", "n", "truncate"),
+        "Input and output": ("inputs", "batch", "output", "force", "as_json", "echo", "n", "truncate"),
+        "Conversations": ("chat", "system"),
         "Text": ("max_tokens", *DRAWING, "greedy", "beam_size"),
         "Running": ("model", "device", "threads", "ray"),
     },
@@ -48,6 +49,7 @@ DRAWING = ("stop", "temperature", "top_k", "top_p", "min_p", "repetition_penalty
 @click.option("--batch", is_flag=True, help="Read one prompt per line and write JSON objects, in order.")
 @options.batch_output
 @click.option("--chat", is_flag=True, help="Hold a conversation.")
+@click.option("--system", help="Instructions to the model before a conversation, if its chat template takes any.")
 @click.option("--json", "as_json", is_flag=True, help="Write a JSON object for each complete text.")
 @click.option(
     "--echo/--no-echo", default=True, help="Write the prompt before its continuation, or not.  [default: echo]"
@@ -104,6 +106,7 @@ def command(
     as_json: bool,
     batch: bool,
     chat: bool,
+    system: str | None,
     device: str,
     threads: int | None,
     **drawing: Any,
@@ -133,6 +136,8 @@ def command(
     )
     names = expand(inputs)
     _require_batch(names, output, batch=batch, ray=ray)
+    if system is not None and not chat:
+        raise click.UsageError("--system is for a conversation; give --chat, too.")
     config = _config(beam_size, **drawing)
     if prompt is None and not names and not chat and sys.stdin.isatty():
         raise click.exceptions.NoArgsIsHelpError(ctx)
@@ -148,7 +153,7 @@ def command(
     if chat:
         from heed.cli.io.conversation import converse
 
-        converse(generator, config)
+        converse(generator, config, system)
     elif text is None:
         _write_batch(task, names or ("-",))
     elif as_json:

@@ -2,6 +2,7 @@
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,23 @@ from heed.cli.command import Command
 from heed.models.errors import HeedError
 from heed.models.system.files import refuse_existing
 
+if TYPE_CHECKING:
+    from heed.models.bundle.manifest import Manifest
+
+PRECISION = click.option(
+    "--precision",
+    type=click.Choice(["float32", "float16", "int8", "int4"]),
+    default="float32",
+    show_default=True,
+    help="Of matrix products. int8, and for a model of text int4, is smaller and faster on a CPU, float16 on a GPU.",
+)
+SRC_LANGUAGE = click.option(
+    "--from", "src_language", default="", help="Source language, where the model knows several: de, deu."
+)
+TGT_LANGUAGE = click.option("--to", "tgt_language", default="", help="Target language, where the model knows several.")
+PREFIX = click.option("--prefix", help="Text that each source begins with, such as 'translate English to German: '.")
+TASK = click.option("--task", help="A task that the model's files name, such as summarize, for its prefix and lengths.")
+
 
 @click.command(
     "import",
@@ -17,22 +35,17 @@ from heed.models.system.files import refuse_existing
     extra="import",
     sections={
         "The bundle": ("output", "precision", "force"),
-        "A model that translates": ("src_language", "tgt_language", "prefix"),
+        "A model that translates": ("src_language", "tgt_language", "prefix", "task"),
         "Model card": ("name", "licence", "trained_on"),
     },
 )
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Directory of the bundle.")
-@click.option(
-    "--precision",
-    type=click.Choice(["float32", "float16", "int8", "int4"]),
-    default="float32",
-    show_default=True,
-    help="Of matrix products. int8, and for a model of text int4, is smaller and faster on a CPU, float16 on a GPU.",
-)
-@click.option("--from", "src_language", default="", help="Source language, where the model knows several: de, deu.")
-@click.option("--to", "tgt_language", default="", help="Target language, where the model knows several.")
-@click.option("--prefix", help="Text that each source begins with, or a task that the model names: summarization.")
+@PRECISION
+@SRC_LANGUAGE
+@TGT_LANGUAGE
+@PREFIX
+@TASK
 @click.option("--name", help="Name of the model.  [default: the name of the directory]")
 @click.option("--licence", default="", help="Licence of the model.")
 @click.option("--trained-on", default="", help="Training text and its credits.")
@@ -44,6 +57,7 @@ def command(
     src_language: str,
     tgt_language: str,
     prefix: str | None,
+    task: str | None,
     name: str | None,
     licence: str,
     trained_on: str,
@@ -66,8 +80,6 @@ def command(
         raise HeedError(f"{output}: not a heed model, and --force replaces nothing else; choose another name")
     from heed.export.importers.importer import import_model
     from heed.export.label import Label
-    from heed.export.proof.summary import summary
-    from heed.models.tasks.task import TASKS
 
     messages.note("Reading the model, writing the graphs and comparing them with PyTorch")
     manifest = import_model(
@@ -77,9 +89,18 @@ def command(
         label=Label(name=name or output.absolute().name, licence=licence, trained_on=trained_on),
         languages=(src_language, tgt_language),
         prefix=prefix,
+        task=task,
         force=force,
     )
+    report(manifest, shlex.quote(str(output)))
+
+
+def report(manifest: "Manifest", model: str) -> None:
+    """Tell how a bundle compares with the original, and how to use it."""
+    from heed.export.proof.summary import summary
+    from heed.models.tasks.task import TASKS
+
     for line in summary(manifest):
         messages.note(line)
-    use = f"heed {manifest.task} -m {shlex.quote(str(output))} {TASKS[manifest.task].example}".rstrip()
+    use = f"heed {manifest.task} -m {model} {TASKS[manifest.task].example}".rstrip()
     messages.note(f"Done. Use it with: {use}")

@@ -8,6 +8,7 @@ import click
 
 from heed.cli import messages, options
 from heed.cli.command import Group
+from heed.cli.commands.models_pull import pull, remove
 from heed.cli.loading import find_model
 from heed.models.errors import ModelError
 
@@ -17,15 +18,16 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def command() -> None:
-    """List, describe and verify models.
+    """List, describe, verify, fetch and remove models.
 
     \b
     heed models list
     heed models info en-de
     heed models verify ende
+    heed models pull Helsinki-NLP/opus-mt-en-de
 
-    A model is a directory made by heed export. Models in $HEED_MODELS, or in the system's directory for user data, have
-    a name, and so have those that come with heed.
+    A model is a directory made by heed export or heed import. Models in $HEED_MODELS, or in the system's directory for
+    user data, have a name, and so have those that come with heed.
     """
 
 
@@ -105,3 +107,7 @@ def verify(model: str | None) -> None:
     files = Bundle(path).manifest.files
     size = sum(record.size for record in files.values())
     click.echo(f"{path}: {len(files)} files, {size:,} bytes, as they were exported")
+
+
+command.add_command(pull)
+command.add_command(remove)

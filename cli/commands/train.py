@@ -19,7 +19,6 @@ from heed.models.spec.options import PATHS
 from heed.models.spec.positions import PositionSpec
 from heed.models.spec.preset import MASKED_PRESETS, TEXT_PRESETS, TRANSLATION_PRESETS
 from heed.models.spec.stack import ACTIVATIONS, NORMS, PLACEMENTS
-from heed.models.spec.tables import to_table
 from heed.models.system.files import refuse_existing
 
 if TYPE_CHECKING:
@@ -117,8 +116,8 @@ SECTIONS = {
 )
 @click.option(
     "--init-from",
-    type=click.Path(exists=True, file_okay=False, resolve_path=True),
-    help="Warm start: begin with the weights and the vocabulary of a run or a bundle.",
+    type=click.Path(exists=True, resolve_path=True),
+    help="Warm start: begin with the weights and the vocabulary of a run, a bundle, or a model that heed import reads.",
 )
 @click.option("--config", type=click.Path(path_type=Path), help="Repeat the run with this config.toml.")
 @click.option("--src-language", default="", help="Source language for the model card, such as en.")
@@ -369,11 +368,11 @@ def _estimate(path: Path, request: RunRequest, engine: "Engine", *, begins: bool
 
     if begins:
         plan = planned(request)
-        found = estimate(plan.task, plan.network, plan.train, engine)
+        found = estimate(plan.task, plan.spec(), plan.train, engine)
     else:
         run = open_run(path)
         refuse_changes(run, request)
-        found = estimate(run.task, to_table(run.spec), run.train, engine)
+        found = estimate(run.task, run.spec, run.train, engine)
     width = max(map(len, found))
     for name, value in found.items():
         click.echo(f"{name:<{width}}  {value}")

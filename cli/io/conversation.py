@@ -20,12 +20,16 @@ if TYPE_CHECKING:
     from heed.models.tasks.generator import Generator
 
 
-def converse(generator: "Generator", config: "SampleConfig") -> None:
+def converse(generator: "Generator", config: "SampleConfig", system: str | None = None) -> None:
     """Answer a person line by line until the input ends.
 
     Args:
         generator: Generates the answers.
         config: Sampling settings; stop strings end an answer, too.
+        system: Instructions to the model.
+
+    Raises:
+        ModelError: The model takes no instructions.
     """
     from heed.models.decoding.sampling import seeded
     from heed.models.text.chat import ChatTemplate, Conversation
@@ -34,7 +38,7 @@ def converse(generator: "Generator", config: "SampleConfig") -> None:
         messages.note("This model was not taught conversations; it continues one as plain text.")
     template = generator.chat_template or ChatTemplate()
     conversation = Conversation(
-        template, lambda text: len(generator.tokenizer.encode(text)), generator.prompt_room(config.max_tokens)
+        template, lambda text: len(generator.tokenizer.encode(text)), generator.prompt_room(config.max_tokens), system
     )
     config = seeded(dataclasses.replace(config, stop=(*template.stop, *config.stop)))
     n_forgotten = 0

@@ -14,6 +14,7 @@ from heed.export.onnx.blockwise import BITS, unpack_blocks
 from heed.models.arrays import FloatArray
 from heed.models.bundle import legacy as old_bundles
 from heed.models.bundle.bundle import Bundle
+from heed.models.bundle.manifest import Manifest
 from heed.models.errors import ModelError
 from heed.models.spec.legacy import RENAMED
 from heed.models.spec.network import NetworkSpec
@@ -22,7 +23,8 @@ from heed.models.spec.tables import to_table
 from heed.models.tokenizers.subwords import tokenizer_files
 from heed.transformer.data.shortlist import Shortlist
 from heed.transformer.training.runs.checkpoint import Weights
-from heed.transformer.training.runs.warm_start import InitialNetwork
+from heed.transformer.training.runs.import_record import ImportRecord
+from heed.transformer.training.runs.warm_start import InitialNetwork, tokenizer_contents
 
 Arrays = dict[str, npt.NDArray[Any]]
 PACKED = ("query", "key", "value")  # in the order of the packed projection
@@ -36,15 +38,28 @@ def from_bundle(path: Path) -> InitialNetwork:
     """
     manifest = Bundle(path).manifest
     arrays = read_arrays(path, [name for name in manifest.files if name.endswith(".onnx")])
-    files = tuple(str((path / name).absolute()) for name in tokenizer_files(path))
     languages: dict[str, object] = {"src_language": manifest.src_language, "tgt_language": manifest.tgt_language}
     # In format 2, a decoder-only network scaled the scores instead of the queries.
     scaled = manifest.format > old_bundles.FORMAT or manifest.network.encoder is not None
     stored = _Stored(arrays, manifest.network, manifest.precision, scaled=scaled)
     weights = find_weights(stored, path)
-    network = to_table(manifest.network)
-    return InitialNetwork(
-        manifest.task, network, files, languages if manifest.network.encoder else {}, weights, _shortlist(arrays)
+    network, languages = to_table(manifest.network), languages if manifest.network.encoder else {}
+    if record := import_record(manifest):
+        files = tokenizer_contents(path, record)
+        return InitialNetwork(manifest.task, network, (), languages, weights, imported=record, files=files)
+    names = tuple(str((path / name).absolute()) for name in tokenizer_files(path))
+    return InitialNetwork(manifest.task, network, names, languages, weights, _shortlist(arrays))
+
+
+def import_record(manifest: Manifest) -> ImportRecord | None:
+    """What a run keeps of an imported model's bundle; None: the model is heed's own."""
+    if manifest.conventions is None:
+        return None
+    return ImportRecord(
+        conventions=manifest.conventions,
+        decode=manifest.decode,
+        origin=manifest.origin or "another toolkit's model",
+        chat_template=manifest.chat_template,
     )
 
 

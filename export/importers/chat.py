@@ -6,12 +6,14 @@ strings around each turn. heed never runs it again.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 from heed.models.spec.conventions import Conventions
 from heed.models.text.chat import ChatTemplate
 
 MARKS = ("⟦u0⟧", "⟦a0⟧", "⟦u1⟧", "⟦a1⟧", "⟦u2⟧")
+SYSTEM = "⟦s⟧"
+# What programs raise besides jinja2's own errors.
+FAILURES = (TypeError, ValueError, KeyError, RecursionError, OverflowError, MemoryError)
 
 
 def chat_of(source: object, text_of: Callable[[int], str], conventions: Conventions) -> ChatTemplate | None:
@@ -29,7 +31,9 @@ def chat_of(source: object, text_of: Callable[[int], str], conventions: Conventi
     if found is None or not conventions.starts_texts:
         return found
     # What begins every text is put there again.
-    return dataclasses.replace(found, beginning=(found.beginning or "").removeprefix(begin))
+    before_system = found.before_system and found.before_system.removeprefix(begin)
+    beginning = (found.beginning or "").removeprefix(begin)
+    return dataclasses.replace(found, beginning=beginning, before_system=before_system)
 
 
 def chat_template(source: str, variables: dict[str, str], end: str) -> ChatTemplate | None:
@@ -41,26 +45,45 @@ def chat_template(source: str, variables: dict[str, str], end: str) -> ChatTempl
         end: The text of the token that ends an answer.
     """
     try:
-        import jinja2
         import jinja2.sandbox
     except ImportError:
         return None
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
     )
-    try:
-        template = environment.from_string(source)
-        written = [_write(template, n, variables) for n in (1, 3, 5)]
-    except (jinja2.TemplateError, TypeError, ValueError, KeyError, RecursionError, OverflowError, MemoryError):
-        return None
-    return _strings(written, end)
+
+    def write(n: int, system: str | None = None) -> str | None:
+        try:
+            template = environment.from_string(source)
+            return str(template.render(messages=_messages(n, system), add_generation_prompt=True, **variables))
+        except (jinja2.TemplateError, *FAILURES):
+            return None
+
+    found = _strings([write(n) or "" for n in (1, 3, 5)], end)
+    return found and _with_system(found, write(1, SYSTEM) or "", write(3, SYSTEM) or "")
 
 
-def _write(template: Any, n: int, variables: dict[str, str]) -> str:
+def _messages(n: int, system: str | None) -> list[dict[str, str]]:
     """A conversation of n marks, at whose end the model is asked for an answer."""
+    begun = [] if system is None else [{"role": "system", "content": system}]
     roles = ("user", "assistant")
-    messages = [{"role": roles[place % 2], "content": mark} for place, mark in enumerate(MARKS[:n])]
-    return str(template.render(messages=messages, add_generation_prompt=True, **variables))
+    return begun + [{"role": roles[place % 2], "content": mark} for place, mark in enumerate(MARKS[:n])]
+
+
+def _with_system(found: ChatTemplate, told: str, longer: str) -> ChatTemplate:
+    """A template with the strings around instructions, where these stand at the beginning and change nothing else.
+
+    Args:
+        found: The template without.
+        told: What is written of instructions and a turn.
+        longer: The same with an answer and another turn.
+    """
+    before, _, rest = told.partition(SYSTEM)
+    after, _, end = rest.partition(MARKS[0])
+    turns = MARKS[0] + found.after_user + MARKS[1] + found.after_assistant + MARKS[2] + found.after_user
+    if not told or end != found.after_user or longer != before + SYSTEM + after + turns:
+        return found
+    return dataclasses.replace(found, before_system=before, after_system=after)
 
 
 def _strings(written: list[str], end: str) -> ChatTemplate | None:

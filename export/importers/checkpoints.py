@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
+
 from heed.export.importers.chat import chat_of
 from heed.export.importers.families import bart, bert, gpt2, llama, m2m100, marian, mbart, t5
 from heed.export.importers.families.family import Family
@@ -19,9 +21,12 @@ from heed.models.decoding.config import DecodeConfig
 from heed.models.errors import ModelError
 from heed.models.spec.embedding import EmbeddingSpec
 from heed.models.spec.network import NetworkSpec
+from heed.models.spec.tables import to_table
 from heed.models.text.chat import ChatTemplate
 from heed.models.tokenizers.library import FILE, load_library
 from heed.models.tokenizers.subwords import JOINT
+from heed.transformer.training.runs.import_record import ImportRecord
+from heed.transformer.training.runs.warm_start import InitialNetwork
 
 FAMILIES: dict[str, Family] = {  # by what a configuration calls them
     "bart": bart.FAMILY,
@@ -62,15 +67,21 @@ class Model:
         return "translate" if self.spec.encoder else "generate"
 
 
-def read_model(path: Path) -> Model:
+def read_model(path: Path, task: str | None = None) -> Model:
     """What a directory or a .gguf file holds.
+
+    Args:
+        path: The directory or the file.
+        task: See `Checkpoint`.
 
     Raises:
         ModelError: It is damaged, or none that heed can import.
     """
     if path.suffix == ".gguf":
+        if task is not None:
+            raise ModelError(f"{path}: a GGUF file names no tasks; leave out --task")
         return _gguf(GgufFile(path))
-    checkpoint = Checkpoint(path)
+    checkpoint = Checkpoint(path, task)
     family, (spec, weights) = _family(checkpoint), read_network(checkpoint)
     vocabulary = family.vocabulary(checkpoint, spec)
     origin = f"a checkpoint of the family {checkpoint.model_type} in the layout of transformers"
@@ -101,6 +112,24 @@ def _gguf(file: GgufFile) -> Model:
     source, tokens = file.metadata.get("tokenizer.chat_template"), file.metadata["tokenizer.ggml.tokens"]
     chat = chat_of(source, tokens.__getitem__, vocabulary.conventions)
     return Model(spec, weights, vocabulary, DecodeConfig(by_length=True), origin, chat)
+
+
+def from_checkpoint(path: Path) -> InitialNetwork:
+    """The network of a directory or a .gguf file, as the start of a run.
+
+    Raises:
+        ModelError: See `read_model`.
+    """
+    model = read_model(path)
+    record = ImportRecord(
+        conventions=model.vocabulary.conventions,
+        decode=model.decode,
+        origin=model.origin,
+        chat_template=model.chat_template,
+    )
+    weights = {name: torch.from_numpy(model.weights[name]) for name in model.weights}
+    network, files = to_table(model.spec), model.vocabulary.files
+    return InitialNetwork(model.task, network, (), {}, weights, imported=record, files=files)
 
 
 def read_network(checkpoint: Checkpoint) -> tuple[NetworkSpec, Imported]:

@@ -2,9 +2,12 @@
 
 import dataclasses
 import importlib.metadata
+import math
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from heed.export.card import write_card
@@ -33,6 +36,7 @@ def import_model(
     label: Label,
     languages: tuple[str, str] = ("", ""),
     prefix: str | None = None,
+    task: str | None = None,
     force: bool = False,
 ) -> Manifest:
     """Make a bundle of a checkpoint, and prove that it predicts the same.
@@ -43,25 +47,26 @@ def import_model(
         precision: Of matrix products, "float32", "float16", "int8" or "int4".
         label: Names and credits.
         languages: Of source and target, for a model that translates.
-        prefix: Text that sources begin with, or the name of a task for which the checkpoint has such a text.
+        prefix: Text that sources begin with.
+        task: The name of a task for which the checkpoint has such a text and settings of the search.
         force: Replace what stands at `output`.
 
     Raises:
         ModelError: The checkpoint is damaged, or none that heed can import, or the bundle differs from it.
         HeedError: `output` exists.
     """
-    model = read_model(path)
+    model = read_model(path, task)
     conventions = _chosen(model.vocabulary.conventions, prefix)
     languages = _languages(conventions, languages, path)
-    network = load_network(model.spec, model.weights)
+    network = load_network(model.spec, model.weights, output.absolute().parent)
     with directory_whole(output, force=force) as aside:
         for name, data in model.vocabulary.files.items():
             (aside / name).write_bytes(data)
         files = write_graphs(network, precision, aside)
         draft = Draft(aside, model.spec, conventions, languages, model.embedding or EmbeddingSpec())
-        task = TASKS[model.task]
-        compared = task.compare(path, network, draft)
-        proof = task.prove(network, files, precision, draft)
+        proofs = TASKS[model.task]
+        compared = proofs.compare(path, network, draft)
+        proof = proofs.prove(network, files, precision, draft)
         manifest = Manifest(
             format=manifests.FORMAT,
             heed=importlib.metadata.version("heed"),
@@ -80,7 +85,7 @@ def import_model(
             tgt_language=languages[1],
             conventions=conventions,
             chat_template=model.chat_template,
-            origin=model.origin,
+            origin=f"{model.origin}, {label.source}" if label.source else model.origin,
             compared=compared,
             alignment=proof.alignment,
         )
@@ -91,10 +96,8 @@ def import_model(
 
 
 def _chosen(conventions: Conventions, prefix: str | None) -> Conventions:
-    """The conventions with the text that sources begin with, which may be named by its task."""
-    if prefix is None:
-        return conventions
-    return dataclasses.replace(conventions, prefix=(conventions.prefixes or {}).get(prefix, prefix))
+    """The conventions with the text that sources begin with."""
+    return conventions if prefix is None else dataclasses.replace(conventions, prefix=prefix)
 
 
 def _languages(conventions: Conventions, asked: tuple[str, str], path: Path) -> tuple[str, str]:
@@ -113,9 +116,28 @@ def _languages(conventions: Conventions, asked: tuple[str, str], path: Path) -> 
     return source, target
 
 
-def load_network(spec: NetworkSpec, weights: Mapping[str, FloatArray]) -> Transformer:
-    """A network in PyTorch with given weights, each held once."""
+def load_network(spec: NetworkSpec, weights: Mapping[str, FloatArray], directory: Path | None = None) -> Transformer:
+    """A network in PyTorch with given weights, of which memory holds one tensor at a time.
+
+    The others are in a temporary file, which the system reads where they are needed, and drops from memory at will.
+
+    Args:
+        spec: The network.
+        weights: Its weights.
+        directory: Where the temporary file is; None: where the system has its own.
+    """
     with torch.device("meta"):
         network = Transformer(spec)
-    network.load_state_dict({name: torch.from_numpy(weights[name]) for name in weights}, assign=True)
+    places: dict[str, tuple[int, tuple[int, ...]]] = {}
+    with tempfile.TemporaryFile(dir=directory) as file:
+        for name, array in weights.items():
+            places[name] = file.tell() // array.itemsize, array.shape
+            file.write(np.ascontiguousarray(array, np.float32).data)
+        file.flush()
+        stored = np.memmap(file, np.float32, mode="c")
+    tensors = {
+        name: torch.from_numpy(stored[start : start + math.prod(shape)].reshape(shape))
+        for name, (start, shape) in places.items()
+    }
+    network.load_state_dict(tensors, assign=True)
     return network.requires_grad_(False).eval()

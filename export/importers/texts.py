@@ -3,6 +3,7 @@
 # ruff: noqa: RUF001 - these texts are odd on purpose
 
 import dataclasses
+import math
 from functools import cached_property
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from heed.models.decoding.config import SpecialIds
 from heed.models.spec.conventions import Conventions
 from heed.models.spec.embedding import EmbeddingSpec
 from heed.models.spec.network import NetworkSpec
+from heed.models.spec.parameters import parameters
 from heed.models.tasks.scorer import Passage
 from heed.models.tokenizers.loading import line_tokenizers, reader, text_tokenizer
 from heed.models.tokenizers.protocol import LineTokenizer
@@ -77,6 +79,9 @@ NASTY = [
     "ไม่มีช่องว่างระหว่างคำในภาษาไทย",
 ]
 TEXTS = ORDINARY + NASTY
+# Operations of a proof on either side, and how many tokens it computes for a text: it reads 40 and searches twice.
+OPERATIONS, TOKENS = 3 * 10**12, 200
+FEWEST = 4  # texts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,14 +107,9 @@ class Draft:
     @property
     def special(self) -> SpecialIds:
         """Its special token ids."""
-        conventions = self.conventions.between(*self.languages) if self.spec.encoder else self.conventions
-        return SpecialIds(
-            bos_id=conventions.start_id,
-            eos_id=conventions.eos_id,
-            ends=conventions.ends[1:],
-            suppressed=conventions.suppressed,
-            forced=conventions.forced,
-        )
+        if self.spec.encoder:
+            return SpecialIds.of(self.lines[1])
+        return SpecialIds.of(text_tokenizer(self.directory, self.spec, self.conventions))
 
     def read(self, texts: list[str]) -> list[list[int]]:
         """The token ids of texts, with those around them: of sources, or of texts to be continued."""
@@ -128,7 +128,16 @@ class Draft:
         return [row for row in self.read(TEXTS) if longest is None or len(row) <= longest]
 
     def passages(self) -> list[Passage]:
-        """The texts of the proof: of a model that translates, each source with another text as its translation."""
+        """The texts of the proof, fewer for a large network.
+
+        In a model that translates, each source has another text as its translation.
+        """
+        found = self._all_passages()
+        n_parameters = sum(map(math.prod, parameters(self.spec).values()))
+        n_texts = max(FEWEST, OPERATIONS // (2 * n_parameters * TOKENS))
+        return found[:: -(-len(found) // n_texts)]
+
+    def _all_passages(self) -> list[Passage]:
         fitting = [stack.n_positions for stack in self.spec.stacks.values() if stack.n_positions is not None]
         longest = max(1, min([LONGEST, *(n - 4 for n in fitting)]))
         if self.spec.encoder is None:

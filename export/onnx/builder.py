@@ -113,10 +113,18 @@ class GraphBuilder:
 
     def weight(self, name: str, array: Array) -> ir.Value:
         """An array in the file of weights."""
+        return self._referred(name, self._weights.tensor(name, array))
+
+    def _referred(self, name: str, tensor: ir.ExternalTensor) -> ir.Value:
+        """An array in the file of weights, of which a graph has one reference."""
         if name not in self._constants:
-            tensor = self._weights.tensor(name, array)
             self._constants[name] = self._tape.initializer(tensor, name=name)
         return self._constants[name]
+
+    def _known(self, *names: str) -> list[ir.Value] | None:
+        """Arrays that another graph, or this one, has put in the file of weights; None: not all are there."""
+        found = [(name, tensor) for name in names if (tensor := self._weights.find(name)) is not None]
+        return [self._referred(*each) for each in found] if len(found) == len(names) else None
 
     def narrow(self, x: ir.Value) -> ir.Value:
         """Floats in the type of products: float16 if that is the precision."""
@@ -223,9 +231,11 @@ class GraphBuilder:
 
     def _int8_weight(self, name: str, matrix: Array, *, turned: bool = False) -> tuple[ir.Value, ir.Value]:
         """A quantized matrix, (V, D), or if `turned`, (D, V), and the scales of its rows, (V,)."""
-        quantized, scales = quantize_rows(matrix.astype(np.float32))
-        stored = self.weight(f"{name}.int8_columns", quantized.T) if turned else self.weight(f"{name}.int8", quantized)
-        return stored, self.weight(f"{name}.scale", scales)
+        stored = f"{name}.int8_columns" if turned else f"{name}.int8"
+        if known := self._known(stored, f"{name}.scale"):
+            return known[0], known[1]
+        quantized, scales = quantize_rows(np.asarray(matrix, np.float32))
+        return self.weight(stored, quantized.T if turned else quantized), self.weight(f"{name}.scale", scales)
 
     @property
     def nodes(self) -> Sequence[ir.Node]:

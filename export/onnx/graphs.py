@@ -72,11 +72,14 @@ class NetworkWriter:
         spec: The network's specification.
         state: Its weights, by the names of `heed.models.spec.parameters`.
         precision: Precision of matrix products: "float32", "float16", "int8" or "int4".
+        weights: The file of weights.
         scales: Scales of an integer KV cache, (G, 1, K), by the names of the caches; None: floats.
     """
 
-    def __init__(self, spec: NetworkSpec, state: State, precision: str, scales: Scales | None = None) -> None:
-        self.weights = Weights()
+    def __init__(
+        self, spec: NetworkSpec, state: State, precision: str, weights: Weights, scales: Scales | None = None
+    ) -> None:
+        self._weights = weights
         self._spec, self._state, self._precision = spec, state, precision
         self._scales = scales or {}
 
@@ -98,7 +101,7 @@ class NetworkWriter:
 
     def _begin(self, name: str) -> GraphBuilder:
         builder = BlockGraphBuilder if is_blockwise(self._spec, self._precision) else GraphBuilder
-        return builder(name, self.weights, self._precision)
+        return builder(name, self._weights, self._precision)
 
     def _stack(self, graph: GraphBuilder, name: str, live: LiveTokens | None = None) -> AttentionWriter:
         scales = self._scales if name == "decoder" else None

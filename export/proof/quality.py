@@ -7,14 +7,14 @@ from heed.models.decoding.config import DecodeConfig
 from heed.models.runtime.protocol import Network
 from heed.models.tasks.translator import Translator
 from heed.models.text.scripts import bleu_tokenizer
-from heed.models.tokenizers.subwords import Tokenizer
+from heed.models.tokenizers.protocol import LineTokenizer
 from heed.transformer.data.parallel_text import ParallelText
 
 
 def measure(
     name: str,
     text: ParallelText,
-    tokenizers: tuple[Tokenizer, Tokenizer],
+    tokenizers: tuple[LineTokenizer, LineTokenizer],
     sides: dict[str, Network],
     config: DecodeConfig,
 ) -> Quality:

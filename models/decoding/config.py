@@ -1,8 +1,12 @@
 """Settings of the search, and the special token ids it uses."""
 
 import dataclasses
+from typing import TYPE_CHECKING, Self
 
 from heed.models.errors import ModelError
+
+if TYPE_CHECKING:
+    from heed.models.tokenizers.protocol import Special
 
 ROOM = 50  # default limit of an output: this many tokens more than its source (section 6.1)
 
@@ -56,6 +60,18 @@ class SpecialIds:
     forced: tuple[int, ...] = ()  # what every output begins with after `bos_id`, as a token of its language
     suppressed: tuple[int, ...]  # never part of an output, in search or sampling
     blank: tuple[int, ...] | None = None  # tokens without text: an output must have others, too; None: it may be empty
+
+    @classmethod
+    def of(cls, tokenizer: "Special", blank: tuple[int, ...] | None = None) -> Self:
+        """Those of a tokenizer."""
+        return cls(
+            bos_id=tokenizer.bos_id,
+            eos_id=tokenizer.eos_id,
+            ends=tuple(each for each in tokenizer.ends if each != tokenizer.eos_id),
+            forced=tokenizer.forced,
+            suppressed=tokenizer.suppressed,
+            blank=blank,
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -243,12 +243,7 @@ class Generator(Model):
         ids = [self.encode(prompt, max_tokens=config.max_length, truncate=truncate) for prompt in prompts]
         # Without a length limit, a continuation may fill the context.
         bounded = dataclasses.replace(config, max_length=config.max_length or self.context)
-        special = SpecialIds(
-            bos_id=self.tokenizer.bos_id,
-            eos_id=self.tokenizer.eos_id,
-            ends=self.tokenizer.ends[1:],
-            suppressed=self.tokenizer.suppressed,
-        )
+        special = SpecialIds.of(self.tokenizer)
         found: dict[int, list[Generation]] = {}
         for batch in plan_batches([len(row) for row in ids], max(1, batch_size // config.beam_size)):
             begun = [ids[i] for i in batch]
@@ -284,11 +279,11 @@ class Generator(Model):
             # In the first step all samples of a row read the same token.
             tokens = np.array([[row[0].tokens[-1]] for row in rows])
             seen: BoolArray = np.zeros((len(rows), 1, 0), dtype=bool)
+            suppressed = list(self.tokenizer.suppressed)
             for position in count():
                 slots, mask = (None, seen) if alone else place(seen)
                 log_probs = state.log_probs(tokens, position, slots, mask)
-                for token in self.tokenizer.suppressed:
-                    log_probs[:, :, token] = -np.inf
+                log_probs[:, :, suppressed] = -np.inf
                 for row, predicted in zip(rows, log_probs, strict=True):
                     for sample, of_sample in zip(row, cycle(predicted)):
                         if sample.ended is None:

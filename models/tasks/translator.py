@@ -92,14 +92,7 @@ class Translator(Model):
         self._longest = LONGEST if n_positions is None else min(LONGEST, n_positions - 1)  # without the end token
         self._context = network.context
         self._known, self._not_known = set[str](), set[str]()  # characters
-        self._special = SpecialIds(
-            bos_id=tgt_tokenizer.bos_id,
-            eos_id=tgt_tokenizer.eos_id,
-            ends=tgt_tokenizer.ends[1:],
-            forced=tgt_tokenizer.forced,
-            suppressed=tgt_tokenizer.suppressed,
-            blank=tgt_tokenizer.blank,
-        )
+        self._special = SpecialIds.of(tgt_tokenizer, blank=tgt_tokenizer.blank)
 
     def _start_pool(self) -> None:
         self._pool = ThreadPool(self.workers)  # starts threads on demand

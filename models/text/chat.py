@@ -15,19 +15,45 @@ class ChatTemplate:
     before_assistant: str = "Assistant:"  # precedes the answer, which the model continues
     after_assistant: str = "\n"  # precedes the next turn; the model ends its answer with a stop string or the end token
     stop: tuple[str, ...] = ("\nUser:",)  # texts that end an answer
-    beginning: str | None = None  # what a conversation begins with, as a system's instructions
+    beginning: str | None = None  # what a conversation begins with, where nobody gives instructions
+    before_system: str | None = None  # what it begins with before instructions to the model; None: it takes none
+    after_system: str | None = None
 
     def __post_init__(self) -> None:
         if not all(self.stop):
             raise ModelError(f"stop must not contain an empty text: {self.stop!r}")
 
-    def prompt(self, turns: Iterable[tuple[str, str]], message: str) -> str:
-        """The text before the answer to a message, given the turns before it: messages and answers."""
+    def prompt(self, turns: Iterable[tuple[str, str]], message: str, system: str | None = None) -> str:
+        """The text before the answer to a message, given the turns before it: messages and answers.
+
+        Args:
+            turns: Messages and answers.
+            message: To be answered.
+            system: Instructions to the model; see `begun`.
+
+        Raises:
+            ModelError: The model takes no instructions.
+        """
         written = (self._question(asked) + answered + self.after_assistant for asked, answered in turns)
-        return (self.beginning or "") + "".join(written) + self._question(message)
+        return self.begun(system) + "".join(written) + self._question(message)
 
     def _question(self, message: str) -> str:
         return self.before_user + message + self.after_user + self.before_assistant
+
+    def begun(self, system: str | None) -> str:
+        """What a conversation begins with.
+
+        Args:
+            system: Instructions to the model; None: those that it was taught with, if any.
+
+        Raises:
+            ModelError: The model takes none.
+        """
+        if system is None:
+            return self.beginning or ""
+        if self.before_system is None:
+            raise ModelError("the model's chat template has no place for instructions (a system prompt)")
+        return self.before_system + system + (self.after_system or "")
 
 
 class Conversation:
@@ -37,9 +63,17 @@ class Conversation:
         template: Format of the conversation.
         count: Counts the tokens of a text.
         room: Maximum number of tokens of a prompt.
+        system: Instructions to the model; see `ChatTemplate.begun`.
+
+    Raises:
+        ModelError: The model takes no instructions.
     """
 
-    def __init__(self, template: ChatTemplate, count: Callable[[str], int], room: int) -> None:
+    def __init__(
+        self, template: ChatTemplate, count: Callable[[str], int], room: int, system: str | None = None
+    ) -> None:
+        template.begun(system)  # refused now rather than at the first question
+        self._system = system
         self.n_forgotten = 0  # number of turns dropped, the oldest first
         self._template, self._count, self._room = template, count, room
         self._turns: list[tuple[str, str]] = []
@@ -55,10 +89,13 @@ class Conversation:
             raise DataError(
                 f"the message has {self._count(question):,} tokens, but only {self._room:,} fit; shorten it"
             )
-        while self._count(prompt := self._template.prompt(self._turns, message)) > self._room and self._turns:
+        while self._count(prompt := self._prompt(message)) > self._room and self._turns:
             del self._turns[0]
             self.n_forgotten += 1
         return prompt
+
+    def _prompt(self, message: str) -> str:
+        return self._template.prompt(self._turns, message, self._system)
 
     def add(self, message: str, answer: str) -> None:
         """Add a turn."""

@@ -60,7 +60,7 @@ class LibraryTokenizer(ConventionalTokenizer):
     """
 
     def __init__(self, data: bytes, conventions: Conventions, n_tokens: int, name: str) -> None:
-        super().__init__(conventions)
+        super().__init__(conventions, data)
         self._library, self._n_tokens = load_library(data, name), n_tokens
         self.unk_id = -1  # every byte has a token
         self._added = dict(self._library.get_added_tokens_decoder())
@@ -97,6 +97,11 @@ class LibraryTokenizer(ConventionalTokenizer):
     def begins_word(self) -> npt.NDArray[np.bool_]:
         """Which tokens continue no word, (V,)."""
         return np.array([not re.match(r"\w", self.piece(number)) for number in range(self._n_tokens)])
+
+    @property
+    def is_lacking(self) -> npt.NDArray[np.bool_]:
+        """Which tokens stand for what the vocabulary lacks: none, (V,)."""
+        return np.zeros(self._n_tokens, dtype=np.bool_)
 
     def encode_all(self, texts: Sequence[str], threads: int = -1) -> list[list[int]]:  # noqa: ARG002 - it decides
         """The token ids of texts, without special ones at their ends."""

@@ -34,7 +34,12 @@ def _vocabularies(directory: Path) -> tuple[str, ...]:
 
 
 def line_tokenizers(
-    directory: Path, network: NetworkSpec, conventions: Conventions | None, languages: tuple[str, str]
+    directory: Path,
+    network: NetworkSpec,
+    conventions: Conventions | None,
+    languages: tuple[str, str],
+    *,
+    training: bool = False,
 ) -> tuple[LineTokenizer, LineTokenizer]:
     """The source's and the target's tokenizer.
 
@@ -43,6 +48,7 @@ def line_tokenizers(
         network: Which says how many tokens there are.
         conventions: Of an imported model.
         languages: Source and target, for a network that is told of them.
+        training: Whether targets are encoded with the tokens that outputs are forced to begin with.
 
     Raises:
         ModelError: They are damaged, or the network does not know a language.
@@ -50,7 +56,7 @@ def line_tokenizers(
     if conventions is None:
         return load_tokenizers(directory)
     source = conventions.between(*languages)
-    target = dataclasses.replace(source, before=(), prefix=None)
+    target = dataclasses.replace(source, before=source.forced if training else (), prefix=None)
     if conventions.tokenizer == "library":
         n_tokens = _size(network, "encoder")
         return LibraryLines.load(directory, source, n_tokens), LibraryLines.load(directory, target, n_tokens)

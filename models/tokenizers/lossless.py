@@ -31,6 +31,7 @@ class TextTokenizer:
         self.pad_id, self.unk_id, self.bos_id, self.eos_id = pieces.pad_id, pieces.unk_id, pieces.bos_id, pieces.eos_id
         self.ends, self.forced, self.suppressed = pieces.ends, pieces.forced, pieces.suppressed
         self.mask_id = pieces.control_id(MASK)
+        self.digest = pieces.digest
         self._bytes = [_bytes(pieces, token) for token in range(len(pieces))]
         self._space = [self._bytes.index(byte) for byte in SPACE_BYTES if byte in self._bytes]
         if self.decode(self.encode(PROBE)) != PROBE:

@@ -33,7 +33,7 @@ class MappedTokenizer(ConventionalTokenizer):
     """
 
     def __init__(self, model: bytes, pieces: Sequence[str], conventions: Conventions, name: str) -> None:
-        super().__init__(conventions)
+        super().__init__(conventions, model, json.dumps(list(pieces)).encode())
         self._model = sentencepiece.SentencePieceProcessor()
         try:
             self._model.LoadFromSerializedProto(model)
@@ -63,6 +63,11 @@ class MappedTokenizer(ConventionalTokenizer):
     def begins_word(self) -> npt.NDArray[np.bool_]:
         """Which tokens continue no word, (V,)."""
         return np.array([not re.match(r"\w", piece) for piece in self._list])
+
+    @cached_property
+    def is_lacking(self) -> npt.NDArray[np.bool_]:
+        """Which tokens stand for what the vocabulary lacks: the unknown token, and those of bytes, (V,)."""
+        return np.array([re.fullmatch(r"<unk>|<0x[0-9A-F]{2}>", piece) is not None for piece in self._list])
 
     def encode(self, lines: Sequence[str], threads: int = -1) -> list[list[int]]:
         """The token ids of each line, with what sources begin with; none for a line of white space."""

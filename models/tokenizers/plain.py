@@ -23,7 +23,7 @@ class SentencePieceTexts(ConventionalTokenizer):
     """
 
     def __init__(self, model: bytes, conventions: Conventions, n_tokens: int, name: str) -> None:
-        super().__init__(conventions)
+        super().__init__(conventions, model)
         self._model, self._n_tokens = sentencepiece.SentencePieceProcessor(), n_tokens
         try:
             self._model.LoadFromSerializedProto(model)

@@ -40,6 +40,15 @@ class Special(Protocol):
         """The tokens that no output has."""
         ...
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that token ids depend on, hexadecimal."""
+        ...
+
+    def __len__(self) -> int:
+        """The number of tokens (V)."""
+        ...
+
 
 class LineTokenizer(Special, Protocol):
     """A tokenizer of lines, for translation."""
@@ -59,8 +68,9 @@ class LineTokenizer(Special, Protocol):
         """Which tokens continue no word: those that begin with a space or a punctuation mark, (V,)."""
         ...
 
-    def __len__(self) -> int:
-        """The number of tokens (V)."""
+    @property
+    def is_lacking(self) -> npt.NDArray[np.bool_]:
+        """Which tokens stand for what the vocabulary lacks: the unknown token, and those of bytes, (V,)."""
         ...
 
     def piece(self, token_id: int) -> str:
@@ -86,10 +96,6 @@ class PlainTokenizer(Special, Protocol):
     @property
     def starts_texts(self) -> bool:
         """Whether every prompt begins with `bos_id`."""
-        ...
-
-    def __len__(self) -> int:
-        """The number of tokens (V)."""
         ...
 
     def encode(self, text: str) -> list[int]:

@@ -1,5 +1,6 @@
 """Tokenizer: text to token ids and back, with SentencePiece."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from functools import cached_property
@@ -74,6 +75,11 @@ class Tokenizer:
     def is_byte(self, token_id: int) -> bool:
         """Whether a piece is a byte, written as <0x0A>, of a character without a piece."""
         return bool(self._pieces.is_byte(token_id))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything that token ids depend on, hexadecimal."""
+        return hashlib.sha256(self.model).hexdigest()
 
     @property
     def ends(self) -> tuple[int, ...]:
@@ -171,14 +177,17 @@ JOINT, SEPARATE = (
 )  # in a run or a bundle
 
 
-def write_tokenizers(directory: Path, tokenizers: tuple[Tokenizer, Tokenizer]) -> None:
-    """Write the source and target tokenizers; one file if they are the same."""
-    src, tgt = tokenizers
+def file_contents(src: Tokenizer, tgt: Tokenizer) -> dict[str, bytes]:
+    """The files of source and target tokenizers by name; one file if they are the same."""
     if src.model == tgt.model:
-        (directory / JOINT).write_bytes(src.model)
-    else:
-        for name, tokenizer in zip(SEPARATE, tokenizers, strict=True):
-            (directory / name).write_bytes(tokenizer.model)
+        return {JOINT: src.model}
+    return dict(zip(SEPARATE, (src.model, tgt.model), strict=True))
+
+
+def write_tokenizers(directory: Path, tokenizers: tuple[Tokenizer, Tokenizer]) -> None:
+    """Write the source and target tokenizers."""
+    for name, content in file_contents(*tokenizers).items():
+        (directory / name).write_bytes(content)
 
 
 def tokenizer_files(directory: Path) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import torch
 
 from heed.cli.main import run as heed_program
 from heed.models.spec.network import NetworkSpec
-from heed.models.tokenizers.subwords import Tokenizer
+from heed.models.tokenizers.subwords import Tokenizer, file_contents
 from heed.transformer.data.parallel_text import ParallelText
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import Progress
@@ -102,7 +102,9 @@ def big_run(tmp_path: Path, digits: Tokenizer, describe: Callable[..., NetworkSp
     """A run whose checkpoints take some milliseconds to write."""
     spec = describe(vocab_size=len(digits), d_model=128, d_ff=512)
     train = TranslationConfig(src=("a",), tgt=("b",), steps=7)
-    return TranslationRun.create(tmp_path / "run", spec, train, (digits, digits), ParallelText(["1"], ["2"]))
+    return TranslationRun.create(
+        tmp_path / "run", spec, train, file_contents(digits, digits), ParallelText(["1"], ["2"])
+    )
 
 
 @pytest.mark.parametrize("n_kills", [10, pytest.param(100, marks=pytest.mark.slow)])

@@ -322,7 +322,7 @@ def test_the_text_that_a_bundle_makes_is_the_network_s(heed: Heed, trained_text:
     run = TextRun.open(trained_text)
     network, tokenizer = run.load_network(run.best()[0]), run.tokenizer
     prompt = [tokenizer.bos_id, *tokenizer.encode("1 2 3")]
-    special = SpecialIds(bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id, suppressed=tokenizer.pieces.suppressed)
+    special = SpecialIds(bos_id=tokenizer.bos_id, eos_id=tokenizer.eos_id, suppressed=tokenizer.suppressed)
     config = DecodeConfig(beam_size=1, max_length=20)
     ((greedy,),) = search(TorchNetwork(network).state(), None, config, special, prompts=[prompt])
     result = heed("generate", "-m", text_bundle, "1 2 3", "--greedy", "--max-tokens", 20, "--no-echo")

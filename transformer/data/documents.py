@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from heed.models.errors import DataError
-from heed.models.tokenizers.lossless import TextTokenizer
+from heed.models.tokenizers.protocol import PlainTokenizer
 from heed.transformer.data.batching.pairs import Pairs
 from heed.transformer.data.jsonl import records, text_of
 from heed.transformer.data.lines import lines, plain_suffix
@@ -211,7 +211,7 @@ def _ends(files: TextFiles, begins: Sequence[int]) -> list[Document]:
     return [Document(text) for text in found]
 
 
-def tokens_of(documents: Sequence[Document], tokenizer: TextTokenizer) -> Pairs:
+def tokens_of(documents: Sequence[Document], tokenizer: PlainTokenizer) -> Pairs:
     """Documents as token ids: each one's prompt, and its text with the end token."""
     prompts = tokenizer.encode_all([document.prompt for document in documents])
     texts = tokenizer.encode_all([document.text for document in documents])

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from heed.models.errors import DataError
-from heed.models.tokenizers.subwords import Tokenizer
+from heed.models.tokenizers.protocol import LineTokenizer
 from heed.transformer.data.batching.pairs import Pairs
 from heed.transformer.data.lines import read_lines
 from heed.transformer.data.sources import Pair, Source, match_files
@@ -76,8 +76,8 @@ def read_pairs(src_paths: Sequence[str], tgt_paths: Sequence[str]) -> ParallelTe
 
 def tokenize(
     text: ParallelText,
-    src_tokenizer: Tokenizer,
-    tgt_tokenizer: Tokenizer,
+    src_tokenizer: LineTokenizer,
+    tgt_tokenizer: LineTokenizer,
     *,
     max_length: int,
     flaws: Counter[str] | None = None,

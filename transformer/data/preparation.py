@@ -1,7 +1,6 @@
 """Preparing a translation run: read the text, learn tokenizers, make batches."""
 
 import dataclasses
-import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -11,10 +10,11 @@ import torch
 
 from heed.models.errors import DataError
 from heed.models.spec.network import NetworkSpec
-from heed.models.spec.preset import sized
+from heed.models.spec.preset import network_spec, sized
 from heed.models.system.files import sha256
 from heed.models.system.processor import available_cores
-from heed.models.tokenizers.subwords import Tokenizer, load_tokenizers, write_tokenizers
+from heed.models.tokenizers.protocol import LineTokenizer
+from heed.models.tokenizers.subwords import Tokenizer, file_contents, load_tokenizers, write_tokenizers
 from heed.transformer.data.augmentation.augmentation import Augmentation
 from heed.transformer.data.batching.batches import Batches
 from heed.transformer.data.batching.noise import Noise
@@ -43,8 +43,9 @@ from heed.transformer.data.vocabulary import (
     train_tokenizer,
     with_pieces_of,
 )
+from heed.transformer.model import Transformer
 from heed.transformer.training.runs.checkpoint import Weights, grown
-from heed.transformer.training.runs.run import TranslationRun
+from heed.transformer.training.runs.run import TranslationRun, read_tokenizers
 from heed.transformer.training.runs.settings import TranslationConfig
 from heed.transformer.training.runs.warm_start import InitialNetwork
 
@@ -85,35 +86,54 @@ def new_run(
     """
     sources = sources_of(config)
     files = read_files(_paths(config))
+    imported = initial.imported if initial else None
     with workplace(path, cache) as place:
-        look = place / _look_key(files, config, control)
-        make_entry(look, lambda aside: _look(aside, sources, config, control))
-        src, tgt = load_tokenizers(look)
+        look = place / _look_key(files, config, initial, control)
+        make_entry(look, lambda aside: _look(aside, sources, config, initial, control))
         validation = read_pairs(config.valid_src, config.valid_tgt) if config.valid_src else read_validation(look)
-        spec = sized(network, len(src), len(tgt), joint=src.has_pieces_of(tgt))
-        _require_validation(validation, (src, tgt), config)
+        spec, tokenizers, contents = _vocabulary(look, network, config, initial)
+        _require_validation(validation, tokenizers, config, is_given=bool(config.tokenizer or imported))
         record = TextRecord(
-            files, _tokens_key(files, (src, tgt), validation, config), str(cache.absolute()) if cache else None
+            files, _tokens_key(files, tokenizers, validation, config), str(cache.absolute()) if cache else None
         )
-        _make_tokens(place / record.key, (src, tgt), validation, config, threads)
-        learnt = _shortlist(place, record.key, src, tgt)
+        _make_tokens(place / record.key, tokenizers, validation, config, threads)
+        # An imported network may be asked for anything that it knew before, which the new text lacks.
+        learnt = None if imported else _shortlist(place, record.key, *tokenizers, joint=spec.shared_embedding)
         if learnt and initial and initial.shortlist:
             learnt = learnt.joined(initial.shortlist)  # the new text may lack most words of the old one
-        weights = _initial_weights(initial, spec, config, (src, tgt)) if initial else None
         run = kind.create(
-            path, spec, config, (src, tgt), validation, learnt, weights, text=record, cache=None if cache else place
+            path,
+            spec,
+            config,
+            contents,
+            validation,
+            learnt,
+            _initial_weights(initial, spec, config) if initial else None,
+            imported=imported,
+            text=record,
+            cache=None if cache else place,
         )
     return run, open_corpora(record.entry(path))
 
 
-def _initial_weights(
-    initial: InitialNetwork, network: NetworkSpec, config: TranslationConfig, tokenizers: tuple[Tokenizer, Tokenizer]
-) -> Weights:
+def _vocabulary(
+    look: Path, network: Mapping[str, object], config: TranslationConfig, initial: InitialNetwork | None
+) -> tuple[NetworkSpec, tuple[LineTokenizer, LineTokenizer], Mapping[str, bytes]]:
+    """The network with its vocabulary, the tokenizers and their files."""
+    if initial and initial.imported:
+        spec = network_spec(network, "the imported network")
+        return spec, read_tokenizers(look, spec, config, initial.imported), initial.files
+    src, tgt = load_tokenizers(look)
+    spec = sized(network, len(src), len(tgt), joint=src.has_pieces_of(tgt))
+    return spec, (src, tgt), file_contents(src, tgt)
+
+
+def _initial_weights(initial: InitialNetwork, network: NetworkSpec, config: TranslationConfig) -> Weights:
     """The weights to begin with; rows of pieces that were added are those of a fresh network."""
     if not config.extend_vocabulary:
         return initial.weights
     torch.manual_seed(config.seed)
-    return grown(initial.weights, TranslationRun(Path(), network, config, tokenizers).new_network())
+    return grown(initial.weights, Transformer(network))
 
 
 def load_corpus(run: TranslationRun, threads: int | None = None) -> Corpora:
@@ -171,13 +191,13 @@ def augmentation(config: TranslationConfig, pairs: Iterable[Pair]) -> Augmentati
     )
 
 
-def _shortlist(place: Path, key: str, src: Tokenizer, tgt: Tokenizer) -> Shortlist | None:
+def _shortlist(place: Path, key: str, src: LineTokenizer, tgt: LineTokenizer, *, joint: bool) -> Shortlist | None:
     """The shortlist learnt from the pairs; None if the vocabulary is small."""
     if len(tgt) <= 2 * ALWAYS:
         return None
 
     def learn(aside: Path) -> None:
-        pairs, joint = open_corpora(place / key).sample(), src.has_pieces_of(tgt)
+        pairs = open_corpora(place / key).sample()
         learn_shortlist(pairs, len(src), len(tgt), tgt.eos_id, joint=joint).save(aside)
 
     entry = place / key_of(shortlist=key)
@@ -201,7 +221,13 @@ def _paths(config: TranslationConfig) -> list[str]:
     return [name for source in sources_of(config) for name in source.paths]
 
 
-def _look(directory: Path, sources: Sequence[Source], config: TranslationConfig, control: Sequence[str]) -> None:
+def _look(
+    directory: Path,
+    sources: Sequence[Source],
+    config: TranslationConfig,
+    initial: InitialNetwork | None,
+    control: Sequence[str],
+) -> None:
     """The scan of the text before tokenization: vocabularies and validation pairs."""
     seen = survey(sources, config.seed, hold_out=not config.valid_src)
     if not seen.n_pairs:
@@ -214,7 +240,11 @@ def _look(directory: Path, sources: Sequence[Source], config: TranslationConfig,
                 "give --valid-src and --valid-tgt"
             )
         write_validation(directory, seen.validation)
-    write_tokenizers(directory, _tokenizers(sources, seen.n_pairs, seen.validation, config, control))
+    if not (initial and initial.imported):
+        write_tokenizers(directory, _tokenizers(sources, seen.n_pairs, seen.validation, config, control))
+        return
+    for name, content in initial.files.items():
+        (directory / name).write_bytes(content)
 
 
 def _tokenizers(
@@ -297,7 +327,7 @@ def _extended(given: tuple[Tokenizer, Tokenizer], text: _Sample, n_pieces: int) 
 
 def _make_tokens(
     entry: Path,
-    tokenizers: tuple[Tokenizer, Tokenizer],
+    tokenizers: tuple[LineTokenizer, LineTokenizer],
     validation: ParallelText,
     config: TranslationConfig,
     threads: int | None,
@@ -323,22 +353,27 @@ def _make_tokens(
 
 
 def _require_validation(
-    validation: ParallelText, tokenizers: tuple[Tokenizer, Tokenizer], config: TranslationConfig
+    validation: ParallelText,
+    tokenizers: tuple[LineTokenizer, LineTokenizer],
+    config: TranslationConfig,
+    *,
+    is_given: bool,
 ) -> None:
     flaws: Counter[str] = Counter()
     name = (config.valid_src or sources_of(config)[0].paths)[0]
     n_pairs = len(tokenize(validation, *tokenizers, max_length=config.max_length, flaws=flaws))
     _require_pairs(name, {"pairs": n_pairs, **flaws}, config)
-    if not config.tokenizer or config.extend_vocabulary:  # what is learnt of the text lacks no more than it must
+    if not is_given or config.extend_vocabulary:  # what is learnt of the text lacks no more than it must
         return
     for side, tokenizer, lines in zip(SIDES, tokenizers, (validation.src, validation.tgt), strict=True):
         counts = lacking(tokenizer, tokenizer.encode(lines))
         share = counts["unknown"] / max(counts["pieces"], 1)
         if share > MOST_UNKNOWN:
+            way_out = f"add its characters with --extend-vocabulary {EXTENSION}, or train without --init-from and"
+            way_out += " --tokenizer"
             raise DataError(
                 f"{name}: the vocabulary lacks {share:.1%} of the {side} text, which would train and translate as "
-                f"<unk>; add its characters with --extend-vocabulary {EXTENSION}, or train without --init-from and "
-                "--tokenizer"
+                f"<unk>; {way_out if config.tokenizer else 'begin with a model that knows its characters'}"
             )
 
 
@@ -357,19 +392,23 @@ def _held(validation: ParallelText, config: TranslationConfig) -> set[int]:
     return set() if config.valid_src else {fingerprint(src, config.seed) for src in validation.src}
 
 
-def _look_key(files: Sequence[TextFile], config: TranslationConfig, control: Sequence[str]) -> str:
+def _look_key(
+    files: Sequence[TextFile], config: TranslationConfig, initial: InitialNetwork | None, control: Sequence[str]
+) -> str:
     """The cache key of everything that `_look` reads."""
     given = [sha256(Path(path)) for path in config.tokenizer]
     seed = None if config.valid_src else config.seed
     learnt = (config.vocab_size, config.joint, config.src_normalization, config.tgt_normalization)
-    vocabulary = (given, config.extend_vocabulary) if given else learnt
+    vocabulary: object = (given, config.extend_vocabulary) if given else learnt
+    if initial and initial.imported:
+        vocabulary = initial.digests
     special = {"control": list(control)} if control else {}
     return key_of(text=_content(files, config), seed=seed, vocabulary=vocabulary, **special)
 
 
 def _tokens_key(
     files: Sequence[TextFile],
-    tokenizers: tuple[Tokenizer, Tokenizer],
+    tokenizers: tuple[LineTokenizer, LineTokenizer],
     validation: ParallelText,
     config: TranslationConfig,
 ) -> str:
@@ -377,7 +416,7 @@ def _tokens_key(
     return key_of(
         text=_content(files, config),
         held=sorted(_held(validation, config)),
-        tokenizers=[hashlib.sha256(tokenizer.model).hexdigest() for tokenizer in tokenizers],
+        tokenizers=[tokenizer.digest for tokenizer in tokenizers],
         filter=[config.max_length, config.max_ratio, config.deduplicate],
         texts=config.varies,
     )

@@ -8,11 +8,13 @@ from pathlib import Path
 import torch
 
 from heed.models.errors import ModelError
-from heed.models.spec.preset import sized
+from heed.models.spec.network import NetworkSpec
+from heed.models.spec.preset import network_spec, sized
 from heed.models.system.files import sha256
 from heed.models.system.processor import available_cores
 from heed.models.tokenizers.lossless import TextTokenizer
-from heed.models.tokenizers.subwords import Tokenizer, write_tokenizers
+from heed.models.tokenizers.protocol import PlainTokenizer
+from heed.models.tokenizers.subwords import Tokenizer, file_contents, write_tokenizers
 from heed.transformer.data.batching.packing import Packing
 from heed.transformer.data.batching.token_cache import TextFile, TextRecord, key_of, make_entry, read_files, workplace
 from heed.transformer.data.batching.tokens import open_corpora, write_text
@@ -29,9 +31,10 @@ from heed.transformer.data.documents import (
 )
 from heed.transformer.data.lines import plain_suffix
 from heed.transformer.data.vocabulary import extended, train_tokenizer
+from heed.transformer.model import Transformer
 from heed.transformer.training.objectives import packing
 from heed.transformer.training.runs.checkpoint import grown
-from heed.transformer.training.runs.run import TextRun
+from heed.transformer.training.runs.run import TextRun, read_text_tokenizer
 from heed.transformer.training.runs.settings import TextConfig
 from heed.transformer.training.runs.warm_start import InitialNetwork
 
@@ -68,12 +71,11 @@ def new_text_run(
     """
     files = read_files([*config.text, *config.pairs])
     with workplace(path, cache) as place:
-        look = place / _look_key(files, config, control)
-        make_entry(look, lambda aside: _look(aside, config, control))
-        tokenizer = TextTokenizer.load(look)
+        look = place / _look_key(files, config, initial, control)
+        make_entry(look, lambda aside: _look(aside, config, initial, control))
         given = TextFiles(config.valid_text, config.valid_pairs, config.text_field)
         validation = given.read() if _is_given(config) else load_documents(look / VALIDATION)
-        spec = sized(network, len(tokenizer), len(tokenizer), joint=True)
+        spec, tokenizer, contents = _vocabulary(look, network, initial)
         record = TextRecord(
             files, _tokens_key(files, tokenizer, validation, config), str(cache.absolute()) if cache else None
         )
@@ -81,11 +83,31 @@ def new_text_run(
         weights = initial.weights if initial else None
         if weights and config.extend_vocabulary:
             torch.manual_seed(config.seed)
-            weights = grown(weights, kind(path, spec, config, tokenizer).new_network())
+            weights = grown(weights, Transformer(spec))
         run = kind.create(
-            path, spec, config, tokenizer, validation, weights, text=record, cache=None if cache else place
+            path,
+            spec,
+            config,
+            contents,
+            validation,
+            weights,
+            imported=initial.imported if initial else None,
+            text=record,
+            cache=None if cache else place,
         )
     return run, _packing(run, record.entry(path))
+
+
+def _vocabulary(
+    look: Path, network: Mapping[str, object], initial: InitialNetwork | None
+) -> tuple[NetworkSpec, PlainTokenizer, Mapping[str, bytes]]:
+    """The network with its vocabulary, the tokenizer and its files."""
+    if initial and initial.imported:
+        spec = network_spec(network, "the imported network")
+        return spec, read_text_tokenizer(look, spec, initial.imported), initial.files
+    tokenizer = TextTokenizer.load(look)
+    spec = sized(network, len(tokenizer), len(tokenizer), joint=True)
+    return spec, tokenizer, file_contents(tokenizer.pieces, tokenizer.pieces)
 
 
 def load_text(run: TextRun, threads: int | None = None) -> Packing:
@@ -108,7 +130,7 @@ def _packing(run: TextRun, entry: Path) -> Packing:
     return packing(run, corpora.tokens[0], {name: corpora.facts[name] for name in ("documents", "tokens")})
 
 
-def _look(directory: Path, config: TextConfig, control: Sequence[str]) -> None:
+def _look(directory: Path, config: TextConfig, initial: InitialNetwork | None, control: Sequence[str]) -> None:
     """The scan of the text before tokenization: a vocabulary and validation documents."""
     files = _files(config)
     seen = survey_text(files, config.seed)
@@ -116,6 +138,10 @@ def _look(directory: Path, config: TextConfig, control: Sequence[str]) -> None:
     if not _is_given(config):
         validation = hold_out(files, seen)
         write_documents(directory / VALIDATION, validation)
+    if initial and initial.imported:
+        for name, content in initial.files.items():
+            (directory / name).write_bytes(content)
+        return
     tokenizer = _tokenizer(_rest(seen, validation, config), seen, config, control)
     write_tokenizers(directory, (tokenizer.pieces, tokenizer.pieces))
 
@@ -150,7 +176,7 @@ def _some_lines(parts: Iterator[Part], seen: TextScan) -> Iterator[str]:
 
 
 def _make_tokens(
-    entry: Path, tokenizer: TextTokenizer, validation: Sequence[Document], config: TextConfig, threads: int | None
+    entry: Path, tokenizer: PlainTokenizer, validation: Sequence[Document], config: TextConfig, threads: int | None
 ) -> None:
     """Tokenize the text, unless the tokens exist."""
 
@@ -176,24 +202,25 @@ def _is_given(config: TextConfig) -> bool:
     return bool(config.valid_text or config.valid_pairs)
 
 
-def _look_key(files: Sequence[TextFile], config: TextConfig, control: Sequence[str]) -> str:
+def _look_key(
+    files: Sequence[TextFile], config: TextConfig, initial: InitialNetwork | None, control: Sequence[str]
+) -> str:
     """The cache key of everything that `_look` reads."""
     given = [sha256(Path(path)) for path in config.tokenizer]
     seed = None if _is_given(config) else config.seed
-    return key_of(
-        text=_content(files, config),
-        seed=seed,
-        vocabulary=(given, config.extend_vocabulary) if given else config.vocab_size,
-        **({"control": list(control)} if control else {}),
-    )
+    vocabulary: object = (given, config.extend_vocabulary) if given else config.vocab_size
+    if initial and initial.imported:
+        vocabulary = initial.digests
+    special = {"control": list(control)} if control else {}
+    return key_of(text=_content(files, config), seed=seed, vocabulary=vocabulary, **special)
 
 
 def _tokens_key(
-    files: Sequence[TextFile], tokenizer: TextTokenizer, validation: Sequence[Document], config: TextConfig
+    files: Sequence[TextFile], tokenizer: PlainTokenizer, validation: Sequence[Document], config: TextConfig
 ) -> str:
     """The cache key of everything that the tokens depend on."""
     held = [] if _is_given(config) else [dataclasses.astuple(document) for document in validation]
-    return key_of(text=_content(files, config), held=held, tokenizer=tokenizer.pieces.model.hex())
+    return key_of(text=_content(files, config), held=held, tokenizer=tokenizer.digest)
 
 
 def _content(files: Sequence[TextFile], config: TextConfig) -> list[object]:

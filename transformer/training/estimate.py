@@ -2,15 +2,11 @@
 
 import math
 import time
-from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.parameters import parameters
-from heed.models.spec.preset import sized
-from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.masks import padding_mask
 from heed.transformer.model import Transformer
 from heed.transformer.training.cost import activation_bytes, peak_flops, step_flops, training_bytes
@@ -24,18 +20,18 @@ BYTES_PER_TOKEN = 4.0  # approximate bytes of text per token, for vocabularies o
 GIB = 1 << 30
 
 
-def estimate(task_name: str, network: Mapping[str, object], train: TrainConfig, engine: Engine) -> dict[str, str]:
+def estimate(task_name: str, spec: NetworkSpec, train: TrainConfig, engine: Engine) -> dict[str, str]:
     """Estimate parameters, memory, steps, tokens, operations and time of a run, by name.
 
     The time is extrapolated from a small batch of random tokens, measured here.
 
     Args:
         task_name: What the network is to be trained for.
-        network: The whole table of the network; its vocabulary has the size asked for.
+        spec: The network.
         train: How it is to be trained.
         engine: What to compute with.
     """
-    task, spec = TASKS[task_name], _spec(network, train)
+    task = TASKS[task_name]
     n_parameters = sum(map(math.prod, parameters(spec).values()))
     precision, row_length = choose_precision(train.precision, engine.device), task.row_length(spec)
     flops = _flops(spec, train.batch_tokens, row_length)
@@ -60,12 +56,6 @@ def estimate(task_name: str, network: Mapping[str, object], train: TrainConfig, 
     }
 
 
-def _spec(network: Mapping[str, object], train: TrainConfig) -> NetworkSpec:
-    sizes = [len(Tokenizer.load(Path(path))) for path in train.tokenizer] or [train.vocab_size]
-    joint = len(sizes) == 1 and getattr(train, "joint", True)
-    return sized(network, sizes[0], sizes[-1], joint=joint)
-
-
 def _flops(spec: NetworkSpec, n_tokens: int, row_length: int) -> float:
     """Operations of a step with this many tokens per side."""
     return step_flops(spec, n_tokens, n_tokens, max(1, n_tokens // row_length))
@@ -81,7 +71,7 @@ def _flops_per_second(spec: NetworkSpec, row_length: int, engine: Engine, precis
         begin = time.perf_counter()
         with ComputeSettings(engine.device, precision).autocast():
             states = network.states(ids, padding_mask(ids, 0), ids)
-            loss, _ = loss_of(network, states, ids, pad_id=0, label_smoothing=0.1)
+            loss, _ = loss_of(network, states, ids, ignored=0, label_smoothing=0.1)
         loss.backward()
         loss.item()  # synchronizes with a GPU
         best = min(best, time.perf_counter() - begin)

@@ -14,7 +14,7 @@ def smoothed_cross_entropy(
     weight: Tensor,
     targets: Tensor,
     *,
-    pad_id: int,
+    ignored: int,
     label_smoothing: float,
     bias: Tensor | None = None,
     soft_cap: float | None = None,
@@ -27,8 +27,8 @@ def smoothed_cross_entropy(
     Args:
         states: The network's final states, (B, T, D).
         weight: The output matrix, (V, D).
-        targets: Token ids, (B, T), without loss for padding; on the CPU, so that finding padding needs no GPU sync.
-        pad_id: The id of padding.
+        targets: Token ids, (B, T); on the CPU, so that finding those that are ignored needs no GPU sync.
+        ignored: The target without loss.
         label_smoothing: ε.
         bias: Added to the logits, (V,).
         soft_cap: c of logits c · tanh(logit / c).
@@ -39,7 +39,7 @@ def smoothed_cross_entropy(
     """
     device = states.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
-    rows = (targets.flatten() != pad_id).nonzero().squeeze(1)
+    rows = (targets.flatten() != ignored).nonzero().squeeze(1)
     chosen = rows.to(states.device), targets.flatten()[rows].to(states.device)
     loss, nll = _SmoothedCrossEntropy.apply(  # type: ignore[no-untyped-call]
         states.flatten(0, 1), weight, bias, *chosen, label_smoothing, soft_cap, dtype, torch.is_grad_enabled()

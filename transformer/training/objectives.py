@@ -18,7 +18,7 @@ from heed.models.text.scripts import bleu_tokenizer
 from heed.transformer.data.batching.batches import Batch, Batches
 from heed.transformer.data.batching.masking import MaskedPacking
 from heed.transformer.data.batching.noise import Noise
-from heed.transformer.data.batching.packing import Packing, TextBatch
+from heed.transformer.data.batching.packing import IGNORED, Packing, TextBatch
 from heed.transformer.data.batching.pairs import AnyPairs, Pairs
 from heed.transformer.data.documents import tokens_of
 from heed.transformer.data.parallel_text import tokenize
@@ -213,10 +213,10 @@ class TextObjective:
 
     def loss(self, network: Transformer, batch: TextBatch) -> tuple[Tensor, Tensor]:
         """See `Objective`."""
-        ids, pad_id = batch.ids.to(self._compute.device), self._run.tokenizer.pad_id
+        ids = batch.ids.to(self._compute.device)
         with self._compute.autocast():
             states = network.states(tgt=ids, positions=batch.positions)
-            return loss_of(network, states, batch.targets, pad_id)
+            return loss_of(network, states, batch.targets, IGNORED)
 
     def flops(self, batch: TextBatch) -> float:
         """See `Objective`."""
@@ -260,7 +260,7 @@ class MaskedObjective(TextObjective):
         """See `Objective`."""
         ids, pad_id = batch.ids.to(self._compute.device), self._run.tokenizer.pad_id
         with self._compute.autocast():
-            return loss_of(network, network.states(ids, padding_mask(ids, pad_id)), batch.targets, pad_id)
+            return loss_of(network, network.states(ids, padding_mask(ids, pad_id)), batch.targets, IGNORED)
 
     def flops(self, batch: TextBatch) -> float:
         """See `Objective`."""
@@ -306,14 +306,14 @@ def packing(run: TextRun, documents: AnyPairs, facts: Mapping[str, int] | None =
 
 
 def loss_of(
-    network: Transformer, states: Tensor, targets: Tensor, pad_id: int, label_smoothing: float = 0.0
+    network: Transformer, states: Tensor, targets: Tensor, ignored: int, label_smoothing: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """The loss of a network's states, (B, T, D), against targets, (B, T); see `smoothed_cross_entropy`."""
     return smoothed_cross_entropy(
         states,
         network.output_weight,
         targets,
-        pad_id=pad_id,
+        ignored=ignored,
         label_smoothing=label_smoothing,
         bias=network.projection.bias,
         soft_cap=network.spec.output_soft_cap,

@@ -160,6 +160,7 @@ def vocabulary(checkpoint: Checkpoint, spec: NetworkSpec) -> Vocabulary:
         ends=ends(checkpoint),
         pad_id=one_id(checkpoint, "pad_token_id"),
         before=(one_id(checkpoint, "bos_token_id"),),
+        prefix=checkpoint.prefix,
         forced=forced(checkpoint),
         suppressed=suppressed(checkpoint, library_rows(data, n_rows, checkpoint)),
     )

@@ -151,18 +151,9 @@ def vocabulary(checkpoint: Checkpoint, spec: NetworkSpec) -> Vocabulary:
         ends=ends(checkpoint),
         pad_id=one_id(checkpoint, "pad_token_id"),
         suppressed=suppressed(checkpoint, unused),
-        prefixes=_prefixes(checkpoint) or None,
+        prefix=checkpoint.prefix,
     )
     return Vocabulary(conventions, mapped_files([model, model], [pieces, pieces]))
-
-
-def _prefixes(checkpoint: Checkpoint) -> dict[str, str]:
-    """What sources begin with, by the tasks that the configuration names."""
-    tasks = checkpoint.config.get("task_specific_params")
-    if not isinstance(tasks, dict):
-        return {}
-    prefixes = {name: task.get("prefix") for name, task in tasks.items() if isinstance(task, dict)}
-    return {name: prefix for name, prefix in prefixes.items() if isinstance(prefix, str)}
 
 
 FAMILY = Family(

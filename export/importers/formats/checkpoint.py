@@ -1,5 +1,6 @@
 """A checkpoint in the layout of Hugging Face: a directory of a configuration, tensors and files of a tokenizer."""
 
+import difflib
 import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -23,16 +24,18 @@ class Checkpoint:
 
     Args:
         path: The directory.
+        task: The name of a task for which config.json has settings, or what its prefix begins with; None: none.
 
     Raises:
-        ModelError: It is none, or one that heed does not import.
+        ModelError: It is none, or one that heed does not import, or it names no such task.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, task: str | None = None) -> None:
         self.path = path
         if (path / "adapter_config.json").exists():
             raise ModelError(f"{path}: an adapter, no whole model; merge it with its base model first")
         self.config = read_table(path / CONFIG)
+        self._task = {} if task is None else self._settings_of(task)
 
     @property
     def model_type(self) -> str:
@@ -48,7 +51,26 @@ class Checkpoint:
         """How texts are searched for: what the files say, the later ones' word before that of config.json."""
         path = self.path / GENERATION
         newer = read_table(path) if path.exists() else {}
-        return self.config | {key: value for key, value in newer.items() if value is not None}
+        return self.config | {key: value for key, value in newer.items() if value is not None} | self._task
+
+    @property
+    def prefix(self) -> str | None:
+        """The text that sources of the task begin with."""
+        found = self._task.get("prefix")
+        return found if isinstance(found, str) and found else None
+
+    def _settings_of(self, task: str) -> dict[str, object]:
+        """The settings of a task: of the prefix and of the search."""
+        listed = self.config.get("task_specific_params")
+        named = listed if isinstance(listed, dict) else {}
+        tasks = {name: each for name, each in named.items() if isinstance(each, dict)}
+        for name, settings in tasks.items():
+            if task == name or str(settings.get("prefix") or "").startswith(task):
+                return settings
+        known = f"it names {', '.join(tasks)}" if tasks else "it names none"
+        similar = difflib.get_close_matches(task, tasks, cutoff=0.5)
+        hint = f"did you mean {' or '.join(similar)}?" if similar else known
+        raise ModelError(f"{self.path / CONFIG}: no task {task!r}; {hint}")
 
     @cached_property
     def tensors(self) -> Tensors:

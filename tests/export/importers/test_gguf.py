@@ -14,6 +14,7 @@ from heed.export.importers.checkpoints import read_model
 from heed.export.importers.formats.gguf_file import PARTS, WHOLE
 from heed.export.importers.importer import load_network
 from heed.export.importers.texts import TEXTS
+from heed.export.onnx.blockwise import pack_blocks, unpack_blocks
 from heed.models.errors import ModelError
 from heed.models.tokenizers.library import LibraryTexts
 from heed.models.tokenizers.plain import SentencePieceTexts
@@ -145,3 +146,59 @@ def test_a_cut_file_is_refused(share: float, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     with pytest.raises(ModelError, match="get it again"):
         read_model(path)
+
+
+BLOCK = 256  # numbers of a block of Q4_K, Q5_K and Q6_K
+
+
+def random_blocks(kind: str, shape: tuple[int, int]) -> np.ndarray[Any, Any]:
+    """The bytes of a matrix in blocks that no quantizer has to have made; the library has none for these kinds."""
+    random, quantized = np.random.default_rng(3), getattr(gguf.GGMLQuantizationType, kind)
+    n_blocks, size = shape[0] * shape[1] // BLOCK, gguf.GGML_QUANT_SIZES[quantized][1]
+    blocks = random.integers(0, 256, (n_blocks, size), np.uint8)
+    # Scales of Q6_K are multiplied by 128 at most, those of the others by 63.
+    smallest = 20_000 if kind == "Q6_K" else 2000
+    scales = (random.uniform(0.5, 1, (n_blocks, 2)) / smallest).astype(np.float16).view(np.uint8)
+    if kind == "Q6_K":
+        blocks[:, -2:] = scales[:, :2]
+    else:
+        blocks[:, :4] = scales
+    return blocks.reshape(shape[0], -1)
+
+
+@pytest.mark.parametrize("kind", ["Q4_K", "Q5_K", "Q6_K"])
+@torch.inference_mode()
+def test_kinds_of_llama_cpp_s_default_files_are_read(
+    kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def quantize(array: np.ndarray[Any, Any], to: object) -> np.ndarray[Any, Any]:
+        return random_blocks(kind, array.shape) if array.ndim > 1 else array.astype(np.float32)
+
+    monkeypatch.setattr(gguf, "quantize", quantize)
+    monkeypatch.setitem(SIZES, "hidden_size", BLOCK)
+    monkeypatch.setitem(SIZES, "intermediate_size", BLOCK)
+    monkeypatch.setitem(SIZES, "head_dim", 128)
+    vocabulary = ["t", "1", "2", "t1", "t2", *(f"x{number}" for number in range(59))]
+    model = write(tmp_path / "model.gguf", "llama", kind, vocabulary, merges=MERGES)
+    found = read_model(tmp_path / "model.gguf")
+    for name, array in found.weights.items():
+        assert np.isfinite(array).all(), name
+    ids = torch.randint(64, (2, 30))
+    ours = load_network(found.spec, found.weights)(tgt=ids).log_softmax(-1)
+    assert_close(ours, model(ids).logits.log_softmax(-1), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("Q4_0", 4), ("Q8_0", 8), ("Q4_0", 8)])
+def test_blocks_that_fit_are_not_rounded_again(kind: str, bits: int) -> None:
+    """Neither those whose largest number is where llama.cpp puts it, nor those of queries, which have a factor."""
+    quantized = getattr(gguf.GGMLQuantizationType, kind)
+    matrix = np.random.default_rng(1).standard_normal((70, 96), np.float32)
+    matrix[3, :32] = 0
+    rounded = gguf.dequantize(gguf.quantize(matrix, quantized), quantized).astype(np.float32)
+    for factor in (1.0, 96**-0.5):
+        given = rounded * np.float32(factor)
+        integers, scales = pack_blocks(given, bits)
+        assert scales.shape == (70, 3)
+        assert_close(unpack_blocks(integers, scales, bits), given, rtol=2e-6, atol=0)
+    integers, scales = pack_blocks(matrix, bits)
+    assert scales.shape == (70, 1)  # what was not rounded before has larger blocks

@@ -17,6 +17,7 @@ from heed.export.importers.chat import chat_template
 from heed.export.importers.texts import ORDINARY, TEXTS
 from heed.models.bundle.bundle import Bundle
 from heed.models.decoding.sampling import SampleConfig
+from heed.models.errors import ModelError
 from heed.models.tasks.generator import Generator
 from heed.models.tasks.translator import Translator
 from tests.export.importers import tiny
@@ -150,6 +151,18 @@ def test_a_chat_template_becomes_strings() -> None:
     assert found.beginning == "<|im_start|>system\nBe kind<|im_end|>\n<|im_start|>user\n"
     assert found.after_user == "<|im_end|>\n<|im_start|>assistant\n"
     assert found.after_assistant == "<|im_end|>\n<|im_start|>user\n"
+    assert found.begun(None) == found.beginning
+    assert found.begun("Be brief") == "<|im_start|>system\nBe brief<|im_end|>\n<|im_start|>user\n"
+
+
+def test_a_template_without_a_system_prompt_takes_none() -> None:
+    source = CHATML.replace(
+        "{% for", "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no') }}{% endif %}{% for", 1
+    )
+    found = chat_template(source, {}, "<|im_end|>")
+    assert found is not None
+    with pytest.raises(ModelError, match="system prompt"):
+        found.begun("Be brief")
 
 
 @pytest.mark.parametrize(

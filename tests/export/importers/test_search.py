@@ -97,6 +97,39 @@ def test_words_of_several_tokens_cannot_be_forbidden(byte_level: tokenizers.Toke
         read_model(tmp_path)
 
 
+def test_a_search_that_heed_cannot_do_is_refused(tmp_path: Path) -> None:
+    from heed.export.importers.formats.checkpoint import Checkpoint
+
+    tiny.save("bart", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text()) | {"encoder_no_repeat_ngram_size": 3}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="encoder_no_repeat_ngram_size"):
+        decode_config(Checkpoint(tmp_path))
+
+
+SUMMARIZATION = {
+    "prefix": "summarize: ",
+    "num_beams": 3,
+    "no_repeat_ngram_size": 2,
+    "min_length": 5,
+}
+
+
+@pytest.mark.parametrize("task", ["summarization", "summarize"])
+def test_a_task_has_a_prefix_and_settings(task: str, pieces: Callable[..., bytes], tmp_path: Path) -> None:
+    (tmp_path / "spiece.model").write_bytes(pieces(400, pad_id=0, eos_id=1, unk_id=2))
+    tiny.save("t5", tmp_path, vocab_size=500, eos_token_id=1, pad_token_id=0)
+    tasks = {"translation_en_to_de": {"prefix": "translate English to German: "}, "summarization": SUMMARIZATION}
+    config = json.loads((tmp_path / "config.json").read_text()) | {"task_specific_params": tasks}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found = read_model(tmp_path, task)
+    assert found.vocabulary.conventions.prefix == "summarize: "
+    assert (found.decode.beam_size, found.decode.no_repeat_ngram, found.decode.min_length) == (3, 2, 4)
+    assert read_model(tmp_path).vocabulary.conventions.prefix is None
+    with pytest.raises(ModelError, match="did you mean summarization"):
+        read_model(tmp_path, "summarisation")
+
+
 def test_what_the_newer_file_says_counts(tmp_path: Path) -> None:
     from heed.export.importers.formats.checkpoint import Checkpoint
 

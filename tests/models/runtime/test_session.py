@@ -3,6 +3,7 @@
 The stand-ins fail as onnxruntime-gpu 1.31 did without libraries, without a driver, and without a GPU.
 """
 
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from heed.export.exporter import write_graphs
 from heed.export.onnx.graphs import NetworkWriter
+from heed.export.onnx.weights import Weights
 from heed.models.errors import ModelError
 from heed.models.runtime.session import HEAVY, open_session, placement
 from heed.models.runtime.state import _computed
@@ -160,7 +162,7 @@ def test_every_operator_of_a_graph_is_known_to_be_heavy_or_light(
     """Otherwise what is heavy could run on the processor, unasked, beside another device."""
     spec = data.draw(specs.filter(lambda spec: spec.decoder is not None))
     state = {name: np.zeros(shape, np.float32) for name, shape in parameters(spec).items()}
-    for graph in NetworkWriter(spec, state, precision).graphs():
+    for graph in NetworkWriter(spec, state, precision, Weights(io.BytesIO())).graphs():
         found = {node.op_type for node in graph.nodes}
         assert found <= LIGHT | HEAVY
         assert found & HEAVY

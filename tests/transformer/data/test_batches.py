@@ -173,7 +173,7 @@ def test_the_losses_of_parts_are_that_of_the_whole(tokenizer: Tokenizer, of: int
 
     def loss(batch: Batch) -> torch.Tensor:
         states, weight = network.states(batch.src, padding_mask(batch.src, pad_id), batch.tgt), network.output_weight
-        return smoothed_cross_entropy(states, weight, batch.targets, pad_id=pad_id, label_smoothing=0.1)[0]
+        return smoothed_cross_entropy(states, weight, batch.targets, ignored=pad_id, label_smoothing=0.1)[0]
 
     (batch,) = make(tokenizer, [(1, 2), (4, 1), (0, 5), (2, 2)], batch_tokens=100).in_order()
     together = torch.stack([loss(batch.part(number, of)) for number in range(of)]).sum()

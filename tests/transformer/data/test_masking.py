@@ -5,7 +5,7 @@ import pytest
 
 from heed.models.tokenizers.lossless import MASK, TextTokenizer
 from heed.transformer.data.batching.masking import MaskedPacking
-from heed.transformer.data.batching.packing import Packing
+from heed.transformer.data.batching.packing import IGNORED, Packing
 from heed.transformer.data.documents import Document, tokens_of
 from heed.transformer.data.vocabulary import train_tokenizer
 
@@ -38,7 +38,7 @@ def test_rows_are_text_between_special_tokens_of_which_some_are_to_be_predicted(
     for epoch in range(40):
         for batch in masked(tokenizer).epoch(epoch, 1):
             ids, targets = batch.ids.numpy(), batch.targets.numpy()
-            whole = np.where(targets != tokenizer.pad_id, targets, ids)
+            whole = np.where(targets != IGNORED, targets, ids)
             lengths = (whole != tokenizer.pad_id).sum(axis=1)
             assert ids.shape[1] == CONTEXT + 2
             assert (whole[:, 0] == tokenizer.bos_id).all()
@@ -47,7 +47,7 @@ def test_rows_are_text_between_special_tokens_of_which_some_are_to_be_predicted(
             assert ((ids == tokenizer.pad_id) == (whole == tokenizer.pad_id)).all()
             text = b"".join(tokenizer.token_bytes(row.tolist()) for row in whole)
             assert set(text.decode()) <= set("".join(LINES))
-            chosen = targets != tokenizer.pad_id
+            chosen = targets != IGNORED
             n_chosen, n_masks = n_chosen + chosen.sum(), n_masks + (ids[chosen] == tokenizer.mask_id).sum()
             n_kept += (ids[chosen] == targets[chosen]).sum()
             n_tokens += (lengths - 2).sum()

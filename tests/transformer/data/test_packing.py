@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from heed.models.spec.network import NetworkSpec
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.transformer.data.batching.order import Order
-from heed.transformer.data.batching.packing import Packing, TextBatch
+from heed.transformer.data.batching.packing import IGNORED, Packing, TextBatch
 from heed.transformer.data.documents import Document, tokens_of
 from heed.transformer.masks import text_mask
 from heed.transformer.model import Transformer
@@ -51,15 +51,15 @@ def pieces_of(batches: Iterable[TextBatch], tokenizer: TextTokenizer) -> list[li
             batch.ids.tolist(), batch.targets.tolist(), batch.positions.tolist(), strict=True
         ):
             length = next((i for i in range(CONTEXT) if ids[i] == tokenizer.pad_id), CONTEXT)
-            for part in (ids, targets, positions):
-                assert set(part[length:]) <= {0}
+            for part, filler in ((ids, tokenizer.pad_id), (targets, IGNORED), (positions, 0)):
+                assert set(part[length:]) <= {filler}
             begins = [i for i in range(length) if positions[i] == 0]
             assert [i for i in range(length) if ids[i] == tokenizer.bos_id] == begins
             ends = [*begins[1:], length]
             for begin, end in zip(begins, ends, strict=True):
                 assert positions[begin:end] == list(range(end - begin))
             rows.append([(ids[begin:end], targets[begin:end]) for begin, end in zip(begins, ends, strict=True)])
-        assert batch.n_tokens == (batch.targets != tokenizer.pad_id).sum()
+        assert batch.n_tokens == (batch.targets != IGNORED).sum()
     return rows
 
 
@@ -74,9 +74,9 @@ def test_every_token_is_learnt_once_an_epoch(
         rows = pieces_of(batches, verbatim)
         found: Counter[int] = Counter()
         for ids, targets in (piece for row in rows for piece in row):
-            found.update(target for target in targets if target != verbatim.pad_id)
+            found.update(target for target in targets if target != IGNORED)
             for read, target in zip(ids[1:], targets, strict=False):
-                assert target in (read, verbatim.pad_id)
+                assert target in (read, IGNORED)
         assert found == expected
         assert all(batch.n_tokens for batch in batches)  # the mean of no token is no number
 
@@ -135,14 +135,18 @@ def test_an_epoch_is_the_same_every_time_and_can_begin_anywhere(
         assert found.share == expected.share
 
 
+def _learnt(batch: TextBatch) -> list[tuple[list[int], list[int]]]:
+    """The rows of a batch of which something is learnt."""
+    rows = zip(batch.ids.tolist(), batch.targets.tolist(), strict=True)
+    return [(ids, targets) for ids, targets in rows if set(targets) != {IGNORED}]
+
+
 @given(DOCUMENTS, st.integers(1, 5))
 def test_parts_together_hold_each_row_once(verbatim: TextTokenizer, documents: list[Document], of: int) -> None:
     for batch in packed(documents, verbatim).in_order():
         parts = [batch.part(number, of) for number in range(of)]
-        rows = [row for part in parts for row in zip(part.ids.tolist(), part.targets.tolist(), strict=True)]
-        assert sorted(row for row in rows if any(row[1])) == sorted(
-            row for row in zip(batch.ids.tolist(), batch.targets.tolist(), strict=True) if any(row[1])
-        )
+        rows = [row for part in parts for row in _learnt(part)]
+        assert sorted(rows) == sorted(_learnt(batch))
         assert all(len(part.ids) for part in parts)
         assert sum(part.n_tokens for part in parts) == batch.n_tokens
         assert (batch.n_cells, batch.n_filled) == (batch.ids.numel(), int((batch.ids != verbatim.pad_id).sum()))
@@ -213,7 +217,7 @@ def test_the_loss_of_packed_documents_is_that_of_each_alone(
     whole = next(e for e in epochs if sum(int((batch.ids == verbatim.bos_id).sum()) for batch in e) == len(documents))
     for batch in whole:  # in which no document is cut
         states, weight = network.states(tgt=batch.ids, positions=batch.positions), network.output_weight
-        nll = smoothed_cross_entropy(states, weight, batch.targets, pad_id=verbatim.pad_id, label_smoothing=0.0)[1]
+        nll = smoothed_cross_entropy(states, weight, batch.targets, ignored=IGNORED, label_smoothing=0.0)[1]
         together += nll.item()
     assert_close(together, alone, rtol=1e-5, atol=0)
 

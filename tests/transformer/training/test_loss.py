@@ -35,7 +35,7 @@ def reference(states: Tensor, weight: Tensor, targets: Tensor, epsilon: float) -
 def test_value_and_gradients_are_those_of_pytorch(monkeypatch: pytest.MonkeyPatch, epsilon: float, chunk: int) -> None:
     monkeypatch.setitem(loss_module.CHUNK, "cpu", chunk)
     states, weight, targets = states_weight_targets()
-    loss, nll = smoothed_cross_entropy(states, weight, targets, pad_id=PAD, label_smoothing=epsilon)
+    loss, nll = smoothed_cross_entropy(states, weight, targets, ignored=PAD, label_smoothing=epsilon)
     expected = reference(states, weight, targets, epsilon)
     assert_close(loss, expected)
     assert_close(nll, reference(states, weight, targets, 0.0))
@@ -50,7 +50,7 @@ def test_bfloat16_products_are_summed_in_float32(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(loss_module.CHUNK, "cpu", 5 * V)
     states, weight, targets = states_weight_targets()
     with torch.autocast("cpu", torch.bfloat16):
-        loss, nll = smoothed_cross_entropy(states, weight, targets, pad_id=PAD, label_smoothing=epsilon)
+        loss, nll = smoothed_cross_entropy(states, weight, targets, ignored=PAD, label_smoothing=epsilon)
         rounded = torch.nn.functional.linear(states, weight)
     logits = rounded.detach().float().requires_grad_()
     expected = reference(logits, torch.eye(V), targets, epsilon)
@@ -72,29 +72,29 @@ def test_bfloat16_products_are_summed_in_float32(monkeypatch: pytest.MonkeyPatch
 def test_padding_has_neither_loss_nor_gradient() -> None:
     states, weight, _ = states_weight_targets()
     targets = torch.full((B, T), PAD)
-    loss, nll = smoothed_cross_entropy(states, weight, targets, pad_id=PAD, label_smoothing=0.1)
+    loss, nll = smoothed_cross_entropy(states, weight, targets, ignored=PAD, label_smoothing=0.1)
     assert (loss.item(), nll.item()) == (0, 0)
     assert not any(gradient.any() for gradient in torch.autograd.grad(loss, (states, weight)))
 
 
 def test_only_the_smoothed_loss_has_a_gradient() -> None:
-    loss, nll = smoothed_cross_entropy(*states_weight_targets(), pad_id=PAD, label_smoothing=0.1)
+    loss, nll = smoothed_cross_entropy(*states_weight_targets(), ignored=PAD, label_smoothing=0.1)
     assert loss.requires_grad
     assert not nll.requires_grad
 
 
 def test_without_a_gradient_the_values_are_the_same() -> None:
     given = states_weight_targets()
-    expected = smoothed_cross_entropy(*given, pad_id=PAD, label_smoothing=0.1)
+    expected = smoothed_cross_entropy(*given, ignored=PAD, label_smoothing=0.1)
     with torch.inference_mode():
-        found = smoothed_cross_entropy(*given, pad_id=PAD, label_smoothing=0.1)
+        found = smoothed_cross_entropy(*given, ignored=PAD, label_smoothing=0.1)
     assert_close(found, tuple(value.detach() for value in expected))
 
 
 def test_a_second_backward_pass_gives_the_same() -> None:
     """A gradient made in advance must not be changed by giving it out."""
     states, weight, targets = states_weight_targets()
-    loss, _ = smoothed_cross_entropy(states, weight, targets, pad_id=PAD, label_smoothing=0.1)
+    loss, _ = smoothed_cross_entropy(states, weight, targets, ignored=PAD, label_smoothing=0.1)
     once = torch.autograd.grad(loss / 3, (states, weight), retain_graph=True)
     assert_close(torch.autograd.grad(loss / 3, (states, weight)), once)
 
@@ -105,7 +105,7 @@ def test_the_loss_is_least_at_the_smoothed_target() -> None:
     smoothed = torch.full((1, 1, V), epsilon / V)
     smoothed[..., 4] += 1 - epsilon
     logits = smoothed.log().requires_grad_()
-    loss, _ = smoothed_cross_entropy(logits, torch.eye(V), targets, pad_id=PAD, label_smoothing=epsilon)
+    loss, _ = smoothed_cross_entropy(logits, torch.eye(V), targets, ignored=PAD, label_smoothing=epsilon)
     assert_close(loss, -(smoothed * smoothed.log()).sum())
     (gradient,) = torch.autograd.grad(loss, logits)
     assert_close(gradient, torch.zeros_like(gradient), rtol=0, atol=1e-6)

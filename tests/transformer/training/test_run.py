@@ -8,7 +8,7 @@ import tomli_w
 from heed.models.errors import HeedError, ModelError
 from heed.models.runs.settings import FORMAT
 from heed.models.spec.network import NetworkSpec
-from heed.models.tokenizers.subwords import Tokenizer
+from heed.models.tokenizers.subwords import Tokenizer, file_contents
 from heed.transformer.data.parallel_text import ParallelText
 from heed.transformer.data.vocabulary import train_tokenizer
 from heed.transformer.model import Transformer
@@ -24,7 +24,7 @@ VALIDATION = ParallelText(["1 2", "a\u2028b", "", "a\nb\r"], ["2 1", "c", "3", "
 @pytest.fixture
 def run(tmp_path: Path, digits: Tokenizer, describe: Callable[..., NetworkSpec]) -> TranslationRun:
     spec = describe(vocab_size=len(digits), n_layers=1)
-    return TranslationRun.create(tmp_path / "run", spec, TRAIN, (digits, digits), VALIDATION)
+    return TranslationRun.create(tmp_path / "run", spec, TRAIN, file_contents(digits, digits), VALIDATION)
 
 
 def change(run: TranslationRun, **values: object) -> None:
@@ -43,7 +43,7 @@ def test_what_was_asked_comes_back(run: TranslationRun) -> None:
     found = TranslationRun.open(run.path)
     assert found.spec == run.spec
     assert found.train == TRAIN
-    assert found.src_tokenizer.model == found.tgt_tokenizer.model == run.src_tokenizer.model
+    assert found.src_tokenizer.digest == found.tgt_tokenizer.digest == run.src_tokenizer.digest
     assert found.validation == VALIDATION
     assert found.steps() == []
 
@@ -53,15 +53,15 @@ def test_two_tokenizers_come_back_on_their_sides(
 ) -> None:
     letters = train_tokenizer(["a b c"], vocab_size=8, name="letters")
     spec = describe(src_vocab_size=len(digits), vocab_size=len(letters))
-    TranslationRun.create(tmp_path / "run", spec, TRAIN, (digits, letters), VALIDATION)
+    TranslationRun.create(tmp_path / "run", spec, TRAIN, file_contents(digits, letters), VALIDATION)
     found = TranslationRun.open(tmp_path / "run")
-    assert found.src_tokenizer.model == digits.model
-    assert found.tgt_tokenizer.model == letters.model
+    assert found.src_tokenizer.digest == digits.digest
+    assert found.tgt_tokenizer.digest == letters.digest
 
 
 def test_a_run_is_not_made_over_another(run: TranslationRun) -> None:
     with pytest.raises(HeedError, match="already exists"):
-        TranslationRun.create(run.path, run.spec, TRAIN, (run.src_tokenizer, run.tgt_tokenizer), VALIDATION)
+        TranslationRun.create(run.path, run.spec, TRAIN, {}, VALIDATION)
     assert TranslationRun.open(run.path).train == TRAIN
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from heed.models.tokenizers.subwords import Tokenizer
+from heed.models.tokenizers.protocol import LineTokenizer
 from heed.transformer.data.batching.bucketing import cuts, plan_batches
 from heed.transformer.data.batching.order import Order, PairRanges, RandomStream, read, read_bounds
 from heed.transformer.data.batching.pairs import AnyPairs, IntArray, Pairs
@@ -79,8 +79,8 @@ class Batches:
     def __init__(
         self,
         corpora: Sequence[AnyPairs],
-        src: Tokenizer,
-        tgt: Tokenizer,
+        src: LineTokenizer,
+        tgt: LineTokenizer,
         *,
         batch_tokens: int,
         weights: Sequence[float] = (),

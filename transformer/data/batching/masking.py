@@ -8,7 +8,7 @@ import torch
 
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.transformer.data.batching.order import RandomStream
-from heed.transformer.data.batching.packing import Packing, TextBatch
+from heed.transformer.data.batching.packing import IGNORED, Packing, TextBatch
 
 N_SPECIAL = 2  # tokens of a row around the text
 MASKED, RANDOM = 0.8, 0.1  # of the chosen tokens, those that become masks, and those that become any token (BERT)
@@ -42,9 +42,9 @@ class MaskedPacking:
             yield self._masked(batch, np.random.default_rng((RandomStream.MASKS, number)))
 
     def _masked(self, batch: TextBatch, random: np.random.Generator) -> TextBatch:
-        tokens, pad_id = batch.targets.numpy(), self._tokenizer.pad_id
-        B, T = tokens.shape
-        lengths = (tokens != pad_id).sum(axis=1)
+        pad_id, given = self._tokenizer.pad_id, batch.targets.numpy()
+        tokens, (B, T) = np.where(given == IGNORED, pad_id, given), given.shape
+        lengths = (given != IGNORED).sum(axis=1)
         whole = np.full((B, T + N_SPECIAL), pad_id)
         whole[:, 0], whole[:, 1 : T + 1] = self._tokenizer.bos_id, tokens
         whole[np.arange(B), lengths + 1] = self._tokenizer.eos_id
@@ -54,7 +54,7 @@ class MaskedPacking:
         ids[chosen & (kind < MASKED)] = self._mask_id
         drawn = self._ordinary[random.integers(0, len(self._ordinary), whole.shape)]
         ids = np.where(chosen & (kind >= MASKED) & (kind < MASKED + RANDOM), drawn, ids)
-        targets = np.where(chosen, whole, pad_id)
+        targets = np.where(chosen, whole, IGNORED)
         positions = np.broadcast_to(places, whole.shape)
         rows = [torch.from_numpy(np.array(each)) for each in (ids, targets, positions)]
         return dataclasses.replace(batch, ids=rows[0], targets=rows[1], positions=rows[2])

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from heed.models.tokenizers.lossless import TextTokenizer
+from heed.models.tokenizers.protocol import PlainTokenizer
 from heed.transformer.data.batching.order import Order, PairRanges, RandomStream, read, read_bounds
 from heed.transformer.data.batching.pairs import AnyIntArray, AnyPairs, IntArray
+
+IGNORED = -1  # a target where nothing is learnt; padding may be a token that is, as GPT-2's end of a text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +22,7 @@ class TextBatch:
     """Rows of token ids, (B, T)."""
 
     ids: Tensor  # input
-    targets: Tensor  # labels; padding where nothing is learnt
+    targets: Tensor  # labels, and IGNORED
     positions: Tensor  # position of each token in its piece of a document, from 0
     pad_id: int
     share: float = 1.0  # share of the epoch's text that is done after this batch
@@ -29,8 +31,8 @@ class TextBatch:
 
     @cached_property
     def n_tokens(self) -> int:
-        """Number of target tokens, without padding."""
-        return int((self.targets != self.pad_id).sum())
+        """Number of target tokens that are learnt."""
+        return int((self.targets != IGNORED).sum())
 
     @cached_property
     def n_cells(self) -> int:
@@ -45,11 +47,11 @@ class TextBatch:
     def part(self, number: int, of: int) -> Self:
         """One part of the batch, for one of several processes; together the parts have each row once.
 
-        If there are fewer rows than parts, the remaining parts get a row whose labels are all padding.
+        If there are fewer rows than parts, the remaining parts get a row in which nothing is learnt.
         """
         ids, targets, positions = (side[number::of] for side in (self.ids, self.targets, self.positions))
         if not len(ids):
-            ids, targets, positions = self.ids[:1], torch.full_like(self.targets[:1], self.pad_id), self.positions[:1]
+            ids, targets, positions = self.ids[:1], torch.full_like(self.targets[:1], IGNORED), self.positions[:1]
         ids, targets, positions = (side.contiguous() for side in (ids, targets, positions))
         return dataclasses.replace(self, ids=ids, targets=targets, positions=positions)
 
@@ -145,7 +147,7 @@ class Packing:
     def __init__(
         self,
         documents: AnyPairs,
-        tokenizer: TextTokenizer,
+        tokenizer: PlainTokenizer,
         *,
         context: int,
         batch_tokens: int,
@@ -187,7 +189,7 @@ class Packing:
 
     def _batch(self, stream: AnyIntArray, plan: PackingPlan, rows: Sequence[range]) -> TextBatch:
         shape = (len(rows), self._context)
-        ids, targets = (np.full(shape, self._pad_id, dtype=np.int64) for _ in range(2))
+        ids, targets = (np.full(shape, filler, dtype=np.int64) for filler in (self._pad_id, IGNORED))
         positions = np.zeros(shape, dtype=np.int64)
         for row, pieces in enumerate(rows):
             begin = 0

@@ -12,8 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from heed.models.errors import DataError
-from heed.models.tokenizers.lossless import TextTokenizer
-from heed.models.tokenizers.subwords import Tokenizer
+from heed.models.tokenizers.protocol import LineTokenizer, PlainTokenizer, Special
 from heed.transformer.data.batching.order import BLOCK, PairRanges, read
 from heed.transformer.data.batching.pairs import Pairs, PairWriter, StoredPairs
 from heed.transformer.data.batching.prefetch import ahead
@@ -64,7 +63,7 @@ class Corpora:
 class CorpusSettings:
     """How to process the pairs of sources."""
 
-    tokenizers: tuple[Tokenizer, Tokenizer]
+    tokenizers: tuple[LineTokenizer, LineTokenizer]
     filter: Filter
     seed: int  # seed of the fingerprints of
     held: Collection[int]  # held-out sources
@@ -128,14 +127,14 @@ def _write(
         texts.add_texts(*([side[number] for number in kept] for side in sides))
 
 
-def lacking(tokenizer: Tokenizer, rows: Sequence[list[int]]) -> dict[str, int]:
+def lacking(tokenizer: LineTokenizer, rows: Sequence[list[int]]) -> dict[str, int]:
     """How many pieces rows of tokens have, how many are unknown, and how many are bytes of rare characters."""
     ids = np.fromiter(itertools.chain.from_iterable(rows), dtype=np.int64)
     n_unknown = int((ids == tokenizer.unk_id).sum())
     return {"pieces": len(ids), "unknown": n_unknown, "bytes": int(tokenizer.is_lacking[ids].sum()) - n_unknown}
 
 
-def write_text(directory: Path, parts: Iterator[Part], tokenizer: TextTokenizer, threads: int) -> Counter[str]:
+def write_text(directory: Path, parts: Iterator[Part], tokenizer: PlainTokenizer, threads: int) -> Counter[str]:
     """Tokenize documents into files of a directory, for `open_corpora`, as one corpus.
 
     A pair is a prompt and its text. The parts of a long document follow each other, and the last has the end token.
@@ -148,7 +147,7 @@ def write_text(directory: Path, parts: Iterator[Part], tokenizer: TextTokenizer,
         OSError: A file cannot be read or written.
     """
     counts: Counter[str] = Counter()
-    dtype = token_type([tokenizer.pieces])
+    dtype = token_type([tokenizer])
     with PairWriter(directory / "0", dtype) as writer:
         for some in ahead(_some(parts)):
             prompts = tokenizer.encode_all([part.prompt for part in some], threads)
@@ -175,7 +174,7 @@ def _some(parts: Iterator[Part]) -> Iterator[list[Part]]:
         yield some
 
 
-def token_type(tokenizers: Sequence[Tokenizer]) -> "np.dtype[Any]":
+def token_type(tokenizers: Sequence[Special]) -> "np.dtype[Any]":
     """The smallest integer type for every token."""
     return np.dtype(np.uint16 if max(map(len, tokenizers)) <= 1 << 16 else np.int32)
 

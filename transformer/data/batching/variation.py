@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from heed.models.tokenizers.protocol import LineTokenizer
 from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data.augmentation.augmentation import Augmentation, AugmentedPair
 from heed.transformer.data.batching.bucketing import even_cuts, sorted_by_length
@@ -19,8 +20,8 @@ class Variation:
     """Draws how pairs are learnt this time."""
 
     texts: Sequence[AnyPairs]  # the texts of the corpora, as bytes of UTF-8 in place of tokens
-    src: Tokenizer
-    tgt: Tokenizer
+    src: LineTokenizer
+    tgt: LineTokenizer
     share: float  # of merges of subwords left out
     augmentation: Augmentation | None = None
     noise: Noise | None = None  # of targets, which become their own sources
@@ -55,8 +56,11 @@ class Variation:
             src, tgt = [read for read, _ in noised], [written for _, written in noised]
         return AugmentedPairs.of_augmented(src, tgt, augmented)
 
-    def _cut(self, tokenizer: Tokenizer, lines: list[str], seed: int) -> list[list[int]]:
-        return tokenizer.sample(lines, self.share, seed) if self.share else tokenizer.encode(lines, threads=1)
+    def _cut(self, tokenizer: LineTokenizer, lines: list[str], seed: int) -> list[list[int]]:
+        if not self.share:
+            return tokenizer.encode(lines, threads=1)
+        assert isinstance(tokenizer, Tokenizer), "others are refused"
+        return tokenizer.sample(lines, self.share, seed)
 
 
 class AugmentedPairs(Pairs):

@@ -19,8 +19,10 @@ from heed.models.spec.network import NetworkSpec
 from heed.models.spec.preset import network_spec
 from heed.models.spec.tables import defaults, from_table, to_table
 from heed.models.system.files import directory_whole, write_whole
+from heed.models.tokenizers import loading
 from heed.models.tokenizers.lossless import TextTokenizer
-from heed.models.tokenizers.subwords import Tokenizer, load_tokenizers, write_tokenizers
+from heed.models.tokenizers.protocol import LineTokenizer, PlainTokenizer
+from heed.models.tokenizers.subwords import load_tokenizers
 from heed.transformer.data.batching.masking import N_SPECIAL
 from heed.transformer.data.batching.token_cache import OWN, TextRecord
 from heed.transformer.data.documents import Document, load_documents, write_documents
@@ -29,6 +31,7 @@ from heed.transformer.data.shortlist import Shortlist
 from heed.transformer.model import Transformer
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import Progress, Weights
+from heed.transformer.training.runs.import_record import ImportRecord
 from heed.transformer.training.runs.settings import (
     DenoisingConfig,
     MaskedConfig,
@@ -40,6 +43,7 @@ from heed.transformer.training.runs.settings import (
 INITIAL = "initial"  # the initial weights of a warm start
 AVERAGE = "average"  # the average of the last checkpoints
 CONTEXT = 512  # tokens of a row of training text, where the network itself knows no limit
+LONGEST = 2048  # the same, of an imported network, which may read more than any batch has room for
 
 
 Train = TypeVar("Train", TranslationConfig, TextConfig)
@@ -57,6 +61,7 @@ class Run(ABC, Generic[Train]):
     path: Path
     spec: NetworkSpec
     train: Train
+    imported: ImportRecord | None  # of the imported model that it began with
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -74,6 +79,17 @@ class Run(ABC, Generic[Train]):
     @abstractmethod
     def read(cls, path: Path, spec: NetworkSpec, train: Train) -> Self:
         """Read what a run's directory has beside config.toml."""
+
+    @property
+    @abstractmethod
+    def tokenizers(self) -> tuple[Any, Any]:
+        """The tokenizers of source and target; of a language model twice the same."""
+
+    def copy_tokenizers(self, directory: Path) -> None:
+        """Copy the files of the tokenizers."""
+        conventions = self.imported.conventions if self.imported else None
+        for name in loading.files(self.path, conventions):
+            shutil.copyfile(self.path / name, directory / name)
 
     def new_network(self) -> Transformer:
         """The network with initial weights."""
@@ -162,15 +178,26 @@ class TranslationRun(Run[TranslationConfig]):
     settings = TranslationConfig
 
     def __init__(
-        self, path: Path, spec: NetworkSpec, train: TranslationConfig, tokenizers: tuple[Tokenizer, Tokenizer]
+        self,
+        path: Path,
+        spec: NetworkSpec,
+        train: TranslationConfig,
+        tokenizers: tuple[LineTokenizer, LineTokenizer],
+        imported: ImportRecord | None = None,
     ) -> None:
-        self.path, self.spec, self.train = path, spec, train
+        self.path, self.spec, self.train, self.imported = path, spec, train, imported
         self.src_tokenizer, self.tgt_tokenizer = tokenizers
+
+    @property
+    def tokenizers(self) -> tuple[LineTokenizer, LineTokenizer]:
+        """See `Run`."""
+        return self.src_tokenizer, self.tgt_tokenizer
 
     @classmethod
     def read(cls, path: Path, spec: NetworkSpec, train: TranslationConfig) -> "TranslationRun":
         """See `Run`."""
-        return cls(path, spec, train, load_tokenizers(path))
+        imported = ImportRecord.read(path)
+        return cls(path, spec, train, read_tokenizers(path, spec, train, imported), imported)
 
     @classmethod
     def create(
@@ -178,11 +205,12 @@ class TranslationRun(Run[TranslationConfig]):
         path: Path,
         spec: NetworkSpec,
         train: TranslationConfig,
-        tokenizers: tuple[Tokenizer, Tokenizer],
+        tokenizer_files: Mapping[str, bytes],
         validation: ParallelText,
         shortlist: Shortlist | None = None,
         initial: Weights | None = None,
         *,
+        imported: ImportRecord | None = None,
         text: TextRecord | None = None,
         cache: Path | None = None,
     ) -> "TranslationRun":
@@ -192,10 +220,11 @@ class TranslationRun(Run[TranslationConfig]):
             path: The run's directory.
             spec: The network.
             train: The training settings.
-            tokenizers: The source and target tokenizers.
+            tokenizer_files: The files of the tokenizers by name.
             validation: The validation pairs.
             shortlist: The words that each source word needs.
             initial: Weights to begin with; None: fresh ones.
+            imported: What to keep of an imported model; None: the network is heed's own.
             text: What it learns from.
             cache: A directory beside `path` that becomes the run's cache.
 
@@ -204,11 +233,11 @@ class TranslationRun(Run[TranslationConfig]):
         """
         with _created(path, cls.task, spec, train, initial) as aside:
             _take_text(aside, text, cache)
-            write_tokenizers(aside, tokenizers)
+            _write_tokenizers(aside, tokenizer_files, imported)
             write_validation(aside, validation)
             if shortlist:
                 shortlist.save(aside)
-        return cls(path, spec, train, tokenizers)
+        return cls.read(path, spec, train)
 
     @property
     def validation(self) -> ParallelText:
@@ -233,18 +262,31 @@ class TextRun(Run[TextConfig]):
     task = "generate"
     settings = TextConfig
 
-    def __init__(self, path: Path, spec: NetworkSpec, train: TextConfig, tokenizer: TextTokenizer) -> None:
-        self.path, self.spec, self.train, self.tokenizer = path, spec, train, tokenizer
+    def __init__(
+        self,
+        path: Path,
+        spec: NetworkSpec,
+        train: TextConfig,
+        tokenizer: PlainTokenizer,
+        imported: ImportRecord | None = None,
+    ) -> None:
+        self.path, self.spec, self.train, self.tokenizer, self.imported = path, spec, train, tokenizer, imported
+
+    @property
+    def tokenizers(self) -> tuple[PlainTokenizer, PlainTokenizer]:
+        """See `Run`."""
+        return self.tokenizer, self.tokenizer
 
     @classmethod
     def read(cls, path: Path, spec: NetworkSpec, train: TextConfig) -> "TextRun":
         """See `Run`."""
-        return cls(path, spec, train, TextTokenizer.load(path))
+        imported = ImportRecord.read(path)
+        return cls(path, spec, train, read_text_tokenizer(path, spec, imported), imported)
 
     @property
     def context(self) -> int:
         """Tokens of a row of training text."""
-        return row_length(self.spec)
+        return min(row_length(self.spec), LONGEST) if self.imported else row_length(self.spec)
 
     @classmethod
     def create(
@@ -252,10 +294,11 @@ class TextRun(Run[TextConfig]):
         path: Path,
         spec: NetworkSpec,
         train: TextConfig,
-        tokenizer: TextTokenizer,
+        tokenizer_files: Mapping[str, bytes],
         validation: Sequence[Document],
         initial: Weights | None = None,
         *,
+        imported: ImportRecord | None = None,
         text: TextRecord | None = None,
         cache: Path | None = None,
     ) -> "TextRun":
@@ -266,9 +309,9 @@ class TextRun(Run[TextConfig]):
         """
         with _created(path, cls.task, spec, train, initial) as aside:
             _take_text(aside, text, cache)
-            write_tokenizers(aside, (tokenizer.pieces, tokenizer.pieces))
+            _write_tokenizers(aside, tokenizer_files, imported)
             write_documents(aside / "valid.jsonl", validation)
-        return cls(path, spec, train, tokenizer)
+        return cls.read(path, spec, train)
 
     @property
     def validation(self) -> list[Document]:
@@ -301,6 +344,38 @@ def _created(
         yield aside
 
 
+def _write_tokenizers(aside: Path, files: Mapping[str, bytes], imported: ImportRecord | None) -> None:
+    if imported:
+        imported.write(aside)
+    for name, content in files.items():
+        (aside / name).write_bytes(content)
+
+
+def read_tokenizers(
+    directory: Path, spec: NetworkSpec, train: TranslationConfig, imported: ImportRecord | None
+) -> tuple[LineTokenizer, LineTokenizer]:
+    """The source and target tokenizers in a directory.
+
+    Raises:
+        ModelError: One is missing or damaged, or an imported network knows no language of that name.
+    """
+    if imported is None:
+        return load_tokenizers(directory)
+    languages = train.src_language, train.tgt_language
+    with _restorable():
+        return loading.line_tokenizers(directory, spec, imported.conventions, languages, training=True)
+
+
+def read_text_tokenizer(directory: Path, spec: NetworkSpec, imported: ImportRecord | None) -> PlainTokenizer:
+    """The tokenizer of a language model in a directory.
+
+    Raises:
+        ModelError: It is missing or damaged.
+    """
+    with _restorable():
+        return loading.text_tokenizer(directory, spec, imported.conventions if imported else None)
+
+
 def _take_text(aside: Path, text: TextRecord | None, cache: Path | None) -> None:
     if text:
         text.write(aside)
@@ -327,6 +402,7 @@ class MaskedRun(TextRun):
 
     task = "fill"
     settings = MaskedConfig
+    tokenizer: TextTokenizer
 
     @property
     def context(self) -> int:

@@ -1,13 +1,17 @@
 """Warm start: initial weights and vocabulary from another run or a bundle."""
 
 import dataclasses
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from heed.models.spec.tables import to_table
+from heed.models.tokenizers import loading
 from heed.models.tokenizers.subwords import tokenizer_files
 from heed.transformer.data.shortlist import Shortlist
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import Weights
+from heed.transformer.training.runs.import_record import ImportRecord
 from heed.transformer.training.runs.run import open_run
 
 
@@ -17,10 +21,17 @@ class InitialNetwork:
 
     task: str
     network: dict[str, object]  # the table of its description
-    tokenizer: tuple[str, ...]  # its files
+    tokenizer: tuple[str, ...]  # its files; none of an imported network
     languages: dict[str, object]  # its languages, by the names of `TranslationConfig`
     weights: Weights
-    shortlist: Shortlist | None  # of a translation network with a large vocabulary
+    shortlist: Shortlist | None = None  # of a translation network with a large vocabulary
+    imported: ImportRecord | None = None  # of an imported network
+    files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)  # of its tokenizer, by their names in a run
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the tokenizer's files by name, hexadecimal."""
+        return {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items()}
 
 
 def from_run(path: Path) -> InitialNetwork:
@@ -31,8 +42,15 @@ def from_run(path: Path) -> InitialNetwork:
     """
     run = open_run(path)
     best, _ = run.best()
-    files = tuple(str((path / name).absolute()) for name in tokenizer_files(path))
     languages = {name: value for name, value in to_table(run.train).items() if name.endswith("_language")}
-    return InitialNetwork(
-        run.task, to_table(run.spec), files, languages, checkpoint.read_weights(best), Shortlist.load(path)
-    )
+    weights, network = checkpoint.read_weights(best), to_table(run.spec)
+    if run.imported:
+        files = tokenizer_contents(path, run.imported)
+        return InitialNetwork(run.task, network, (), languages, weights, imported=run.imported, files=files)
+    names = tuple(str((path / name).absolute()) for name in tokenizer_files(path))
+    return InitialNetwork(run.task, network, names, languages, weights, Shortlist.load(path))
+
+
+def tokenizer_contents(path: Path, imported: ImportRecord) -> dict[str, bytes]:
+    """The files of the tokenizer of an imported model, in a run or a bundle."""
+    return {name: (path / name).read_bytes() for name in loading.files(path, imported.conventions)}
