@@ -47,7 +47,10 @@ def find_literals(text: str) -> Iterator[Literal]:
     """The literals of a text, in their order."""
     for match in TOKEN.finditer(text):
         word, start = match[0], match.start()
-        if kind := _kind(word):
+        if word.isalpha() and word[1:].islower():  # nearly every word: neither code nor number
+            if word[0].isupper():
+                yield Literal(Kind.NAME, word, start)
+        elif kind := _kind(word):
             yield Literal(kind, CLITIC.sub("", word) if kind is Kind.NAME else word, start)
         elif measure := MEASURE.fullmatch(word):
             yield Literal(Kind.NUMBER, measure[1], start)
