@@ -107,12 +107,12 @@ def command(
 
     paths = [catalog.find(name) for name in models] or list(catalog.DEFAULTS.values())
     limit, keys, metrics = Limits(**limits), Keys.parse(os.environ.get("HEED_API_KEY")), Metrics()  # type: ignore[arg-type]
-    listening = listen(host, port)
-    served = ServedModels.load(paths, limit, metrics, device=device, threads=threads)
-    app = application(served, limit, keys, metrics)
-
-    def started() -> None:
-        messages.note(f"Serving {', '.join(served.by_name)} on {address(listening)}; Ctrl-C ends.")
-
     logs = messages.verbosity() >= messages.VERBOSE
-    serve(app, listening, seconds=limit.seconds, logs=logs, started=started)
+    with listen(host, port) as listening:  # first, because an address in use is told at once
+        served = ServedModels.load(paths, limit, metrics, device=device, threads=threads)
+        app = application(served, limit, keys, metrics)
+
+        def started() -> None:
+            messages.note(f"Serving {', '.join(served.by_name)} on {address(listening)}; Ctrl-C ends.")
+
+        serve(app, listening, seconds=limit.seconds, logs=logs, started=started)

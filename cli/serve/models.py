@@ -155,7 +155,7 @@ class ServedModels:
                     languages = (found.src_language, found.tgt_language)
                     if languages in models.by_languages:
                         raise ModelError(f"{path}: another model has the same languages; serve one of them")
-                    translator = Translator.load(path, device=device, threads=threads, shares=True)
+                    translator = Translator.load(path, device=device, threads=threads, aligns=True)
                     served = ServedTranslator(found.name, translator, languages, metrics)
                     models.by_name[found.name] = models.by_languages[languages] = served
                 elif found.task == "generate":
