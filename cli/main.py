@@ -26,6 +26,7 @@ COMMANDS = {
     "generate": "Continue a text.",
     "fill": "Fill masks in a text.",
     "embed": "Turn lines into vectors, or find similar lines.",
+    "attention": "Show which word attends to which in a text.",
     "align": "Align the words of texts and their translations.",
     "score": "Compute the log-probability of texts or translations.",
     "serve": "Serve models over HTTP.",
