@@ -16,6 +16,7 @@ from heed.models.spec.preset import DEFAULTS, PRESETS, complete, network_spec, o
 from heed.models.spec.tables import Config, defaults, from_table, to_table
 
 if TYPE_CHECKING:
+    from heed.transformer.data.distillation import Teacher
     from heed.transformer.training.runs.run import Run
     from heed.transformer.training.runs.settings import TrainConfig
     from heed.transformer.training.runs.warm_start import InitialNetwork
@@ -40,6 +41,7 @@ class RunRequest:
     cache: Path | None  # of the token cache; None: in the run
     threads: int | None  # of the CPU; None: all
     objective: str = "next"  # of text; see `OBJECTIVES`
+    teacher: "Teacher | None" = None  # whose translations are learnt
 
     @property
     def names_text(self) -> bool:

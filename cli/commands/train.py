@@ -12,6 +12,7 @@ import click
 from heed.cli import messages, options
 from heed.cli.command import Command
 from heed.cli.new_run import OBJECTIVES, RunRequest, as_pairs, create, planned, refuse_changes
+from heed.cli.teacher import taught, teacher_of
 from heed.cli.training import train
 from heed.models.errors import ModelError
 from heed.models.runs.settings import LIMITS, NOISES
@@ -37,6 +38,7 @@ NORM_ALIASES = {
 SECTIONS = {
     "Translation data": ("src", "tgt", "data", "src_field", "tgt_field", "valid_src", "valid_tgt"),
     "Languages": ("src_language", "tgt_language"),
+    "Distillation": ("teacher", "teacher_choice", "teacher_mixed"),
     "Filters": ("max_length", "max_ratio", "deduplicate"),
     "Language-model data": ("text", "objective", "pairs", "valid_text", "valid_pairs", "text_field"),
     "Run": ("output", "resume", "preset_name", "init_from", "config"),
@@ -77,6 +79,18 @@ SECTIONS = {
     "--valid-src", multiple=True, type=options.TEXT_FILE, help="Validation source.  [default: held-out pairs]"
 )
 @click.option("--valid-tgt", multiple=True, type=options.TEXT_FILE, help="Validation target.")
+@click.option(
+    "--teacher",
+    multiple=True,
+    type=options.Model(),
+    help="Distillation: learn the translations that this model makes of the source. Repeat for an ensemble.",
+)
+@click.option(
+    "--teacher-choice",
+    type=click.Choice(["score", "chrf"]),
+    help="Which of the teacher's hypotheses is learnt: the best by its score, or by chrF with --tgt.  [default: score]",
+)
+@click.option("--teacher-mixed", is_flag=True, default=None, help="Learn --tgt as well as the teacher's translations.")
 @click.option(
     "--text",
     multiple=True,
@@ -293,9 +307,11 @@ def command(
     SIGTERM and a closed terminal save a checkpoint first. --config RUN/config.toml repeats a run.
     """
     given = {name: value for name, value in asked.items() if value not in (None, (), "")}
+    teacher = teacher_of(given, threads)
     network = _network_options(given)
     given = {name: value for name, value in given.items() if name not in network and name != "norm"}
-    request = RunRequest(preset_name, config, network, as_pairs(given, objective), cache, threads, objective)
+    text = as_pairs(given, objective)
+    request = RunRequest(preset_name, config, network, text, cache, threads, objective, teacher)
     if output and resume:
         raise click.UsageError("--resume continues a run in its own directory; leave out -o.")
     if config and preset_name:
@@ -371,7 +387,7 @@ def _estimate(path: Path, request: RunRequest, engine: "Engine", *, begins: bool
         found = estimate(plan.task, plan.spec(), plan.train, engine)
     else:
         run = open_run(path)
-        refuse_changes(run, request)
+        refuse_changes(run, taught(path, request))
         found = estimate(run.task, run.spec, run.train, engine)
     width = max(map(len, found))
     for name, value in found.items():
@@ -384,13 +400,13 @@ def _prepare(path: Path, request: RunRequest, processes: "Processes", *, begins:
     failed = True
     try:
         if processes.is_first:
-            made = create(path, request) if begins else _open(path, request)
+            made = create(path, taught(path, request)) if begins else _open(path, taught(path, request))
         failed = False
     finally:
         failed = processes.told(failed)
     if failed:  # the first process has reported why
         raise SystemExit(1)
-    return made or _open(path, request)
+    return made or _open(path, taught(path, request))
 
 
 def _open(path: Path, request: RunRequest) -> "tuple[Run[Any], AnyBatches]":
