@@ -75,7 +75,7 @@ def _windows(src: str, tgt: str) -> "Iterator[list[tuple[str, str]]]":
     pairs = itertools.zip_longest(*sides)
     n_lines = 0
     while window := list(itertools.islice(pairs, WINDOW)):
-        whole = [pair for pair in window if None not in pair]
+        whole = [(source, target) for source, target in window if source is not None and target is not None]
         n_lines += len(whole)
         yield whole
         if len(whole) < len(window):

@@ -28,6 +28,7 @@ class Conventions:
     source_tag: str | None = None  # whose language's token a source begins with, after `before`
     output_tag: bool | None = None  # whether outputs are forced to begin with the target language's token
     prefix: str | None = None  # text that sources begin with, as "translate English to German: "
+    prefixes: Mapping[str, str] | None = None  # others of a model that embeds, by the tasks that they stand for
 
     def __post_init__(self) -> None:
         wrong = no_choice("tokenizer", self.tokenizer, TOKENIZERS)

@@ -307,6 +307,7 @@ def trained(data: Path, work: Path, minutes: float) -> dict[str, Any]:
     table = changed(complete(preset("small")["network"]), OPTIONS)
     run, corpora = preparation.new_run(work, table, config)
     batches, tokenizer = preparation.batches(run, corpora), run.src_tokenizer
+    assert isinstance(tokenizer, Tokenizer), "heed learnt it"
     text = read_pairs((str(folder / f"{TEST}.en.gz"),), (str(folder / f"{TEST}.de.gz"),))
     figures: dict[str, Any] = {}
     for name, network in both(len(tokenizer)).items():

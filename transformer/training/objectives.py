@@ -15,6 +15,8 @@ from torch.optim import Adam, AdamW, Optimizer
 from heed.models.decoding.config import DecodeConfig
 from heed.models.tasks.translator import Translator
 from heed.models.text.scripts import bleu_tokenizer
+from heed.models.tokenizers.lossless import TextTokenizer
+from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data.batching.batches import Batch, Batches
 from heed.transformer.data.batching.masking import MaskedPacking
 from heed.transformer.data.batching.noise import Noise
@@ -285,6 +287,7 @@ def _mean_loss(objective: Objective[Any], network: Transformer, batches: Iterabl
 def masked(run: TextRun, rows: Packing) -> MaskedPacking:
     """Rows with masks by a run's settings."""
     assert isinstance(run.train, MaskedConfig), "a masked run"
+    assert isinstance(run.tokenizer, TextTokenizer), "whose vocabulary heed learnt"
     return MaskedPacking(rows, run.tokenizer, run.train.mask_share)
 
 
@@ -295,8 +298,10 @@ def noise_of(run: TranslationRun) -> Noise:
         ModelError: Its vocabulary lacks the pieces that stand for spans.
     """
     train = run.train
+    tokenizer = run.tgt_tokenizer
     assert isinstance(train, DenoisingConfig), "a denoising run"
-    return Noise(train.noise, train.mask_share, train.span_length, run.tgt_tokenizer)
+    assert isinstance(tokenizer, Tokenizer), "whose vocabulary heed learnt"
+    return Noise(train.noise, train.mask_share, train.span_length, tokenizer)
 
 
 def packing(run: TextRun, documents: AnyPairs, facts: Mapping[str, int] | None = None) -> Packing:

@@ -49,6 +49,12 @@ def post(url: str, body: object) -> tuple[int, bytes]:
             return error.code, error.read()
 
 
+def post_in_vain(url: str, body: object) -> None:
+    """Send a request that the server will not answer."""
+    with contextlib.suppress(OSError):
+        post(url, body)
+
+
 def until_begun(url: str, n_requests: int) -> None:
     """Wait until so many requests have been accepted, whether or not they have been answered."""
     end, n_begun = time.monotonic() + PATIENCE, 0.0
@@ -86,7 +92,7 @@ def test_sigterm_completes_what_has_begun(program: Path) -> None:
 def test_a_second_signal_does_not_wait(program: Path) -> None:
     with started(program, "-m", "en-de", "--max-lines", "20000") as (process, url):
         body = {"q": ["A long line, which takes its time: how are you?"] * 10_000, "source": "en", "target": "de"}
-        asking = threading.Thread(target=lambda: contextlib.suppress(OSError)(post)(f"{url}/translate", body))
+        asking = threading.Thread(target=post_in_vain, args=(f"{url}/translate", body))
         asking.start()
         until_begun(url, 1)
         process.send_signal(signal.SIGINT)

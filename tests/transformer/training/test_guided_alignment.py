@@ -7,6 +7,7 @@ from torch.testing import assert_close
 
 from heed.models.spec.network import NetworkSpec
 from heed.transformer.attention import AttentionInputs, attention
+from heed.transformer.block import Block
 from heed.transformer.masks import as_numbers, padding_mask
 from heed.transformer.model import Transformer
 from heed.transformer.training.guided_alignment import GuidedHead, copies, head_log_weights
@@ -47,7 +48,9 @@ def test_what_the_head_attends_to_is_what_the_network_computes(describe: Describ
     """With one head, and values that tell the positions apart, attention itself shows its weights."""
     network = draw(describe("translate", n_heads=1)).eval()
     assert network.decoder is not None
-    module = network.decoder.layers[0].cross_attention
+    (block, *_) = network.decoder.layers
+    assert isinstance(block, Block)
+    module = block.cross_attention
     x, memory = torch.randn(2, 3, network.spec.d_model), torch.randn(2, 5, network.spec.d_model)
     mask = as_numbers(padding_mask(torch.tensor([[5, 6, 7, 8, 9], [5, 6, PAD, PAD, PAD]]), PAD))
     keys, _ = module.project(memory)
