@@ -3,8 +3,10 @@
 import dataclasses
 import re
 
+from heed.models.text.dates import find_dates
 from heed.models.text.literals import Kind, Literal, find_literals
 from heed.models.text.numbers import localized, separators
+from heed.models.text.words import overlap
 from heed.models.tokenizers.protocol import LineTokenizer
 
 SPELT = 12  # numbers up to this one are often written as words
@@ -24,6 +26,7 @@ class Lost:
     text: str
     others: tuple[str, ...] = ()  # other ways to write it
     at_first: bool = False  # whether it begins the sentence
+    in_words: bool = False  # whether it may be written in words
 
     def stands(self, translation: str) -> bool:
         """Whether it stands in a translation, as whole words, in any case."""
@@ -43,16 +46,22 @@ class Losses:
     """
 
     def __init__(self, src: LineTokenizer, tgt: LineTokenizer, languages: tuple[str | None, str | None]) -> None:
-        self._src, self._tgt = src, tgt
+        self._src, self._tgt, self._languages = src, tgt, languages
         marks = [separators(language) for language in languages]
         self._marks = (marks[0], marks[1]) if marks[0] and marks[1] else None
         self._has_names = (languages[0] or "").split("-")[0] not in CAPITALIZING
 
     def expected(self, source: str) -> dict[Lost, list[Literal]]:
         """What of a sentence should stand in its translation, with its places."""
-        found: dict[Lost, list[Literal]] = {}
+        dates = {(date.start, date.stop): date for date in find_dates(source, self._languages)}
+        found = {
+            Lost(Kind.NUMBER, date.forms[0], date.forms[1:]): [Literal(Kind.NUMBER, source[slice(*span)], span[0])]
+            for span, date in dates.items()
+        }
         names_stand_out = self._has_names and _is_mostly_small(source)
         for literal in find_literals(source):
+            if any(overlap((literal.start, literal.stop), span) for span in dates):
+                continue
             is_name = literal.kind is Kind.NAME
             at_first = is_name and not re.search(r"\w", source[: literal.start])
             if is_name and not (names_stand_out and self._is_rare(literal.text, RARE_AT_FIRST if at_first else RARE)):
@@ -68,7 +77,11 @@ class Losses:
     def _number(self, source: str, literal: Literal) -> Lost | None:
         if half := HALF_DAY.match(source, literal.stop):
             return _of_24_hours(literal.text, half[1])
-        return Lost(Kind.NUMBER, localized(literal.text, *self._marks) if self._marks else literal.text)
+        text = localized(literal.text, *self._marks) if self._marks else literal.text
+        is_amount = re.search(r"[$€£¥]\s?\Z", source[: literal.start]) or re.match(
+            r"\s?[$€£¥%]", source[literal.stop :]
+        )
+        return Lost(Kind.NUMBER, text, in_words=not is_amount)
 
     def _misses(self, lost: Lost, translation: str) -> bool:
         if self._tgt.unk_id in self._tgt.encode([lost.text])[0]:
@@ -79,8 +92,8 @@ class Losses:
         """Whether a number stands in a translation, between thousands with marks or without, or may stand in words."""
         number = lost.text
         if lost.others or number.isdecimal():
-            small = number.isdecimal() and int(number) <= SPELT
-            return small or any(_has_exactly(text, translation) for text in (number, *lost.others))
+            spelt = lost.in_words and number.isdecimal() and int(number) <= SPELT
+            return spelt or any(_has_exactly(text, translation) for text in (number, *lost.others))
         if re.search(r"[-/:]", number):  # a date or a time, of which the parts may change places
             return all(re.search(rf"(?<!\d)0?{int(part)}(?!\d)", translation) for part in re.findall(r"\d+", number))
         plain = number.replace(self._marks[1][0], "") if self._marks else number

@@ -4,13 +4,16 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from heed.models.decoding.constraints import Phrase
+from heed.models.tasks.doubts import doubts
 from heed.models.tasks.losses import Losses, Lost
 from heed.models.tasks.translation import Translation
+from heed.models.text.capitals import in_small_letters, is_in_capitals
 from heed.models.text.literals import Kind, Literal
 from heed.models.text.markup import Marked, keeps_names, shown, take_out
 from heed.models.text.words import Span
 from heed.models.tokenizers.protocol import LineTokenizer
 
+CAPITALS = "capitals"  # what is told of a sentence that was translated in small letters
 TURNS = 2  # ways to name what was lost, before it is required as it is
 # By how many nats a repaired translation may be less likely than the first one, for each token that was required. With
 # the default model of 0.1, names that English and German write alike cost up to 4.2, other words 2.2 to 17.
@@ -49,7 +52,8 @@ class Repair:
     def __init__(
         self, src: LineTokenizer, tgt: LineTokenizer, languages: tuple[str | None, str | None], *, searches: bool = True
     ) -> None:
-        self._losses, self._tgt, self._searches = Losses(src, tgt, languages), tgt, searches
+        self._losses, self._searches = Losses(src, tgt, languages), searches
+        self._src, self._tgt = src, tgt
 
     def mend(self, sources: Sequence[str], found: list[list[Translation]], search: Search) -> None:
         """Put better translations in the place of those that lost something.
@@ -61,6 +65,8 @@ class Repair:
             found: The translations of each, best first.
             search: Searches again.
         """
+        if self._searches:
+            self._mend_capitals(sources, found, search)
         lost = {i: some for i, source in enumerate(sources) if (some := self._losses.find(source, found[i][0].text))}
         waiting = {i: self._attempts(sources[i], tuple(some)) for i, some in lost.items() if self._searches}
         while now := {i: attempt for i, rest in waiting.items() if (attempt := next(rest, None))}:
@@ -73,6 +79,30 @@ class Repair:
         for i, some in lost.items():
             left = (each for each in some if each.kind is not Kind.NAME and not each.stands(found[i][0].text))
             found[i][0] = dataclasses.replace(found[i][0], lost=tuple(each.text for each in left))
+
+    def _mend_capitals(self, sources: Sequence[str], found: list[list[Translation]], search: Search) -> None:
+        """Translate doubtful sentences in capitals in small letters instead, and put the translation in capitals."""
+        asked: dict[int, Marked] = {}
+        for i, source in enumerate(sources):
+            if is_in_capitals(source) and (doubts(found[i][0]) or self._losses.find(source, found[i][0].text)):
+                small, names = in_small_letters(source, self._n_tokens)
+                if text := take_out(small, names):
+                    asked[i] = text
+        texts = [text.text for text in asked.values()]
+        numbers = [[each for each in self._losses.expected(text) if each.kind is Kind.NUMBER] for text in texts]
+        results = search(texts, [[self._phrase(each) for each in of] for of in numbers]) if texts else []
+        for (i, text), best in zip(asked.items(), results, strict=True):
+            good = [
+                dataclasses.replace(mended, text=mended.text.upper(), repaired=(CAPITALS,))
+                for each in best
+                if keeps_names(text, each.text, endings="s") and not each.looped
+                for mended in [self._put_back(text, each)]
+            ]
+            if good and good[0].confidence > found[i][0].confidence:
+                found[i] = good
+
+    def _n_tokens(self, word: str) -> int:
+        return len(self._src.encode([word])[0])
 
     def _attempts(self, source: str, lost: tuple[Lost, ...]) -> Iterator[_Attempt]:
         """What to search for a sentence, one after another until one succeeds."""
