@@ -6,35 +6,38 @@ DIR holds multi30k/{train,val,test_2016_flickr}.{en,de}.gz. WORK gets a run of t
 32,000, trained until its outputs end by themselves (`--run` takes another one, with one vocabulary for both sides), a
 bundle, and the same weights for CTranslate2. Each side is a process of its own, for CTranslate2 one for each set of
 instructions; both are tried with all their settings on some of the lines, and then run in turn on all of them, each at
-its best: with a shortlist of the vocabulary (CTranslate2 calls it vmap, and gets the same one) and without. The last
-line is JSON. Needs the `bench` extra.
+its best: with a shortlist of the vocabulary (CTranslate2 calls it vmap, and gets the same one) and without. heed prunes
+its beams by the bundle's threshold (`ratio_beam4`) and not at all (`ratio_beam4_off`), and repairs nothing, which the
+other side does not either.
+
+Then the same with a small network, by default the model that comes with heed (`--small`; `ratio_small_…`), and, with
+`--student`, a student of the run: the student in heed with its own settings against the teacher in CTranslate2 with
+beam 4 (`ratio_student`, `bleu_student`, `bleu_teacher`). The last line is JSON. Needs the `bench` extra.
 """
 
 import argparse
+import contextlib
+import dataclasses
 import gzip
 import itertools
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import sacrebleu
+from peer_models import convert, convert_bundle
 
-from heed.models.decoding.config import DecodeConfig
+from heed.models.bundle import catalog
 from heed.models.system.processor import available_cores
 from heed.models.tasks.translator import Translator
 from heed.models.tokenizers.subwords import Tokenizer
-
-if TYPE_CHECKING:  # torch stays out of the processes whose memory is measured
-    from heed.transformer.data.shortlist import Shortlist
-    from heed.transformer.model import Transformer
-    from heed.transformer.training.runs.run import TranslationRun
 
 TEST = "test_2016_flickr"
 HEED = str(Path(sys.executable).with_name("heed"))
@@ -65,89 +68,6 @@ def export(data: Path, run: Path, bundle: Path) -> None:
         subprocess.run([HEED, "export", str(run), "-o", str(bundle), "--precision", "int8", *test], check=True)
 
 
-def convert(run_path: Path, directory: Path) -> None:
-    """Convert the run's weights for CTranslate2, unless that is done."""
-    from heed.transformer.data.shortlist import Shortlist
-    from heed.transformer.training.runs.run import TranslationRun
-
-    if directory.exists():
-        return
-    run = TranslationRun.open(run_path)
-    write_ctranslate2(run.load_network(run.best()[0]), run, directory)
-    shortlist = Shortlist.load(run_path)
-    if shortlist:
-        pieces = [run.tgt_tokenizer.piece(i) for i in range(len(run.tgt_tokenizer))]
-        write_vmap(shortlist, pieces, directory / "vmap.txt")
-
-
-def write_ctranslate2(network: "Transformer", run: "TranslationRun", directory: Path) -> None:
-    """Convert a network's weights for CTranslate2, in int8."""
-    import torch
-    from ctranslate2.specs import common_spec, transformer_spec  # pyright: ignore[reportMissingImports]
-
-    from heed.transformer.positions import sinusoids
-
-    network_spec = network.spec
-    assert network_spec.encoder is not None
-    assert network_spec.decoder is not None
-    before = network_spec.decoder.norm.placement == "before"
-    state = {name: tensor.float().numpy() for name, tensor in network.state_dict().items()}
-    n_layers = network_spec.encoder.n_layers, network_spec.decoder.n_layers
-    spec: Any = transformer_spec.TransformerSpec.from_config(
-        n_layers,
-        network_spec.decoder.attention.n_heads,
-        pre_norm=before,
-        activation=common_spec.Activation.RELU,
-    )
-    positions = sinusoids(torch.arange(1024), network_spec.d_model).numpy()
-    names = (network_spec.embedding_of(stack) for stack in ("encoder", "decoder"))
-    for side, name in zip((spec.encoder, spec.decoder), names, strict=True):
-        embeddings = side.embeddings[0] if isinstance(side.embeddings, list) else side.embeddings
-        embeddings.weight = state[f"{name}.weight"]
-        side.position_encodings.encodings = positions
-
-    def norm(target: Any, name: str) -> None:
-        target.gamma, target.beta = state[f"{name}.weight"], state[f"{name}.bias"]
-
-    def attention(target: Any, name: str, residual: str, groups: list[tuple[str, ...]]) -> None:
-        for linear, parts in zip(target.linear, groups, strict=True):
-            linear.weight = np.concatenate([state[f"{name}.{part}.weight"] for part in parts])
-        norm(target.layer_norm, f"{residual}.norm")
-
-    for stack, layers in (("encoder", spec.encoder.layer), ("decoder", spec.decoder.layer)):
-        for number, layer in enumerate(layers):
-            name = f"{stack}.layers.{number}"
-            parts = [("query", "key", "value"), ("output",)]
-            attention(layer.self_attention, f"{name}.self_attention", f"{name}.self_residual", parts)
-            if stack == "decoder":
-                parts = [("query",), ("key", "value"), ("output",)]
-                attention(layer.attention, f"{name}.cross_attention", f"{name}.cross_residual", parts)
-            for linear, part in ((layer.ffn.linear_0, "inner"), (layer.ffn.linear_1, "outer")):
-                linear.weight = state[f"{name}.feed_forward.{part}.weight"]
-                linear.bias = state[f"{name}.feed_forward.{part}.bias"]
-            norm(layer.ffn.layer_norm, f"{name}.feed_residual.norm")
-    if before:
-        norm(spec.encoder.layer_norm, "encoder.norm")
-        norm(spec.decoder.layer_norm, "decoder.norm")
-    spec.decoder.projection.weight = state[f"{network_spec.output}.weight"]
-    pieces = [run.src_tokenizer.piece(i) for i in range(len(run.src_tokenizer))]
-    spec.register_source_vocabulary(pieces)
-    spec.register_target_vocabulary(pieces)
-    spec.validate()
-    spec.optimize(quantization="int8")
-    directory.mkdir()
-    spec.save(str(directory))
-
-
-def write_vmap(shortlist: "Shortlist", pieces: list[str], path: Path) -> None:
-    """The shortlist as CTranslate2 reads it: a source token, a tab, target tokens; without a source token, for all."""
-    rows = ["\t" + " ".join(pieces[i] for i in shortlist.always)]
-    for src, likely in enumerate(shortlist.likely):
-        if own := [pieces[i] for i in dict.fromkeys(likely.tolist()) if i != shortlist.always[0]]:
-            rows.append(pieces[src] + "\t" + " ".join(own))
-    path.write_text("".join(row + "\n" for row in rows), "utf-8")
-
-
 # The two sides, each in a process of its own
 
 
@@ -159,9 +79,13 @@ def heed_side(bundle: Path) -> Translate:
         key = (settings["shortlist"], settings["workers"])
         if key not in loaded:
             loaded.clear()
-            loaded[key] = Translator.load(bundle, threads=settings["workers"], shortlist=settings["shortlist"])
-        config = DecodeConfig(beam_size=settings["beam"], max_length=LONGEST)
-        return [found.text for found in loaded[key].translate(lines, config, batch_size=settings["batch"])]
+            loaded[key] = Translator.load(
+                bundle, threads=settings["workers"], shortlist=settings["shortlist"], repair=False
+            )
+        translator, plain = loaded[key], {} if settings["prunes"] else {"beam_threshold": None}
+        beam = settings["beam"] or translator.config.beam_size
+        config = dataclasses.replace(translator.config, beam_size=beam, max_length=LONGEST, **plain)
+        return [found.text for found in translator.translate(lines, config, batch_size=settings["batch"])]
 
     return translate
 
@@ -280,11 +204,17 @@ def describe(side: Side, settings: Settings) -> str:
 
 
 def compare(
-    sides: dict[str, list[Side]], tokenizer: Tokenizer, texts: dict[str, Path], rounds: int, **common: Any
+    sides: dict[str, list[Side]],
+    tokenizer: Tokenizer,
+    texts: dict[str, Path],
+    rounds: int,
+    own: dict[str, Settings] | None = None,
+    **common: Any,
 ) -> dict[str, Any]:
-    """The ratio of speeds in turns, and BLEU of both."""
+    """The ratio of speeds in turns, and BLEU of both; `own` are settings of one side."""
     cores, batches = available_cores(), (32, 64, 128)
-    print(f"\nbeam {common['beam']}, {'with a shortlist' if common['shortlist'] else 'over the whole vocabulary'}")
+    words = "with a shortlist" if common["shortlist"] else "over the whole vocabulary"
+    print(f"\nbeam {common['beam']}{'' if common['prunes'] else ', not pruned'}, {words}")
     grids: dict[str, list[Settings]] = {
         "heed": [{"workers": cores, "batch": batch, **common} for batch in batches],
         "peer": [{"workers": cores, "threads": 1, "batch": batch, **common} for batch in batches],
@@ -294,22 +224,23 @@ def compare(
     chosen = {}
     for name, grid in grids.items():
         print(f"  {name}")
+        grid = [settings | (own or {}).get(name, {}) for settings in grid]  # noqa: PLW2901
         chosen[name] = best(sides[name], grid, texts["some"])
     references = texts["references"].read_text("utf-8").split("\n")[:-1]
     seconds: dict[str, list[float]] = {name: [] for name in chosen}
     for _ in range(rounds):
         for name, (side, settings) in chosen.items():
             seconds[name].append(side.translate(texts["all"], settings)["seconds"])
-    bleu = {}
+    bleu, speeds = {}, {}
     for name, (side, settings) in chosen.items():
         found = side.output.read_text("utf-8").split("\n")[:-1]
         bleu[name] = sacrebleu.corpus_bleu(found, [references]).score
-        speed = sum(len(ids) for ids in tokenizer.encode(found)) / statistics.median(seconds[name])
-        print(f"  {name:5} {speed:9,.0f} tokens/s  BLEU {bleu[name]:.2f}  ({describe(side, settings)})")
+        speeds[name] = sum(len(ids) for ids in tokenizer.encode(found)) / statistics.median(seconds[name])
+        print(f"  {name:5} {speeds[name]:9,.0f} tokens/s  BLEU {bleu[name]:.2f}  ({describe(side, settings)})")
     # Of the seconds for the same lines: a side gains nothing by longer translations.
     ratio = statistics.geometric_mean(theirs / ours for ours, theirs in zip(*seconds.values(), strict=True))
     print(f"  ratio {ratio:.2f}", flush=True)
-    return {"ratio": ratio, "bleu": bleu, "chosen": chosen}
+    return {"ratio": ratio, "bleu": bleu, "chosen": chosen, "speed": speeds["heed"]}
 
 
 def write_texts(data: Path, work: Path, n_lines: int) -> dict[str, Path]:
@@ -325,26 +256,56 @@ def write_texts(data: Path, work: Path, n_lines: int) -> dict[str, Path]:
     return paths
 
 
-def measure(work: Path, texts: dict[str, Path], rounds: int) -> dict[str, float]:
-    """All comparisons."""
-    tokenizer = Tokenizer.load(work / "heed" / "tokenizer.model")
-    sides = {"heed": [Side("heed", work, "")], "peer": [Side("peer", work, isa) for isa in ISAS]}
+def measure(work: Path, texts: dict[str, Path], rounds: int, prefix: str = "") -> dict[str, float]:
+    """All comparisons of a network with itself, by the names of the JSON, which have the prefix."""
     result: dict[str, float] = {}
     chosen: dict[str, tuple[Side, Settings]] = {}
-    for beam, shortlist in itertools.product((1, 4), (True, False)):
-        found = compare(sides, tokenizer, texts, rounds, beam=beam, shortlist=shortlist)
-        name = ("greedy" if beam == 1 else "beam4") + ("" if shortlist else "_whole")
-        result[f"ratio_{name}"] = found["ratio"]
-        if beam == 4 and shortlist:
-            result |= {f"bleu_{side}": score for side, score in found["bleu"].items()}
-            chosen = found["chosen"]
-    for every in sides.values():
-        for side in every:
-            side.close()
+    with started(work, work) as sides:
+        tokenizer = Tokenizer.load(work / "heed" / "tokenizer.model")
+        for shortlist in (True, False):
+            speeds = {}
+            for name, beam, prunes in (("greedy", 1, False), ("beam4", 4, True), ("beam4_off", 4, False)):
+                found = compare(sides, tokenizer, texts, rounds, beam=beam, shortlist=shortlist, prunes=prunes)
+                full = f"{prefix}{name}{'' if shortlist else '_whole'}"
+                result[f"ratio_{full}"], speeds[name] = found["ratio"], found["speed"]
+                result |= {f"bleu_{full}_{side}": score for side, score in found["bleu"].items()}
+                chosen = found["chosen"]
+            end = "" if shortlist else "_whole"
+            result[f"ratio_{prefix}beam4_over_greedy{end}"] = speeds["beam4"] / speeds["greedy"]
     for name, (side, settings) in chosen.items():
-        result[f"mib_{name}"] = peak_memory(name, work, side.isa, texts["some"], {**settings, "batch": 64})
-    print(f"\npeak memory at batch 64, beam 4: heed {result['mib_heed']:.0f} MiB, peer {result['mib_peer']:.0f} MiB")
+        peak = peak_memory(name, work, side.isa, texts["some"], {**settings, "batch": 64})
+        result[f"mib_{prefix}{name}"] = peak
+        print(f"peak memory of {name} at batch 64, beam 4: {peak:.0f} MiB")
     return result
+
+
+def measure_student(work: Path, teacher: Path, texts: dict[str, Path], rounds: int) -> dict[str, float]:
+    """The student in heed, with its own settings, against the teacher in CTranslate2 with beam 4."""
+    tokenizer = Tokenizer.load(work / "heed" / "tokenizer.model")
+    with started(work, teacher) as sides:
+        both = {"heed": {"beam": None}, "peer": {"beam": 4}}
+        found = compare(sides, tokenizer, texts, rounds, both, beam=4, shortlist=True, prunes=True)
+    return {
+        "ratio_student": found["ratio"],
+        "bleu_student": found["bleu"]["heed"],
+        "bleu_teacher": found["bleu"]["peer"],
+    }
+
+
+@contextlib.contextmanager
+def started(heed: Path, peer: Path) -> Iterator[dict[str, list[Side]]]:
+    """The processes of both sides, whose models are in these directories."""
+    sides = {"heed": [Side("heed", heed, "")], "peer": [Side("peer", peer, isa) for isa in usable_isas()]}
+    try:
+        yield sides
+    finally:
+        for side in itertools.chain(*sides.values()):
+            side.close()
+
+
+def usable_isas() -> list[str]:
+    """The instructions that CTranslate2 may be tried with on this processor."""
+    return [isa for isa in ISAS if isa != "AVX512" or "avx512f" in Path("/proc/cpuinfo").read_text("utf-8")]
 
 
 def main() -> None:
@@ -355,6 +316,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=55, help="of training, where the run is missing")
     parser.add_argument("--lines", type=int, default=4000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--small", type=Path, help="a bundle of a small network  [default: en-de, which is heed's]")
+    parser.add_argument("--student", type=Path, help="the bundle of a student of the run")
+    parser.add_argument("--only-small", action="store_true", help="measure the small network alone")
     parser.add_argument("--serve", choices=["heed", "peer"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     work: Path = arguments.work
@@ -364,10 +328,18 @@ def main() -> None:
         return
     data, run = arguments.data / "multi30k", arguments.run or work / "run"
     work.mkdir(parents=True, exist_ok=True)
-    train(data, run, arguments.minutes, available_cores())
-    export(data, run, work / "heed")
-    convert(run, work / "ctranslate2")
-    result = measure(work, write_texts(data, work, arguments.lines), arguments.rounds)
+    texts, result = write_texts(data, work, arguments.lines), dict[str, float]()
+    if not arguments.only_small:
+        train(data, run, arguments.minutes, available_cores())
+        export(data, run, work / "heed")
+        convert(run, work / "ctranslate2")
+        result = measure(work, texts, arguments.rounds)
+    convert_bundle(arguments.small or catalog.find(None, "translate"), work / "small")
+    result |= measure(work / "small", texts, arguments.rounds, "small_")
+    if arguments.student:
+        if not (work / "student").exists():
+            shutil.copytree(arguments.student, work / "student" / "heed")
+        result |= measure_student(work / "student", work, texts, arguments.rounds)
     print(json.dumps({name: round(value, 2) for name, value in result.items()}))
 
 
