@@ -154,8 +154,8 @@ def _file(found: "Attention", output: Path, model: Path) -> bytes:
         import numpy as np
 
         buffer = io.BytesIO()
-        labels = {f"{name}_tokens": np.array(side.tokens) for name, side in found.sides.items()}
-        np.savez_compressed(buffer, **found.weights, **labels)
+        arrays: dict[str, Any] = {f"{name}_tokens": np.array(side.tokens) for name, side in found.sides.items()}
+        np.savez_compressed(buffer, **(arrays | dict(found.weights)))
         return buffer.getvalue()
     from heed.cli.attention.page import page
     from heed.models.bundle import manifest

@@ -426,8 +426,8 @@ class Translator(Model):
 def _linked(aligner: Aligner, sources: list[str], results: list[list[Translation]]) -> list[list[Translation]]:
     """The translations of each source with links of their words."""
     pairs = [(source, each.text) for source, best in zip(sources, results, strict=True) for each in best]
-    links = iter(aligner.links(pairs) if pairs else [])
-    return [[dataclasses.replace(each, links=tuple(next(links) or ())) for each in best] for best in results]
+    found = iter([tuple(links or ()) for links in aligner.links(pairs)] if pairs else [])
+    return [[dataclasses.replace(each, links=next(found)) for each in best] for best in results]
 
 
 def _loops(tokens: list[int], source: list[int], config: DecodeConfig) -> bool:
