@@ -171,7 +171,7 @@ def inputs(session: onnxruntime.InferenceSession, sizes: dict[str, int]) -> dict
     found = {}
     for value in session.get_inputs():
         shape = [size if isinstance(size, int) else sizes[size] for size in value.shape]
-        array = np.zeros(shape, TYPES[value.type])
+        array: np.ndarray[Any, Any] = np.zeros(shape, TYPES[value.type])
         if value.name in ("mask", "src_mask"):
             array[...] = True
         elif value.name in ("tokens", "rows"):

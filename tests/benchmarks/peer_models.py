@@ -21,6 +21,7 @@ def convert(run_path: Path, directory: Path) -> None:
     if not directory.exists():
         run = TranslationRun.open(run_path)
         network = run.load_network(run.best()[0])
+        assert isinstance(run.tgt_tokenizer, Tokenizer), "heed learnt it"
         write_model(network, pieces_of(run.tgt_tokenizer), Shortlist.load(run_path), directory)
 
 

@@ -82,9 +82,10 @@ def heed_side(bundle: Path) -> Translate:
             loaded[key] = Translator.load(
                 bundle, threads=settings["workers"], shortlist=settings["shortlist"], repair=False
             )
-        translator, plain = loaded[key], {} if settings["prunes"] else {"beam_threshold": None}
-        beam = settings["beam"] or translator.config.beam_size
-        config = dataclasses.replace(translator.config, beam_size=beam, max_length=LONGEST, **plain)
+        translator, beam = loaded[key], settings["beam"] or loaded[key].config.beam_size
+        config = dataclasses.replace(translator.config, beam_size=beam, max_length=LONGEST)
+        if not settings["prunes"]:
+            config = dataclasses.replace(config, beam_threshold=None)
         return [found.text for found in translator.translate(lines, config, batch_size=settings["batch"])]
 
     return translate
@@ -283,7 +284,7 @@ def measure_student(work: Path, teacher: Path, texts: dict[str, Path], rounds: i
     """The student in heed, with its own settings, against the teacher in CTranslate2 with beam 4."""
     tokenizer = Tokenizer.load(work / "heed" / "tokenizer.model")
     with started(work, teacher) as sides:
-        both = {"heed": {"beam": None}, "peer": {"beam": 4}}
+        both: dict[str, Settings] = {"heed": {"beam": None}, "peer": {"beam": 4}}
         found = compare(sides, tokenizer, texts, rounds, both, beam=4, shortlist=True, prunes=True)
     return {
         "ratio_student": found["ratio"],
