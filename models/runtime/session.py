@@ -111,8 +111,8 @@ def compute(
         ModelError: See `run`.
     """
     with _failures_told():
-        found: list[npt.NDArray[Any]] = session.run(list(names), arrays)
-    return found
+        found: Any = session.run(list(names), arrays)
+    return list(found)
 
 
 @contextlib.contextmanager
