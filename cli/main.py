@@ -32,7 +32,7 @@ COMMANDS = {
     "serve": "Serve models over HTTP.",
     "evaluate": "Evaluate translations: BLEU, chrF and TER.",
     "doctor": "Report what works on this machine, and why the rest does not.",
-    "models": "List, describe and verify models.",
+    "models": "List, describe, verify, fetch and remove models.",
     "completion": "Print the shell script that completes commands.",
     "man": "Print the man page of heed or of a command.",
 }

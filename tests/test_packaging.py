@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from heed.models.spec.preset import TEXT_PRESETS, TRANSLATION_PRESETS
+from heed.models.spec.preset import MASKED_PRESETS, TEXT_PRESETS, TRANSLATION_PRESETS
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "pyproject.toml").read_text("utf-8")
@@ -122,6 +122,7 @@ def test_no_dependency_is_idle_and_none_is_missing() -> None:
         "mypy",
         "openai",
         "pandas",
+        "playwright",
         "polib",
         "pyarrow",
         "pyright",
@@ -144,7 +145,7 @@ def test_data_files_are_packaged() -> None:
     """Whatever in a package is no source is named in package-data."""
     data = PROJECT["tool"]["setuptools"]["package-data"]
     presets = sorted(path.stem for path in (ROOT / "models/spec/presets").rglob("*.toml"))
-    assert presets == sorted((*TRANSLATION_PRESETS, *TEXT_PRESETS))
+    assert presets == sorted((*TRANSLATION_PRESETS, *TEXT_PRESETS, *MASKED_PRESETS))
     patterns = [
         str(ROOT / name.removeprefix("heed.").replace(".", "/") / pattern)
         for name, every in data.items()

@@ -86,7 +86,7 @@ def command(
     threads: int | None,
     force: bool,
 ) -> None:
-    """Turn each line into a vector, or find the lines that are most similar to a text.
+    """Turn lines into vectors, or find similar lines.
 
     \b
     heed embed -m minilm -i lines.txt -o lines.npy

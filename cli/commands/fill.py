@@ -53,7 +53,7 @@ def command(
     device: str,
     threads: int | None,
 ) -> None:
-    """Fill masks in a text with the likeliest tokens.
+    """Fill masks in a text.
 
     \b
     heed fill -m bert "Paris is the [MASK] of France."

@@ -125,8 +125,10 @@ SECTIONS = {
     "--preset",
     "preset_name",
     type=click.Choice([*TRANSLATION_PRESETS, *TEXT_PRESETS, *MASKED_PRESETS]),
-    help="Network and training settings; the options below change them.  [default: small; for text gpt-tiny, for masks "
-    "bert-tiny]",
+    metavar="NAME",
+    help="Network and training settings, which the options below change: "
+    f"{', '.join(TRANSLATION_PRESETS)}; for text {', '.join(TEXT_PRESETS)}; for masks {', '.join(MASKED_PRESETS)}.  "
+    "[default: small, gpt-tiny, bert-tiny]",
 )
 @click.option(
     "--init-from",

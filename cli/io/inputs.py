@@ -4,7 +4,7 @@ import codecs
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import BufferedIOBase
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
@@ -131,7 +131,8 @@ class Inputs:
             self._file, self._given = file, 0
             yield cast("BufferedIOBase", stream)
             self._file = None
-            self._done += file.tell()
+            if self.size is not None:  # a pipe has no position
+                self._done += file.tell()
 
     def _drop_mark(self, name: str, lines: list[bytes]) -> None:
         if not self._keeps_mark and lines[0].startswith(codecs.BOM_UTF8):
@@ -141,10 +142,11 @@ class Inputs:
                 messages.note(f"{name} begins with a byte-order mark, which was removed")
 
 
-def size_on_disk(names: Iterable[str]) -> int | None:
+def size_on_disk(names: Sequence[str]) -> int | None:
     """Bytes of files; None where one is stdin, a pipe or a URL."""
-    paths = [Path(name) for name in names]
-    return sum(path.stat().st_size for path in paths) if all(path.is_file() for path in paths) else None
+    paths = [Path(name) for name in names if name != "-"]
+    known = len(paths) == len(names) and all(path.is_file() for path in paths)
+    return sum(path.stat().st_size for path in paths) if known else None
 
 
 def read_lines(

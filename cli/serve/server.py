@@ -1,5 +1,6 @@
 """The process of the server: its socket, and its end."""
 
+import os
 import socket
 from collections.abc import Callable
 
@@ -23,7 +24,8 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=WAITING)
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        number = getattr(error, "errno", None)  # the error's own text names the address again
+        reason = os.strerror(number) if number and number > 0 else str(error)
         raise HeedError(f"{host} port {port}: {reason}; choose another --port or --host") from None
 
 

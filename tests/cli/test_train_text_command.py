@@ -371,4 +371,4 @@ def test_a_run_of_another_kind_is_no_beginning(heed: Heed, run: Path, trained: P
     result = heed("train", "--init-from", run, "--src", text, "--tgt", text, "-o", new)
     assert complaint(result, 2) == f"--init-from: {run} was trained to generate, but this run learns to translate."
     result = heed("train", "--init-from", tmp_path, "--text", text, "-o", new)
-    assert complaint(result, 4).startswith(f"{tmp_path}: not a run of heed train")
+    assert complaint(result, 4).startswith(f"{tmp_path}: no run, no bundle and no checkpoint")

@@ -115,7 +115,8 @@ def test_what_cannot_be_served_is_told_in_a_line(heed: Callable[..., Result]) ->
         port = taken.getsockname()[1]
         result = heed("serve", "--port", port)
     assert result.exit_code == 1
-    assert result.stderr == f"Error: 127.0.0.1 port {port}: Address already in use; choose another --port or --host\n"
+    told = f"Error: 127.0.0.1 port {port}: Address already in use; choose another --port or --host\n"
+    assert result.stderr == told
     for models, words in ((["nope"], "nope: neither a directory nor"), (["en-de", "en-de"], "another model is called")):
         result = heed("serve", "--port", 0, *(word for name in models for word in ("-m", name)))
         assert result.exit_code == 4
