@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from functools import partial
 
 import click
 from click.shell_completion import CompletionItem
@@ -72,39 +73,16 @@ class Pairs(click.types.StringParamType):
 
 
 PAIRS = Pairs()
-model = click.option(
-    "-m",
-    "--model",
-    type=Model(),
-    envvar="HEED_MODEL",
-    show_envvar=True,
-    help="Directory or name of the model.  [default: en-de, which comes with heed]",
-)
-models = click.option(
-    "-m",
-    "--model",
+model_option = partial(click.option, "-m", "--model", type=Model(), envvar="HEED_MODEL", show_envvar=True)
+model = model_option(help="Directory or name of the model.  [default: en-de, which comes with heed]")
+models = model_option(
     multiple=True,
-    type=Model(),
-    envvar="HEED_MODEL",
-    show_envvar=True,
     help="Directory or name of the model. Repeat for an ensemble, which averages log-probabilities.  [default: en-de, "
     "which comes with heed]",
 )
-text_model = click.option(
-    "-m",
-    "--model",
-    type=Model(),
-    envvar="HEED_MODEL",
-    show_envvar=True,
-    help="Directory or name of the model.  [default: shakespeare, which comes with heed]",
-)
-encoder_model = click.option(
-    "-m",
-    "--model",
-    type=Model(),
-    envvar="HEED_MODEL",
-    show_envvar=True,
-    help="Directory or name of the model, an encoder: BERT, RoBERTa or the like, imported or trained.",
+text_model = model_option(help="Directory or name of the model.  [default: shakespeare, which comes with heed]")
+encoder_model = model_option(
+    help="Directory or name of the model, an encoder: BERT, RoBERTa or the like, imported or trained."
 )
 model_argument = click.argument("model", required=False, type=Model(), envvar="HEED_MODEL")
 beam_size = click.option(

@@ -60,14 +60,7 @@ class Output(click.Path):
 )
 @options.force
 @click.option("--json", "as_json", is_flag=True, help="Write a JSON object with the numbers of all layers and heads.")
-@click.option(
-    "-m",
-    "--model",
-    type=options.Model(),
-    envvar="HEED_MODEL",
-    show_envvar=True,
-    help="Directory or name of the model.  [default: en-de, which comes with heed]",
-)
+@options.model
 @options.device
 @options.threads
 def command(

@@ -60,13 +60,8 @@ INVITATION = "Type lines to score; Ctrl-D ends."
 @options.batch_output
 @options.force
 @click.option("--total", "only_total", is_flag=True, help="Write only the totals, preceded by the number of texts.")
-@click.option(
-    "-m",
-    "--model",
-    type=options.Model(),
-    envvar="HEED_MODEL",
-    show_envvar=True,
-    help="Directory or name of the model.  [default: shakespeare or, with --src, en-de; both come with heed]",
+@options.model_option(
+    help="Directory or name of the model.  [default: shakespeare or, with --src, en-de; both come with heed]"
 )
 @options.device
 @options.threads

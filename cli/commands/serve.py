@@ -20,14 +20,9 @@ LIMITS = ("body", "lines", "tokens", "requests", "streams", "seconds")
         "Limits": LIMITS,
     },
 )
-@click.option(
-    "-m",
-    "--model",
+@options.model_option(
     "models",
     multiple=True,
-    type=options.Model(),
-    envvar="HEED_MODEL",
-    show_envvar=True,
     help="Directory or name of a model. Repeat for more.  [default: en-de and shakespeare, which come with heed]",
 )
 @click.option(
