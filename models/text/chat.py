@@ -34,10 +34,11 @@ class ChatTemplate:
         Raises:
             ModelError: The model takes no instructions.
         """
-        written = (self._question(asked) + answered + self.after_assistant for asked, answered in turns)
-        return self.begun(system) + "".join(written) + self._question(message)
+        written = (self.question(asked) + answered + self.after_assistant for asked, answered in turns)
+        return self.begun(system) + "".join(written) + self.question(message)
 
-    def _question(self, message: str) -> str:
+    def question(self, message: str) -> str:
+        """A message, and what precedes its answer."""
         return self.before_user + message + self.after_user + self.before_assistant
 
     def begun(self, system: str | None) -> str:
@@ -84,7 +85,7 @@ class Conversation:
         Raises:
             DataError: The message alone is too long.
         """
-        question = dataclasses.replace(self._template, beginning=None).prompt([], message)
+        question = self._template.question(message)
         if self._count(question) > self._room:
             raise DataError(
                 f"the message has {self._count(question):,} tokens, but only {self._room:,} fit; shorten it"
