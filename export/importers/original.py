@@ -33,13 +33,8 @@ def compare(path: Path, network: Network, draft: Draft) -> Comparison | None:
     Raises:
         ModelError: They differ.
     """
-    if not path.is_dir():
+    if (transformers := _transformers(path)) is None:
         return None
-    try:
-        import transformers
-    except ImportError:
-        return None
-    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     translates = draft.spec.encoder is not None
     kind = transformers.AutoModelForSeq2SeqLM if translates else transformers.AutoModelForCausalLM
     original = kind.from_pretrained(path, dtype=torch.float32, local_files_only=True).eval()
@@ -71,12 +66,8 @@ def compare(path: Path, network: Network, draft: Draft) -> Comparison | None:
     )
 
 
-def compare_encoder(path: Path, network: Encoder, draft: Draft) -> Comparison | None:
-    """Compare an encoder alone with that of a checkpoint's directory; see `compare`.
-
-    Raises:
-        ModelError: They differ.
-    """
+def _transformers(path: Path) -> Any | None:
+    """The library, without its bars; None where it is not installed, or the checkpoint is no directory."""
     if not path.is_dir():
         return None
     try:
@@ -84,6 +75,17 @@ def compare_encoder(path: Path, network: Encoder, draft: Draft) -> Comparison | 
     except ImportError:
         return None
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    return transformers
+
+
+def compare_encoder(path: Path, network: Encoder, draft: Draft) -> Comparison | None:
+    """Compare an encoder alone with that of a checkpoint's directory; see `compare`.
+
+    Raises:
+        ModelError: They differ.
+    """
+    if (transformers := _transformers(path)) is None:
+        return None
     predicts = draft.spec.output_transform is not None
     kind = transformers.AutoModelForMaskedLM if predicts else transformers.AutoModel
     original = kind.from_pretrained(path, dtype=torch.float32, local_files_only=True).eval()
