@@ -14,7 +14,7 @@ from heed.models.errors import ModelError
 if TYPE_CHECKING:
     from heed.models.decoding.config import DecodeConfig
     from heed.models.tasks.generator import Generator
-    from heed.models.tasks.translator import Translator
+    from heed.models.tasks.translation.translator import Translator
 
 
 def find_model(model: str | None, task: str = "translate") -> Path:
@@ -58,7 +58,7 @@ def load_translator(
     Raises:
         ModelError: It cannot be used here.
     """
-    from heed.models.tasks.translator import Translator
+    from heed.models.tasks.translation.translator import Translator
 
     with messages.timed(f"Loaded {', '.join(map(str, paths))} for {device}"):
         return Translator.load(

@@ -16,26 +16,33 @@ from heed.cli.io.signals import ENDING, Terminated, came, end_on_signals, raise_
 from heed.models.errors import HeedError
 from heed.models.system.huge_pages import allow_huge_pages
 
-# Help and completion name every command without importing what it needs.
-COMMANDS = {
-    "train": "Train a translation model or a language model.",
-    "runs": "List training runs and plot them.",
-    "export": "Turn a training run into a verified ONNX bundle.",
-    "import": "Make a bundle of another toolkit's model.",
-    "translate": "Translate lines of text, or files of other formats.",
-    "generate": "Continue a text.",
-    "fill": "Fill masks in a text.",
-    "embed": "Turn lines into vectors, or find similar lines.",
-    "attention": "Show which word attends to which in a text.",
-    "align": "Align the words of texts and their translations.",
-    "score": "Compute the log-probability of texts or translations.",
-    "serve": "Serve models over HTTP.",
-    "evaluate": "Evaluate translations: BLEU, chrF and TER.",
-    "doctor": "Report what works on this machine, and why the rest does not.",
-    "models": "List, describe, verify, fetch and remove models.",
-    "completion": "Print the shell script that completes commands.",
-    "man": "Print the man page of heed or of a command.",
+# Help and completion name every command without importing what it needs. The commands by the package that they are in.
+PACKAGES = {
+    "building": {
+        "train": "Train a translation model or a language model.",
+        "runs": "List training runs and plot them.",
+        "export": "Turn a training run into a verified ONNX bundle.",
+        "import": "Make a bundle of another toolkit's model.",
+        "models": "List, describe, verify, fetch and remove models.",
+    },
+    "inference": {
+        "translate": "Translate lines of text, or files of other formats.",
+        "generate": "Continue a text.",
+        "fill": "Fill masks in a text.",
+        "embed": "Turn lines into vectors, or find similar lines.",
+        "attention": "Show which word attends to which in a text.",
+        "align": "Align the words of texts and their translations.",
+        "score": "Compute the log-probability of texts or translations.",
+        "evaluate": "Evaluate translations: BLEU, chrF and TER.",
+        "serve": "Serve models over HTTP.",
+    },
+    "setup": {
+        "doctor": "Report what works on this machine, and why the rest does not.",
+        "completion": "Print the shell script that completes commands.",
+        "man": "Print the man page of heed or of a command.",
+    },
 }
+COMMANDS = {name: words for commands in PACKAGES.values() for name, words in commands.items()}
 
 
 class Program(click.Group):
@@ -47,10 +54,11 @@ class Program(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Import the module of a command."""
-        if cmd_name not in COMMANDS:
+        package = next((package for package, commands in PACKAGES.items() if cmd_name in commands), None)
+        if package is None:
             return None
         module = "import_" if cmd_name == "import" else cmd_name  # which Python does not take for a name
-        command = importlib.import_module(f"heed.cli.commands.{module}").command
+        command = importlib.import_module(f"heed.cli.commands.{package}.{module}").command
         assert isinstance(command, click.Command)
         return command
 

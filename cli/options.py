@@ -61,7 +61,7 @@ class Pairs(click.types.StringParamType):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Refuse a malformed value and a missing file."""
-        from heed.transformer.data.sources import absolute_source, parse_source
+        from heed.transformer.data.text.sources import absolute_source, parse_source
 
         try:
             source = parse_source(value)

@@ -32,8 +32,8 @@ from heed.models.system.files import directory_whole
 from heed.models.system.processor import available_cores
 from heed.models.tasks.scorer import Passage
 from heed.models.text.chat import ChatTemplate
-from heed.transformer.data.parallel_text import ParallelText
 from heed.transformer.data.shortlist import Shortlist
+from heed.transformer.data.text.parallel_text import ParallelText
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.encoding import TorchEncoder
 from heed.transformer.model import Transformer

@@ -25,7 +25,7 @@ from heed.models.spec.preset import complete, preset, sized
 from heed.models.spec.stack import AttentionSpec, FeedForwardSpec, NormSpec, StackSpec
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.models.tokenizers.subwords import Tokenizer
-from heed.transformer.data import preparation
+from heed.transformer.data.preparation import translation_run
 from heed.transformer.data.vocabulary import train_tokenizer
 from heed.transformer.model import Transformer
 from heed.transformer.training.runs.run import TranslationRun
@@ -416,7 +416,7 @@ def make_digit_run(
         network = changed(complete(preset("tiny")["network"]), sizes)
         settings = {"batch_tokens": 60, "warmup": 30, "precision": "float32", "steps": 12, "valid_every": 3}
         config = TranslationConfig(**files | settings | wishes)  # type: ignore[arg-type]
-        run, _ = preparation.new_run(tmp_path / name, network, config)
+        run, _ = translation_run.new_run(tmp_path / name, network, config)
         return run
 
     return make

@@ -12,7 +12,7 @@ import torch
 from heed.models.spec.options import changed
 from heed.models.spec.preset import complete, preset
 from heed.models.tokenizers.subwords import Tokenizer
-from heed.transformer.data import preparation, text_preparation
+from heed.transformer.data.preparation import text_run, translation_run
 from heed.transformer.training.engine import Engine
 from heed.transformer.training.runs.log import Incident, StepReport, Validation
 from heed.transformer.training.runs.settings import TextConfig, TranslationConfig
@@ -74,9 +74,9 @@ def test_a_tiny_network_learns(
         valid_every=100,
         average=5,
     )
-    run, corpus = preparation.new_run(tmp_path / "run", NETWORK, config)
+    run, corpus = translation_run.new_run(tmp_path / "run", NETWORK, config)
     last = Last()
-    assert Trainer(run, preparation.batches(run, corpus), Engine(torch.device("cpu")), [last]).train()
+    assert Trainer(run, translation_run.batches(run, corpus), Engine(torch.device("cpu")), [last]).train()
     assert last.validation.averaged
     # Four seeds came to perplexities from 1.0003 to 1.004, and to 99.6 BLEU at least.
     assert math.exp(last.validation.result.loss) <= 1.02
@@ -115,7 +115,7 @@ def test_a_tiny_language_model_learns(
     )
     name, changes = form
     network = changed(complete(preset(name)["network"]), SIZES | {"context": 64} | changes)
-    run, packing = text_preparation.new_text_run(tmp_path / "run", network, config)
+    run, packing = text_run.new_text_run(tmp_path / "run", network, config)
     last = Last()
     assert Trainer(run, packing, Engine(torch.device("cpu")), [last]).train()
     assert last.validation.result.loss <= 0.01  # nats; both forms came below 0.0003 in 250 steps

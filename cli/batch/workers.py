@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from heed.models.decoding.config import DecodeConfig
     from heed.models.decoding.sampling import SampleConfig
     from heed.models.tasks.generator import Generation, Generator
-    from heed.models.tasks.keeper import Keeper
-    from heed.models.tasks.translator import Translator
+    from heed.models.tasks.translation.keeper import Keeper
+    from heed.models.tasks.translation.translator import Translator
 
 # Models are imported where they are loaded: who sends blocks needs none.
 
@@ -23,7 +23,7 @@ class TranslationRequest:
     """Texts of a block to translate."""
 
     texts: Sequence[str]
-    inside: Sequence[str]  # what mark-up each stands in; see `heed.models.text.tags.scan`
+    inside: Sequence[str]  # what mark-up each stands in; see `heed.models.text.markup.tags.scan`
     patterns: tuple[str, ...]  # of what is protected
     tags: bool  # protect mark-up, too
 
@@ -55,13 +55,13 @@ class TranslationWorker:
             return self.using(self._load(models, glossary))
 
     def _load(self, models: Sequence[Path], glossary: Path | None) -> "Translator":
-        from heed.models.tasks.translator import Translator
+        from heed.models.tasks.translation.translator import Translator
 
         return Translator.load(models, device=self.device, threads=self.threads, glossary=glossary, **self.loading)
 
     def using(self, translator: "Translator") -> Translate:
         """What answers requests with a translator."""
-        from heed.models.tasks.keeper import Keeper
+        from heed.models.tasks.translation.keeper import Keeper
 
         keepers: dict[tuple[tuple[str, ...], bool], Keeper] = {}
 

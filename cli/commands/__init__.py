@@ -1,1 +1,1 @@
-"""The commands, one file each."""
+"""The commands, one file each, in packages by what they are for."""

@@ -21,7 +21,7 @@ class Record:
     before: bytes  # white space around it
     after: bytes  # the rest, with the line's end
     encode: Callable[..., bytes]  # the translations, one for each text, as they stand there
-    inside: str = ""  # what mark-up the line before has left open; see `heed.models.text.tags.scan`
+    inside: str = ""  # what mark-up the line before has left open; see `heed.models.text.markup.tags.scan`
 
     @property
     def words(self) -> str:

@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable, Sequence
 
 from heed.cli.io.records import Record
-from heed.models.tasks.doubts import doubts
-from heed.models.tasks.translation import Translation
+from heed.models.tasks.translation.doubts import doubts
+from heed.models.tasks.translation.translation import Translation
 
 Pieces = Callable[[list[int]], list[str]]
 Best = Sequence[Sequence[Translation]]  # of each text of a record, best first

@@ -15,8 +15,8 @@ from heed.models.errors import ModelError
 if TYPE_CHECKING:
     from heed.models.arrays import FloatArray
     from heed.models.tasks.embedder import Embedder
-    from heed.models.tasks.translation import Translation
-    from heed.models.tasks.translator import Translator
+    from heed.models.tasks.translation.translation import Translation
+    from heed.models.tasks.translation.translator import Translator
 
 BATCH_SIZE = 64  # lines translated together
 
@@ -42,7 +42,7 @@ class ServedTranslator:
 
     def __init__(self, name: str, translator: "Translator", languages: tuple[str, str], metrics: Metrics) -> None:
         from heed.models.tasks.dynamic_batching import DynamicBatcher
-        from heed.models.tasks.keeper import Keeper
+        from heed.models.tasks.translation.keeper import Keeper
 
         self.name, self.translator, self.metrics = name, translator, metrics
         self.source, self.target = languages
@@ -142,7 +142,7 @@ class ServedModels:
         """
         from heed.models.bundle import manifest
         from heed.models.tasks.embedder import Embedder
-        from heed.models.tasks.translator import Translator
+        from heed.models.tasks.translation.translator import Translator
 
         models = cls()
         with contextlib.ExitStack() as loaded:

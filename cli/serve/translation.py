@@ -18,7 +18,7 @@ from heed.models.errors import HeedError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from heed.models.tasks.translation import Translation
+    from heed.models.tasks.translation.translation import Translation
 
 
 class Translations:

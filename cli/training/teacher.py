@@ -8,7 +8,7 @@ import click
 
 from heed.cli import messages
 from heed.cli.io.line_progress import LineProgress
-from heed.cli.new_run import OF_TEXT, RunRequest
+from heed.cli.training.new_run import OF_TEXT, RunRequest
 
 if TYPE_CHECKING:
     from heed.transformer.data.distillation import Teacher
@@ -48,7 +48,7 @@ def taught(path: Path, request: RunRequest) -> RunRequest:
     if request.teacher is None:
         return request
     from heed.transformer.data.distillation import teach
-    from heed.transformer.data.preparation import sources_of
+    from heed.transformer.data.preparation.translation_run import sources_of
     from heed.transformer.training.runs.settings import TranslationConfig
 
     given = dict(request.given)

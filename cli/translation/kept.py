@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from heed.cli import messages
-from heed.models.tasks.doubts import doubts
-from heed.models.text.tags import scan
+from heed.models.tasks.translation.doubts import doubts
+from heed.models.text.markup.tags import scan
 
 if TYPE_CHECKING:
     from heed.cli.io.records import Record
-    from heed.models.tasks.translation import Translation
+    from heed.models.tasks.translation.translation import Translation
 
 SHOWN = 5  # line numbers listed in a warning
 WIDTH = 40  # characters of what is shown of a line

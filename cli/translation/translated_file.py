@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from heed.cli import kept, messages
+from heed.cli import messages
 from heed.cli.batch.job import Answer, Block, Numbering
 from heed.cli.batch.workers import TranslationRequest
 from heed.cli.io import results
@@ -15,6 +15,7 @@ from heed.cli.io.inputs import Inputs, warn_replaced
 from heed.cli.io.outputs import in_growing_steps
 from heed.cli.io.records import Decoder, Record
 from heed.cli.jobs import Job
+from heed.cli.translation import kept
 
 INVITATION = "Type lines to translate; Ctrl-D ends."
 

@@ -11,10 +11,10 @@ from heed.export.importers.families import bart, bert, gpt2, llama, m2m100, mari
 from heed.export.importers.families.family import Family
 from heed.export.importers.formats.checkpoint import Checkpoint, read_table
 from heed.export.importers.formats.gguf_file import GgufFile
-from heed.export.importers.gguf_vocabulary import gguf_vocabulary
-from heed.export.importers.reading import embedding
 from heed.export.importers.search import decode_config
-from heed.export.importers.vocabulary import Vocabulary, sentencepiece_pieces
+from heed.export.importers.tokenizers.gguf_vocabulary import gguf_vocabulary
+from heed.export.importers.tokenizers.reading import embedding
+from heed.export.importers.tokenizers.vocabulary import Vocabulary, sentencepiece_pieces
 from heed.export.importers.weights import Imported
 from heed.models.arrays import FloatArray
 from heed.models.decoding.config import DecodeConfig

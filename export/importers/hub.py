@@ -16,7 +16,7 @@ from huggingface_hub.utils._headers import build_hf_headers
 from heed.export.importers.formats.checkpoint import CONFIG, GENERATION, READERS
 from heed.models.errors import HeedError, ModelError
 
-# Names of files that importers read, beside weights; see `heed.export.importers.vocabulary`.
+# Names of files that importers read, beside weights; see `heed.export.importers.tokenizers.vocabulary`.
 SMALL = re.compile(
     rf"{CONFIG}|{GENERATION}|tokenizer_config\.json|tokenizer\.(json|model)|(target_)?vocab\.json|merges\.txt"
     r"|(source|target)\.spm|spiece\.model|sentencepiece\.bpe\.model|chat_template\.jinja|special_tokens_map\.json"

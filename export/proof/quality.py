@@ -5,10 +5,10 @@ import sacrebleu
 from heed.models.bundle.manifest import Quality
 from heed.models.decoding.config import DecodeConfig
 from heed.models.runtime.protocol import Network
-from heed.models.tasks.translator import Translator
+from heed.models.tasks.translation.translator import Translator
 from heed.models.text.scripts import bleu_tokenizer
 from heed.models.tokenizers.protocol import LineTokenizer
-from heed.transformer.data.parallel_text import ParallelText
+from heed.transformer.data.text.parallel_text import ParallelText
 
 
 def measure(

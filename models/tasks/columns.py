@@ -17,7 +17,7 @@ from heed.models.decoding.config import DecodeConfig
 from heed.models.decoding.sampling import SampleConfig
 from heed.models.errors import DataError
 from heed.models.tasks.generator import Generator
-from heed.models.tasks.translator import Translator
+from heed.models.tasks.translation.translator import Translator
 
 GREEDY = SampleConfig(temperature=0.0)
 

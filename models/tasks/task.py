@@ -21,7 +21,7 @@ class Task:
 
 def _translate(bundle: "Bundle", device: str) -> "dict[str, InferenceSession]":
     from heed.models.decoding.config import DecodeConfig
-    from heed.models.tasks.translator import Translator
+    from heed.models.tasks.translation.translator import Translator
 
     network = bundle.network(device=device, threads=1, shortlist=bundle.has_shortlist)
     Translator(network, *bundle.tokenizers()).translate(["."], DecodeConfig(max_length=1))

@@ -117,7 +117,7 @@ class Glossary:
 
         Args:
             text: The translation.
-            shares: What each word of the source has of each of its words; see `heed.models.tasks.aligner`.
+            shares: What each word of the source has of each of its words; see `heed.models.tasks.translation.aligner`.
             places: The terms in the source; see `places`.
         """
         ids, spans = self._tokenizer.encode_spans(text)

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).with_name("default_model")))
 from first_weights import first_weights
 from made_pairs import Maker
 
-from heed.transformer.data.preparation import new_run
+from heed.transformer.data.preparation.translation_run import new_run
 from heed.transformer.training.runs.settings import TranslationConfig
 
 HEED = str(Path(sys.executable).with_name("heed"))

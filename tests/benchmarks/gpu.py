@@ -27,7 +27,7 @@ from peer_models import pieces_of, write_weights
 
 from heed.models.decoding.config import DecodeConfig
 from heed.models.runtime.session import PROVIDERS, REFUSALS
-from heed.models.tasks.translator import Translator
+from heed.models.tasks.translation.translator import Translator
 from heed.models.tokenizers.subwords import Tokenizer
 
 HEED = str(Path(sys.executable).with_name("heed"))

@@ -37,7 +37,7 @@ SETTINGS += ["--vocab-size", "4000", "--batch-tokens", "1024", "--valid-every", 
 GO_THROUGH = """
 import sys, time
 from pathlib import Path
-from heed.transformer.data.preparation import batches, load_corpus
+from heed.transformer.data.preparation.translation_run import batches, load_corpus
 from heed.transformer.training.runs.run import TranslationRun
 
 run = TranslationRun.open(Path(sys.argv[1]))

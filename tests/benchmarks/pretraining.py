@@ -24,10 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from heed.transformer.data.documents import tokens_of
+from heed.transformer.data.text.documents import tokens_of
 from heed.transformer.masks import padding_mask
 from heed.transformer.model import Transformer
-from heed.transformer.training.objectives import masked, packing
+from heed.transformer.training.objectives.objectives import masked, packing
 from heed.transformer.training.runs.run import MaskedRun
 
 HEED = str(Path(sys.executable).with_name("heed"))

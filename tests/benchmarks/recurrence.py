@@ -33,8 +33,8 @@ from heed.models.spec.network import NetworkSpec
 from heed.models.spec.options import changed
 from heed.models.spec.preset import complete, preset, sized
 from heed.models.tokenizers.subwords import Tokenizer
-from heed.transformer.data import preparation
-from heed.transformer.data.parallel_text import read_pairs
+from heed.transformer.data.preparation import translation_run
+from heed.transformer.data.text.parallel_text import read_pairs
 from heed.transformer.model import Transformer
 from heed.transformer.training.runs.settings import TranslationConfig
 
@@ -305,8 +305,8 @@ def trained(data: Path, work: Path, minutes: float) -> dict[str, Any]:
     }
     config = TranslationConfig(**files, vocab_size=VOCABULARY, batch_tokens=BATCH_TOKENS, steps=1)
     table = changed(complete(preset("small")["network"]), OPTIONS)
-    run, corpora = preparation.new_run(work, table, config)
-    batches, tokenizer = preparation.batches(run, corpora), run.src_tokenizer
+    run, corpora = translation_run.new_run(work, table, config)
+    batches, tokenizer = translation_run.batches(run, corpora), run.src_tokenizer
     assert isinstance(tokenizer, Tokenizer), "heed learnt it"
     text = read_pairs((str(folder / f"{TEST}.en.gz"),), (str(folder / f"{TEST}.de.gz"),))
     figures: dict[str, Any] = {}

@@ -37,7 +37,7 @@ WINDOW = 256  # lines that the batch engine sorts together, so that it ends soon
 def batch_rate(model: str, lines: list[str], seconds: float, threads: int) -> float:
     """Tokens a second of the batch engine."""
     from heed.models.bundle.catalog import find
-    from heed.models.tasks.translator import Translator
+    from heed.models.tasks.translation.translator import Translator
 
     with Translator.load(find(model), threads=threads) as translator:
         translator.translate(lines[:64])

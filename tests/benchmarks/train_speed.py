@@ -30,7 +30,7 @@ from heed.models.spec.network import NetworkSpec
 from heed.models.spec.preset import TRANSLATION_PRESETS, complete, preset
 from heed.models.system.processor import available_cores
 from heed.transformer.data.batching.batches import Batch
-from heed.transformer.data.preparation import batches, new_run
+from heed.transformer.data.preparation.translation_run import batches, new_run
 from heed.transformer.masks import padding_mask
 from heed.transformer.training.runs.run import TranslationRun
 from heed.transformer.training.runs.settings import TranslationConfig

@@ -28,8 +28,8 @@ def heed(directory: Path, sizes: dict[str, Any], precision: str, device: torch.d
     """What `heed train` does."""
     import dataclasses
 
-    from heed.transformer.data import preparation
     from heed.transformer.data.batching import batches
+    from heed.transformer.data.preparation import translation_run
     from heed.transformer.training.engine import Engine
     from heed.transformer.training.memory import settle_memory
     from heed.transformer.training.runs.run import TranslationRun
@@ -38,7 +38,7 @@ def heed(directory: Path, sizes: dict[str, Any], precision: str, device: torch.d
     settle_memory()
     run = TranslationRun.open(directory / "run")
     run.train = dataclasses.replace(run.train, precision=precision)
-    trainer = Trainer(run, preparation.batches(run, preparation.load_corpus(run)), Engine(device), [])
+    trainer = Trainer(run, translation_run.batches(run, translation_run.load_corpus(run)), Engine(device), [])
     pad_ids = sizes["pad_id"], sizes["pad_id"]
     return lambda batch: trainer.step(batches.Batch(batch["src"], batch["tgt"], batch["targets"], pad_ids))
 

@@ -36,7 +36,7 @@ from peer_models import convert, convert_bundle
 
 from heed.models.bundle import catalog
 from heed.models.system.processor import available_cores
-from heed.models.tasks.translator import Translator
+from heed.models.tasks.translation.translator import Translator
 from heed.models.tokenizers.subwords import Tokenizer
 
 TEST = "test_2016_flickr"

@@ -10,8 +10,8 @@ from heed.models.bundle.catalog import find
 from heed.models.decoding.config import AlignmentHeads, SpecialIds
 from heed.models.runtime.network import OnnxNetwork
 from heed.models.runtime.states import States
-from heed.models.tasks.aligner import Aligner
 from heed.models.tasks.scorer import Passage
+from heed.models.tasks.translation.aligner import Aligner
 
 DATA = Path(__file__).parents[1] / "data"
 N = 12

@@ -33,8 +33,8 @@ from heed.models.errors import ModelError
 from heed.models.runtime.network import OnnxNetwork
 from heed.models.spec.network import NetworkSpec
 from heed.models.tasks.scorer import Passage
-from heed.models.tasks.translator import Translator
-from heed.transformer.data.parallel_text import read_validation
+from heed.models.tasks.translation.translator import Translator
+from heed.transformer.data.text.parallel_text import read_validation
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.masks import padding_mask
 from heed.transformer.model import Transformer

@@ -12,14 +12,14 @@ from sacrebleu.metrics.chrf import CHRF
 from heed.models.bundle import manifest
 from heed.models.system.files import sha256, write_whole
 from heed.models.system.resumable_output import GrownFile
-from heed.models.tasks.translator import BATCH_SIZE, WINDOW, Translator
+from heed.models.tasks.translation.translator import BATCH_SIZE, WINDOW, Translator
 from heed.transformer.data.batching.token_cache import key_of
-from heed.transformer.data.corpus_scan import survey
+from heed.transformer.data.preparation.corpus_scan import survey
 from heed.transformer.data.reservoir import fingerprint
-from heed.transformer.data.sources import Pair, Source
+from heed.transformer.data.text.sources import Pair, Source
 
 if TYPE_CHECKING:
-    from heed.models.tasks.translation import Translation
+    from heed.models.tasks.translation.translation import Translation
 
 CHOICES = ("score", "chrf")  # what decides among the hypotheses of a beam
 

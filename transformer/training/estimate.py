@@ -11,7 +11,7 @@ from heed.transformer.masks import padding_mask
 from heed.transformer.model import Transformer
 from heed.transformer.training.cost import activation_bytes, peak_flops, step_flops, training_bytes
 from heed.transformer.training.engine import Engine, choose_precision
-from heed.transformer.training.objectives import ComputeSettings, loss_of
+from heed.transformer.training.objectives.objectives import ComputeSettings, loss_of
 from heed.transformer.training.runs.settings import TrainConfig
 from heed.transformer.training.tasks import TASKS
 

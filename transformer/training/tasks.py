@@ -7,13 +7,13 @@ from typing import Any
 
 from heed.models.spec.network import NetworkSpec
 from heed.models.tokenizers.lossless import MASK
-from heed.transformer.data import preparation, text_preparation
 from heed.transformer.data.batching.batches import Batches
 from heed.transformer.data.batching.masking import MaskedPacking
 from heed.transformer.data.batching.noise import PIECES
 from heed.transformer.data.batching.packing import Packing
-from heed.transformer.data.lines import FORMATS
-from heed.transformer.training.objectives import masked, noise_of
+from heed.transformer.data.preparation import text_run, translation_run
+from heed.transformer.data.text.lines import FORMATS
+from heed.transformer.training.objectives.objectives import masked, noise_of
 from heed.transformer.training.runs.run import DenoisingRun, MaskedRun, Run, TextRun, TranslationRun, row_length
 from heed.transformer.training.runs.settings import DenoisingConfig, TextConfig, TranslationConfig
 
@@ -38,37 +38,37 @@ class TrainTask:
 
 
 def _create_translation(path: Path, *arguments: Any, **keywords: Any) -> tuple[TranslationRun, Batches]:
-    run, corpora = preparation.new_run(path, *arguments, **keywords)
-    return run, preparation.batches(run, corpora)
+    run, corpora = translation_run.new_run(path, *arguments, **keywords)
+    return run, translation_run.batches(run, corpora)
 
 
 def _resume_translation(run: TranslationRun, threads: int | None) -> Batches:
-    return preparation.batches(run, preparation.load_corpus(run, threads))
+    return translation_run.batches(run, translation_run.load_corpus(run, threads))
 
 
 def _create_denoising(path: Path, *arguments: Any, **keywords: Any) -> tuple[TranslationRun, Batches]:
     config: DenoisingConfig = arguments[1]
     control = PIECES[config.noise]
-    run, corpora = preparation.new_run(path, *arguments, **keywords, kind=DenoisingRun, control=control)
-    return run, preparation.batches(run, corpora, noise_of(run))
+    run, corpora = translation_run.new_run(path, *arguments, **keywords, kind=DenoisingRun, control=control)
+    return run, translation_run.batches(run, corpora, noise_of(run))
 
 
 def _resume_denoising(run: TranslationRun, threads: int | None) -> Batches:
-    return preparation.batches(run, preparation.load_corpus(run, threads), noise_of(run))
+    return translation_run.batches(run, translation_run.load_corpus(run, threads), noise_of(run))
 
 
 def _create_masked(path: Path, *arguments: Any, **keywords: Any) -> tuple[TextRun, MaskedPacking]:
     keywords |= {"kind": MaskedRun, "control": (MASK,)}
-    run, rows = text_preparation.new_text_run(path, *arguments, **keywords)
+    run, rows = text_run.new_text_run(path, *arguments, **keywords)
     return run, masked(run, rows)
 
 
 def _resume_masked(run: TextRun, threads: int | None) -> MaskedPacking:
-    return masked(run, text_preparation.load_text(run, threads))
+    return masked(run, text_run.load_text(run, threads))
 
 
 def _pair_bytes(config: TranslationConfig) -> float:
-    return sum(source.weight * _size(source.paths) / 2 for source in preparation.sources_of(config))
+    return sum(source.weight * _size(source.paths) / 2 for source in translation_run.sources_of(config))
 
 
 def _text_bytes(config: TextConfig) -> float:
@@ -97,8 +97,8 @@ TASKS: Mapping[str, TrainTask] = {
         begins_with=("translate", "denoise"),
     ),
     TextRun.task: TrainTask(
-        create=text_preparation.new_text_run,
-        resume=text_preparation.load_text,
+        create=text_run.new_text_run,
+        resume=text_run.load_text,
         n_bytes=_text_bytes,
         row_length=row_length,
         begins_with=("generate",),

@@ -23,7 +23,7 @@ from heed.transformer.training import divergence as stability
 from heed.transformer.training.distributed import gradients_kept, materialize, shard, whole
 from heed.transformer.training.engine import Engine, choose_precision
 from heed.transformer.training.moving_average import MovingAverage
-from heed.transformer.training.objectives import OBJECTIVES, ComputeSettings, Loss, ValidationResult
+from heed.transformer.training.objectives.objectives import OBJECTIVES, ComputeSettings, Loss, ValidationResult
 from heed.transformer.training.pending import PendingReport
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import RAW, Progress, Weights

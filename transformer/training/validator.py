@@ -9,7 +9,7 @@ from torch.distributed.fsdp import FSDPModule
 from heed.transformer.model import Transformer
 from heed.transformer.training.distributed import lent
 from heed.transformer.training.engine import Engine
-from heed.transformer.training.objectives import Loss, Objective, ValidationResult
+from heed.transformer.training.objectives.objectives import Loss, Objective, ValidationResult
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import Weights
 from heed.transformer.training.runs.run import Run

@@ -15,7 +15,7 @@ from heed.models.system.files import refuse_existing
 if TYPE_CHECKING:
     from heed.models.bundle.manifest import Manifest
     from heed.models.text.chat import ChatTemplate
-    from heed.transformer.data.parallel_text import ParallelText
+    from heed.transformer.data.text.parallel_text import ParallelText
 
 
 @click.command(
@@ -105,7 +105,7 @@ def command(
 
 def _read_test(src: tuple[str, ...], tgt: tuple[str, ...]) -> "tuple[str, ParallelText]":
     """The name and the pairs of a test set."""
-    from heed.transformer.data.parallel_text import read_pairs
+    from heed.transformer.data.text.parallel_text import read_pairs
 
     return ", ".join(Path(path).name for path in src), read_pairs(src, tgt)
 

@@ -8,7 +8,7 @@ import click
 
 from heed.cli import messages, options
 from heed.cli.command import Group
-from heed.cli.commands.models_pull import pull, remove
+from heed.cli.commands.building.models_pull import pull, remove
 from heed.cli.loading import find_model
 from heed.models.errors import ModelError
 

@@ -7,7 +7,7 @@ import click
 
 from heed.cli import messages, options
 from heed.cli.command import Command
-from heed.cli.commands import import_
+from heed.cli.commands.building import import_
 from heed.models.errors import HeedError, ModelError
 from heed.models.system.files import refuse_existing
 

@@ -11,9 +11,9 @@ import click
 
 from heed.cli import messages, options
 from heed.cli.command import Command
-from heed.cli.new_run import OBJECTIVES, RunRequest, as_pairs, create, planned, refuse_changes
-from heed.cli.teacher import taught, teacher_of
-from heed.cli.training import train
+from heed.cli.training.new_run import OBJECTIVES, RunRequest, as_pairs, create, planned, refuse_changes
+from heed.cli.training.session import train
+from heed.cli.training.teacher import taught, teacher_of
 from heed.models.errors import ModelError
 from heed.models.runs.settings import LIMITS, NOISES
 from heed.models.spec.options import PATHS

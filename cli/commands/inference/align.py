@@ -14,7 +14,7 @@ from heed.cli.io.results import pharaoh
 from heed.cli.io.streams import write
 from heed.cli.loading import find_model, load_translator
 from heed.models.errors import DataError
-from heed.models.tasks.translation import word_pairs
+from heed.models.tasks.translation.translation import word_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

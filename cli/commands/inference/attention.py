@@ -132,7 +132,7 @@ def _target(path: Path, reader: "AttentionReader", text: str, target: str | None
     """The translation that the decoder reads; None where the model translates nothing."""
     if target is not None or not reader.translates:
         return target
-    from heed.models.tasks.translator import Translator
+    from heed.models.tasks.translation.translator import Translator
 
     with Translator.load(path, split=False, **running) as translator:
         (found,) = translator.translate([text])

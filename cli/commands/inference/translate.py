@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from heed.cli import kept, messages, options
+from heed.cli import messages, options
 from heed.cli.batch.workers import TranslationWorker
 from heed.cli.command import Command
 from heed.cli.io import results
@@ -16,7 +16,8 @@ from heed.cli.io.line_progress import LineProgress
 from heed.cli.io.locations import InputFile, expand, is_url
 from heed.cli.jobs import Job, make_directory, plan, tell_formats
 from heed.cli.loading import find_models, load_translator, search_config
-from heed.cli.translated_file import Settings, TranslatedFile, TranslationJob
+from heed.cli.translation import kept
+from heed.cli.translation.translated_file import Settings, TranslatedFile, TranslationJob
 from heed.models.errors import HeedError
 from heed.models.system.files import refuse_existing, sha256
 from heed.models.system.streams import is_stream
@@ -333,7 +334,7 @@ def _settings(
     paths: list[Path], asked: dict[str, Any], shard: tuple[int, int] | None
 ) -> "Callable[[results.Pieces], Settings]":
     """What the outputs share, once it is known how tokens are shown."""
-    from heed.models.tasks.translator import WINDOW
+    from heed.models.tasks.translation.translator import WINDOW
 
     def note(job: Job) -> dict[str, object]:
         return _job(paths, {"shard": shard, **asked, "input_format": job.format})

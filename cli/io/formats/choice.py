@@ -70,7 +70,7 @@ class Reading:
     def _grammar(self, name: str) -> Grammar:
         # Here and not above: a pipe of lines does not wait for parsers.
         if name == "po":
-            from heed.cli.io.formats.catalogue import Catalogue
+            from heed.cli.io.formats.gettext.catalogue import Catalogue
 
             return Catalogue(self.language(), everything=self.everything)
         if name == "markdown":

@@ -9,7 +9,7 @@ from heed.export.importers.families.bart import ACTIVATIONS
 from heed.export.importers.families.family import Family
 from heed.export.importers.formats.settings import Settings
 from heed.export.importers.formats.tensors import StoredTensor, Tensors
-from heed.export.importers.reading import byte_level, sentencepiece, word_pieces
+from heed.export.importers.tokenizers.reading import byte_level, sentencepiece, word_pieces
 from heed.export.importers.weights import Origin, apart
 from heed.models.arrays import FloatArray
 from heed.models.spec.network import NetworkSpec

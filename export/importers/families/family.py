@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from heed.export.importers.formats.checkpoint import Checkpoint
 from heed.export.importers.formats.settings import Settings
 from heed.export.importers.formats.tensors import StoredTensor, Tensors
-from heed.export.importers.vocabulary import Vocabulary
+from heed.export.importers.tokenizers.vocabulary import Vocabulary
 from heed.export.importers.weights import Imported, Origin
 from heed.models.errors import ModelError
 from heed.models.spec.network import NetworkSpec

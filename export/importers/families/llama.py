@@ -8,7 +8,7 @@ from heed.export.importers.families.bart import ACTIVATIONS
 from heed.export.importers.families.family import Family, with_prefix
 from heed.export.importers.formats.settings import Settings
 from heed.export.importers.formats.tensors import Tensors
-from heed.export.importers.vocabulary import texts
+from heed.export.importers.tokenizers.vocabulary import texts
 from heed.export.importers.weights import Origin, apart
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.positions import Rotary, RotaryScaling

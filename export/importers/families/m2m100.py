@@ -7,7 +7,7 @@ from heed.export.importers.families import bart
 from heed.export.importers.formats.checkpoint import Checkpoint
 from heed.export.importers.formats.settings import Settings
 from heed.export.importers.formats.tensors import Tensors
-from heed.export.importers.vocabulary import (
+from heed.export.importers.tokenizers.vocabulary import (
     Vocabulary,
     added_tokens,
     ends,

@@ -6,7 +6,15 @@ from heed.export.importers.families import bart
 from heed.export.importers.formats.checkpoint import Checkpoint
 from heed.export.importers.formats.settings import Settings
 from heed.export.importers.formats.tensors import Tensors
-from heed.export.importers.vocabulary import Vocabulary, ends, mapped_files, one_id, read_file, shifted, suppressed
+from heed.export.importers.tokenizers.vocabulary import (
+    Vocabulary,
+    ends,
+    mapped_files,
+    one_id,
+    read_file,
+    shifted,
+    suppressed,
+)
 from heed.models.errors import ModelError
 from heed.models.spec.conventions import Conventions
 from heed.models.spec.network import NetworkSpec

@@ -6,7 +6,7 @@ from typing import Any
 import sentencepiece.sentencepiece_model_pb2
 
 from heed.export.importers.formats.gguf_file import GgufFile
-from heed.export.importers.vocabulary import Vocabulary, byte_level
+from heed.export.importers.tokenizers.vocabulary import Vocabulary, byte_level
 from heed.models.errors import ModelError
 from heed.models.spec.conventions import Conventions
 from heed.models.tokenizers.library import FILE

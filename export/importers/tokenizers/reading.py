@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from heed.export.importers.formats.checkpoint import Checkpoint, read_table
-from heed.export.importers.vocabulary import (
+from heed.export.importers.tokenizers.vocabulary import (
     CONFIG,
     Vocabulary,
     filled,

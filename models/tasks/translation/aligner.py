@@ -10,7 +10,7 @@ from heed.models.decoding.batching import plan_batches
 from heed.models.errors import ModelError
 from heed.models.runtime.states import States
 from heed.models.system.forks import call_in_children
-from heed.models.tasks.translation import Link
+from heed.models.tasks.translation.translation import Link
 from heed.models.text.words import spaced_words
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Why a translation is not to be trusted, as far as the model itself can tell."""
 
-from heed.models.tasks.translation import Translation
+from heed.models.tasks.translation.translation import Translation
 
 # A confidence below this one is told. Below it are, with the default model of 0.1, 0.8 % of the translations of 1,000
 # sentences as it was trained on, and 47 % of 300 of software, handbooks and games, of which it knows nothing: 72 % of

@@ -5,13 +5,13 @@ import re
 from collections.abc import Sequence
 
 from heed.models.decoding.config import DecodeConfig
-from heed.models.tasks.translation import Sentence, Translation, combine
-from heed.models.tasks.translator import BATCH_SIZE, Translator
-from heed.models.text.markup import Marked, keeps_names, put_back, shown, take_out
-from heed.models.text.mnemonics import MARK, Mnemonic, take_mnemonic
-from heed.models.text.placeholders import ESCAPES, PATTERNS, around, find_kept
-from heed.models.text.tags import parts_sentences, scan
-from heed.models.text.units import Splitter, Unit
+from heed.models.tasks.translation.translation import Sentence, Translation, combine
+from heed.models.tasks.translation.translator import BATCH_SIZE, Translator
+from heed.models.text.markup.inline import Marked, keeps_names, put_back, shown, take_out
+from heed.models.text.markup.mnemonics import MARK, Mnemonic, take_mnemonic
+from heed.models.text.markup.placeholders import ESCAPES, PATTERNS, around, find_kept
+from heed.models.text.markup.tags import parts_sentences, scan
+from heed.models.text.markup.units import Splitter, Unit
 from heed.models.text.words import Span
 
 LONGEST = 5000  # characters of a text whose words are aligned all with all; tags nested as deep are no text

@@ -4,12 +4,12 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from heed.models.decoding.constraints import Phrase
-from heed.models.tasks.doubts import doubts
-from heed.models.tasks.losses import Losses, Lost
-from heed.models.tasks.translation import Translation
+from heed.models.tasks.translation.doubts import doubts
+from heed.models.tasks.translation.losses import Losses, Lost
+from heed.models.tasks.translation.translation import Translation
 from heed.models.text.capitals import in_small_letters, is_in_capitals
 from heed.models.text.literals import Kind, Literal
-from heed.models.text.markup import Marked, keeps_names, shown, take_out
+from heed.models.text.markup.inline import Marked, keeps_names, shown, take_out
 from heed.models.text.words import Span
 from heed.models.tokenizers.protocol import LineTokenizer
 

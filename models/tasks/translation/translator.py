@@ -19,12 +19,12 @@ from heed.models.runtime.states import States
 from heed.models.system.forks import call_in_children
 from heed.models.system.processor import available_cores
 from heed.models.system.threads import ThreadPool
-from heed.models.tasks.aligner import Aligner
 from heed.models.tasks.model import Model
-from heed.models.tasks.repair import Repair
-from heed.models.tasks.translation import Sentence, Translation, combine
+from heed.models.tasks.translation.aligner import Aligner
+from heed.models.tasks.translation.repair import Repair
+from heed.models.tasks.translation.translation import Sentence, Translation, combine
 from heed.models.text.glossary import Glossary, appears
-from heed.models.text.placeholders import has_letters
+from heed.models.text.markup.placeholders import has_letters
 from heed.models.text.sentences import cut, split_sentences
 from heed.models.text.words import Span
 from heed.models.tokenizers.protocol import LineTokenizer

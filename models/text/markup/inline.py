@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from heed.models.arrays import BoolArray, FloatArray
-from heed.models.text.tags import is_tag
+from heed.models.text.markup.tags import is_tag
 from heed.models.text.words import Span, word_spans
 
 # Names, which translations keep, stand for placeholders: the first ones that are not in the line.
@@ -110,8 +110,8 @@ def put_back(marked: Marked, translation: str, shares: FloatArray | None) -> str
     Args:
         marked: The source.
         translation: The translation of its text, with its names.
-        shares: The alignment; see `heed.models.tasks.aligner`. None: assume that both sides advance at the same
-            pace.
+        shares: The alignment; see `heed.models.tasks.translation.aligner`. None: assume that both sides advance at the
+            same pace.
     """
     src, tgt = word_spans(marked.text), word_spans(translation)
     shares = _same_pace(len(src), len(tgt)) if shares is None else shares

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 
 from heed.models.text.literals import Kind, find_literals
-from heed.models.text.placeholders import tidied
-from heed.models.text.tags import is_inline
+from heed.models.text.markup.placeholders import tidied
+from heed.models.text.markup.tags import is_inline
 from heed.models.text.words import Span, overlap
 
 ENTITY = re.compile(r"&(?:[A-Za-z]\w{1,30}|#\d{1,7}|#[xX][0-9A-Fa-f]{1,6});")

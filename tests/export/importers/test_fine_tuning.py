@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from heed.export.importers.texts import ORDINARY
 from heed.models.bundle.bundle import Bundle
-from heed.transformer.training.objectives import OBJECTIVES, ComputeSettings
+from heed.transformer.training.objectives.objectives import OBJECTIVES, ComputeSettings
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.run import open_run
 from tests.export.importers import tiny

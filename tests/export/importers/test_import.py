@@ -19,7 +19,7 @@ from heed.models.bundle.bundle import Bundle
 from heed.models.decoding.sampling import SampleConfig
 from heed.models.errors import ModelError
 from heed.models.tasks.generator import Generator
-from heed.models.tasks.translator import Translator
+from heed.models.tasks.translation.translator import Translator
 from tests.export.importers import tiny
 
 LINES = [" ".join(text.split()) for text in TEXTS]

@@ -20,7 +20,7 @@ from heed.models.decoding.config import DecodeConfig
 from heed.models.runtime.network import OnnxNetwork
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.preset import network_spec
-from heed.models.tasks.translator import Translator
+from heed.models.tasks.translation.translator import Translator
 from heed.models.tokenizers.subwords import Tokenizer
 
 DATA = Path(__file__).parents[2] / "data"

@@ -14,7 +14,7 @@ from heed.export.importers.importer import load_network
 from heed.export.importers.search import decode_config
 from heed.export.importers.texts import ORDINARY
 from heed.models.errors import ModelError
-from heed.models.tasks.translator import Translator
+from heed.models.tasks.translation.translator import Translator
 from heed.models.tokenizers.loading import line_tokenizers
 from heed.transformer.decoding import TorchNetwork
 from tests.export.importers import tiny

@@ -22,7 +22,7 @@ from heed.models.errors import ModelError
 from heed.models.spec.preset import merged
 from heed.models.tasks.generator import Generator
 from heed.models.tasks.scorer import Scorer
-from heed.models.tasks.translator import Translator
+from heed.models.tasks.translation.translator import Translator
 
 FILES = ("README.md", "decoder.onnx", "encoder.onnx", "tokenizer.model", "weights.bin")
 EVERY_FILE = pytest.mark.parametrize("name", FILES)

@@ -13,8 +13,8 @@ from heed.models.decoding.alignment import align, attended, links, token_weights
 from heed.models.decoding.config import AlignmentHeads
 from heed.models.runtime.attention import AttentionGraphs
 from heed.models.runtime.states import States
-from heed.models.tasks.aligner import Aligner
-from heed.models.tasks.translation import Sentence, Translation, combine
+from heed.models.tasks.translation.aligner import Aligner
+from heed.models.tasks.translation.translation import Sentence, Translation, combine
 from heed.models.text.words import spaced_words, word_spans
 
 PAIRS = [

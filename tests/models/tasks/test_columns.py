@@ -13,7 +13,7 @@ from heed.models.decoding.sampling import SampleConfig
 from heed.models.errors import DataError
 from heed.models.tasks.columns import ContinuedColumn, TranslatedColumn
 from heed.models.tasks.generator import Generator
-from heed.models.tasks.translator import Translator
+from heed.models.tasks.translation.translator import Translator
 
 LINES = ["1 2 3", "", "4 5", "1 2 3"]
 

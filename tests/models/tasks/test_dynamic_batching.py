@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from heed.models.bundle.catalog import DEFAULT
 from heed.models.tasks.dynamic_batching import CHARACTERS, DynamicBatcher
-from heed.models.tasks.translation import Translation
-from heed.models.tasks.translator import Translator
+from heed.models.tasks.translation.translation import Translation
+from heed.models.tasks.translation.translator import Translator
 
 PATIENCE = 30  # seconds
 

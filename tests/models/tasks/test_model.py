@@ -15,7 +15,7 @@ from heed.models.decoding.sampling import SampleConfig
 from heed.models.errors import ModelError
 from heed.models.tasks.generator import Generator
 from heed.models.tasks.scorer import Scorer
-from heed.models.tasks.translator import Translator
+from heed.models.tasks.translation.translator import Translator
 
 LINES = ["Good morning!", "I am hungry. Where is the station?", "The train leaves at 7:45."]
 PROMPTS = ["ROMEO:", "The king", "", "What is"]
@@ -97,7 +97,7 @@ import os, signal, sys, threading
 from heed.models.bundle.catalog import DEFAULT, DEFAULT_TEXT
 from heed.models.decoding.sampling import SampleConfig
 from heed.models.tasks.generator import Generator
-from heed.models.tasks.translator import Translator
+from heed.models.tasks.translation.translator import Translator
 
 translator, generator = Translator.load(DEFAULT, threads=2), Generator.load(DEFAULT_TEXT, threads=2)
 lines, config = ["I am hungry.", "Good morning!"] * 4, SampleConfig(max_tokens=9, seed=1)
@@ -127,7 +127,7 @@ print(statuses, work() == expected)
 SPAWNS = """
 import multiprocessing
 from heed.models.bundle.catalog import DEFAULT
-from heed.models.tasks.translator import Translator
+from heed.models.tasks.translation.translator import Translator
 
 def load():
     global translator

@@ -13,7 +13,7 @@ from heed.models.decoding.sampling import SampleConfig
 from heed.models.errors import ModelError
 from heed.models.tasks.generator import Generator
 from heed.models.tasks.scorer import Passage, Score, Scorer, windows
-from heed.models.tasks.translator import Translator
+from heed.models.tasks.translation.translator import Translator
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.models.tokenizers.subwords import load_tokenizers
 from heed.transformer.decoding import TorchNetwork

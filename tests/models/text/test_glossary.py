@@ -7,7 +7,7 @@ from heed.models.bundle.bundle import Bundle
 from heed.models.bundle.catalog import find
 from heed.models.decoding.config import DecodeConfig
 from heed.models.errors import DataError
-from heed.models.tasks.translator import Translator
+from heed.models.tasks.translation.translator import Translator
 from heed.models.text.glossary import Glossary, appears
 from heed.models.tokenizers.subwords import Tokenizer, load_tokenizers
 

@@ -8,11 +8,11 @@ import pytest
 from click.testing import Result
 from sacrebleu.metrics.chrf import CHRF
 
-from heed.models.tasks.translation import Translation
-from heed.models.tasks.translator import Translator
+from heed.models.tasks.translation.translation import Translation
+from heed.models.tasks.translation.translator import Translator
 from heed.transformer.data import distillation
 from heed.transformer.data.distillation import Teacher, choose, teach
-from heed.transformer.data.sources import Source
+from heed.transformer.data.text.sources import Source
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heed.transformer.data import duplicates
-from heed.transformer.data.duplicates import HASH, mark_duplicates, mark_equal
+from heed.transformer.data.preparation import duplicates
+from heed.transformer.data.preparation.duplicates import HASH, mark_duplicates, mark_equal
 from heed.transformer.data.reservoir import BottomKSample, fingerprint, pair_fingerprint
-from heed.transformer.data.sources import Source
+from heed.transformer.data.text.sources import Source
 
 NUMBERS = st.lists(st.integers(0, 40), max_size=60)
 

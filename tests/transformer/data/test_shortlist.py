@@ -18,7 +18,7 @@ from heed.models.decoding.beam_search import search
 from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.models.runtime.network import OnnxNetwork
 from heed.models.spec.preset import complete, preset, sized
-from heed.models.tasks.translator import Translator
+from heed.models.tasks.translation.translator import Translator
 from heed.transformer.data import shortlist as module
 from heed.transformer.data.batching.pairs import Pairs
 from heed.transformer.data.shortlist import Shortlist, learn_shortlist, translation_probabilities
@@ -225,7 +225,7 @@ def test_what_is_learnt_on_top_keeps_the_words_that_were_needed(
     heed: Callable[..., Result], run_with_shortlist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From a run as from its bundle."""
-    monkeypatch.setattr("heed.transformer.data.preparation.ALWAYS", 1)  # so small a vocabulary has no shortlist else
+    monkeypatch.setattr("heed.transformer.data.preparation.translation_run.ALWAYS", 1)  # else too small for one
     before, (text, bundle) = Shortlist.load(run_with_shortlist), (tmp_path / name for name in ("text", "bundle"))
     assert before is not None
     text.write_text("1 2\n2 1\n1 1 2\n" * 10)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from heed.models.errors import HeedError
-from heed.transformer.data import preparation
 from heed.transformer.data.batching.batches import Batch
+from heed.transformer.data.preparation import translation_run
 from heed.transformer.training import divergence as stability
 from heed.transformer.training.engine import Engine
 from heed.transformer.training.runs.checkpoint import Progress
@@ -40,7 +40,7 @@ class Recorder:
 
 
 def sit(run: TranslationRun, recorder: Recorder) -> Trainer[Batch]:
-    batches = preparation.batches(run, preparation.load_corpus(run))
+    batches = translation_run.batches(run, translation_run.load_corpus(run))
     return Trainer(run, batches, Engine(torch.device("cpu")), [recorder])
 
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from heed.transformer.data import preparation
 from heed.transformer.data.batching.batches import Batch
+from heed.transformer.data.preparation import translation_run
 from heed.transformer.model import Transformer
 from heed.transformer.training.engine import Engine
 from heed.transformer.training.moving_average import MovingAverage
-from heed.transformer.training.objectives import ValidationResult
+from heed.transformer.training.objectives.objectives import ValidationResult
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import RAW
 from heed.transformer.training.runs.log import Incident, StepReport, Validation
@@ -38,7 +38,7 @@ class Recorder:
 
 
 def sit(run: TranslationRun, *listeners: Recorder) -> Trainer[Batch]:
-    batches = preparation.batches(run, preparation.load_corpus(run))
+    batches = translation_run.batches(run, translation_run.load_corpus(run))
     return Trainer(run, batches, Engine(torch.device("cpu")), listeners)
 
 

@@ -18,7 +18,7 @@ from heed.models.spec.options import changed
 from heed.models.spec.preset import complete, preset
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.transformer.data.batching.packing import TextBatch
-from heed.transformer.data.text_preparation import load_text, new_text_run
+from heed.transformer.data.preparation.text_run import load_text, new_text_run
 from heed.transformer.training.engine import Engine
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import WEIGHTS

@@ -12,12 +12,12 @@ from torch.testing import assert_close
 
 from heed.models.errors import HeedError, ModelError
 from heed.models.spec.tables import to_table
-from heed.transformer.data import preparation
 from heed.transformer.data.batching.batches import Batch
+from heed.transformer.data.preparation import translation_run
 from heed.transformer.masks import padding_mask
 from heed.transformer.training import trainer as trainer_module
 from heed.transformer.training.engine import Engine, choose_device, choose_precision
-from heed.transformer.training.objectives import ValidationResult
+from heed.transformer.training.objectives.objectives import ValidationResult
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import OPTIMIZER, Progress
 from heed.transformer.training.runs.log import Incident, Listener, RunLog, StepReport, Validation
@@ -60,7 +60,7 @@ def make_run(make_digit_run: Callable[..., TranslationRun]) -> MakeRun:
     def make(name: str = "run", /, **wishes: object) -> TranslationRun:
         settings: dict[str, object] = {"batch_tokens": 40, "warmup": 3, "steps": 7}
         run = make_digit_run(name, n_pairs=20, dropout=0.3, **settings | wishes)
-        batches = preparation.batches(run, preparation.load_corpus(run))
+        batches = translation_run.batches(run, translation_run.load_corpus(run))
         assert len(list(batches.epoch(0, 1))) == N_BATCHES
         return run
 
@@ -70,7 +70,7 @@ def make_run(make_digit_run: Callable[..., TranslationRun]) -> MakeRun:
 def sit(run: TranslationRun, *listeners: Listener, log: RunLog | None = None) -> Trainer[Batch]:
     """Open a run and make a trainer, as `heed train` does, in a process with other random numbers."""
     run = TranslationRun.open(run.path)
-    batches = preparation.batches(run, preparation.load_corpus(run))
+    batches = translation_run.batches(run, translation_run.load_corpus(run))
     torch.manual_seed(99)
     return Trainer(run, batches, Engine(CPU), listeners, log)
 
@@ -159,7 +159,7 @@ def test_a_step_follows_the_schedule_and_reports_it(make_run: MakeRun) -> None:
     assert [report.epoch for report in recorder.steps] == [0, 0, 0, 0, 1, 1, 1]
     rates = [2 * learning_rate(step, d_model=16, warmup=3) for step in range(1, 8)]
     assert [report.learning_rate for report in recorder.steps] == rates
-    lengths = preparation.load_corpus(run).sample().tgt.lengths
+    lengths = translation_run.load_corpus(run).sample().tgt.lengths
     assert sum(report.n_tokens for report in recorder.steps[:N_BATCHES]) == (lengths + 1).sum()
     assert [report.share_done for report in recorder.steps] == [step / 7 for step in range(1, 8)]
 

@@ -8,7 +8,7 @@ from random import Random
 from heed.models.text.literals import Kind, Literal
 from heed.transformer.data.augmentation.replacements import ReplacementSampler
 from heed.transformer.data.augmentation.shared_literals import SharedLiteral, find_shared_literals, learn_names
-from heed.transformer.data.sources import Pair
+from heed.transformer.data.text.sources import Pair
 
 LISTS = 0.3  # of names joined by a short word, as in "Tom and Mary", how many become a list of more
 TITLES = 0.4  # of sentences in another case, how many are written as titles, and not all in capitals

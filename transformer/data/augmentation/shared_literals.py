@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from heed.models.text.literals import Kind, Literal, find_literals
 from heed.models.text.numbers import digits_of
-from heed.transformer.data.sources import Pair
+from heed.transformer.data.text.sources import Pair
 
 SHORTEST = 3  # letters of a name
 ALIKE = 0.5  # of the pairs with a name, how many have it on both sides, at least; and

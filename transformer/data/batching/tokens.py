@@ -16,10 +16,10 @@ from heed.models.tokenizers.protocol import LineTokenizer, PlainTokenizer, Speci
 from heed.transformer.data.batching.order import BLOCK, PairRanges, read
 from heed.transformer.data.batching.pairs import Pairs, PairWriter, StoredPairs
 from heed.transformer.data.batching.prefetch import ahead
-from heed.transformer.data.documents import Part
-from heed.transformer.data.parallel_text import Filter
 from heed.transformer.data.reservoir import fingerprint
-from heed.transformer.data.sources import Pair, Source
+from heed.transformer.data.text.documents import Part
+from heed.transformer.data.text.parallel_text import Filter
+from heed.transformer.data.text.sources import Pair, Source
 
 FACTS = "facts.json"
 SAMPLE = 300_000  # pairs in a sample

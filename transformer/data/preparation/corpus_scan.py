@@ -3,9 +3,9 @@
 import dataclasses
 from collections.abc import Collection, Iterator, Sequence
 
-from heed.transformer.data.parallel_text import ParallelText
 from heed.transformer.data.reservoir import BottomKSample, fingerprint
-from heed.transformer.data.sources import Pair, Source, every_pair
+from heed.transformer.data.text.parallel_text import ParallelText
+from heed.transformer.data.text.sources import Pair, Source, every_pair
 
 HELD_OUT = 1000  # held-out sources if no validation text is given, and
 HELD_OUT_SHARE = 0.05  # at most this share of the pairs

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from heed.transformer.data.reservoir import pair_fingerprint
-from heed.transformer.data.sources import Source, every_pair
+from heed.transformer.data.text.sources import Source, every_pair
 
 CHUNK = 1 << 20  # hashes compared together
 BUCKET = 1 << 21  # approximate number of hashes sorted together,

@@ -18,7 +18,7 @@ from heed.models.tokenizers.subwords import Tokenizer, file_contents, write_toke
 from heed.transformer.data.batching.packing import Packing
 from heed.transformer.data.batching.token_cache import TextFile, TextRecord, key_of, make_entry, read_files, workplace
 from heed.transformer.data.batching.tokens import open_corpora, write_text
-from heed.transformer.data.documents import (
+from heed.transformer.data.text.documents import (
     Document,
     HeldOut,
     Part,
@@ -29,10 +29,10 @@ from heed.transformer.data.documents import (
     survey_text,
     write_documents,
 )
-from heed.transformer.data.lines import plain_suffix
+from heed.transformer.data.text.lines import plain_suffix
 from heed.transformer.data.vocabulary import extended, train_tokenizer
 from heed.transformer.model import Transformer
-from heed.transformer.training.objectives import packing
+from heed.transformer.training.objectives.objectives import packing
 from heed.transformer.training.runs.checkpoint import grown
 from heed.transformer.training.runs.run import TextRun, read_text_tokenizer
 from heed.transformer.training.runs.settings import TextConfig

@@ -21,10 +21,12 @@ from heed.transformer.data.batching.noise import Noise
 from heed.transformer.data.batching.token_cache import TextFile, TextRecord, key_of, make_entry, read_files, workplace
 from heed.transformer.data.batching.tokens import Corpora, CorpusSettings, lacking, open_corpora, write_corpora
 from heed.transformer.data.batching.variation import Variation
-from heed.transformer.data.corpus_scan import sample, survey
-from heed.transformer.data.duplicates import mark_duplicates
 from heed.transformer.data.normalization import normalizer
-from heed.transformer.data.parallel_text import (
+from heed.transformer.data.preparation.corpus_scan import sample, survey
+from heed.transformer.data.preparation.duplicates import mark_duplicates
+from heed.transformer.data.reservoir import fingerprint
+from heed.transformer.data.shortlist import ALWAYS, Shortlist, learn_shortlist
+from heed.transformer.data.text.parallel_text import (
     Filter,
     ParallelText,
     read_pairs,
@@ -32,9 +34,7 @@ from heed.transformer.data.parallel_text import (
     tokenize,
     write_validation,
 )
-from heed.transformer.data.reservoir import fingerprint
-from heed.transformer.data.shortlist import ALWAYS, Shortlist, learn_shortlist
-from heed.transformer.data.sources import Pair, Source, match_files, parse_source
+from heed.transformer.data.text.sources import Pair, Source, match_files, parse_source
 from heed.transformer.data.vocabulary import (
     Coverage,
     count_characters,

@@ -9,9 +9,9 @@ from pathlib import Path
 from heed.models.errors import DataError
 from heed.models.tokenizers.protocol import PlainTokenizer
 from heed.transformer.data.batching.pairs import Pairs
-from heed.transformer.data.jsonl import records, text_of
-from heed.transformer.data.lines import lines, plain_suffix
 from heed.transformer.data.reservoir import BottomKSample, fingerprint, pair_fingerprint
+from heed.transformer.data.text.jsonl import records, text_of
+from heed.transformer.data.text.lines import lines, plain_suffix
 
 PART = 1 << 16  # characters; a longer text is split after the line that reaches them
 HELD_OUT = 1000  # held-out documents if no validation text is given, and

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from heed.models.errors import DataError
-from heed.transformer.data.lines import lines
+from heed.transformer.data.text.lines import lines
 
 Record = dict[str, object]
 

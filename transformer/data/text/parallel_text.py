@@ -9,8 +9,8 @@ from pathlib import Path
 from heed.models.errors import DataError
 from heed.models.tokenizers.protocol import LineTokenizer
 from heed.transformer.data.batching.pairs import Pairs
-from heed.transformer.data.lines import read_lines
-from heed.transformer.data.sources import Pair, Source, match_files
+from heed.transformer.data.text.lines import read_lines
+from heed.transformer.data.text.sources import Pair, Source, match_files
 
 VALIDATION = "valid.jsonl"
 LINE_BY_LINE = ("valid.src", "valid.tgt")  # in runs of 0.1, whose pairs had no line ends

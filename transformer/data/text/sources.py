@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from heed.models.errors import DataError
-from heed.transformer.data.jsonl import records, text_of
-from heed.transformer.data.lines import lines, plain_suffix
+from heed.transformer.data.text.jsonl import records, text_of
+from heed.transformer.data.text.lines import lines, plain_suffix
 
 Pair = tuple[str, str]  # a sentence and its translation
 # Files that hold them, and where both sides stand unless a run says otherwise.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from heed.models.text.literals import Kind, find_literals
 from heed.transformer.data.augmentation.augmentation import Augmentation
 from heed.transformer.data.augmentation.shared_literals import find_shared_literals
-from heed.transformer.data.parallel_text import ParallelText
-from heed.transformer.data.sources import Pair
+from heed.transformer.data.text.parallel_text import ParallelText
+from heed.transformer.data.text.sources import Pair
 
 MOST = 200  # pairs
 SEED = 0

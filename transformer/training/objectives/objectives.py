@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
 from heed.models.decoding.config import DecodeConfig
-from heed.models.tasks.translator import Translator
+from heed.models.tasks.translation.translator import Translator
 from heed.models.text.scripts import bleu_tokenizer
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.models.tokenizers.subwords import Tokenizer
@@ -22,15 +22,15 @@ from heed.transformer.data.batching.masking import MaskedPacking
 from heed.transformer.data.batching.noise import Noise
 from heed.transformer.data.batching.packing import IGNORED, Packing, TextBatch
 from heed.transformer.data.batching.pairs import AnyPairs, Pairs
-from heed.transformer.data.documents import tokens_of
-from heed.transformer.data.parallel_text import tokenize
+from heed.transformer.data.text.documents import tokens_of
+from heed.transformer.data.text.parallel_text import tokenize
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.masks import padding_mask
 from heed.transformer.model import Transformer
-from heed.transformer.training.copy_probe import CopyProbe
 from heed.transformer.training.cost import step_flops
-from heed.transformer.training.guided_alignment import GuidedHead, copies
-from heed.transformer.training.loss import smoothed_cross_entropy
+from heed.transformer.training.objectives.copy_probe import CopyProbe
+from heed.transformer.training.objectives.guided_alignment import GuidedHead, copies
+from heed.transformer.training.objectives.loss import smoothed_cross_entropy
 from heed.transformer.training.runs.run import DenoisingRun, MaskedRun, TextRun, TranslationRun
 from heed.transformer.training.runs.settings import DenoisingConfig, MaskedConfig
 from heed.transformer.training.schedule import cosine, learning_rate

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from heed.models.system.files import named_errors
-from heed.transformer.training.objectives import ValidationResult
+from heed.transformer.training.objectives.objectives import ValidationResult
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

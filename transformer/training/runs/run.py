@@ -25,9 +25,9 @@ from heed.models.tokenizers.protocol import LineTokenizer, PlainTokenizer
 from heed.models.tokenizers.subwords import load_tokenizers
 from heed.transformer.data.batching.masking import N_SPECIAL
 from heed.transformer.data.batching.token_cache import OWN, TextRecord
-from heed.transformer.data.documents import Document, load_documents, write_documents
-from heed.transformer.data.parallel_text import ParallelText, read_validation, write_validation
 from heed.transformer.data.shortlist import Shortlist
+from heed.transformer.data.text.documents import Document, load_documents, write_documents
+from heed.transformer.data.text.parallel_text import ParallelText, read_validation, write_validation
 from heed.transformer.model import Transformer
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import Progress, Weights

@@ -4,9 +4,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from heed.cli.io.formats import directives, plurals
-from heed.cli.io.formats.catalogue_entries import Entry, Span, read_entries, written
 from heed.cli.io.formats.document import Segment
+from heed.cli.io.formats.gettext import directives, plurals
+from heed.cli.io.formats.gettext.entries import Entry, Span, read_entries, written
 from heed.cli.io.formats.marks import MarkedText, Piece, PieceKind
 
 CHARSET = re.compile(rb"Content-Type:[^\"\\]*charset=([\w.:-]+)", re.IGNORECASE)

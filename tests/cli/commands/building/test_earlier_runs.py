@@ -17,7 +17,7 @@ from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.run import open_run
 
 Heed = Callable[..., Result]
-RUNS = Path(__file__).parents[1] / "data/runs-0.1"
+RUNS = Path(__file__).parents[3] / "data/runs-0.1"
 MACHINE = ["--device", "cpu", "--threads", "1"]
 STEPS = ["--batch-tokens", "120", "--steps", "1", "--valid-every", "1", "--precision", "float32", "--average", "1"]
 LAST = "checkpoints/step-00000008"

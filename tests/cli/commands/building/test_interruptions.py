@@ -16,7 +16,7 @@ import torch
 from heed.cli.main import run as heed_program
 from heed.models.spec.network import NetworkSpec
 from heed.models.tokenizers.subwords import Tokenizer, file_contents
-from heed.transformer.data.parallel_text import ParallelText
+from heed.transformer.data.text.parallel_text import ParallelText
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import Progress
 from heed.transformer.training.runs.run import TranslationRun

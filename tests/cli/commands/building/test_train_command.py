@@ -17,7 +17,7 @@ import torch
 from click.testing import Result
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from heed.transformer.data.parallel_text import read_validation
+from heed.transformer.data.text.parallel_text import read_validation
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.log import RunLog, StepReport
 from heed.transformer.training.runs.run import TranslationRun, open_run

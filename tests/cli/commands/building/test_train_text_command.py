@@ -16,7 +16,7 @@ from click.testing import Result
 
 from heed.models.spec.preset import TEXT_PRESETS
 from heed.models.tokenizers.lossless import TextTokenizer
-from heed.transformer.data.parallel_text import read_validation
+from heed.transformer.data.text.parallel_text import read_validation
 from heed.transformer.training.engine import Engine
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.log import RunLog, StepReport

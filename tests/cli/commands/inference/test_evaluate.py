@@ -11,7 +11,7 @@ from click.testing import Result
 
 Heed = Callable[..., Result]
 Write = Callable[[str, list[str]], str]
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[3] / "data"
 LINES = DATA.joinpath("tatoeba.test.de").read_text("utf-8").splitlines()[:60]
 WORSE = [line.removesuffix(".") if i % 3 else f"Ach, {line}" for i, line in enumerate(LINES)]
 

@@ -12,8 +12,8 @@ from click.testing import Result
 from heed.models.decoding.config import DecodeConfig
 from heed.models.errors import HeedError
 from heed.models.system.compression import zstandard
-from heed.models.tasks.keeper import Keeper
-from heed.models.tasks.translator import Translator
+from heed.models.tasks.translation.keeper import Keeper
+from heed.models.tasks.translation.translator import Translator
 
 Heed = Callable[..., Result]
 MARK = "\ufeff".encode()

@@ -9,17 +9,17 @@ import pytest
 from click.testing import Result
 
 from heed.cli.io.records import Record
-from heed.cli.kept import OpenMarkup
+from heed.cli.translation.kept import OpenMarkup
 from heed.models.bundle.bundle import Bundle
 from heed.models.bundle.catalog import find
 from heed.models.decoding.alignment import align
-from heed.models.tasks.keeper import Keeper
-from heed.models.tasks.translator import Translator
+from heed.models.tasks.translation.keeper import Keeper
+from heed.models.tasks.translation.translator import Translator
 from heed.models.text.words import word_spans
 from heed.models.tokenizers.subwords import Tokenizer, load_tokenizers
 
 Heed = Callable[..., Result]
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[3] / "data"
 
 
 def translate(heed: Heed, text: str, *arguments: object) -> list[str]:

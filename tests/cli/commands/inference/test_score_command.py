@@ -80,7 +80,7 @@ def test_a_file_may_be_compressed_and_begin_with_a_mark(heed: Heed, scorer: Scor
 
 def test_the_total_is_what_all_have_together(heed: Heed, scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
     every = records(run(heed, "score", "--json", stdin=text(LINES)))
-    monkeypatch.setattr("heed.cli.commands.score.WINDOW", 2)
+    monkeypatch.setattr("heed.cli.commands.inference.score.WINDOW", 2)
     (total,) = records(run(heed, "score", "--json", "--total", stdin=text(LINES)))
     log_prob, n_tokens = (sum(record[name] for record in every) for name in ("log_prob", "n_tokens"))
     assert total == {

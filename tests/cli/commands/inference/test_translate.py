@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from heed.models.bundle import catalog
 from heed.models.decoding.config import DecodeConfig
-from heed.models.tasks.translator import Translator
+from heed.models.tasks.translation.translator import Translator
 from heed.models.text.sentences import cut
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.training.runs.run import TranslationRun
@@ -175,7 +175,7 @@ def test_a_window_smaller_than_the_input_changes_nothing(
     heed: Heed, bundle: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = translate(heed, bundle, text(lines))
-    monkeypatch.setattr("heed.models.tasks.translator.WINDOW", 1)
+    monkeypatch.setattr("heed.models.tasks.translation.translator.WINDOW", 1)
     for batch_size in (1, 7, 60):
         assert translate(heed, bundle, text(lines), "--batch-size", batch_size) == expected
 

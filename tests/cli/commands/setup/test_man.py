@@ -63,7 +63,7 @@ def test_troff_understands_the_pages(pages: dict[str, str]) -> None:
 
 
 def test_text_is_no_command_to_troff() -> None:
-    from heed.cli.commands.man import _page
+    from heed.cli.commands.setup.man import _page
 
     command = click.Command("odd", help="Is odd.\n\n.TH at the beginning, \\fB within\n\n\b\n'quoted' --flag")
     page = _page(click.Context(command, info_name="odd"))

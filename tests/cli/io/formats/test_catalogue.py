@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heed.cli.io.formats import directives, plurals
-from heed.cli.io.formats.catalogue import Catalogue
-from heed.cli.io.formats.catalogue_entries import read_entries, unescaped, written
 from heed.cli.io.formats.document import Document
+from heed.cli.io.formats.gettext import directives, plurals
+from heed.cli.io.formats.gettext.catalogue import Catalogue
+from heed.cli.io.formats.gettext.entries import read_entries, unescaped, written
 from heed.cli.io.records import Decoder
 from heed.models.errors import DataError
 

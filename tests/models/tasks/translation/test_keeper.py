@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from heed.models.arrays import FloatArray
 from heed.models.decoding.config import DecodeConfig
-from heed.models.tasks.keeper import Keeper
-from heed.models.tasks.translation import Translation
-from heed.models.text.placeholders import has_letters
-from heed.models.text.units import Splitter
+from heed.models.tasks.translation.keeper import Keeper
+from heed.models.tasks.translation.translation import Translation
+from heed.models.text.markup.placeholders import has_letters
+from heed.models.text.markup.units import Splitter
 from heed.models.text.words import Span, word_spans
 
 if TYPE_CHECKING:
-    from heed.models.tasks.translator import Translator
+    from heed.models.tasks.translation.translator import Translator
 
 
 class Shuffler:

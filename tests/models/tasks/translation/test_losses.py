@@ -2,7 +2,7 @@
 
 import pytest
 
-from heed.models.tasks.losses import Losses, Lost
+from heed.models.tasks.translation.losses import Losses, Lost
 from heed.models.text.literals import Kind
 from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data.vocabulary import train_tokenizer

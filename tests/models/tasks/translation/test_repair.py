@@ -4,10 +4,10 @@ import pytest
 
 from heed.models.bundle.catalog import find
 from heed.models.decoding.constraints import Phrase
-from heed.models.tasks.doubts import UNLIKELY, doubts
-from heed.models.tasks.repair import Repair
-from heed.models.tasks.translation import Translation
-from heed.models.tasks.translator import Translator
+from heed.models.tasks.translation.doubts import UNLIKELY, doubts
+from heed.models.tasks.translation.repair import Repair
+from heed.models.tasks.translation.translation import Translation
+from heed.models.tasks.translation.translator import Translator
 from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data.vocabulary import train_tokenizer
 

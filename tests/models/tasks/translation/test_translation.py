@@ -3,7 +3,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heed.models.tasks.translation import Sentence, Translation, combine
+from heed.models.tasks.translation.translation import Sentence, Translation, combine
 
 SCORES = st.lists(st.lists(st.integers(-9, 0), min_size=1, max_size=4).map(sorted), min_size=1, max_size=4)
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heed.models.arrays import FloatArray
-from heed.models.text.markup import NAMES, Marked, best_run, keeps_names, put_back, take_out
-from heed.models.text.placeholders import PATTERNS, around, find_kept
-from heed.models.text.tags import scan
+from heed.models.text.markup.inline import NAMES, Marked, best_run, keeps_names, put_back, take_out
+from heed.models.text.markup.placeholders import PATTERNS, around, find_kept
+from heed.models.text.markup.tags import scan
 from heed.models.text.words import word_spans
 
 USUAL = [re.compile(pattern, re.DOTALL) for pattern in PATTERNS]

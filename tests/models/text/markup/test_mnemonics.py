@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heed.models.text.mnemonics import Mnemonic, take_mnemonic
+from heed.models.text.markup.mnemonics import Mnemonic, take_mnemonic
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from heed.models.text.placeholders import PATTERNS, around, find_kept, tidied
-from heed.models.text.tags import scan
+from heed.models.text.markup.placeholders import PATTERNS, around, find_kept, tidied
+from heed.models.text.markup.tags import scan
 
 USUAL = [re.compile(pattern, re.DOTALL) for pattern in PATTERNS]
 

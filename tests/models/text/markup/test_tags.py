@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heed.models.text.tags import is_inline, parts_sentences, scan
+from heed.models.text.markup.tags import is_inline, parts_sentences, scan
 
 
 def found(line: str, inside: str = "") -> list[str]:

@@ -11,7 +11,7 @@ from heed.models.text.numbers import digits_of
 from heed.transformer.data.augmentation.augmentation import Augmentation
 from heed.transformer.data.augmentation.replacements import ReplacementSampler
 from heed.transformer.data.augmentation.shared_literals import find_shared_literals, learn_names
-from heed.transformer.data.sources import Pair
+from heed.transformer.data.text.sources import Pair
 
 LANGUAGES = ("en", "de")
 PAIRS: list[Pair] = [

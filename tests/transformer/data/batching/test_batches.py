@@ -16,7 +16,7 @@ from heed.transformer.data.batching.order import Order
 from heed.transformer.data.batching.pairs import Pairs
 from heed.transformer.masks import padding_mask
 from heed.transformer.model import Transformer
-from heed.transformer.training.loss import smoothed_cross_entropy
+from heed.transformer.training.objectives.loss import smoothed_cross_entropy
 
 Lists = list[list[int]]
 

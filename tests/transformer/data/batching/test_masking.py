@@ -6,7 +6,7 @@ import pytest
 from heed.models.tokenizers.lossless import MASK, TextTokenizer
 from heed.transformer.data.batching.masking import MaskedPacking
 from heed.transformer.data.batching.packing import IGNORED, Packing
-from heed.transformer.data.documents import Document, tokens_of
+from heed.transformer.data.text.documents import Document, tokens_of
 from heed.transformer.data.vocabulary import train_tokenizer
 
 LINES = ["the cat sat on the mat\n", "the dog ate the cat\n", "a hat, a rat, and that\n"] * 20

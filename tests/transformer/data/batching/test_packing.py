@@ -12,10 +12,10 @@ from heed.models.spec.network import NetworkSpec
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.transformer.data.batching.order import Order
 from heed.transformer.data.batching.packing import IGNORED, Packing, TextBatch
-from heed.transformer.data.documents import Document, tokens_of
+from heed.transformer.data.text.documents import Document, tokens_of
 from heed.transformer.masks import text_mask
 from heed.transformer.model import Transformer
-from heed.transformer.training.loss import smoothed_cross_entropy
+from heed.transformer.training.objectives.loss import smoothed_cross_entropy
 
 CONTEXT = 12
 # Of letters, each a token: what a document's tokens are is then seen in its text.

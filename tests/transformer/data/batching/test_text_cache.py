@@ -12,10 +12,11 @@ from heed.models.errors import DataError
 from heed.models.spec.options import changed
 from heed.models.spec.preset import complete, preset
 from heed.models.tokenizers.lossless import TextTokenizer
-from heed.transformer.data import documents, text_preparation
 from heed.transformer.data.batching.token_cache import TextRecord
 from heed.transformer.data.batching.tokens import open_corpora
-from heed.transformer.data.text_preparation import load_text, new_text_run
+from heed.transformer.data.preparation import text_run
+from heed.transformer.data.preparation.text_run import load_text, new_text_run
+from heed.transformer.data.text import documents
 from heed.transformer.training.runs.run import TextRun
 from heed.transformer.training.runs.settings import TextConfig
 
@@ -108,7 +109,7 @@ def test_a_second_run_on_a_text_finds_its_tokens(
         raise AssertionError
 
     for name in ("survey_text", "train_tokenizer", "write_text"):
-        monkeypatch.setattr(text_preparation, name, never)
+        monkeypatch.setattr(text_run, name, never)
     assert entry_of(make(files, "second", tmp_path / "cache")) == entry_of(first)
 
 

@@ -12,10 +12,10 @@ from heed.models.errors import DataError
 from heed.models.spec.options import changed
 from heed.models.spec.preset import complete, preset
 from heed.models.tokenizers.subwords import Tokenizer
-from heed.transformer.data import preparation
 from heed.transformer.data.batching.token_cache import TextRecord, make_entry
 from heed.transformer.data.batching.tokens import open_corpora
-from heed.transformer.data.preparation import batches, load_corpus, new_run
+from heed.transformer.data.preparation import translation_run
+from heed.transformer.data.preparation.translation_run import batches, load_corpus, new_run
 from heed.transformer.data.shortlist import Shortlist
 from heed.transformer.training.runs.run import TranslationRun
 from heed.transformer.training.runs.settings import TranslationConfig
@@ -62,7 +62,7 @@ def test_a_second_run_on_a_text_finds_its_vocabulary_and_its_tokens(
     assert not (first.path / "cache").exists()
     before = contents(tmp_path / "cache")
     for name in ("survey", "train_tokenizer", "write_corpora"):
-        monkeypatch.setattr(preparation, name, never)
+        monkeypatch.setattr(translation_run, name, never)
     second = make("second", cache=tmp_path / "cache")
     assert contents(tmp_path / "cache") == before
     assert second.src_tokenizer.digest == first.src_tokenizer.digest
@@ -72,10 +72,10 @@ def test_a_second_run_on_a_text_finds_its_vocabulary_and_its_tokens(
 def test_a_second_run_on_the_same_tokens_finds_its_shortlist(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preparation, "ALWAYS", 5)  # so that this vocabulary is large enough for one
+    monkeypatch.setattr(translation_run, "ALWAYS", 5)  # so that this vocabulary is large enough for one
     first = Shortlist.load(make("first", cache=tmp_path / "cache").path)
     assert first
-    monkeypatch.setattr(preparation, "learn_shortlist", never)
+    monkeypatch.setattr(translation_run, "learn_shortlist", never)
     second = Shortlist.load(make("second", cache=tmp_path / "cache").path)
     assert second
     assert np.array_equal(first.likely, second.likely)

@@ -9,8 +9,8 @@ from heed.models.errors import DataError, HeedError
 from heed.models.spec.options import changed
 from heed.models.spec.preset import complete, preset
 from heed.models.tokenizers.subwords import Tokenizer
-from heed.transformer.data.corpus_scan import HELD_OUT
-from heed.transformer.data.preparation import batches, load_corpus, new_run
+from heed.transformer.data.preparation.corpus_scan import HELD_OUT
+from heed.transformer.data.preparation.translation_run import batches, load_corpus, new_run
 from heed.transformer.data.vocabulary import train_tokenizer
 from heed.transformer.training.runs.run import TranslationRun
 from heed.transformer.training.runs.settings import TranslationConfig

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from heed.models.errors import DataError
 from heed.models.tokenizers.lossless import TextTokenizer
-from heed.transformer.data import documents as module
-from heed.transformer.data.documents import (
+from heed.transformer.data.text import documents as module
+from heed.transformer.data.text.documents import (
     Document,
     HeldOut,
     Part,

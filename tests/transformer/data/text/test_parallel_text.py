@@ -11,8 +11,8 @@ from heed.models.errors import DataError
 from heed.models.system.compression import zstandard
 from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data.batching.pairs import Pairs
-from heed.transformer.data.lines import read_lines
-from heed.transformer.data.parallel_text import Filter, ParallelText, read_pairs, tokenize
+from heed.transformer.data.text.lines import read_lines
+from heed.transformer.data.text.parallel_text import Filter, ParallelText, read_pairs, tokenize
 
 
 @pytest.fixture

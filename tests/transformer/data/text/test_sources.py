@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from heed.models.errors import DataError
-from heed.transformer.data.sources import Source, absolute_source, parse_source
+from heed.transformer.data.text.sources import Source, absolute_source, parse_source
 
 WriteLines = Callable[[str, list[str]], str]
 

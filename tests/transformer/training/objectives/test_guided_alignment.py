@@ -10,7 +10,7 @@ from heed.transformer.attention import AttentionInputs, attention
 from heed.transformer.block import Block
 from heed.transformer.masks import as_numbers, padding_mask
 from heed.transformer.model import Transformer
-from heed.transformer.training.guided_alignment import GuidedHead, copies, head_log_weights
+from heed.transformer.training.objectives.guided_alignment import GuidedHead, copies, head_log_weights
 
 PAD, EOS = 0, 2
 Describe = Callable[..., NetworkSpec]

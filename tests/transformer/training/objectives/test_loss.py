@@ -4,8 +4,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.testing import assert_close
 
-from heed.transformer.training import loss as loss_module
-from heed.transformer.training.loss import smoothed_cross_entropy
+from heed.transformer.training.objectives import loss as loss_module
+from heed.transformer.training.objectives.loss import smoothed_cross_entropy
 
 B, T, D, V, PAD = 3, 7, 6, 13, 2
 EPSILONS = pytest.mark.parametrize("epsilon", [0.0, 0.1, 0.7])

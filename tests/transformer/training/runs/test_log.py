@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from heed.transformer.training.objectives import ValidationResult
+from heed.transformer.training.objectives.objectives import ValidationResult
 from heed.transformer.training.runs.log import Meter, RunLog, StepReport, Validation, perplexity
 
 

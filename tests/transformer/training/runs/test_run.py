@@ -9,7 +9,7 @@ from heed.models.errors import HeedError, ModelError
 from heed.models.runs.settings import FORMAT
 from heed.models.spec.network import NetworkSpec
 from heed.models.tokenizers.subwords import Tokenizer, file_contents
-from heed.transformer.data.parallel_text import ParallelText
+from heed.transformer.data.text.parallel_text import ParallelText
 from heed.transformer.data.vocabulary import train_tokenizer
 from heed.transformer.model import Transformer
 from heed.transformer.training.runs import checkpoint

@@ -1,0 +1,1 @@
+"""Commands that make models and manage them: train, runs, export, import, models."""

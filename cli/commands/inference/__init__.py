@@ -1,0 +1,1 @@
+"""Commands that use models: translate, generate, fill, embed, align, score, evaluate, serve."""

@@ -1,0 +1,1 @@
+"""Commands about heed itself: doctor, completion, man."""

@@ -1,0 +1,1 @@
+"""The work behind `heed train`: a new run, its teacher, and the session."""

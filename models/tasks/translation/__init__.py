@@ -1,0 +1,1 @@
+"""Translation: the translator, what it protects, what it repairs, and word alignment."""

@@ -1,0 +1,1 @@
+"""Mark-up and placeholders in a text."""

@@ -1,0 +1,1 @@
+"""What is minimized: the loss of a batch, and what validation measures."""
