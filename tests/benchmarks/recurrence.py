@@ -312,14 +312,14 @@ def trained(data: Path, work: Path, minutes: float) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for name, network in both(len(tokenizer)).items():
         figures[name] = {"parameters": n_parameters(network), **train(network, batches, tokenizer.pad_id, minutes)}
-        start = time.process_time()
+        start, tokens = time.process_time(), [token for ids in tokenizer.encode(text.src) for token in ids]
         found = translations(network, text.src, tokenizer)
         figures[name] |= {
             "bleu": bleu(found, text.tgt),
             "bleu_by_length": by_length(found, text.src, text.tgt),
             "bleu_twice_as_long": bleu(*_joined(network, text.src, text.tgt, tokenizer)),
             "translation_seconds": round(time.process_time() - start, 1),
-            "gradient_at_distance": gradients(network, rows_of([i for ids in tokenizer.encode(text.src) for i in ids])),
+            "gradient_after_training": gradients(network, rows_of(tokens)),
         }
         print(name, figures[name], flush=True)
     return figures
@@ -349,6 +349,7 @@ def table(results: dict[str, Any]) -> str:
         ("bleu_by_length", "BLEU, {} words"),
         ("steps_a_second", "steps a second, {} tokens a sentence"),
         ("gradient_at_distance", "gradient, {} tokens away"),
+        ("gradient_after_training", "gradient after training, {} tokens away"),
     ):
         rows += [
             (words.format(name), str(value), str(transformer[key][name])) for name, value in lstm.get(key, {}).items()
@@ -358,28 +359,30 @@ def table(results: dict[str, Any]) -> str:
 
 
 def picture(results: dict[str, Any]) -> str:
-    """Steps a second against length, and gradients against distance, as SVG."""
+    """Steps a second against length, gradients against distance, and BLEU by length, as SVG."""
     charts = [
         ("training steps a second, by tokens of a sentence", "steps_a_second"),
         ("gradient of a state, by the word's distance", "gradient_at_distance"),
+        ("BLEU, by words of the source", "bleu_by_length"),
     ]
     parts = [_chart(title, results, key, 20 + 380 * number) for number, (title, key) in enumerate(charts)]
     lines = "polyline{fill:none;stroke-width:2}.lstm{stroke:#c0392b}.transformer{stroke:#2874a6}"
     names = {"LSTM": (60, "#c0392b"), "Transformer": (110, "#2874a6")}
     legend = "".join(f'<text x="{x}" y="255" style="fill:{color}">{name}</text>' for name, (x, color) in names.items())
     style, body = f"text{{font:12px sans-serif;fill:#777}}{lines}", "".join(parts)
-    return f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 780 265"><style>{style}</style>{body}{legend}</svg>\n'
+    size = 'viewBox="0 0 1160 265"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{style}</style>{body}{legend}</svg>\n'
 
 
 def _chart(title: str, results: dict[str, Any], key: str, left: int) -> str:
-    series = {name: {float(x): float(y) for x, y in of[key].items()} for name, of in results.items() if key in of}
+    series = {name: {str(x): float(y) for x, y in of[key].items()} for name, of in results.items() if key in of}
     if not series:
         return ""
     values = [value for points in series.values() for value in points.values() if value > 0]
-    xs = sorted({x for points in series.values() for x in points})
+    xs = list(next(iter(series.values())))
     low, high = math.log(min(values)), math.log(max(values))
 
-    def place(x: float, y: float) -> str:
+    def place(x: str, y: float) -> str:
         across = left + 40 + 300 * xs.index(x) / (len(xs) - 1)
         return f"{across:.1f},{210 - 160 * (math.log(max(y, 1e-9)) - low) / max(high - low, 1e-9):.1f}"
 
@@ -387,9 +390,7 @@ def _chart(title: str, results: dict[str, Any], key: str, left: int) -> str:
         f'<polyline class="{name}" points="{" ".join(place(x, max(y, min(values))) for x, y in points.items())}"/>'
         for name, points in series.items()
     )
-    ticks = "".join(
-        f'<text x="{left + 36 + 300 * i / (len(xs) - 1):.0f}" y="230">{x:g}</text>' for i, x in enumerate(xs)
-    )
+    ticks = "".join(f'<text x="{left + 36 + 300 * i / (len(xs) - 1):.0f}" y="230">{x}</text>' for i, x in enumerate(xs))
     ends = f'<text x="{left}" y="214">{min(values):.2g}</text><text x="{left}" y="54">{max(values):.2g}</text>'
     return f'<text x="{left}" y="24">{title}</text>{lines}{ticks}{ends}'
 
