@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +30,8 @@ from heed.transformer.data.vocabulary import train_tokenizer
 from heed.transformer.model import Transformer
 from heed.transformer.training.runs.run import TranslationRun
 from heed.transformer.training.runs.settings import TranslationConfig
+
+CHROMIUM = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
 
 # Random networks
 
@@ -324,6 +326,19 @@ def heed() -> Callable[..., Result]:
             signal.signal(signal.SIGINT, interrupt)
 
     return run
+
+
+@pytest.fixture(scope="module")  # not longer: while it is there, nothing else runs an event loop in this thread
+def browser() -> Iterator[Any]:
+    """A browser that shows pages; tests that need it are skipped where there is none."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next((path for path in CHROMIUM if Path(path).exists()), None)
+    if path is None:
+        pytest.skip("no Chromium at " + ", ".join(CHROMIUM))
+    with sync_api.sync_playwright() as driver:
+        found = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield found
+        found.close()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-GATHERING = 0.002  # seconds that a thread waits after a batch, because those who got its results may ask again
+GATHERING = (
+    0.25  # of a batch's time, for which its thread then waits at most, because who got its results may ask again
+)
 CHARACTERS = 16_384  # of a batch; more only if its first line has more
 
 Settings = TypeVar("Settings", bound=Hashable)
@@ -37,8 +39,8 @@ class _Request(Generic[Settings, Result]):
 class DynamicBatcher(Generic[Settings, Result]):
     """Works on the lines of many callers together.
 
-    Each of the threads takes lines that wait, as soon as it is free: one of each request in turn, so that a long
-    request does not hold up a short one. Only lines with equal settings share a batch.
+    A thread that is free takes its share of the lines that wait: one of each request in turn, so that a long request
+    does not hold up a short one. Only lines with equal settings share a batch.
 
     Args:
         work: Gives the result of each line, in order. It may be called by all threads at once, and no result may depend
@@ -50,9 +52,9 @@ class DynamicBatcher(Generic[Settings, Result]):
     def __init__(
         self, work: Callable[[list[str], Settings], Sequence[Result]], *, threads: int = 1, batch_size: int = 64
     ) -> None:
-        self._work, self._batch_size = work, batch_size
+        self._work, self._n_threads, self._batch_size = work, threads, batch_size
         self._requests: deque[_Request[Settings, Result]] = deque()  # that have lines waiting
-        self._n_waiting, self._is_closed = 0, False
+        self._n_waiting, self._n_working, self._is_closed = 0, 0, False  # lines
         self._changed = threading.Condition()
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(threads)]
         for thread in self._threads:
@@ -73,7 +75,7 @@ class DynamicBatcher(Generic[Settings, Result]):
             if lines:
                 self._requests.append(request)
                 self._n_waiting += len(lines)
-                self._changed.notify()
+                self._changed.notify_all()  # a thread that waits for more must not keep it from a free one
         if not lines:
             request.future.set_result([])
         return request.future
@@ -104,15 +106,27 @@ class DynamicBatcher(Generic[Settings, Result]):
 
     def _run(self) -> None:
         while batch := self._take():
+            began = time.monotonic()
             self._do(batch)
-            self._gather()
+            self._gather(len(batch), GATHERING * (time.monotonic() - began))
 
-    def _gather(self) -> None:
-        """Wait a moment for more lines, unless there are enough for a batch."""
-        until = time.monotonic() + GATHERING
+    def _gather(self, n_done: int, seconds: float) -> None:
+        """After a batch, wait for a while until as many lines wait as if all callers had asked again."""
+        until = time.monotonic() + seconds
         with self._changed:
-            while self._n_waiting < self._batch_size and not self._is_closed and (left := until - time.monotonic()) > 0:
+            enough = self._share
+            self._n_working -= n_done
+            while self._n_waiting < enough and not self._is_closed and (left := until - time.monotonic()) > 0:
                 self._changed.wait(left)
+
+    @property
+    def _share(self) -> int:
+        """Lines of the next batch.
+
+        Each thread gets its share of all lines, waiting or in work: small batches are slower, and beside a large one
+        they would stay small, because few get their results and ask again.
+        """
+        return min(self._batch_size, -(-(self._n_waiting + self._n_working) // self._n_threads))
 
     def _take(self) -> list[tuple[_Request[Settings, Result], int]]:
         """The next batch, as requests and the numbers of their lines; nothing after the end."""
@@ -129,8 +143,8 @@ class DynamicBatcher(Generic[Settings, Result]):
         """The next batch among what waits now."""
         batch: list[tuple[_Request[Settings, Result], int]] = []
         others: list[_Request[Settings, Result]] = []
-        n_characters = 0
-        while self._requests and len(batch) < self._batch_size:
+        n_characters, limit = 0, self._share
+        while self._requests and len(batch) < limit:
             request = self._requests.popleft()
             if not request.waiting:
                 continue
@@ -146,6 +160,7 @@ class DynamicBatcher(Generic[Settings, Result]):
                 self._requests.append(request)
         self._requests.extendleft(reversed(others))
         self._n_waiting -= len(batch)
+        self._n_working += len(batch)
         return batch
 
     def _do(self, batch: list[tuple[_Request[Settings, Result], int]]) -> None:

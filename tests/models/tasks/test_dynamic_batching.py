@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heed.models.bundle.catalog import DEFAULT
+from heed.models.tasks import dynamic_batching
 from heed.models.tasks.dynamic_batching import CHARACTERS, DynamicBatcher
 from heed.models.tasks.translation.translation import Translation
 from heed.models.tasks.translation.translator import Translator
@@ -77,6 +78,35 @@ def test_a_long_request_does_not_hold_up_a_short_one() -> None:
         assert not long.done()
         work.leave.release(40)
         assert long.result(PATIENCE) == ["long"] * 40
+
+
+def test_threads_share_the_lines_evenly() -> None:
+    """A thread that took all of seven lines left the other one with batches of the single line that came first."""
+    work = Work(waits=True)
+    with DynamicBatcher(work, threads=2) as batcher:
+        futures = [batcher.submit(["first"], 1)]
+        until_begun(work, 1)
+        futures.append(batcher.submit(["a"] * 7, 1))
+        until_begun(work, 2)
+        assert len(work.batches[1]) == 4
+        work.leave.release(9)
+        wait(futures, PATIENCE)
+
+
+def test_a_caller_that_asks_again_finds_a_place_in_the_next_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread waits until all callers have asked again, here for as long as that takes."""
+    monkeypatch.setattr(dynamic_batching, "GATHERING", 1e6)
+    work = Work(waits=True)
+    with DynamicBatcher(work) as batcher:
+        futures = [batcher.submit(["first"], 1)]
+        until_begun(work, 1)
+        futures += [batcher.submit([line], 1) for line in "abc"]
+        work.leave.release(1)
+        futures[0].result(PATIENCE)
+        batcher.submit(["again"], 1)
+        work.leave.release(9)
+        wait(futures, PATIENCE)
+    assert work.batches == [["first"], ["a", "b", "c", "again"]]
 
 
 def test_a_batch_is_bounded_in_characters_too() -> None:

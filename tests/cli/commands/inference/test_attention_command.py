@@ -1,7 +1,7 @@
 """`heed attention`, with the default models: on the terminal, as numbers, and as a page."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from heed.models.tasks.attention import rollout
 Run = Callable[..., Result]
 TEXT = "The animal didn't cross the street because it was too tired."
 TARGET = "Das Tier überquerte die Straße nicht, weil es zu müde war."
-CHROMIUM = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
 
 
 def test_a_word_a_row(heed: Run) -> None:
@@ -119,18 +118,6 @@ def test_a_page_of_60_tokens_is_small_and_asks_for_nothing(heed: Run, tmp_path: 
     assert len(written.encode()) < 1_000_000
     assert "default-src 'none'" in written
     assert not [part for part in ("http://", "https://", "src=", "@import", "url(") if part in written]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next((path for path in CHROMIUM if Path(path).exists()), None)
-    if path is None:
-        pytest.skip("no Chromium at " + ", ".join(CHROMIUM))
-    with sync_api.sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 @pytest.mark.slow  # starting a browser takes seconds
