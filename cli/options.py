@@ -81,9 +81,7 @@ models = model_option(
     "which comes with heed]",
 )
 text_model = model_option(help="Directory or name of the model.  [default: shakespeare, which comes with heed]")
-encoder_model = model_option(
-    help="Directory or name of the model, an encoder: BERT, RoBERTa or the like, imported or trained."
-)
+encoder_model = model_option(help="Directory or name of an encoder: BERT, RoBERTa or the like, imported or trained.")
 model_argument = click.argument("model", required=False, type=Model(), envvar="HEED_MODEL")
 beam_size = click.option(
     "--beam-size",

@@ -12,7 +12,7 @@ from heed.models.decoding.beam_search import search
 from heed.models.decoding.config import AlignmentHeads, DecodeConfig, SpecialIds
 from heed.models.runtime.attention import AttentionGraphs
 from heed.models.runtime.network import OnnxNetwork
-from heed.models.tasks.scorer import Passage
+from heed.models.tasks.scorer import ScoringInput
 
 TEXTS = 40  # pairs of the validation text
 LONGEST = 40  # tokens of a side
@@ -29,7 +29,7 @@ class _Pair:
 
 
 def choose_heads(
-    directory: Path, network: OnnxNetwork, files: Sequence[str], passages: Sequence[Passage], special: SpecialIds
+    directory: Path, network: OnnxNetwork, files: Sequence[str], passages: Sequence[ScoringInput], special: SpecialIds
 ) -> AlignmentHeads | None:
     """The heads of a layer whose mean attention agrees best with hiding; None if no heads agree well.
 
@@ -44,7 +44,7 @@ def choose_heads(
     short = [(src, tgt) for src, tgt in pairs if len(src) <= LONGEST >= len(tgt) > 0]
     if network.spec.encoder is None or network.spec.decoder is None or not short:
         return None
-    graphs = AttentionGraphs(directory, network.spec, files, device="cpu", threads=network.graphs.threads)
+    graphs = AttentionGraphs(directory, network.spec, files, device="cpu", threads=network.threads)
     read = [_read(graphs, network, *each, special) for each in short[:TEXTS]]
     n_layers, n_heads = network.spec.decoder.n_layers, network.spec.decoder.attention.n_heads
     candidates = [
@@ -59,13 +59,14 @@ def choose_heads(
     return best if best.agreement >= ENOUGH else None
 
 
-def translated(network: OnnxNetwork, passages: Sequence[Passage], special: SpecialIds) -> list[Passage]:
+def translated(network: OnnxNetwork, passages: Sequence[ScoringInput], special: SpecialIds) -> list[ScoringInput]:
     """The network's own translations of short sources, where there are no others."""
     sources = [each.source for each in passages if each.source and len(each.source) <= LONGEST][:TEXTS]
     config = DecodeConfig(beam_size=1, max_length=min(LONGEST, network.context or LONGEST))
     found = search(network.state(), sources, config, special, context=network.context) if sources else []
     return [
-        Passage([], [*best.tokens, special.eos_id], source) for (best, *_), source in zip(found, sources, strict=True)
+        ScoringInput([], [*best.tokens, special.eos_id], source)
+        for (best, *_), source in zip(found, sources, strict=True)
     ]
 
 

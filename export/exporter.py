@@ -1,7 +1,5 @@
 """Export of a training run to a bundle, with a comparison of both."""
 
-import dataclasses
-import importlib.metadata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +8,8 @@ import onnx.checker
 import torch
 
 from heed.export.alignment_heads import choose_heads
-from heed.export.card import write_card
-from heed.export.label import Label
+from heed.export.manifest import write_manifest
+from heed.export.model_details import ModelDetails
 from heed.export.onnx.attention import Scales, can_stream
 from heed.export.onnx.blockwise import BITS
 from heed.export.onnx.calibration import cache_scales
@@ -21,7 +19,7 @@ from heed.export.proof import encoder_parity, parity, quality
 from heed.export.proof.pruning import choose_threshold
 from heed.export.tasks import TASKS
 from heed.models.bundle import manifest as manifests
-from heed.models.bundle.bundle import SHORTLIST, record_files
+from heed.models.bundle.bundle import SHORTLIST
 from heed.models.bundle.manifest import Manifest, Quality
 from heed.models.decoding.config import AlignmentHeads, DecodeConfig, SpecialIds
 from heed.models.errors import HeedError
@@ -30,7 +28,7 @@ from heed.models.runtime.network import OnnxNetwork
 from heed.models.spec.embedding import EmbeddingSpec
 from heed.models.system.files import directory_whole
 from heed.models.system.processor import available_cores
-from heed.models.tasks.scorer import Passage
+from heed.models.tasks.scorer import ScoringInput
 from heed.models.text.chat import ChatTemplate
 from heed.transformer.data.shortlist import Shortlist
 from heed.transformer.data.text.parallel_text import ParallelText
@@ -48,7 +46,7 @@ def export(
     output: Path,
     *,
     precision: str,
-    label: Label,
+    details: ModelDetails,
     test: tuple[str, ParallelText] | None = None,
     chat_template: ChatTemplate | None = None,
     force: bool = False,
@@ -59,7 +57,7 @@ def export(
         run: The run to export.
         output: The bundle's directory, created after the comparison.
         precision: Precision of matrix products: "float32", "float16", "int8" or "int4".
-        label: Names and credits.
+        details: Name and credits.
         test: Name and pairs of a test set, to measure translation quality.
         chat_template: Format of conversations; None: the model was not taught any.
         force: Replace an existing `output`.
@@ -73,7 +71,13 @@ def export(
         raise HeedError(
             f"{run.path}: learns to restore text, a beginning for translation: {begin} --src TEXT --tgt TEXT"
         )
-    settings = {"precision": precision, "label": label, "test": test, "chat_template": chat_template, "force": force}
+    settings = {
+        "precision": precision,
+        "details": details,
+        "test": test,
+        "chat_template": chat_template,
+        "force": force,
+    }
     return EXPORTS[run.task](run, output, **settings)
 
 
@@ -82,7 +86,7 @@ def _export_decoder(
     output: Path,
     *,
     precision: str,
-    label: Label,
+    details: ModelDetails,
     test: tuple[str, ParallelText] | None,
     chat_template: ChatTemplate | None,
     force: bool,
@@ -99,17 +103,13 @@ def _export_decoder(
         compared = proof.compare(passages, task.n_bytes(run, passages))
         decode = imported.decode if imported else DecodeConfig(beam_threshold=proof.threshold(others))
         run.copy_tokenizers(aside)
-        manifest = Manifest(
-            format=manifests.FORMAT,
-            heed=importlib.metadata.version("heed"),
+        return write_manifest(
+            aside,
+            details,
             task=run.task,
-            name=label.name,
             precision=precision,
             network=network.spec,
             decode=decode,
-            licence=label.licence,
-            trained_on=label.trained_on,
-            files={},
             parity=compared,
             chat_template=chat_template or (imported.chat_template if imported else None),
             conventions=imported.conventions if imported else None,
@@ -119,10 +119,6 @@ def _export_decoder(
             src_language=str(getattr(run.train, "src_language", "")),
             tgt_language=str(getattr(run.train, "tgt_language", "")),
         )
-        (aside / "README.md").write_text(write_card(manifest), "utf-8")
-        manifest = dataclasses.replace(manifest, files=record_files(aside))
-        manifests.write(aside, manifest)
-    return manifest
 
 
 def _export_encoder(
@@ -130,7 +126,7 @@ def _export_encoder(
     output: Path,
     *,
     precision: str,
-    label: Label,
+    details: ModelDetails,
     test: None,  # noqa: ARG001 - nothing is translated
     chat_template: None,  # noqa: ARG001 - and nothing answered
     force: bool,
@@ -148,24 +144,16 @@ def _export_encoder(
         proof = encoder_parity.prove((TorchEncoder(network), exported), rows, EmbeddingSpec(), tokenizer.mask_id)
         encoder_parity.require(proof, precision)
         run.copy_tokenizers(aside)
-        manifest = Manifest(
-            format=manifests.FORMAT,
-            heed=importlib.metadata.version("heed"),
+        return write_manifest(
+            aside,
+            details,
             task=run.task,
-            name=label.name,
             precision=precision,
             network=network.spec,
             decode=DecodeConfig(),
-            licence=label.licence,
-            trained_on=label.trained_on,
-            files={},
             parity=proof.parity,
             vectors=proof.vectors,
         )
-        (aside / "README.md").write_text(write_card(manifest), "utf-8")
-        manifest = dataclasses.replace(manifest, files=record_files(aside))
-        manifests.write(aside, manifest)
-    return manifest
 
 
 EXPORTS: Mapping[str, Callable[..., Manifest]] = {
@@ -203,7 +191,7 @@ class _Proof:
         self._narrowed = load(shortlist=True) if set(SHORTLIST) <= set(files) else None
         self._tokenizers, self._precision = tokenizers, precision
 
-    def compare(self, passages: list[Passage], n_bytes: int | None) -> manifests.Parity:
+    def compare(self, passages: list[ScoringInput], n_bytes: int | None) -> manifests.Parity:
         """Compare both on some texts.
 
         Raises:
@@ -215,11 +203,11 @@ class _Proof:
             parity.require_shortlist(self._whole, self._narrowed, passages, self._special)
         return compared
 
-    def threshold(self, passages: list[Passage]) -> float | None:
+    def threshold(self, passages: list[ScoringInput]) -> float | None:
         """The threshold by which the network's beams are pruned; see `heed.export.proof.pruning`."""
         return choose_threshold(self._narrowed or self._whole, passages, self._special)
 
-    def heads(self, passages: list[Passage]) -> AlignmentHeads | None:
+    def heads(self, passages: list[ScoringInput]) -> AlignmentHeads | None:
         """The attention heads that align words; see `heed.export.alignment_heads`."""
         return choose_heads(self._directory, self._whole, self._files, passages, self._special)
 
@@ -235,7 +223,7 @@ class _Proof:
         return quality.measure(name, text, self._tokenizers, sides, config)
 
 
-def _scales(network: Transformer, precision: str, passages: list[Passage], bos_id: int) -> Scales:
+def _scales(network: Transformer, precision: str, passages: list[ScoringInput], bos_id: int) -> Scales:
     """Scales of the integer KV cache; empty: the cache holds floats."""
     if precision not in BITS or not can_stream(network.spec):
         return {}

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from heed.models.tasks.scorer import Passage
+from heed.models.tasks.scorer import ScoringInput
 from heed.transformer.training.runs.run import MaskedRun, TextRun, TranslationRun
 
 SENTENCES, LONGEST = 200, 512  # pairs of a comparison, and maximum tokens per side
@@ -14,18 +14,18 @@ SENTENCES, LONGEST = 200, 512  # pairs of a comparison, and maximum tokens per s
 class ExportTask:
     """What an export needs to know about a task."""
 
-    passages: Callable[[Any, int], list[Passage]]  # first passages of a run's validation text
+    passages: Callable[[Any, int], list[ScoringInput]]  # first passages of a run's validation text
     n_passages: int  # number of passages to compare
-    n_bytes: Callable[[Any, list[Passage]], int | None]  # bytes that count, for bits per byte; None: not computed
+    n_bytes: Callable[[Any, list[ScoringInput]], int | None]  # bytes that count, for bits per byte; None: not computed
     options: tuple[str, ...]  # options of `heed export` that only this task has
 
 
-def _pairs(run: TranslationRun, n: int) -> list[Passage]:
+def _pairs(run: TranslationRun, n: int) -> list[ScoringInput]:
     """The first pairs of the validation text, truncated if too long."""
     src, tgt, text, end = run.src_tokenizer, run.tgt_tokenizer, run.validation, _longest(run)
     encoded, forced = zip(src.encode(text.src[:n]), tgt.encode(text.tgt[:n]), strict=True), list(tgt.forced)
     return [
-        Passage(forced, [*target[len(forced) : end], tgt.eos_id], [*source[:end], src.eos_id])
+        ScoringInput(forced, [*target[len(forced) : end], tgt.eos_id], [*source[:end], src.eos_id])
         for source, target in encoded
     ]
 
@@ -36,21 +36,21 @@ def _longest(run: TranslationRun) -> int:
     return min([LONGEST, *(n - 1 for n in fit)])
 
 
-def _texts(run: TextRun, n: int) -> list[Passage]:
+def _texts(run: TextRun, n: int) -> list[ScoringInput]:
     """The first texts of the validation documents, at most as long as the context; prompts are given tokens."""
-    tokenizer, context, found = run.tokenizer, run.context, list[Passage]()
+    tokenizer, context, found = run.tokenizer, run.context, list[ScoringInput]()
     for document in run.validation:
         prompt = tokenizer.encode(document.prompt)
         tokens = [*prompt, *tokenizer.encode(document.text), tokenizer.eos_id]
         for start in range(0, len(tokens), context):
             piece, n_given = tokens[start : start + context], min(max(len(prompt) - start, 0), context)
-            found.append(Passage(piece[:n_given], piece[n_given:]))
+            found.append(ScoringInput(piece[:n_given], piece[n_given:]))
         if len(found) >= n:
             break
     return found[:n]
 
 
-def _text_bytes(run: TextRun, passages: list[Passage]) -> int:
+def _text_bytes(run: TextRun, passages: list[ScoringInput]) -> int:
     return sum(len(run.tokenizer.token_bytes(passage.tokens)) for passage in passages)
 
 

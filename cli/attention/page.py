@@ -6,6 +6,7 @@ import zlib
 from html import escape
 from importlib import resources
 from string import Template
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,17 @@ STEPS = 255  # weights are bytes, from 0 to 1
 def page(found: Attention, name: str) -> str:
     """The page of a text that the model of this name reads."""
     template = Template(resources.files("heed.cli.attention").joinpath("page.html").read_text("utf-8"))
-    data = {
+    return template.substitute(
+        title=escape(next(iter(found.texts.values()))),
+        name=escape(name),
+        data=json.dumps(_data(found), ensure_ascii=False).replace("<", "\\u003c"),  # a word must not end the script
+        weights=_packed(found),
+    )
+
+
+def _data(found: Attention) -> dict[str, Any]:
+    """Tokens and words of each side, and the sizes of each kind of attention, for the page's script."""
+    return {
         "sides": {
             side: {"tokens": each.tokens, "words": each.words, "wordOf": each.word_of}
             for side, each in found.sides.items()
@@ -27,12 +38,6 @@ def page(found: Attention, name: str) -> str:
             for kind, each in found.weights.items()
         },
     }
-    return template.substitute(
-        title=escape(next(iter(found.texts.values()))),
-        name=escape(name),
-        data=json.dumps(data, ensure_ascii=False).replace("<", "\\u003c"),  # a word must not end the script
-        weights=_packed(found),
-    )
 
 
 def _packed(found: Attention) -> str:

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,7 +14,9 @@ from heed.models.errors import ModelError
 
 if TYPE_CHECKING:
     from heed.models.arrays import FloatArray
+    from heed.models.bundle.manifest import Manifest
     from heed.models.tasks.embedder import Embedder
+    from heed.models.tasks.generator import Generator
     from heed.models.tasks.translation.translation import Translation
     from heed.models.tasks.translation.translator import Translator
 
@@ -26,6 +28,15 @@ class Wish(NamedTuple):
 
     n_best: int = 1
     is_html: bool = False
+
+
+class Setup(NamedTuple):
+    """What all models of a server are loaded with."""
+
+    limits: Limits  # of requests
+    metrics: Metrics  # where work is counted
+    device: str  # "cpu" or "cuda"
+    threads: int | None  # CPU threads of each; None: as many as the cores that this process may use
 
 
 class ServedTranslator:
@@ -50,6 +61,14 @@ class ServedTranslator:
         self.batcher = DynamicBatcher(self._translate, threads=translator.workers, batch_size=BATCH_SIZE)
         metrics.waiting.labels(name).set_function(lambda: self.batcher.n_waiting)
 
+    @classmethod
+    def load(cls, path: Path, manifest: "Manifest", setup: Setup) -> "ServedTranslator":
+        """Load a model."""
+        from heed.models.tasks.translation.translator import Translator
+
+        translator = Translator.load(path, device=setup.device, threads=setup.threads, aligns=True)
+        return cls(manifest.name, translator, (manifest.src_language, manifest.tgt_language), setup.metrics)
+
     def _translate(self, lines: list[str], wish: Wish) -> "list[list[Translation]]":
         work = self._keeper if wish.is_html else self.translator
         found = work.n_best(lines, n=wish.n_best, batch_size=BATCH_SIZE)
@@ -69,19 +88,23 @@ class ServedGenerator:
 
     Args:
         name: Its name for clients.
-        path: Its directory.
+        generator: The model.
         limit: Requests for which it generates at a time.
-        device: "cpu" or "cuda".
-        threads: CPU threads; None: as many as the cores that this process may use.
     """
 
     task = "generate"
 
-    def __init__(self, name: str, path: Path, limit: int, *, device: str, threads: int | None) -> None:
+    def __init__(self, name: str, generator: "Generator", limit: int) -> None:
+        self.name, self.generator = name, generator
+        self.streams = Streams(generator, limit)
+
+    @classmethod
+    def load(cls, path: Path, manifest: "Manifest", setup: Setup) -> "ServedGenerator":
+        """Load a model."""
         from heed.models.tasks.generator import Generator
 
-        self.name, self.generator = name, Generator.load(path, device=device, threads=threads)
-        self.streams = Streams(self.generator, limit)
+        generator = Generator.load(path, device=setup.device, threads=setup.threads)
+        return cls(manifest.name, generator, setup.limits.streams)
 
     def close(self) -> None:
         """Complete what was asked for, and free the model."""
@@ -105,6 +128,13 @@ class ServedEmbedder:
         self.name, self.embedder = name, embedder
         self.batcher = DynamicBatcher(self._embed, batch_size=BATCH_SIZE)
 
+    @classmethod
+    def load(cls, path: Path, manifest: "Manifest", setup: Setup) -> "ServedEmbedder":
+        """Load a model."""
+        from heed.models.tasks.embedder import Embedder
+
+        return cls(manifest.name, Embedder.load(path, device=setup.device, threads=setup.threads))
+
     def _embed(self, texts: list[str], _: None) -> "list[FloatArray]":
         return list(self.embedder.embed(texts, BATCH_SIZE))
 
@@ -114,6 +144,12 @@ class ServedEmbedder:
 
 
 Served = ServedTranslator | ServedGenerator | ServedEmbedder
+SERVED: "Mapping[str, Callable[[Path, Manifest, Setup], Served]]" = {
+    "translate": ServedTranslator.load,
+    "generate": ServedGenerator.load,
+    "embed": ServedEmbedder.load,
+    "fill": ServedEmbedder.load,  # whose encoder makes vectors, too
+}
 
 
 class ServedModels:
@@ -141,32 +177,25 @@ class ServedModels:
             ModelError: One cannot be used, or two are for the same.
         """
         from heed.models.bundle import manifest
-        from heed.models.tasks.embedder import Embedder
-        from heed.models.tasks.translation.translator import Translator
 
-        models = cls()
+        models, setup = cls(), Setup(limits, metrics, device, threads)
         with contextlib.ExitStack() as loaded:
             loaded.callback(models.close)
             for path in paths:
                 found = manifest.read(path)
                 if found.name in models.by_name:
                     raise ModelError(f"{path}: another model is called {found.name!r}, too; serve one of them")
-                if found.task == "translate":
-                    languages = (found.src_language, found.tgt_language)
-                    if languages in models.by_languages:
-                        raise ModelError(f"{path}: another model has the same languages; serve one of them")
-                    translator = Translator.load(path, device=device, threads=threads, aligns=True)
-                    served = ServedTranslator(found.name, translator, languages, metrics)
-                    models.by_name[found.name] = models.by_languages[languages] = served
-                elif found.task == "generate":
-                    models.by_name[found.name] = ServedGenerator(
-                        found.name, path, limits.streams, device=device, threads=threads
-                    )
-                else:
-                    embedder = Embedder.load(path, device=device, threads=threads)
-                    models.by_name[found.name] = ServedEmbedder(found.name, embedder)
+                models._add(SERVED[found.task](path, found, setup))
             loaded.pop_all()
         return models
+
+    def _add(self, served: Served) -> None:
+        self.by_name[served.name] = served
+        if isinstance(served, ServedTranslator):
+            languages = (served.source, served.target)
+            if languages in self.by_languages:
+                raise ModelError(f"{served.name}: another model has the same languages; serve one of them")
+            self.by_languages[languages] = served
 
     def named(self, name: str) -> Served:
         """The model of a name.

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 LEARNT = ("vocab_size", "joint", "src_normalization", "tgt_normalization")  # of a vocabulary that is not given
 OF_OWN_PIECES = {"extend_vocabulary", "subword_sampling"}  # options that need a tokenizer of heed's own
-OF_IMPORTED = {"translate", "generate"}  # tasks of which imported networks are trained further
 OF_TEXT = {"text", "pairs"}  # options that name text to continue
 OBJECTIVES = {"next": "generate", "masked": "fill", "denoise": "denoise"}  # the tasks of objectives of text
 Table = dict[str, object]
@@ -59,15 +58,24 @@ class RunRequest:
         if self.config:
             task, network, train = read_settings(self.config)
             return task, to_table(network_spec(network, f"{self.config}, network")), train
-        of_text = OF_TEXT & self.given.keys() or self.objective == "denoise"
-        task = OBJECTIVES[self.objective] if of_text else "translate"
-        if self.preset_name:
-            of_preset = next(task for task, names in PRESETS.items() if self.preset_name in names)
-            if self.objective != "next" and of_preset != {"denoise": "translate"}.get(task, task):
-                raise click.UsageError(f"--preset {self.preset_name} is not for --objective {self.objective}.")
-            task = task if task == "denoise" else of_preset
+        task = self._task()
         tables = preset(self.preset_name or DEFAULTS[task])
         return task, tables["network"], tables["train"]
+
+    def _task(self) -> str:
+        """The task that the preset is for, or else the text and the objective.
+
+        Raises:
+            click.UsageError: The preset is not for the objective.
+        """
+        names_pairs = not OF_TEXT & self.given.keys() and self.objective != "denoise"
+        task = "translate" if names_pairs else OBJECTIVES[self.objective]
+        if not self.preset_name:
+            return task
+        of_preset = next(task for task, names in PRESETS.items() if self.preset_name in names)
+        if self.objective != "next" and of_preset != {"denoise": "translate"}.get(task, task):
+            raise click.UsageError(f"--preset {self.preset_name} is not for --objective {self.objective}.")
+        return task if task == "denoise" else of_preset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,7 +206,7 @@ def _initial(source: object, task: str, request: RunRequest) -> "InitialNetwork 
 
     if initial.imported and (wrong := OF_OWN_PIECES & request.given.keys()):
         raise click.UsageError(f"--init-from: an imported model keeps its tokenizer; leave out {_options(wrong)}.")
-    if initial.task not in TASKS[task].begins_with or (initial.imported and task not in OF_IMPORTED):
+    if not TASKS[task].may_begin_with(initial.task, imported=initial.imported is not None):
         raise click.UsageError(f"--init-from: {source} was trained to {initial.task}, but this run learns to {task}.")
     return initial
 

@@ -15,7 +15,7 @@ from heed.export.importers.search import decode_config
 from heed.export.importers.tokenizers.gguf_vocabulary import gguf_vocabulary
 from heed.export.importers.tokenizers.reading import embedding
 from heed.export.importers.tokenizers.vocabulary import Vocabulary, sentencepiece_pieces
-from heed.export.importers.weights import Imported
+from heed.export.importers.weights import ImportedWeights
 from heed.models.arrays import FloatArray
 from heed.models.decoding.config import DecodeConfig
 from heed.models.errors import ModelError
@@ -48,7 +48,7 @@ FAMILIES: dict[str, Family] = {  # by what a configuration calls them
 
 
 @dataclasses.dataclass(frozen=True)
-class Model:
+class ImportedModel:
     """What a checkpoint holds, by heed's names."""
 
     spec: NetworkSpec
@@ -67,7 +67,7 @@ class Model:
         return "translate" if self.spec.encoder else "generate"
 
 
-def read_model(path: Path, task: str | None = None) -> Model:
+def read_model(path: Path, task: str | None = None) -> ImportedModel:
     """What a directory or a .gguf file holds.
 
     Args:
@@ -87,7 +87,7 @@ def read_model(path: Path, task: str | None = None) -> Model:
     origin = f"a checkpoint of the family {checkpoint.model_type} in the layout of transformers"
     chat = None if spec.encoder else chat_of(*_chat(checkpoint, vocabulary), vocabulary.conventions)
     vectors = None if spec.decoder else embedding(checkpoint)
-    return Model(spec, weights, vocabulary, decode_config(checkpoint), origin, chat, vectors)
+    return ImportedModel(spec, weights, vocabulary, decode_config(checkpoint), origin, chat, vectors)
 
 
 def _chat(checkpoint: Checkpoint, vocabulary: Vocabulary) -> tuple[object, Callable[[int], str]]:
@@ -105,13 +105,13 @@ def _chat(checkpoint: Checkpoint, vocabulary: Vocabulary) -> tuple[object, Calla
     return source, pieces.__getitem__
 
 
-def _gguf(file: GgufFile) -> Model:
+def _gguf(file: GgufFile) -> ImportedModel:
     spec, weights = FAMILIES[file.family].read(file.settings(), file.tensors())
     vocabulary = gguf_vocabulary(file, spec.stacks["decoder"].vocab_size)
     origin = f"a GGUF file of the architecture {file.architecture}"
     source, tokens = file.metadata.get("tokenizer.chat_template"), file.metadata["tokenizer.ggml.tokens"]
     chat = chat_of(source, tokens.__getitem__, vocabulary.conventions)
-    return Model(spec, weights, vocabulary, DecodeConfig(by_length=True), origin, chat)
+    return ImportedModel(spec, weights, vocabulary, DecodeConfig(by_length=True), origin, chat)
 
 
 def from_checkpoint(path: Path) -> InitialNetwork:
@@ -132,7 +132,7 @@ def from_checkpoint(path: Path) -> InitialNetwork:
     return InitialNetwork(model.task, network, (), {}, weights, imported=record, files=files)
 
 
-def read_network(checkpoint: Checkpoint) -> tuple[NetworkSpec, Imported]:
+def read_network(checkpoint: Checkpoint) -> tuple[NetworkSpec, ImportedWeights]:
     """The network of a checkpoint, and its parameters, each read when it is asked for.
 
     Raises:

@@ -149,12 +149,21 @@ def _needed(name: str, files: dict[str, HubFile], gguf: str | None) -> list[str]
             stem, suffix = weights.rsplit(".", 1)
             shards = [each for each in files if re.fullmatch(rf"{re.escape(stem)}-\d+-of-\d+\.{suffix}", each)]
             return [*small, f"{weights}.index.json", *shards]
+    return [_only_gguf(name, files)]
+
+
+def _only_gguf(name: str, files: dict[str, HubFile]) -> str:
+    """The name of the only .gguf file.
+
+    Raises:
+        ModelError: There are none or several.
+    """
     found = [each for each in files if each.endswith(".gguf") and "/" not in each]
-    if len(found) == 1:
-        return found
-    if found:
+    if not found:
+        raise ModelError(f"{name}: has no weights that heed imports ({', '.join(READERS)}, .gguf)")
+    if len(found) > 1:
         raise ModelError(f"{name}: has several .gguf files; name one with --gguf: {_listed(files)}")
-    raise ModelError(f"{name}: has no weights that heed imports ({', '.join(READERS)}, .gguf)")
+    return found[0]
 
 
 def _listed(files: dict[str, HubFile]) -> str:

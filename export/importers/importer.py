@@ -1,24 +1,23 @@
 """From other people's checkpoint to a bundle that was compared with it."""
 
 import dataclasses
-import importlib.metadata
 import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from heed.export.card import write_card
 from heed.export.exporter import write_graphs
-from heed.export.importers.checkpoints import read_model
+from heed.export.importers.checkpoints import ImportedModel, read_model
 from heed.export.importers.tasks import TASKS
-from heed.export.importers.texts import Draft
-from heed.export.label import Label
+from heed.export.importers.texts import UnfinishedBundle
+from heed.export.manifest import write_manifest
+from heed.export.model_details import ModelDetails
+from heed.export.proof.encoder_parity import Proof
 from heed.models.arrays import FloatArray
-from heed.models.bundle import manifest as manifests
-from heed.models.bundle.bundle import record_files
 from heed.models.bundle.manifest import Manifest
 from heed.models.errors import ModelError
 from heed.models.spec.conventions import Conventions, language
@@ -33,7 +32,7 @@ def import_model(
     output: Path,
     *,
     precision: str,
-    label: Label,
+    details: ModelDetails,
     languages: tuple[str, str] = ("", ""),
     prefix: str | None = None,
     task: str | None = None,
@@ -45,7 +44,7 @@ def import_model(
         path: A directory in the layout of Hugging Face, or a .gguf file.
         output: The bundle's directory, made when everything has been compared.
         precision: Of matrix products, "float32", "float16", "int8" or "int4".
-        label: Names and credits.
+        details: Name and credits.
         languages: Of source and target, for a model that translates.
         prefix: Text that sources begin with.
         task: The name of a task for which the checkpoint has such a text and settings of the search.
@@ -63,36 +62,35 @@ def import_model(
         for name, data in model.vocabulary.files.items():
             (aside / name).write_bytes(data)
         files = write_graphs(network, precision, aside)
-        draft = Draft(aside, model.spec, conventions, languages, model.embedding or EmbeddingSpec())
+        unfinished = UnfinishedBundle(aside, model.spec, conventions, languages, model.embedding or EmbeddingSpec())
         proofs = TASKS[model.task]
-        compared = proofs.compare(path, network, draft)
-        proof = proofs.prove(network, files, precision, draft)
-        manifest = Manifest(
-            format=manifests.FORMAT,
-            heed=importlib.metadata.version("heed"),
-            task=model.task,
-            name=label.name,
+        compared = proofs.compare(path, network, unfinished)
+        proof = proofs.prove(network, files, precision, unfinished)
+        return write_manifest(
+            aside,
+            details,
+            **_facts(model, proof),
             precision=precision,
-            network=model.spec,
-            decode=model.decode,
-            licence=label.licence,
-            trained_on=label.trained_on,
-            files={},
-            parity=proof.parity,
-            vectors=proof.vectors,
-            embedding=model.embedding,
             src_language=languages[0],
             tgt_language=languages[1],
             conventions=conventions,
-            chat_template=model.chat_template,
-            origin=f"{model.origin}, {label.source}" if label.source else model.origin,
+            origin=f"{model.origin}, {details.source}" if details.source else model.origin,
             compared=compared,
-            alignment=proof.alignment,
         )
-        (aside / "README.md").write_text(write_card(manifest), "utf-8")
-        manifest = dataclasses.replace(manifest, files=record_files(aside))
-        manifests.write(aside, manifest)
-    return manifest
+
+
+def _facts(model: ImportedModel, proof: Proof) -> dict[str, Any]:
+    """Fields of the manifest that stand in the checkpoint or come from the proof."""
+    return {
+        "task": model.task,
+        "network": model.spec,
+        "decode": model.decode,
+        "embedding": model.embedding,
+        "chat_template": model.chat_template,
+        "parity": proof.parity,
+        "vectors": proof.vectors,
+        "alignment": proof.alignment,
+    }
 
 
 def _chosen(conventions: Conventions, prefix: str | None) -> Conventions:

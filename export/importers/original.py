@@ -7,25 +7,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from heed.export.importers.texts import TEXTS, Draft
+from heed.export.importers.texts import TEXTS, UnfinishedBundle
 from heed.export.proof.encoder_parity import compare_masked, compare_vectors
 from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.bundle.manifest import Comparison
 from heed.models.errors import ModelError
 from heed.models.runtime.protocol import Encoder, Network
 from heed.models.spec.network import NetworkSpec
-from heed.models.tasks.scorer import Passage
+from heed.models.tasks.scorer import ScoringInput
 
 LIMIT = 1e-3  # of a log-probability in float32; that of networks of a usual size is below 1e-4
 
 
-def compare(path: Path, network: Network, draft: Draft) -> Comparison | None:
+def compare(path: Path, network: Network, unfinished: UnfinishedBundle) -> Comparison | None:
     """Compare a network with that of a checkpoint's directory, as transformers computes it.
 
     Args:
         path: Of the checkpoint.
         network: As it was imported, in PyTorch.
-        draft: The bundle that is made of it.
+        unfinished: The bundle that is made of it.
 
     Returns:
         What was found; None where transformers is not installed, or the checkpoint is no directory.
@@ -35,15 +35,15 @@ def compare(path: Path, network: Network, draft: Draft) -> Comparison | None:
     """
     if (transformers := _transformers(path)) is None:
         return None
-    translates = draft.spec.encoder is not None
+    translates = unfinished.spec.encoder is not None
     kind = transformers.AutoModelForSeq2SeqLM if translates else transformers.AutoModelForCausalLM
     original = kind.from_pretrained(path, dtype=torch.float32, local_files_only=True).eval()
     state, difference, n_tokens, n_same = network.state(), 0.0, 0, 0
-    longest = getattr(original.config, "max_position_embeddings", None) or max(map(_length, draft.passages()))
-    passages = [passage for passage in draft.passages() if _length(passage) <= longest]
+    longest = getattr(original.config, "max_position_embeddings", None) or max(map(_length, unfinished.passages()))
+    passages = [passage for passage in unfinished.passages() if _length(passage) <= longest]
     for passage in passages:
         outputs = passage.given + passage.tokens
-        read = np.array([[draft.special.bos_id, *outputs[:-1]]])
+        read = np.array([[unfinished.special.bos_id, *outputs[:-1]]])
         if passage.source is not None:
             source = np.array([passage.source])
             state.encode(source, np.ones(source.shape, dtype=bool))
@@ -62,7 +62,7 @@ def compare(path: Path, network: Network, draft: Draft) -> Comparison | None:
         tokens=n_tokens,
         likeliest_identical=n_same,
         log_prob_difference=difference,
-        ids_identical=_same_ids(path, draft),
+        ids_identical=_same_ids(path, unfinished),
     )
 
 
@@ -78,7 +78,7 @@ def _transformers(path: Path) -> Any | None:
     return transformers
 
 
-def compare_encoder(path: Path, network: Encoder, draft: Draft) -> Comparison | None:
+def compare_encoder(path: Path, network: Encoder, unfinished: UnfinishedBundle) -> Comparison | None:
     """Compare an encoder alone with that of a checkpoint's directory; see `compare`.
 
     Raises:
@@ -86,19 +86,19 @@ def compare_encoder(path: Path, network: Encoder, draft: Draft) -> Comparison | 
     """
     if (transformers := _transformers(path)) is None:
         return None
-    predicts = draft.spec.output_transform is not None
+    predicts = unfinished.spec.output_transform is not None
     kind = transformers.AutoModelForMaskedLM if predicts else transformers.AutoModel
     original = kind.from_pretrained(path, dtype=torch.float32, local_files_only=True).eval()
-    sides = network, _Original(original, draft.spec)
-    rows = draft.rows()
-    vectors = compare_vectors(sides, rows, draft.embedding)
+    sides = network, _Original(original, unfinished.spec)
+    rows = unfinished.rows()
+    vectors = compare_vectors(sides, rows, unfinished.embedding)
     if not vectors.cosine_difference <= LIMIT:
         raise ModelError(
             f"the import is refused: the cosine of two texts differs from that of transformers "
             f"{transformers.__version__} by {vectors.cosine_difference:.2g}, more than {LIMIT:g}; report it with the "
             "model's config.json"
         )
-    found = compare_masked(sides, rows, draft.conventions.mask_id) if predicts else None
+    found = compare_masked(sides, rows, unfinished.conventions.mask_id) if predicts else None
     if found and not found.log_prob_difference <= LIMIT:
         raise ModelError(
             f"the import is refused: a log-probability differs from that of transformers {transformers.__version__} "
@@ -111,7 +111,7 @@ def compare_encoder(path: Path, network: Encoder, draft: Draft) -> Comparison | 
         likeliest_identical=found.n_likeliest if found else None,
         log_prob_difference=found.log_prob_difference if found else None,
         cosine_difference=vectors.cosine_difference,
-        ids_identical=_same_ids(path, draft),
+        ids_identical=_same_ids(path, unfinished),
     )
 
 
@@ -144,7 +144,7 @@ class _Original:
         return found
 
 
-def _length(passage: Passage) -> int:
+def _length(passage: ScoringInput) -> int:
     """Number of tokens of the longer side."""
     return max(len(passage.source or ()), len(passage.given) + len(passage.tokens))
 
@@ -159,19 +159,26 @@ def _log_probs(original: Any, source: list[int] | None, read: Any) -> Any:
     return logits[0].log_softmax(-1).numpy()
 
 
-def _same_ids(path: Path, draft: Draft) -> int | None:
-    """How many texts have the same token ids by the checkpoint's own tokenizer; None where transformers finds none."""
+def _their_tokenizer(path: Path) -> Any:
+    """The checkpoint's tokenizer as transformers loads it; None where it finds none."""
     import transformers
 
     try:
         with warnings.catch_warnings():  # of packages that would normalize punctuation, which transformers never does
             warnings.simplefilter("ignore")
-            theirs = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+            return transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError, ImportError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _same_ids(path: Path, unfinished: UnfinishedBundle) -> int | None:
+    """How many texts have the same token ids by the checkpoint's own tokenizer; None where transformers finds none."""
+    theirs = _their_tokenizer(path)
+    if theirs is None:
+        return None
     lines = [" ".join(text.split()) for text in TEXTS]
-    ours = draft.read(lines)
-    conventions, (source, target) = draft.conventions, draft.languages
+    ours = unfinished.read(lines)
+    conventions, (source, target) = unfinished.conventions, unfinished.languages
     if conventions.source_tag == "source":
         theirs.src_lang = source
     elif conventions.source_tag == "target" and target:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from heed.export.alignment_heads import choose_heads, translated
 from heed.export.importers import original
-from heed.export.importers.texts import Draft
+from heed.export.importers.texts import UnfinishedBundle
 from heed.export.proof import encoder_parity, parity
 from heed.export.proof.encoder_parity import Proof
 from heed.models.bundle.manifest import Comparison
@@ -22,31 +22,31 @@ from heed.transformer.model import Transformer
 class ImportTask:
     """What an import needs to know about a task."""
 
-    compare: Callable[[Path, Transformer, Draft], Comparison | None]  # the network with the original
-    prove: Callable[[Transformer, list[str], str, Draft], Proof]  # graphs of a precision with the network
+    compare: Callable[[Path, Transformer, UnfinishedBundle], Comparison | None]  # the network with the original
+    prove: Callable[[Transformer, list[str], str, UnfinishedBundle], Proof]  # graphs of a precision with the network
 
 
-def _compare(path: Path, network: Transformer, draft: Draft) -> Comparison | None:
-    return original.compare(path, TorchNetwork(network), draft)
+def _compare(path: Path, network: Transformer, unfinished: UnfinishedBundle) -> Comparison | None:
+    return original.compare(path, TorchNetwork(network), unfinished)
 
 
-def _prove(network: Transformer, files: list[str], precision: str, draft: Draft) -> Proof:
-    exported = OnnxNetwork(draft.directory, draft.spec, files, device="cpu", threads=available_cores())
-    passages, special = draft.passages(), draft.special
+def _prove(network: Transformer, files: list[str], precision: str, unfinished: UnfinishedBundle) -> Proof:
+    exported = OnnxNetwork(unfinished.directory, unfinished.spec, files, device="cpu", threads=available_cores())
+    passages, special = unfinished.passages(), unfinished.special
     found = parity.compare(TorchNetwork(network), exported, passages, special)
     parity.require(found, precision)
     own = translated(exported, passages, special)
-    return Proof(found, alignment=choose_heads(draft.directory, exported, files, own, special))
+    return Proof(found, alignment=choose_heads(unfinished.directory, exported, files, own, special))
 
 
-def _compare_encoder(path: Path, network: Transformer, draft: Draft) -> Comparison | None:
-    return original.compare_encoder(path, TorchEncoder(network), draft)
+def _compare_encoder(path: Path, network: Transformer, unfinished: UnfinishedBundle) -> Comparison | None:
+    return original.compare_encoder(path, TorchEncoder(network), unfinished)
 
 
-def _prove_encoder(network: Transformer, files: list[str], precision: str, draft: Draft) -> Proof:
-    exported = OnnxEncoder(draft.directory, draft.spec, files, device="cpu", threads=available_cores())
-    mask_id = None if draft.spec.output_transform is None else draft.conventions.mask_id
-    found = encoder_parity.prove((TorchEncoder(network), exported), draft.rows(), draft.embedding, mask_id)
+def _prove_encoder(network: Transformer, files: list[str], precision: str, unfinished: UnfinishedBundle) -> Proof:
+    exported = OnnxEncoder(unfinished.directory, unfinished.spec, files, device="cpu", threads=available_cores())
+    mask_id = None if unfinished.spec.output_transform is None else unfinished.conventions.mask_id
+    found = encoder_parity.prove((TorchEncoder(network), exported), unfinished.rows(), unfinished.embedding, mask_id)
     encoder_parity.require(found, precision)
     return found
 

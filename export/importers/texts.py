@@ -12,7 +12,7 @@ from heed.models.spec.conventions import Conventions
 from heed.models.spec.embedding import EmbeddingSpec
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.parameters import parameters
-from heed.models.tasks.scorer import Passage
+from heed.models.tasks.scorer import ScoringInput
 from heed.models.tokenizers.loading import line_tokenizers, reader, text_tokenizer
 from heed.models.tokenizers.protocol import LineTokenizer
 from heed.models.tokenizers.reader import Reader
@@ -85,7 +85,7 @@ FEWEST = 4  # texts
 
 
 @dataclasses.dataclass(frozen=True)
-class Draft:
+class UnfinishedBundle:
     """A bundle that is being made: what its network reads."""
 
     directory: Path  # where its tokenizers are
@@ -127,7 +127,7 @@ class Draft:
         longest = self.spec.last.n_positions
         return [row for row in self.read(TEXTS) if longest is None or len(row) <= longest]
 
-    def passages(self) -> list[Passage]:
+    def passages(self) -> list[ScoringInput]:
         """The texts of the proof, fewer for a large network.
 
         In a model that translates, each source has another text as its translation.
@@ -137,16 +137,16 @@ class Draft:
         n_texts = max(FEWEST, OPERATIONS // (2 * n_parameters * TOKENS))
         return found[:: -(-len(found) // n_texts)]
 
-    def _all_passages(self) -> list[Passage]:
+    def _all_passages(self) -> list[ScoringInput]:
         fitting = [stack.n_positions for stack in self.spec.stacks.values() if stack.n_positions is not None]
         longest = max(1, min([LONGEST, *(n - 4 for n in fitting)]))
         if self.spec.encoder is None:
             tokenizer = text_tokenizer(self.directory, self.spec, self.conventions)
             encoded = [ids[:longest] for ids in tokenizer.encode_all(TEXTS)]
-            return [Passage([], [*ids, tokenizer.eos_id]) for ids in encoded]
+            return [ScoringInput([], [*ids, tokenizer.eos_id]) for ids in encoded]
         src, tgt = self.lines
         pairs = zip(src.encode(TEXTS), tgt.encode(TEXTS[1:] + TEXTS[:1]), strict=True)
         return [
-            Passage(list(tgt.forced), [*other[:longest], tgt.eos_id], [*source[:longest], src.eos_id])
+            ScoringInput(list(tgt.forced), [*other[:longest], tgt.eos_id], [*source[:longest], src.eos_id])
             for source, other in pairs
         ]

@@ -14,7 +14,7 @@ from heed.models.spec.parameters import Shape, parameters
 
 
 @dataclasses.dataclass(frozen=True)
-class Origin:
+class TensorSource:
     """Where a parameter is in a checkpoint."""
 
     name: str  # of the tensor
@@ -22,7 +22,7 @@ class Origin:
     others: tuple[str, ...] = ()  # further tensors that it is made of
 
 
-class Imported(Mapping[str, FloatArray]):
+class ImportedWeights(Mapping[str, FloatArray]):
     """The parameters of a network by heed's names; each is read when it is asked for, and not kept.
 
     Args:
@@ -41,7 +41,7 @@ class Imported(Mapping[str, FloatArray]):
         self,
         spec: NetworkSpec,
         tensors: Tensors,
-        origin: Callable[[str], Origin],
+        origin: Callable[[str], TensorSource],
         *,
         copies: Mapping[str, str],
         harmless: str,

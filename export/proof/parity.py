@@ -14,7 +14,7 @@ from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.models.errors import ModelError
 from heed.models.runtime.protocol import Network, State
 from heed.models.runtime.state import OnnxState
-from heed.models.tasks.scorer import LOGITS, Passage
+from heed.models.tasks.scorer import LOGITS, ScoringInput
 
 BATCH_SIZE = 16
 BEAM_SIZE = 4
@@ -33,7 +33,12 @@ LOSS_LIMITS = {"float16": 0.02, "int8": 0.02, "int4": 0.2}
 
 
 def compare(
-    before: Network, after: Network, passages: Sequence[Passage], special: SpecialIds, *, n_bytes: int | None = None
+    before: Network,
+    after: Network,
+    passages: Sequence[ScoringInput],
+    special: SpecialIds,
+    *,
+    n_bytes: int | None = None,
 ) -> Parity:
     """Compare an exported network with its original.
 
@@ -92,7 +97,7 @@ def require(parity: Parity, precision: str) -> None:
         )
 
 
-def require_shortlist(whole: Network, narrowed: Network, passages: Sequence[Passage], special: SpecialIds) -> None:
+def require_shortlist(whole: Network, narrowed: Network, passages: Sequence[ScoringInput], special: SpecialIds) -> None:
     """Refuse a shortlist's graphs that differ from those of the whole vocabulary on the same tokens.
 
     Raises:
@@ -114,7 +119,7 @@ def require_shortlist(whole: Network, narrowed: Network, passages: Sequence[Pass
         )
 
 
-def _batches(passages: Sequence[Passage], network: Network) -> Iterator[list[Passage]]:
+def _batches(passages: Sequence[ScoringInput], network: Network) -> Iterator[list[ScoringInput]]:
     """Batches of passages of similar length, so small that all their log-probabilities fit into memory."""
     assert network.spec.decoder is not None, "an encoder alone cannot predict the next token"
     lengths = [max(len(each.given) + len(each.tokens), len(each.source or ())) for each in passages]
@@ -123,22 +128,22 @@ def _batches(passages: Sequence[Passage], network: Network) -> Iterator[list[Pas
         yield [passages[i] for i in batch]
 
 
-def _encode(state: State, batch: list[Passage]) -> None:
+def _encode(state: State, batch: list[ScoringInput]) -> None:
     if sources := _sources(batch):
         state.encode(*padded(sources))
 
 
-def _sources(batch: list[Passage]) -> list[list[int]]:
+def _sources(batch: list[ScoringInput]) -> list[list[int]]:
     return [each.source for each in batch if each.source is not None]
 
 
-def _log_probs(state: State, batch: list[Passage], special: SpecialIds) -> FloatArray:
+def _log_probs(state: State, batch: list[ScoringInput], special: SpecialIds) -> FloatArray:
     """The log-probabilities of all tokens, teacher-forced, (B, T, V)."""
     _encode(state, batch)
     return state.forced(padded([[special.bos_id, *(each.given + each.tokens)[:-1]] for each in batch])[0])
 
 
-def _counted(batch: list[Passage]) -> BoolArray:
+def _counted(batch: list[ScoringInput]) -> BoolArray:
     """True at positions that predict a token that counts, (B, T)."""
     _, mask = padded([each.given + each.tokens for each in batch])
     n_given = np.array([len(each.given) for each in batch])
@@ -147,7 +152,7 @@ def _counted(batch: list[Passage]) -> BoolArray:
 
 
 def _forced(
-    before: Network, after: Network, passages: Sequence[Passage], special: SpecialIds
+    before: Network, after: Network, passages: Sequence[ScoringInput], special: SpecialIds
 ) -> tuple[float, list[float], int]:
     """The largest difference of a log-probability, both summed losses, and the number of tokens."""
     states, difference, losses, n_tokens = (before.state(), after.state()), 0.0, [0.0, 0.0], 0
@@ -161,19 +166,19 @@ def _forced(
     return difference, losses, n_tokens
 
 
-def _prompt(passage: Passage, special: SpecialIds) -> list[int]:
+def _prompt(passage: ScoringInput, special: SpecialIds) -> list[int]:
     """The start of an output: nothing for a translation, the first tokens for a text."""
     text = [] if passage.source else (passage.given + passage.tokens)[: PROMPT - 1]
     return [special.bos_id, *text]
 
 
-def _limit(prompts: list[list[int]], context: int | None, batch: list[Passage]) -> int:
+def _limit(prompts: list[list[int]], context: int | None, batch: list[ScoringInput]) -> int:
     """The maximum length of outputs."""
     longest = max((len(source) + 49 for source in _sources(batch)), default=CONTINUATION)
     return longest if context is None else max(1, min(longest, context + 1 - max(map(len, prompts))))
 
 
-def _greedy(state: State, batch: list[Passage], special: SpecialIds, context: int | None) -> list[list[int]]:
+def _greedy(state: State, batch: list[ScoringInput], special: SpecialIds, context: int | None) -> list[list[int]]:
     """Greedy outputs, including the end token, one per row."""
     prompts = [_prompt(each, special) for each in batch]
     _encode(state, batch)
@@ -190,7 +195,7 @@ def _greedy(state: State, batch: list[Passage], special: SpecialIds, context: in
     return outputs
 
 
-def _searched(state: State, batch: list[Passage], special: SpecialIds, context: int | None) -> list[Hypothesis]:
+def _searched(state: State, batch: list[ScoringInput], special: SpecialIds, context: int | None) -> list[Hypothesis]:
     """The best output of each passage by beam search."""
     prompts = [_prompt(each, special) for each in batch]
     config = DecodeConfig(beam_size=BEAM_SIZE, max_length=_limit(prompts, context, batch))
@@ -207,7 +212,7 @@ class _Agreement:
     n_identical: int = 0
     n_ties: int = 0
 
-    def add(self, batch: list[Passage], theirs: list[list[int]], ours: list[list[int]]) -> None:
+    def add(self, batch: list[ScoringInput], theirs: list[list[int]], ours: list[list[int]]) -> None:
         """Count greedy outputs; where they diverge, PyTorch's log-probabilities give the margin."""
         for passage, one, other in zip(batch, theirs, ours, strict=True):
             place = next((i for i, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), None)
@@ -217,7 +222,7 @@ class _Agreement:
             after = self._after(passage, one[:place])
             self._count(float(after[one[place]] - after[other[place]]))
 
-    def add_hypotheses(self, batch: list[Passage], theirs: list[Hypothesis], ours: list[Hypothesis]) -> None:
+    def add_hypotheses(self, batch: list[ScoringInput], theirs: list[Hypothesis], ours: list[Hypothesis]) -> None:
         """Count outputs of beam search; if two differ, their scores give the margin."""
         for _, one, other in zip(batch, theirs, ours, strict=True):
             if one.tokens == other.tokens:
@@ -230,7 +235,7 @@ class _Agreement:
             self.n_ties += 1
             self.n_identical += 1
 
-    def _after(self, passage: Passage, output: list[int]) -> FloatArray:
+    def _after(self, passage: ScoringInput, output: list[int]) -> FloatArray:
         """The log-probabilities of the next token after a part of an output, (V,)."""
         state = self.network.state()
         _encode(state, [passage])

@@ -8,14 +8,14 @@ from heed.models.decoding.batching import plan_batches
 from heed.models.decoding.beam_search import search
 from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.models.runtime.protocol import Network
-from heed.models.tasks.scorer import Passage
+from heed.models.tasks.scorer import ScoringInput
 
 THRESHOLDS = (1.0, 1.5, 2.0, 3.0)  # nats, the fastest first
 LOSS = 0.005  # of the mean score of a translation, at most
 TEXTS, BATCH_SIZE = 100, 32
 
 
-def choose_threshold(network: Network, passages: Sequence[Passage], special: SpecialIds) -> float | None:
+def choose_threshold(network: Network, passages: Sequence[ScoringInput], special: SpecialIds) -> float | None:
     """The smallest threshold that costs next to nothing of the mean score of beam search; None: none is so good.
 
     Args:

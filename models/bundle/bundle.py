@@ -155,18 +155,21 @@ class Bundle:
             shortlist=shortlist,
         )
 
+    def _flaw(self, name: str, record: FileRecord) -> str | None:
+        """What is wrong with a file, but for its content."""
+        file = self.path / name
+        if Path(name).name != name or name in (".", "..") or "\\" in name:
+            return f"{name!r} is not a plain file name"
+        if not file.is_file():
+            return f"{name} is missing or not a plain file"
+        if file.stat().st_size != record.size:
+            return f"{name} has {file.stat().st_size} bytes and should have {record.size}"
+        return None
+
     def _wrong_files(self) -> list[str]:
         from heed.models.tokenizers import loading  # imported here, so that help needs no SentencePiece
 
-        wrong: list[str] = []
-        for name, record in self.manifest.files.items():
-            file = self.path / name
-            if Path(name).name != name or name in (".", "..") or "\\" in name:
-                wrong.append(f"{name!r} is not a plain file name")
-            elif not file.is_file():
-                wrong.append(f"{name} is missing or not a plain file")
-            elif file.stat().st_size != record.size:
-                wrong.append(f"{name} has {file.stat().st_size} bytes and should have {record.size}")
+        wrong = [flaw for name, record in self.manifest.files.items() if (flaw := self._flaw(name, record))]
         required = (
             *self._graphs(),
             *loading.files(self.path, self.manifest.conventions),

@@ -166,12 +166,8 @@ class Constraints:
         Returns:
             The log-probabilities, -inf for hypotheses that lack something, unless all of the sentence do.
         """
-        lacking = np.array(
-            [
-                [requirement.lacks(state) for state in states]
-                for requirement, states in zip(self._requirements, self._states.tolist(), strict=True)
-            ]
-        )
+        states = zip(self._requirements, self._states.tolist(), strict=True)
+        lacking = np.array([[requirement.lacks(state) for state in own] for requirement, own in states])
         some_lack_nothing = has_ended | (np.isfinite(log_probs) & (lacking == 0)).any(axis=1)
         refused = (lacking > 0) & some_lack_nothing[:, None]
         return np.where(refused, -np.inf, log_probs).astype(np.float32)

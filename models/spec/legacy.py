@@ -34,13 +34,13 @@ def network_spec(table: Table, where: str) -> NetworkSpec:
     Raises:
         ModelError: Keys are unknown or missing, or a value is invalid.
     """
-    names = TEXT if "vocab_size" in table else TRANSLATION
+    names, read = (TEXT, _language_model) if "vocab_size" in table else (TRANSLATION, _translator)
     wrong = [f"unknown key {key!r}" for key in table if key not in names]
     wrong += [f"missing key {key!r}" for key in names if key not in table]
     if wrong:
         raise ModelError(f"{where}: {'; '.join(wrong)}")
     try:
-        return _language_model(table) if names is TEXT else _translator(table)
+        return read(table)
     except (ModelError, TypeError, ZeroDivisionError) as error:
         raise ModelError(f"{where}: {error}") from None
 

@@ -4,6 +4,7 @@ Every generated token reads all weights of a language model. With pages of 4 KiB
 translations, with pages of 2 MiB some tens; int4 weights are then read a quarter faster.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 HUGE = 2 << 20  # bytes
@@ -23,6 +24,15 @@ def allow_huge_pages() -> None:
     _Policy.is_ours = True
 
 
+def _madvise() -> Callable[[int, int, int], int]:
+    """The system's function."""
+    import ctypes  # not above, for most commands have no use for it
+
+    advise = ctypes.CDLL(None).madvise
+    advise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    return advise
+
+
 def use_huge_pages() -> None:
     """Have the system move all large stretches of memory into huge pages, in a process where that was allowed.
 
@@ -34,10 +44,7 @@ def use_huge_pages() -> None:
         lines = MAPS.read_text().splitlines()
     except OSError:  # not Linux
         return
-    import ctypes  # not above, for most commands have no use for it
-
-    advise = ctypes.CDLL(None).madvise
-    advise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    advise = _madvise()
     for addresses, access, _, _, _, *name in map(str.split, lines):
         begin, end = (int(address, 16) for address in addresses.split("-"))
         if access == "rw-p" and name in ([], ["[heap]"]) and end - begin >= LEAST:

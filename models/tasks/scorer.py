@@ -43,7 +43,7 @@ class Score:
 
 
 @dataclasses.dataclass(frozen=True)
-class Passage:
+class ScoringInput:
     """Token ids to score, after given token ids."""
 
     given: list[int]  # after the beginning token
@@ -117,12 +117,12 @@ class Scorer(Model):
             src, tgt = bundle.tokenizers()
         return cls(network, tgt, tgt.encode, src.encode, alpha=alpha)
 
-    def passage(self, text: str, *, prompt: str = "", end: bool = False) -> Passage:
+    def passage(self, text: str, *, prompt: str = "", end: bool = False) -> ScoringInput:
         """A text after a prompt as token ids, with the end token if the text is complete."""
         given, tokens = self._encode([prompt, text])
-        return Passage(given, tokens + [self._tokenizer.eos_id] * end)
+        return ScoringInput(given, tokens + [self._tokenizer.eos_id] * end)
 
-    def drawn(self, passage: Passage, tokens: list[int]) -> Passage:
+    def drawn(self, passage: ScoringInput, tokens: list[int]) -> ScoringInput:
         """The same passage with the tokens that were generated, which the tokenizer might split differently.
 
         Raises:
@@ -134,17 +134,17 @@ class Scorer(Model):
         end = passage.tokens[-1:] == [self._tokenizer.eos_id]
         return dataclasses.replace(passage, tokens=tokens + [self._tokenizer.eos_id] * end)
 
-    def pairs(self, sources: Sequence[str], translations: Sequence[str]) -> list[Passage]:
+    def pairs(self, sources: Sequence[str], translations: Sequence[str]) -> list[ScoringInput]:
         """Translations of sources as token ids; if both are blank, there is nothing to score."""
         assert self._encode_sources is not None, "without an encoder there are no sources"
         eos_id = self._tokenizer.eos_id
         encoded = zip(self._encode_sources(sources), self._encode(translations), strict=True)
         return [
-            Passage(list(self._tokenizer.forced), [*tgt, eos_id] if src or tgt else [], [*src, eos_id])
+            ScoringInput(list(self._tokenizer.forced), [*tgt, eos_id] if src or tgt else [], [*src, eos_id])
             for src, tgt in encoded
         ]
 
-    def score(self, passages: Sequence[Passage]) -> list[Score]:
+    def score(self, passages: Sequence[ScoringInput]) -> list[Score]:
         """The log-probability of each passage; one longer than the context is read in overlapping windows."""
         rows = [(i, row) for i, passage in enumerate(passages) for row in self._rows(passage)]
         log_probs, lengths = [0.0] * len(passages), [len(row) for _, row in rows]
@@ -165,7 +165,7 @@ class Scorer(Model):
         parts = zip(found, rows, strict=True)
         return [float(of_row[row.first : len(row.ids)].sum(dtype=np.float64)) for of_row, row in parts]
 
-    def _rows(self, passage: Passage) -> Iterator[Row]:
+    def _rows(self, passage: ScoringInput) -> Iterator[Row]:
         every = passage.given + passage.tokens
         for begin, first, end in windows(len(passage.given), len(every), self._context or max(len(every), 1)):
             # The network always reads the beginning token first, as in training.

@@ -25,7 +25,7 @@ def _translate(bundle: "Bundle", device: str) -> "dict[str, InferenceSession]":
 
     network = bundle.network(device=device, threads=1, shortlist=bundle.has_shortlist)
     Translator(network, *bundle.tokenizers()).translate(["."], DecodeConfig(max_length=1))
-    return network.graphs.sessions
+    return network.sessions
 
 
 def _generate(bundle: "Bundle", device: str) -> "dict[str, InferenceSession]":
@@ -36,7 +36,7 @@ def _generate(bundle: "Bundle", device: str) -> "dict[str, InferenceSession]":
     generator = Generator(network, bundle.text_tokenizer())
     for n in (1, 2):  # with the graph for one text, and with that for several
         generator.generate([""], SampleConfig(max_tokens=1, n=n))
-    return network.graphs.sessions
+    return network.sessions
 
 
 def _fill(bundle: "Bundle", device: str) -> "dict[str, InferenceSession]":

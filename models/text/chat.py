@@ -83,20 +83,16 @@ class Conversation:
         """The prompt for the answer to a message; if it is too long, the oldest turns are dropped for good.
 
         Raises:
-            DataError: The message alone is too long.
+            DataError: The message is too long, even without the turns before it.
         """
-        question = self._template.question(message)
-        if self._count(question) > self._room:
-            raise DataError(
-                f"the message has {self._count(question):,} tokens, but only {self._room:,} fit; shorten it"
-            )
-        while self._count(prompt := self._prompt(message)) > self._room and self._turns:
+        n_tokens = self._count(self._template.prompt([], message, self._system))
+        if n_tokens > self._room:
+            what = "the message" if self._system is None else "the message, with the instructions before it,"
+            raise DataError(f"{what} has {n_tokens:,} tokens, but only {self._room:,} fit; shorten it")
+        while self._count(prompt := self._template.prompt(self._turns, message, self._system)) > self._room:
             del self._turns[0]
             self.n_forgotten += 1
         return prompt
-
-    def _prompt(self, message: str) -> str:
-        return self._template.prompt(self._turns, message, self._system)
 
     def add(self, message: str, answer: str) -> None:
         """Add a turn."""

@@ -20,7 +20,7 @@ PARTS = re.compile(r"[^\W\d_](?:\.[^\W\d_])+")  # e.g, U.S: abbreviations, which
 CLITIC = re.compile(r"['\u2019](?![A-ZÀ-Þ]).*$")  # of Tom's, I'm, don't; not of O'Brien
 
 
-class Kind(enum.Enum):
+class LiteralKind(enum.Enum):
     """Of what is written alike."""
 
     NUMBER = enum.auto()
@@ -33,7 +33,7 @@ class Kind(enum.Enum):
 class Literal:
     """Something in a text that its translation may have as it is."""
 
-    kind: Kind
+    kind: LiteralKind
     text: str
     start: int  # in characters
 
@@ -49,23 +49,23 @@ def find_literals(text: str) -> Iterator[Literal]:
         word, start = match[0], match.start()
         if word.isalpha() and word[1:].islower():  # nearly every word: neither code nor number
             if word[0].isupper():
-                yield Literal(Kind.NAME, word, start)
+                yield Literal(LiteralKind.NAME, word, start)
         elif kind := _kind(word):
-            yield Literal(kind, CLITIC.sub("", word) if kind is Kind.NAME else word, start)
+            yield Literal(kind, CLITIC.sub("", word) if kind is LiteralKind.NAME else word, start)
         elif measure := MEASURE.fullmatch(word):
-            yield Literal(Kind.NUMBER, measure[1], start)
+            yield Literal(LiteralKind.NUMBER, measure[1], start)
 
 
-def _kind(word: str) -> Kind | None:
+def _kind(word: str) -> LiteralKind | None:
     if "://" in word or "@" in word or word.startswith("www."):
-        return Kind.ADDRESS
+        return LiteralKind.ADDRESS
     if NUMBER.fullmatch(word):
-        return Kind.NUMBER
+        return LiteralKind.NUMBER
     if MEASURE.fullmatch(word):
         return None
     if _is_code(word):
-        return Kind.CODE
-    return Kind.NAME if word[0].isupper() and len(CLITIC.sub("", word)) > 1 else None
+        return LiteralKind.CODE
+    return LiteralKind.NAME if word[0].isupper() and len(CLITIC.sub("", word)) > 1 else None
 
 
 def _is_code(word: str) -> bool:

@@ -21,7 +21,7 @@ import torch
 import transformers
 
 from heed.export.importers.importer import import_model
-from heed.export.label import Label
+from heed.export.model_details import ModelDetails
 from heed.models.arrays import FloatArray
 from heed.models.tasks.embedder import Embedder
 
@@ -86,7 +86,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as directory:
             bundle = Path(directory) / "bundle"
             import_model(
-                arguments.checkpoint, bundle, precision=precision, label=Label(name="m", licence="", trained_on="")
+                arguments.checkpoint,
+                bundle,
+                precision=precision,
+                details=ModelDetails(name="m", licence="", trained_on=""),
             )
             embedder = Embedder.load(bundle, threads=arguments.threads)
             embedder.embed(lines[:2])

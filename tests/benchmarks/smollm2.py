@@ -33,7 +33,7 @@ import torch
 
 from heed.export.importers.checkpoints import read_model
 from heed.export.importers.importer import import_model, load_network
-from heed.export.label import Label
+from heed.export.model_details import ModelDetails
 from heed.models.bundle.bundle import Bundle
 from heed.models.decoding.sampling import SampleConfig
 from heed.models.runtime.protocol import Network
@@ -84,7 +84,7 @@ def bundle_of(original: Path, precision: str, work: Path) -> Path:
     if not path.exists():
         begin = time.perf_counter()
         file = requantized(original, BUNDLES[precision], work) if precision in BUNDLES else original
-        import_model(file, path, precision=precision, label=Label(name="smollm2", licence="Apache-2.0"))
+        import_model(file, path, precision=precision, details=ModelDetails(name="smollm2", licence="Apache-2.0"))
         print(f"imported {file.name} in {precision}: {time.perf_counter() - begin:.0f} s", flush=True)
     return path
 

@@ -10,7 +10,7 @@ from heed.models.bundle.catalog import find
 from heed.models.decoding.config import AlignmentHeads, SpecialIds
 from heed.models.runtime.network import OnnxNetwork
 from heed.models.runtime.states import States
-from heed.models.tasks.scorer import Passage
+from heed.models.tasks.scorer import ScoringInput
 from heed.models.tasks.translation.aligner import Aligner
 
 DATA = Path(__file__).parents[1] / "data"
@@ -34,15 +34,15 @@ def special(model: Bundle) -> SpecialIds:
 
 
 @pytest.fixture(scope="module")
-def passages(model: Bundle) -> list[Passage]:
+def passages(model: Bundle) -> list[ScoringInput]:
     src, tgt = model.tokenizers()
     sides = ((DATA / f"tatoeba.test.{side}").read_text("utf-8").split("\n")[200 : 200 + N] for side in ("en", "de"))
     encoded = (tokenizer.encode(lines) for tokenizer, lines in zip((src, tgt), sides, strict=True))
-    return [Passage([], [*b, tgt.eos_id], [*a, src.eos_id]) for a, b in zip(*encoded, strict=True)]
+    return [ScoringInput([], [*b, tgt.eos_id], [*a, src.eos_id]) for a, b in zip(*encoded, strict=True)]
 
 
 @pytest.fixture(scope="module")
-def chosen(model: Bundle, network: OnnxNetwork, passages: list[Passage], special: SpecialIds) -> AlignmentHeads:
+def chosen(model: Bundle, network: OnnxNetwork, passages: list[ScoringInput], special: SpecialIds) -> AlignmentHeads:
     found = choose_heads(model.path, network, list(model.manifest.files), passages, special)
     assert found is not None
     return found
@@ -66,7 +66,7 @@ def test_the_chosen_heads_link_what_hiding_links(model: Bundle, network: OnnxNet
 
 
 def test_a_network_s_own_translations_do_where_there_are_no_others(
-    model: Bundle, network: OnnxNetwork, passages: list[Passage], special: SpecialIds, chosen: AlignmentHeads
+    model: Bundle, network: OnnxNetwork, passages: list[ScoringInput], special: SpecialIds, chosen: AlignmentHeads
 ) -> None:
     own = translated(network, passages, special)
     assert [each.source for each in own] == [each.source for each in passages]
@@ -76,5 +76,5 @@ def test_a_network_s_own_translations_do_where_there_are_no_others(
 
 
 def test_no_heads_are_chosen_without_sources(model: Bundle, network: OnnxNetwork, special: SpecialIds) -> None:
-    assert choose_heads(model.path, network, list(model.manifest.files), [Passage([], [5, 6, 3])], special) is None
-    assert translated(network, [Passage([], [5, 6, 3])], special) == []
+    assert choose_heads(model.path, network, list(model.manifest.files), [ScoringInput([], [5, 6, 3])], special) is None
+    assert translated(network, [ScoringInput([], [5, 6, 3])], special) == []

@@ -32,7 +32,7 @@ from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.models.errors import ModelError
 from heed.models.runtime.network import OnnxNetwork
 from heed.models.spec.network import NetworkSpec
-from heed.models.tasks.scorer import Passage
+from heed.models.tasks.scorer import ScoringInput
 from heed.models.tasks.translation.translator import Translator
 from heed.transformer.data.text.parallel_text import read_validation
 from heed.transformer.decoding import TorchNetwork
@@ -447,7 +447,7 @@ def test_a_flipped_token_counts_as_identical_where_it_was_a_near_tie(
     network.projection.bias = nn.Parameter(torch.full((23,), -5.0))
     with torch.no_grad():
         network.projection.bias[10], network.projection.bias[11] = 1.0, 1.0 - margin
-    passages = [Passage([], [10, 11, SPECIAL.eos_id], [4, 5, SPECIAL.eos_id])]
+    passages = [ScoringInput([], [10, 11, SPECIAL.eos_id], [4, 5, SPECIAL.eos_id])]
     before = TorchNetwork(network)
     agreement = parity._Agreement(before, SPECIAL)
     agreement.add(passages, [[10, 10]], [[10, 11]])

@@ -184,7 +184,7 @@ def test_one_text_is_gone_on_with_by_keys_and_values_in_integers(
     """Whichever graph has read the prompts, in one part or in several."""
     monkeypatch.setattr("heed.models.runtime.state.LONG", longest)
     monkeypatch.setattr("heed.models.runtime.state.READ", 100)
-    assert rounding_sides[1].graphs.rounds
+    assert rounding_sides[1].rounds
     states = [side.state() for side in rounding_sides]
     for _ in range(2):  # in memory that is new, and in memory that was used
         theirs, ours = (go_on(state, [1] * 80, seed=4, placed=False) for state in states)

@@ -35,6 +35,11 @@ class TrainTask:
     n_bytes: Callable[[Any], float]  # bytes of an epoch's text per side, from the run's settings
     row_length: Callable[[NetworkSpec], int]  # approximate tokens per row
     begins_with: tuple[str, ...]  # tasks whose networks it may begin with
+    trains_imported: bool = False  # whether it trains imported networks further
+
+    def may_begin_with(self, task: str, *, imported: bool) -> bool:
+        """Whether training may begin with a network of a task, which may be imported."""
+        return task in self.begins_with and (self.trains_imported or not imported)
 
 
 def _create_translation(path: Path, *arguments: Any, **keywords: Any) -> tuple[TranslationRun, Batches]:
@@ -88,6 +93,7 @@ TASKS: Mapping[str, TrainTask] = {
         n_bytes=_pair_bytes,
         row_length=lambda _: SENTENCE,
         begins_with=("translate", "denoise"),
+        trains_imported=True,
     ),
     DenoisingRun.task: TrainTask(
         create=_create_denoising,
@@ -102,6 +108,7 @@ TASKS: Mapping[str, TrainTask] = {
         n_bytes=_text_bytes,
         row_length=row_length,
         begins_with=("generate",),
+        trains_imported=True,
     ),
     MaskedRun.task: TrainTask(
         create=_create_masked,

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     type=click.Choice(["float32", "float16", "int8", "int4"]),
     default="float32",
     show_default=True,
-    help="Of matrix products. int8 is smaller and faster on a CPU, int4 for text still smaller, float16 for a GPU.",
+    help="Precision of matrix products: int8 is smaller and faster on a CPU, int4 (language models) still smaller, "
+    "float16 is for a GPU.",
 )
 @click.option("--test-src", multiple=True, type=options.TEXT_FILE, help="Source side of a test set for BLEU and chrF.")
 @click.option("--test-tgt", multiple=True, type=options.TEXT_FILE, help="Target side of the test set.")
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 @click.option(
     "--chat-template",
     type=options.TEXT_FILE,
-    help="Chat template, a .toml that describes how the model was taught conversations.",
+    help="Chat template of the training conversations, a .toml.",
 )
 @options.force
 def command(
@@ -83,7 +84,7 @@ def command(
     if output.exists() and not (output / "heed.json").is_file():
         raise HeedError(f"{output}: not a heed model, and --force replaces nothing else; choose another name")
     from heed.export.exporter import export
-    from heed.export.label import Label
+    from heed.export.model_details import ModelDetails
     from heed.export.tasks import TASKS
     from heed.models.tasks.task import TASKS as MODEL_TASKS
     from heed.transformer.training.runs.run import open_run
@@ -93,11 +94,13 @@ def command(
     for option, value in given.items():
         if value and opened.task in TASKS and option not in TASKS[opened.task].options:
             raise click.UsageError(f"--{option.replace('_', '-')} is for another task: {run} learns to {opened.task}.")
-    label = Label(name=name or output.absolute().name, licence=licence, trained_on=trained_on)
+    details = ModelDetails(name=name or output.absolute().name, licence=licence, trained_on=trained_on)
     template = _read_template(chat_template) if chat_template else None
     test = _read_test(test_src, test_tgt) if test_src else None
     messages.note("Writing the graphs and comparing them with PyTorch")
-    manifest = export(opened, output, precision=precision, label=label, test=test, chat_template=template, force=force)
+    manifest = export(
+        opened, output, precision=precision, details=details, test=test, chat_template=template, force=force
+    )
     _report(manifest)
     use = f"heed {manifest.task} -m {shlex.quote(str(output))} {MODEL_TASKS[manifest.task].example}".rstrip()
     messages.note(f"Done. Next: {use}")

@@ -19,14 +19,15 @@ PRECISION = click.option(
     type=click.Choice(["float32", "float16", "int8", "int4"]),
     default="float32",
     show_default=True,
-    help="Of matrix products. int8, and for a model of text int4, is smaller and faster on a CPU, float16 on a GPU.",
+    help="Precision of matrix products: int8 is smaller and faster on a CPU, int4 (language models) still smaller, "
+    "float16 is for a GPU.",
 )
 SRC_LANGUAGE = click.option(
     "--from", "src_language", default="", help="Source language, where the model knows several: de, deu."
 )
 TGT_LANGUAGE = click.option("--to", "tgt_language", default="", help="Target language, where the model knows several.")
-PREFIX = click.option("--prefix", help="Text that each source begins with, such as 'translate English to German: '.")
-TASK = click.option("--task", help="A task that the model's files name, such as summarize, for its prefix and lengths.")
+PREFIX = click.option("--prefix", help="Text before each source, such as 'translate English to German: '.")
+TASK = click.option("--task", help="Task from the model's files, such as summarize: sets its prefix and lengths.")
 
 
 @click.command(
@@ -79,14 +80,14 @@ def command(
     if output.exists() and not (output / "heed.json").is_file():
         raise HeedError(f"{output}: not a heed model, and --force replaces nothing else; choose another name")
     from heed.export.importers.importer import import_model
-    from heed.export.label import Label
+    from heed.export.model_details import ModelDetails
 
     messages.note("Reading the model, writing the graphs and comparing them with PyTorch")
     manifest = import_model(
         path,
         output,
         precision=precision,
-        label=Label(name=name or output.absolute().name, licence=licence, trained_on=trained_on),
+        details=ModelDetails(name=name or output.absolute().name, licence=licence, trained_on=trained_on),
         languages=(src_language, tgt_language),
         prefix=prefix,
         task=task,

@@ -64,7 +64,7 @@ def pull(
     refuse_existing(output, force=force, way_out="choose another name with --name, or replace it with --force")
     from heed.export.importers import hub
     from heed.export.importers.importer import import_model
-    from heed.export.label import Label
+    from heed.export.model_details import ModelDetails
 
     found = hub.find(model, revision, gguf)
     aside = output.parent / ARRIVING / f"{model.replace('/', '--')}@{found.commit}"
@@ -75,7 +75,7 @@ def pull(
         path,
         output,
         precision=precision,
-        label=Label(name=output.name, licence=found.licence, source=f"{model} at revision {found.commit}"),
+        details=ModelDetails(name=output.name, licence=found.licence, source=f"{model} at revision {found.commit}"),
         languages=(src_language, tgt_language),
         prefix=prefix,
         task=task,

@@ -39,19 +39,19 @@ class Output(click.Path):
     },
 )
 @click.argument("text")
-@click.option("--target", help="The translation to read.  [default: the model's own]")
+@click.option("--target", help="Translation to analyse.  [default: the model's own]")
 @click.option(
     "--kind",
     type=click.Choice(KINDS),
-    help="Attention of the encoder to the text, of the decoder to its translation, or of the decoder to the text "
+    help="Self-attention of the encoder or of the decoder, or attention of the decoder to the encoder "
     "(cross).  [default: encoder, or decoder where there is no encoder]",
 )
 @click.option("--layer", type=click.IntRange(min=1), help="Layer, counted from 1.  [default: mean of all]")
 @click.option("--head", type=click.IntRange(min=1), help="Head, counted from 1.  [default: mean of all]")
 @click.option(
-    "--rollout", is_flag=True, help="Add attention up over the layers, up to --layer or the last; not for cross."
+    "--rollout", is_flag=True, help="Attention rollout: combine the layers up to --layer, or all; not for cross."
 )
-@click.option("--tokens", "by_token", is_flag=True, help="Show tokens, of which the network makes words.")
+@click.option("--tokens", "by_token", is_flag=True, help="Show tokens instead of words.")
 @click.option(
     "-o",
     "--output",

@@ -57,7 +57,7 @@ INVITATION = "Type lines to embed; Ctrl-D ends."
 @click.option(
     "--top", type=click.IntRange(min=1), default=10, show_default=True, help="Number of lines with --similar-to."
 )
-@click.option("--prefix", help="Text that every line begins with, or a use that the model has such a text for: query.")
+@click.option("--prefix", help="Text before every line, or the name of a prefix that the model defines, such as query.")
 @options.encoder_model
 @click.option(
     "--batch-size",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from heed.models.tasks.generator import Generation, Generator
 
 # Options of sampling, which have no meaning for beam search.
-DRAWING = ("stop", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "no_repeat_ngram", "seed")
+SAMPLING = ("stop", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "no_repeat_ngram", "seed")
 
 
 @click.command(
@@ -33,7 +33,7 @@ DRAWING = ("stop", "temperature", "top_k", "top_p", "min_p", "repetition_penalty
     sections={
         "Input and output": ("inputs", "batch", "output", "force", "as_json", "echo", "n", "truncate"),
         "Conversations": ("chat", "system"),
-        "Text": ("max_tokens", *DRAWING, "greedy", "beam_size"),
+        "Text": ("max_tokens", *SAMPLING, "greedy", "beam_size"),
         "Running": ("model", "device", "threads", "ray"),
     },
 )
@@ -102,14 +102,9 @@ def command(
     force: bool,
     beam_size: int | None,
     truncate: bool,
-    echo: bool,
-    as_json: bool,
-    batch: bool,
-    chat: bool,
-    system: str | None,
     device: str,
     threads: int | None,
-    **drawing: Any,
+    **asked: Any,
 ) -> None:
     """Continue a text.
 
@@ -121,62 +116,57 @@ def command(
     The prompt is the argument, a file or stdin, without a newline at its end. Writes it and its continuation as they
     are generated, and a newline if the text ends without one. Lines of "---" separate several texts.
     """
-    _require_one_task(
-        prompt=prompt is not None,
-        input=bool(inputs),
-        batch=batch,
-        chat=chat,
-        json=as_json,
-        beam_size=beam_size is not None,
-        n=drawing["n"] > 1,
-        truncate=truncate,
-        no_echo=not echo,
-        output=output is not None,
-        ray=ray is not None,
-    )
-    names = expand(inputs)
+    _refuse_conflicts(ctx.params)
+    names, chat, batch = expand(inputs), asked["chat"], asked["batch"]
     _require_batch(names, output, batch=batch, ray=ray)
-    if system is not None and not chat:
-        raise click.UsageError("--system is for a conversation; give --chat, too.")
-    config = _config(beam_size, **drawing)
+    config = _config(beam_size, **{name: asked[name] for name in ("n", "max_tokens", "greedy", *SAMPLING)})
     if prompt is None and not names and not chat and sys.stdin.isatty():
         raise click.exceptions.NoArgsIsHelpError(ctx)
     if ray is not None:
         threads = threads or 1
     worker = GenerationWorker(device, threads, config, beam_size, truncate)
     if output is not None:
-        _require_seed(worker, given=drawing["seed"])
+        _require_seed(worker, given=asked["seed"])
         ctx.exit(_write_files(names or ("-",), output, worker, find_model(model, "generate"), ray=ray, force=force))
     text = None if chat or batch else _prompt(prompt, *names)
     generator = load_generator(model, device=device, threads=threads)
-    task = _Task(generator, worker, echo)
+    task = _Task(generator, worker, asked["echo"])
     if chat:
         from heed.cli.io.conversation import converse
 
-        converse(generator, config, system)
+        converse(generator, config, asked["system"])
     elif text is None:
         _write_batch(task, names or ("-",))
-    elif as_json:
-        task.write_records(text)
-    elif beam_size is None and config.n == 1:
-        task.stream(text)
     else:
-        task.write_texts(text)
+        task.write(text, as_json=asked["as_json"])
 
 
-def _require_one_task(**given: bool) -> None:
+def _refuse_conflicts(asked: dict[str, Any]) -> None:
     """Refuse options that exclude each other.
 
     Raises:
-        UsageError: Two of them were given.
+        UsageError: Two of them were given, or instructions without a conversation.
     """
-    apart = [("prompt", "input"), ("prompt", "batch")]
-    apart += [("chat", other) for other in given if other != "chat"]
-    names = {"prompt": "a prompt", "n": "-n"}
-    for pair in apart:
-        if all(given[name] for name in pair):
-            one, other = (names.get(name, f"--{name.replace('_', '-')}") for name in pair)
+    given = {
+        "a prompt": asked["prompt"] is not None,
+        "--input": asked["inputs"],
+        "--batch": asked["batch"],
+        "--json": asked["as_json"],
+        "--beam-size": asked["beam_size"],
+        "-n": asked["n"] > 1,
+        "--truncate": asked["truncate"],
+        "--no-echo": not asked["echo"],
+        "--output": asked["output"] is not None,
+        "--ray": asked["ray"] is not None,
+    }
+    exclusive = [("a prompt", "--input"), ("a prompt", "--batch")]
+    if asked["chat"]:
+        exclusive += [("--chat", option) for option in given]
+    for one, other in exclusive:
+        if given.get(one, True) and given[other]:
             raise click.UsageError(f"{one} and {other} exclude each other; choose one.")
+    if asked["system"] is not None and not asked["chat"]:
+        raise click.UsageError("--system is for a conversation; give --chat, too.")
 
 
 def _require_batch(names: tuple[str, ...], output: str | None, *, batch: bool, ray: str | None) -> None:
@@ -205,7 +195,7 @@ def _require_seed(worker: GenerationWorker, given: int | None) -> None:
         raise click.UsageError("-o needs --seed, or --greedy: a job that is continued must draw the same numbers.")
 
 
-def _config(beam_size: int | None, *, greedy: bool, **drawing: Any) -> "SampleConfig":
+def _config(beam_size: int | None, *, greedy: bool, **asked: Any) -> "SampleConfig":
     """The settings of sampling, from the options that were given.
 
     Raises:
@@ -213,8 +203,8 @@ def _config(beam_size: int | None, *, greedy: bool, **drawing: Any) -> "SampleCo
     """
     from heed.models.decoding.sampling import SampleConfig, seeded
 
-    given: dict[str, Any] = {name: value for name, value in drawing.items() if value not in (None, ())}
-    needless = [f"--{name.replace('_', '-')}" for name in DRAWING if name in given]
+    given: dict[str, Any] = {name: value for name, value in asked.items() if value not in (None, ())}
+    needless = [f"--{name.replace('_', '-')}" for name in SAMPLING if name in given]
     if beam_size is not None and given["n"] > beam_size:
         raise click.UsageError(f"-n {given['n']} needs a --beam-size of at least {given['n']}.")
     if greedy and "temperature" in given:
@@ -258,7 +248,16 @@ class _Task:
         (found,) = self.worker.complete(self.generator, [prompt], [0])
         return found
 
-    def stream(self, prompt: str) -> None:
+    def write(self, prompt: str, *, as_json: bool) -> None:
+        """Write the texts for a prompt; one that is sampled alone is written as it is generated."""
+        if as_json:
+            write(json_lines({}, prompt, self.complete(prompt), self.worker.seed))
+        elif self.worker.beam_size is None and self.worker.config.n == 1:
+            self._stream(prompt)
+        else:
+            self._write_texts(prompt)
+
+    def _stream(self, prompt: str) -> None:
         """Write a text as it is generated."""
         config, truncate = self.worker.config, self.worker.truncate
         self.generator.encode(prompt, max_tokens=config.max_tokens, truncate=truncate)  # refuses a long prompt
@@ -274,16 +273,12 @@ class _Task:
         write("" if last.endswith("\n") else "\n")
         self._note([found])
 
-    def write_texts(self, prompt: str) -> None:
+    def _write_texts(self, prompt: str) -> None:
         """Write several texts, or those of a beam search, when all are complete."""
         found = self.complete(prompt)
         texts = [prompt * self.echo + generation.text for generation in found]
         write("---\n".join(text if text.endswith("\n") else text + "\n" for text in texts))
         self._note(found)
-
-    def write_records(self, prompt: str) -> None:
-        """Write texts as JSON lines."""
-        write(json_lines({}, prompt, self.complete(prompt), self.worker.seed))
 
     def _note(self, found: "list[Generation]") -> None:
         if any(generation.ended == "context" for generation in found):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from heed.cli.batch.job import Answer, Block
-    from heed.models.tasks.scorer import Passage, Score, Scorer
+    from heed.models.tasks.scorer import Score, Scorer, ScoringInput
 
 WINDOW = 256  # texts that are read ahead, if they have arrived
 FILE = InputFile()
@@ -197,7 +197,7 @@ class _ScoreJob:
 
 def _texts(
     scorer: "Scorer", inputs: tuple[str, ...], end: bool, *, document: bool
-) -> "Iterator[list[tuple[Passage, int]]]":
+) -> "Iterator[list[tuple[ScoringInput, int]]]":
     """The lines of files, or each whole file, with their numbers of bytes."""
     decoder = Decoder()
     texts = _documents(inputs) if document else read_lines(inputs, decoder, WINDOW, invitation=INVITATION)
@@ -214,7 +214,7 @@ def _documents(inputs: tuple[str, ...]) -> "Iterator[list[str]]":
         warn_replaced(decoder, f"{name} is")
 
 
-def _pairs(scorer: "Scorer", name: str, end: bool) -> "Iterator[list[tuple[Passage, int]]]":
+def _pairs(scorer: "Scorer", name: str, end: bool) -> "Iterator[list[tuple[ScoringInput, int]]]":
     """The completions of a file's records, with their prompts."""
     plain = Plain(decoder := Decoder())
     with contextlib.closing(Inputs((name,), invitation=INVITATION)) as source:
@@ -223,7 +223,7 @@ def _pairs(scorer: "Scorer", name: str, end: bool) -> "Iterator[list[tuple[Passa
     warn_replaced(decoder)
 
 
-def _pair(scorer: "Scorer", line: str, end: bool) -> "tuple[Passage, int]":
+def _pair(scorer: "Scorer", line: str, end: bool) -> "tuple[ScoringInput, int]":
     """A record's completion; from heed generate, its exact tokens, and the end-of-text token if it was generated."""
     try:
         record = json.loads(line)

@@ -178,10 +178,7 @@ def command(
         return
     tell_formats(jobs, asked["input_format"])
     paths = find_models(model)
-    settings = _settings(paths, asked, shard)
-    loading = {name: asked[name] for name in ("shortlist", "split", "repair")}
-    keeps = asked["protect"] or asked["keep_tags"] or any(job.format not in choice.LINE_FORMATS for job in jobs)
-    loading |= {"aligns": bool(keeps or asked["alignments"])}
+    settings, loading = _settings(paths, asked, shard), _loading(jobs, asked)
     if is_large:
         threads = threads or 1 if ray else threads
         ctx.exit(_translate_large(jobs, paths, settings, loading, ray=ray, threads=threads, force=force))
@@ -189,16 +186,14 @@ def command(
     translator = load_translator(paths, device=device, threads=threads, glossary=glossary, **loading)
     translate = _worker(_config(translator.config, asked), loading, threads, asked).using(translator)
     run = _Run(translate, {"resume": resume, "force": force}, settings(translator.pieces))
-    status = 0
-    for job in jobs:
-        try:
-            run.translate(job)
-        except HeedError as error:
-            if len(jobs) == 1:
-                raise
-            click.echo(f"Error: {error}", err=True)  # the other files are none the worse
-            status = status or error.exit_code
-    ctx.exit(status)
+    ctx.exit(run.translate_all(jobs))
+
+
+def _loading(jobs: list[Job], asked: dict[str, Any]) -> dict[str, Any]:
+    """How the model is loaded."""
+    protects = asked["protect"] or asked["keep_tags"] or any(job.format not in choice.LINE_FORMATS for job in jobs)
+    loading = {name: asked[name] for name in ("shortlist", "split", "repair")}
+    return loading | {"aligns": bool(protects or asked["alignments"])}
 
 
 def _translate_large(
@@ -233,7 +228,24 @@ class _Run:
     def __init__(self, translate: "Translate", how: dict[str, bool], settings: Settings) -> None:
         self._translate, self._how, self._settings = translate, how, settings
 
-    def translate(self, job: Job) -> None:
+    def translate_all(self, jobs: list[Job]) -> int:
+        """Do all jobs; returns the exit status.
+
+        Raises:
+            HeedError: The only job fails. The error of one of several is told, and the others are done.
+        """
+        status = 0
+        for job in jobs:
+            try:
+                self._translate_job(job)
+            except HeedError as error:
+                if len(jobs) == 1:
+                    raise
+                click.echo(f"Error: {error}", err=True)
+                status = status or error.exit_code
+        return status
+
+    def _translate_job(self, job: Job) -> None:
         """Translate some inputs into an output."""
         from heed.cli.io.outputs import open_output
 

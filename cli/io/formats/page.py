@@ -158,6 +158,11 @@ class Page:
         return escaped.encode(self._charset, "xmlcharrefreplace").decode(self._charset)
 
 
+def _stays(name: str, tag: str) -> bool:
+    """Whether an element stays as it is."""
+    return name not in VOID and (name in WORDS | UNTOUCHED or _declared(tag))
+
+
 def find_parts(text: str) -> Iterator[HtmlPart]:
     """The tokens of a page in order, with elements that stay as they are in one; joined they are the page."""
     tokens = _Tokens(text).found
@@ -167,12 +172,7 @@ def find_parts(text: str) -> Iterator[HtmlPart]:
     while number < len(tokens):
         kind, name, start = tokens[number]
         last = number
-        stays = (
-            kind == "start"
-            and name not in VOID
-            and (name in WORDS | UNTOUCHED or _declared(text[start : ends[number]]))
-        )
-        if stays:
+        if kind == "start" and _stays(name, text[start : ends[number]]):
             last = _end_of(tokens, number)
             kind, name = ("word", "") if name in WORDS | INLINE else ("other", "")
         if ends[last] > start:

@@ -18,7 +18,7 @@ from heed.export.importers.tokenizers.vocabulary import (
     one_id,
     suppressed,
 )
-from heed.export.importers.weights import Origin
+from heed.export.importers.weights import TensorSource
 from heed.models.arrays import FloatArray
 from heed.models.spec.conventions import Conventions
 from heed.models.spec.network import NetworkSpec
@@ -132,19 +132,19 @@ def _stack(
     )
 
 
-def origin(parameter: str, spec: NetworkSpec) -> Origin:
+def origin(parameter: str, spec: NetworkSpec) -> TensorSource:
     """Where a parameter is in a checkpoint."""
     if parameter == "projection.bias":
-        return Origin("final_logits_bias", _flat)
+        return TensorSource("final_logits_bias", _flat)
     if parameter == "src_embedding.weight":
-        return Origin(SHARED if spec.shared_embedding else "model.encoder.embed_tokens.weight")
+        return TensorSource(SHARED if spec.shared_embedding else "model.encoder.embed_tokens.weight")
     if parameter == "tgt_embedding.weight":
-        return Origin("model.decoder.embed_tokens.weight")
+        return TensorSource("model.decoder.embed_tokens.weight")
     if found := re.fullmatch(r"(encoder|decoder)\.layers\.(\d+)\.(\w+\.\w+)\.(weight|bias)", parameter):
         stack, number, part, kind = found.groups()
-        return Origin(f"model.{stack}.layers.{number}.{PARTS[part]}.{kind}")
+        return TensorSource(f"model.{stack}.layers.{number}.{PARTS[part]}.{kind}")
     stack, part, kind = parameter.split(".")
-    return Origin(f"model.{stack}.{OF_STACK[part]}.{kind}")
+    return TensorSource(f"model.{stack}.{OF_STACK[part]}.{kind}")
 
 
 def _flat(array: FloatArray) -> FloatArray:

@@ -10,7 +10,7 @@ from heed.export.importers.families.family import Family
 from heed.export.importers.formats.settings import Settings
 from heed.export.importers.formats.tensors import StoredTensor, Tensors
 from heed.export.importers.tokenizers.reading import byte_level, sentencepiece, word_pieces
-from heed.export.importers.weights import Origin, apart
+from heed.export.importers.weights import TensorSource, apart
 from heed.models.arrays import FloatArray
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.positions import Learned
@@ -150,7 +150,7 @@ def origin(
     parts: Mapping[str, str],
     head: Head,
     segments: bool,
-) -> Origin:
+) -> TensorSource:
     """Where a parameter is in a checkpoint.
 
     Args:
@@ -164,9 +164,9 @@ def origin(
     dense, norm, matrix, bias = head
     if found := re.fullmatch(r"encoder\.layers\.(\d+)\.(\w+\.\w+)\.(weight|bias)", parameter):
         number, part, kind = found.groups()
-        return Origin(f"{layers}.{number}.{parts[part]}.{kind}")
+        return TensorSource(f"{layers}.{number}.{parts[part]}.{kind}")
     if parameter == "encoder.positions.weight" and segments:
-        return Origin(PLACES, _with_first_segment, (SEGMENTS,))
+        return TensorSource(PLACES, _with_first_segment, (SEGMENTS,))
     whole = {
         "src_embedding.weight": WORDS,
         "encoder.positions.weight": PLACES,
@@ -174,14 +174,14 @@ def origin(
         "projection.bias": bias,
     }
     if parameter in whole:
-        return Origin(whole[parameter])
+        return TensorSource(whole[parameter])
     name, _, kind = parameter.rpartition(".")
     named = {
         "encoder.embedding_norm": "embeddings.LayerNorm",
         "output_transform.dense": dense,
         "output_transform.norm": norm,
     }
-    return Origin(f"{named[name]}.{kind}")
+    return TensorSource(f"{named[name]}.{kind}")
 
 
 def _with_first_segment(positions: FloatArray, segments: FloatArray) -> FloatArray:

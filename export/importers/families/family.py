@@ -7,7 +7,7 @@ from heed.export.importers.formats.checkpoint import Checkpoint
 from heed.export.importers.formats.settings import Settings
 from heed.export.importers.formats.tensors import StoredTensor, Tensors
 from heed.export.importers.tokenizers.vocabulary import Vocabulary
-from heed.export.importers.weights import Imported, Origin
+from heed.export.importers.weights import ImportedWeights, TensorSource
 from heed.models.errors import ModelError
 from heed.models.spec.network import NetworkSpec
 
@@ -19,13 +19,13 @@ class Family:
     """Maps of a configuration and of names of tensors to heed's."""
 
     network: Callable[[Settings, Tensors], NetworkSpec]
-    origin: Callable[[str, NetworkSpec], Origin]  # of a parameter, by its name
+    origin: Callable[[str, NetworkSpec], TensorSource]  # of a parameter, by its name
     normal: Callable[[Tensors], Tensors]  # tensors by the names that they usually have
     copies: Callable[[NetworkSpec], Mapping[str, str]]  # tensors that may be there twice: whose copies they are
     vocabulary: Callable[[Checkpoint, NetworkSpec], Vocabulary]  # the tokenizer, as a bundle has it
     harmless: str = NOTHING  # a pattern of names of tensors that no number depends on
 
-    def read(self, settings: Settings, tensors: Tensors) -> tuple[NetworkSpec, Imported]:
+    def read(self, settings: Settings, tensors: Tensors) -> tuple[NetworkSpec, ImportedWeights]:
         """The network of a checkpoint, and its parameters.
 
         Raises:
@@ -37,7 +37,7 @@ class Family:
         except ModelError as error:  # a description's own do not say of which file it is
             told = str(error)
             raise ModelError(told if told.startswith(settings.where) else f"{settings.where}: {told}") from None
-        return spec, Imported(
+        return spec, ImportedWeights(
             spec,
             named,
             lambda name: self.origin(name, spec),

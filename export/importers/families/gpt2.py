@@ -10,7 +10,7 @@ from heed.export.importers.families.family import Family, with_prefix
 from heed.export.importers.formats.settings import Settings
 from heed.export.importers.formats.tensors import Tensors
 from heed.export.importers.tokenizers.vocabulary import texts
-from heed.export.importers.weights import Origin, apart
+from heed.export.importers.weights import TensorSource, apart
 from heed.models.arrays import FloatArray
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.positions import Learned
@@ -73,18 +73,18 @@ def network(settings: Settings, tensors: Tensors) -> NetworkSpec:
     )
 
 
-def origin(parameter: str, spec: NetworkSpec) -> Origin:  # noqa: ARG001 - every form has the same names
+def origin(parameter: str, spec: NetworkSpec) -> TensorSource:  # noqa: ARG001 - every form has the same names
     """Where a parameter is in a checkpoint, whose matrices are (inputs, outputs)."""
     if parameter in WHOLE:
-        return Origin(WHOLE[parameter])
+        return TensorSource(WHOLE[parameter])
     found = re.fullmatch(r"decoder\.layers\.(\d+)\.(\w+\.(\w+))\.(weight|bias)", parameter)
     assert found
     number, part, projection, kind = found.groups()
     if projection in ("query", "key", "value"):
         third = partial(_third, place=("query", "key", "value").index(projection))
-        return Origin(f"transformer.h.{number}.attn.c_attn.{kind}", third)
+        return TensorSource(f"transformer.h.{number}.attn.c_attn.{kind}", third)
     matrix = kind == "weight" and projection != "norm"
-    return Origin(f"transformer.h.{number}.{PARTS[part]}.{kind}", np.transpose if matrix else None)
+    return TensorSource(f"transformer.h.{number}.{PARTS[part]}.{kind}", np.transpose if matrix else None)
 
 
 def _third(array: FloatArray, place: int) -> FloatArray:

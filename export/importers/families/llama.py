@@ -9,7 +9,7 @@ from heed.export.importers.families.family import Family, with_prefix
 from heed.export.importers.formats.settings import Settings
 from heed.export.importers.formats.tensors import Tensors
 from heed.export.importers.tokenizers.vocabulary import texts
-from heed.export.importers.weights import Origin, apart
+from heed.export.importers.weights import TensorSource, apart
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.positions import Rotary, RotaryScaling
 from heed.models.spec.stack import AttentionSpec, FeedForwardSpec, NormSpec, StackSpec
@@ -160,14 +160,14 @@ def _scaling(table: Settings, n_positions: int) -> RotaryScaling | None:
     )
 
 
-def origin(parameter: str, spec: NetworkSpec) -> Origin:  # noqa: ARG001 - every form has the same names
+def origin(parameter: str, spec: NetworkSpec) -> TensorSource:  # noqa: ARG001 - every form has the same names
     """Where a parameter is in a checkpoint."""
     if parameter in WHOLE:
-        return Origin(WHOLE[parameter])
+        return TensorSource(WHOLE[parameter])
     found = re.fullmatch(r"decoder\.layers\.(\d+)\.(\w+\.\w+)\.(weight|bias)", parameter)
     assert found
     number, part, kind = found.groups()
-    return Origin(f"model.layers.{number}.{PARTS[part]}.{kind}")
+    return TensorSource(f"model.layers.{number}.{PARTS[part]}.{kind}")
 
 
 LLAMA = Family(

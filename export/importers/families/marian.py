@@ -30,14 +30,8 @@ def network(settings: Settings, tensors: Tensors) -> NetworkSpec:
     settings.raw("max_position_embeddings")  # of a table of sinusoids, which heed makes as long as it needs
     shared = settings.flag("share_encoder_decoder_embeddings", True)
     n_target = settings.integer("decoder_vocab_size", settings.integer("vocab_size", 58101))
-    spec = bart.translator(
-        settings,
-        tensors,
-        NormSpec(),
-        Sinusoidal(layout="halves"),
-        scale_embedding=False,
-        vocab_size=58101,
-    )
+    halves = Sinusoidal(layout="halves")
+    spec = bart.translator(settings, tensors, NormSpec(), halves, scale_embedding=False, vocab_size=58101)
     if shared:
         settings.only("decoder_vocab_size", spec.stacks["encoder"].vocab_size)
         return spec

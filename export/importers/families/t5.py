@@ -17,7 +17,7 @@ from heed.export.importers.tokenizers.vocabulary import (
     sentencepiece_pieces,
     suppressed,
 )
-from heed.export.importers.weights import Origin, apart
+from heed.export.importers.weights import TensorSource, apart
 from heed.models.errors import ModelError
 from heed.models.spec.conventions import Conventions
 from heed.models.spec.network import NetworkSpec
@@ -104,21 +104,21 @@ def embedding(tensors: Tensors) -> str:
     return found[0]
 
 
-def origin(parameter: str, spec: NetworkSpec) -> Origin:
+def origin(parameter: str, spec: NetworkSpec) -> TensorSource:
     """Where a parameter is in a checkpoint."""
     if parameter == "src_embedding.weight":
-        return Origin(EMBEDDINGS[0])
+        return TensorSource(EMBEDDINGS[0])
     if parameter == "projection.weight":
-        return Origin("lm_head.weight")
+        return TensorSource("lm_head.weight")
     stack, rest = parameter.split(".", 1)
     if rest == "relative_bias.weight":
-        return Origin(f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight")
+        return TensorSource(f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight")
     if rest == "norm.weight":
-        return Origin(f"{stack}.final_layer_norm.weight")
+        return TensorSource(f"{stack}.final_layer_norm.weight")
     found = re.fullmatch(r"layers\.(\d+)\.(\w+)\.(\w+)\.weight", rest)
     assert found
     number, sublayer, part = found.groups()
-    return Origin(f"{stack}.block.{number}.layer.{_in_layer(stack, sublayer, part, spec)}.weight")
+    return TensorSource(f"{stack}.block.{number}.layer.{_in_layer(stack, sublayer, part, spec)}.weight")
 
 
 def _in_layer(stack: str, sublayer: str, part: str, spec: NetworkSpec) -> str:

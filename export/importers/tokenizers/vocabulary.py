@@ -138,14 +138,17 @@ def library_file(checkpoint: Checkpoint) -> bytes:
         return read_file(checkpoint, FILE)
     if not has(checkpoint, "vocab.json") or not has(checkpoint, "merges.txt"):
         raise ModelError(f"{checkpoint.path}: has no {FILE} nor vocab.json with merges.txt; get the whole model")
+    return _merged_file(checkpoint.path)
+
+
+def _merged_file(path: Path) -> bytes:
+    """A tokenizer.json made of vocab.json and merges.txt."""
     import tokenizers
 
     try:
-        model = tokenizers.models.BPE.from_file(
-            str(checkpoint.path / "vocab.json"), str(checkpoint.path / "merges.txt")
-        )
+        model = tokenizers.models.BPE.from_file(str(path / "vocab.json"), str(path / "merges.txt"))
     except Exception as error:  # noqa: BLE001 - the library raises nothing narrower
-        raise ModelError(f"{checkpoint.path}: vocab.json or merges.txt is damaged ({error}); get it again") from None
+        raise ModelError(f"{path}: vocab.json or merges.txt is damaged ({error}); get it again") from None
     return byte_level(model).to_str().encode()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from heed.models.decoding.config import DecodeConfig
 from heed.models.tasks.translation.translation import Sentence, Translation, combine
 from heed.models.tasks.translation.translator import BATCH_SIZE, Translator
-from heed.models.text.markup.inline import Marked, keeps_names, put_back, shown, take_out
+from heed.models.text.markup.inline import StrippedLine, keeps_names, put_back, shown, take_out
 from heed.models.text.markup.mnemonics import MARK, Mnemonic, take_mnemonic
 from heed.models.text.markup.placeholders import ESCAPES, PATTERNS, around, find_kept
 from heed.models.text.markup.tags import parts_sentences, scan
@@ -137,7 +137,7 @@ class Keeper:
                 found[i] = [self._apart(units[i], config, batch_size)]
         return [found[i] for i in range(len(units))]
 
-    def _put_back(self, marked: Marked, best: Sequence[Translation]) -> list[Translation]:
+    def _put_back(self, marked: StrippedLine, best: Sequence[Translation]) -> list[Translation]:
         """The translations that contain the names, with the protected text put back."""
         found = []
         for translation in best:
@@ -160,11 +160,9 @@ class Keeper:
         """A text whose placeholders have no names that stay: what is between them is translated by itself."""
         pieces = [_edges(piece) for piece in around(unit.text, unit.kept)]
         between = self._translator.translate([words for _, words, _ in pieces], config, batch_size=batch_size)
-        filled = Marked("", [], {}, unit.escaped).filled
-        texts = [
-            filled(before + _as_part(words, each.text) + after)
-            for (before, words, after), each in zip(pieces, between, strict=True)
-        ]
+        filled = StrippedLine("", [], {}, unit.escaped).filled
+        parts = zip(pieces, between, strict=True)
+        texts = [filled(before + _as_part(words, each.text) + after) for (before, words, after), each in parts]
         placeholders = [*(unit.text[slice(*span)] for span in unit.kept), ""]
         return Translation(
             text="".join(part for pair in zip(texts, placeholders, strict=True) for part in pair),
@@ -188,7 +186,7 @@ def _choices(unit: Unit, best: list[Translation]) -> list[Translation]:
     return [dataclasses.replace(each, copied=unit.copied) for each in best] if unit.copied else best
 
 
-def _taken_out(unit: Unit, turn: int) -> Marked | None:
+def _taken_out(unit: Unit, turn: int) -> StrippedLine | None:
     return take_out(unit.text, unit.kept, turn, symbols=unit.symbols, escaped=unit.escaped)
 
 

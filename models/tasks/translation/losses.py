@@ -4,7 +4,7 @@ import dataclasses
 import re
 
 from heed.models.text.dates import find_dates
-from heed.models.text.literals import Kind, Literal, find_literals
+from heed.models.text.literals import Literal, LiteralKind, find_literals
 from heed.models.text.numbers import localized, separators
 from heed.models.text.words import overlap
 from heed.models.tokenizers.protocol import LineTokenizer
@@ -19,10 +19,10 @@ CAPITALIZING = ("de", "lb")  # languages in which a capital letter tells no name
 
 
 @dataclasses.dataclass(frozen=True)
-class Lost:
+class ExpectedLiteral:
     """Something of a source that its translation should have, as the target writes it."""
 
-    kind: Kind
+    kind: LiteralKind
     text: str
     others: tuple[str, ...] = ()  # other ways to write it
     at_first: bool = False  # whether it begins the sentence
@@ -51,44 +51,52 @@ class Losses:
         self._marks = (marks[0], marks[1]) if marks[0] and marks[1] else None
         self._has_names = (languages[0] or "").split("-")[0] not in CAPITALIZING
 
-    def expected(self, source: str) -> dict[Lost, list[Literal]]:
+    def expected(self, source: str) -> dict[ExpectedLiteral, list[Literal]]:
         """What of a sentence should stand in its translation, with its places."""
         dates = {(date.start, date.stop): date for date in find_dates(source, self._languages)}
         found = {
-            Lost(Kind.NUMBER, date.forms[0], date.forms[1:]): [Literal(Kind.NUMBER, source[slice(*span)], span[0])]
+            ExpectedLiteral(LiteralKind.NUMBER, date.forms[0], date.forms[1:]): [
+                Literal(LiteralKind.NUMBER, source[slice(*span)], span[0])
+            ]
             for span, date in dates.items()
         }
         names_stand_out = self._has_names and _is_mostly_small(source)
         for literal in find_literals(source):
             if any(overlap((literal.start, literal.stop), span) for span in dates):
                 continue
-            is_name = literal.kind is Kind.NAME
+            is_name = literal.kind is LiteralKind.NAME
             at_first = is_name and not re.search(r"\w", source[: literal.start])
             if is_name and not (names_stand_out and self._is_rare(literal.text, RARE_AT_FIRST if at_first else RARE)):
                 continue
-            if lost := self._number(source, literal) if literal.kind is Kind.NUMBER else _as_it_is(literal, at_first):
+            if (
+                lost := self._number(source, literal)
+                if literal.kind is LiteralKind.NUMBER
+                else _as_it_is(literal, at_first)
+            ):
                 found.setdefault(lost, []).append(literal)
         return found
 
-    def find(self, source: str, translation: str) -> list[Lost]:
+    def find(self, source: str, translation: str) -> list[ExpectedLiteral]:
         """What of a sentence should stand in its translation, and does not."""
         return [lost for lost in self.expected(source) if self._misses(lost, translation)]
 
-    def _number(self, source: str, literal: Literal) -> Lost | None:
+    def _number(self, source: str, literal: Literal) -> ExpectedLiteral | None:
         if half := HALF_DAY.match(source, literal.stop):
             return _of_24_hours(literal.text, half[1])
         text = localized(literal.text, *self._marks) if self._marks else literal.text
         is_amount = re.search(r"[$€£¥]\s?\Z", source[: literal.start]) or re.match(
             r"\s?[$€£¥%]", source[literal.stop :]
         )
-        return Lost(Kind.NUMBER, text, in_words=not is_amount)
+        return ExpectedLiteral(LiteralKind.NUMBER, text, in_words=not is_amount)
 
-    def _misses(self, lost: Lost, translation: str) -> bool:
+    def _misses(self, lost: ExpectedLiteral, translation: str) -> bool:
         if self._tgt.unk_id in self._tgt.encode([lost.text])[0]:
             return False
-        return not (self._has_number(lost, translation) if lost.kind is Kind.NUMBER else lost.stands(translation))
+        return not (
+            self._has_number(lost, translation) if lost.kind is LiteralKind.NUMBER else lost.stands(translation)
+        )
 
-    def _has_number(self, lost: Lost, translation: str) -> bool:
+    def _has_number(self, lost: ExpectedLiteral, translation: str) -> bool:
         """Whether a number stands in a translation, between thousands with marks or without, or may stand in words."""
         number = lost.text
         if lost.others or number.isdecimal():
@@ -104,15 +112,15 @@ class Losses:
         return min(map(len, self._src.encode([word, word.lower()]))) >= least
 
 
-def _as_it_is(literal: Literal, at_first: bool) -> Lost:
-    return Lost(literal.kind, literal.text, at_first=at_first)
+def _as_it_is(literal: Literal, at_first: bool) -> ExpectedLiteral:
+    return ExpectedLiteral(literal.kind, literal.text, at_first=at_first)
 
 
 def _has_exactly(number: str, translation: str) -> bool:
     return re.search(rf"(?<![\d.,:]){re.escape(number)}(?![.,:]?\d)", translation) is not None
 
 
-def _of_24_hours(time: str, half: str) -> Lost | None:
+def _of_24_hours(time: str, half: str) -> ExpectedLiteral | None:
     """A time with "a.m." or "p.m.", which other languages count up to 24."""
     parts = CLOCK.fullmatch(time)
     if parts is None or not parts[2] or not 1 <= int(parts[1]) <= 12:
@@ -120,7 +128,7 @@ def _of_24_hours(time: str, half: str) -> Lost | None:
     hour, minutes = int(parts[1]) % 12 + (12 if half in "pP" else 0), parts[2]
     hours = dict.fromkeys((str(hour), parts[1], f"{hour:02}"))
     first, *others = [hour + mark + minutes for mark in ":." for hour in hours]
-    return Lost(Kind.NUMBER, first, tuple(others))
+    return ExpectedLiteral(LiteralKind.NUMBER, first, tuple(others))
 
 
 def _is_mostly_small(text: str) -> bool:

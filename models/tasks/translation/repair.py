@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from heed.models.decoding.constraints import Phrase
 from heed.models.tasks.translation.doubts import doubts
-from heed.models.tasks.translation.losses import Losses, Lost
+from heed.models.tasks.translation.losses import ExpectedLiteral, Losses
 from heed.models.tasks.translation.translation import Translation
 from heed.models.text.capitals import in_small_letters, is_in_capitals
-from heed.models.text.literals import Kind, Literal
-from heed.models.text.markup.inline import Marked, keeps_names, shown, take_out
+from heed.models.text.literals import Literal, LiteralKind
+from heed.models.text.markup.inline import StrippedLine, keeps_names, shown, take_out
 from heed.models.text.words import Span
 from heed.models.tokenizers.protocol import LineTokenizer
 
@@ -17,7 +17,7 @@ CAPITALS = "capitals"  # what is told of a sentence that was translated in small
 TURNS = 2  # ways to name what was lost, before it is required as it is
 # By how many nats a repaired translation may be less likely than the first one, for each token that was required. With
 # the default model of 0.1, names that English and German write alike cost up to 4.2, other words 2.2 to 17.
-MARGIN = {Kind.NUMBER: 6.0, Kind.ADDRESS: 6.0, Kind.CODE: 6.0, Kind.NAME: 2.5}
+MARGIN = {LiteralKind.NUMBER: 6.0, LiteralKind.ADDRESS: 6.0, LiteralKind.CODE: 6.0, LiteralKind.NAME: 2.5}
 # By how many nats a translation must be more likely with another name in the place of a word, by which words that are
 # translated are told from names: three quarters of these gain more than 1. Any word may begin a sentence.
 GAIN, GAIN_AT_FIRST = 1.0, 3.0
@@ -30,9 +30,9 @@ Search = Callable[[Sequence[str], Sequence[Sequence[Phrase]]], list[list[Transla
 class _Attempt:
     """A search in the place of one that lost something."""
 
-    text: Marked  # the sentence, maybe with names that every model knows for what was lost
-    required: tuple[Lost, ...]  # what the search must put out
-    kept: tuple[Lost, ...]  # what it keeps, if it succeeds
+    text: StrippedLine  # the sentence, maybe with names that every model knows for what was lost
+    required: tuple[ExpectedLiteral, ...]  # what the search must put out
+    kept: tuple[ExpectedLiteral, ...]  # what it keeps, if it succeeds
     allowed: float  # by how many nats the translation may be less likely than the first one
 
 
@@ -77,19 +77,19 @@ class Repair:
                     found[i] = mended
                     del waiting[i]
         for i, some in lost.items():
-            left = (each for each in some if each.kind is not Kind.NAME and not each.stands(found[i][0].text))
+            left = (each for each in some if each.kind is not LiteralKind.NAME and not each.stands(found[i][0].text))
             found[i][0] = dataclasses.replace(found[i][0], lost=tuple(each.text for each in left))
 
     def _mend_capitals(self, sources: Sequence[str], found: list[list[Translation]], search: Search) -> None:
         """Translate doubtful sentences in capitals in small letters instead, and put the translation in capitals."""
-        asked: dict[int, Marked] = {}
+        asked: dict[int, StrippedLine] = {}
         for i, source in enumerate(sources):
             if is_in_capitals(source) and (doubts(found[i][0]) or self._losses.find(source, found[i][0].text)):
                 small, names = in_small_letters(source, self._n_tokens)
                 if text := take_out(small, names):
                     asked[i] = text
         texts = [text.text for text in asked.values()]
-        numbers = [[each for each in self._losses.expected(text) if each.kind is Kind.NUMBER] for text in texts]
+        numbers = [[each for each in self._losses.expected(text) if each.kind is LiteralKind.NUMBER] for text in texts]
         results = search(texts, [[self._phrase(each) for each in of] for of in numbers]) if texts else []
         for (i, text), best in zip(asked.items(), results, strict=True):
             good = [
@@ -104,19 +104,21 @@ class Repair:
     def _n_tokens(self, word: str) -> int:
         return len(self._src.encode([word])[0])
 
-    def _attempts(self, source: str, lost: tuple[Lost, ...]) -> Iterator[_Attempt]:
+    def _attempts(self, source: str, lost: tuple[ExpectedLiteral, ...]) -> Iterator[_Attempt]:
         """What to search for a sentence, one after another until one succeeds."""
-        sure = tuple(each for each in lost if each.kind is not Kind.NAME)
-        numbers = tuple(each for each in lost if each.kind is Kind.NUMBER)
+        sure = tuple(each for each in lost if each.kind is not LiteralKind.NAME)
+        numbers = tuple(each for each in lost if each.kind is LiteralKind.NUMBER)
         if numbers != lost:  # also what was kept is in the way of the rest: a sentence of such names is hard to read
             expected = self._losses.expected(source)
-            places = _joined(source, (at for each, of in expected.items() if each.kind is not Kind.NUMBER for at in of))
+            places = _joined(
+                source, (at for each, of in expected.items() if each.kind is not LiteralKind.NUMBER for at in of)
+            )
             for turn in range(TURNS):
                 if text := take_out(source, places, turn):
-                    names = tuple(Lost(Kind.NAME, name) for name in text.names) if turn else ()
+                    names = tuple(ExpectedLiteral(LiteralKind.NAME, name) for name in text.names) if turn else ()
                     allowed = sum(map(self._allowed, sure)) - sum(map(_gain, lost))
                     yield _Attempt(text, (*numbers, *names), lost, allowed)
-        plain = Marked(source, [], {})
+        plain = StrippedLine(source, [], {})
         yield _Attempt(plain, lost, lost, sum(map(self._allowed, lost)))
         if sure and sure != lost:  # what cannot be had with a name may be had without it
             yield _Attempt(plain, sure, sure, sum(map(self._allowed, sure)))
@@ -138,26 +140,26 @@ class Repair:
         if not good or first.log_prob - good[0].log_prob > attempt.allowed:
             return []
         missing = set(self._losses.find(source, good[0].text)) - set(attempt.kept)
-        return [] if any(each.kind is not Kind.NAME for each in missing) and attempt.text.names else good
+        return [] if any(each.kind is not LiteralKind.NAME for each in missing) and attempt.text.names else good
 
-    def _put_back(self, text: Marked, found: Translation) -> Translation:
+    def _put_back(self, text: StrippedLine, found: Translation) -> Translation:
         """A translation with the names of the sentence in the places of others."""
         if not text.names:
             return found
         pieces = [self._tgt.piece(token) for token in found.tokens]
         return dataclasses.replace(found, text=text.filled(found.text), shown=shown(pieces, text.names))
 
-    def _allowed(self, lost: Lost) -> float:
+    def _allowed(self, lost: ExpectedLiteral) -> float:
         return MARGIN[lost.kind] * len(self._tgt.encode([lost.text])[0])
 
-    def _phrase(self, lost: Lost) -> Phrase:
+    def _phrase(self, lost: ExpectedLiteral) -> Phrase:
         """The tokens of the ways to write what was lost, one of which a search must put out."""
         encoded = self._tgt.encode([lost.text, *lost.others])
         return [tuple(tokens) for tokens in encoded if tokens and self._tgt.unk_id not in tokens]
 
 
-def _gain(lost: Lost) -> float:
-    if lost.kind is not Kind.NAME:
+def _gain(lost: ExpectedLiteral) -> float:
+    if lost.kind is not LiteralKind.NAME:
         return 0.0
     return GAIN_AT_FIRST if lost.at_first else GAIN
 

@@ -9,21 +9,20 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from heed.models.decoding.batching import plan_batches
-from heed.models.decoding.beam_search import Hypothesis, search
+from heed.models.decoding.beam_search import Hypothesis
 from heed.models.decoding.config import ROOM, DecodeConfig, SpecialIds
 from heed.models.decoding.constraints import Phrase, Requirement
 from heed.models.decoding.repetition import is_loop
 from heed.models.runtime.protocol import Network
 from heed.models.runtime.states import States
-from heed.models.system.forks import call_in_children
 from heed.models.system.processor import available_cores
-from heed.models.system.threads import ThreadPool
 from heed.models.tasks.model import Model
 from heed.models.tasks.translation.aligner import Aligner
+from heed.models.tasks.translation.batch_search import BatchSearch
 from heed.models.tasks.translation.repair import Repair
+from heed.models.tasks.translation.terms import TermSearch
 from heed.models.tasks.translation.translation import Sentence, Translation, combine
-from heed.models.text.glossary import Glossary, appears
+from heed.models.text.glossary import Glossary
 from heed.models.text.markup.placeholders import has_letters
 from heed.models.text.sentences import cut, split_sentences
 from heed.models.text.words import Span
@@ -32,9 +31,10 @@ from heed.models.tokenizers.protocol import LineTokenizer
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from heed.models.bundle.bundle import Bundle
+
 BATCH_SIZE = 64  # maximum number of sentences decoded together
 WINDOW = 32  # batches that are sorted by length together
-TURNS = 3  # searches with constraints, each without the words that displaced a term in the one before
 WIDER = 2  # factor of the beam size with constraints, because hypotheses that lack more and less share the beam
 # Characters that are not seen, and no part of a word: tokenizers take them for spaces, or for what they do not know.
 INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
@@ -82,28 +82,22 @@ class Translator(Model):
         self._states = States(lambda: network, workers)
         self._whole_states = States(whole, workers) if whole else self._states
         super().__init__(self._states, self._whole_states)
-        self._start_pool()
-        call_in_children(self._start_pool)
         self._repair = repair
-        self._glossary = glossary
         self.aligner = aligner(self._whole_states) if aligner else None
+        self._terms = TermSearch(glossary, self.aligner) if glossary else None
         self._src, self._tgt = src_tokenizer, tgt_tokenizer
         n_positions = network.spec.encoder.n_positions if network.spec.encoder else None
         self._longest = LONGEST if n_positions is None else min(LONGEST, n_positions - 1)  # without the end token
-        self._context = network.context
         self._known, self._not_known = set[str](), set[str]()  # characters
-        self._special = SpecialIds.of(tgt_tokenizer, blank=tgt_tokenizer.blank)
-
-    def _start_pool(self) -> None:
-        self._pool = ThreadPool(self.workers)  # starts threads on demand
+        special = SpecialIds.of(tgt_tokenizer, blank=tgt_tokenizer.blank)
+        self._batches = BatchSearch(self._states, self._whole_states, special, network.context, workers=workers)
 
     def close(self) -> None:
         """See `Model`; also ends the threads."""
         super().close()
         if self.aligner:
             self.aligner.close()
-        self._pool.shutdown()
-        self._start_pool()  # whose work is told that the model is closed
+        self._batches.close()
 
     @classmethod
     def load(
@@ -127,7 +121,7 @@ class Translator(Model):
             device: "cpu" or "cuda".
             threads: CPU threads; None: as many as the cores that this process may use.
             shortlist: Decode each line over its likely tokens, if the bundle has a shortlist. Log-probabilities are
-                then relative to these tokens; to compare them between lines, use the whole vocabulary.
+                then relative to these tokens, and not comparable between lines.
             split: See the class.
             glossary: A file of required terms; see `Glossary.read`.
             aligns: Whether words will be aligned: for mark-up, or for the caller.
@@ -136,39 +130,30 @@ class Translator(Model):
 
         Raises:
             DataError: The glossary cannot be used.
-            ModelError: A bundle is damaged or of a later format, the vocabularies of an ensemble differ, or the device
-                cannot be used.
+            ModelError: A bundle is damaged or of a later format, the vocabularies differ, or the device is unusable.
         """
-        from heed.models.bundle.bundle import Bundle, require_one_vocabulary
+        from heed.models.bundle.bundle import Bundle
 
         with contextlib.ExitStack() as stack:
             paths = path if isinstance(path, Sequence) else [path]
             bundle, *others = (stack.enter_context(Bundle.loading(each)) for each in paths)
             manifest, (src, tgt) = bundle.require("translate"), bundle.tokenizers(languages)
-            require_one_vocabulary(bundle, others)
-            # Threads that each decode their own batch are faster than threads that share the operators of one.
-            workers = threads or available_cores() if device == "cpu" else 1
             shortlist = shortlist and not others and bundle.has_shortlist
-            network: Network = bundle.network(device=device, threads=1, shortlist=shortlist)
+            network = _network(bundle, others, device, shortlist=shortlist)
             whole = functools.partial(bundle.network, device=device, threads=1) if shortlist else None
-            if others:
-                from heed.models.runtime.ensemble import EnsembleNetwork  # imported here: few need it
-
-                network = EnsembleNetwork([network, *(each.network(device=device, threads=1) for each in others)])
-            aligns = bool(glossary or aligns or not shortlist)
-            aligner = functools.partial(Aligner.of, bundle, (src, tgt), device) if aligns else None
+            aligner = functools.partial(Aligner.of, bundle, (src, tgt), device)
         return cls(
             network,
             src,
             tgt,
             manifest.decode,
-            workers=workers,
+            workers=_workers(device, threads),
             split=split,
             language=manifest.src_language,
             glossary=Glossary.read(glossary, tgt) if glossary else None,
             whole=whole,
             repair=Repair(src, tgt, (manifest.src_language, manifest.tgt_language), searches=repair),
-            aligner=aligner,
+            aligner=aligner if glossary or aligns or not shortlist else None,
         )
 
     def translate(
@@ -202,24 +187,23 @@ class Translator(Model):
         sentences = self._sentences(lines)
         chosen = [sentence for line in sentences for sentence in line if sentence.tokens]
         sources = [[*sentence.tokens, self._src.eos_id] for sentence in chosen]
-        results = self._translations(sources, self._search(sources, config, n, batch_size), config)
-        if self._glossary:
-            texts = [sentence.text for sentence in chosen]
-            self._require(self._glossary, texts, sources, results, config, n, batch_size)
+        results = self._translations(sources, self._batches.search(sources, config, n, batch_size), config)
+        texts = [sentence.text for sentence in chosen]
+        if self._terms:
+            self._terms.require(texts, sources, results, functools.partial(self._required, config, n, batch_size))
         elif self._repair:
-            again = functools.partial(self._again, config, n, batch_size)
-            self._repair.mend([sentence.text for sentence in chosen], results, again)
+            self._repair.mend(texts, results, functools.partial(self._again, config, n, batch_size))
         if aligned and self.aligner:
-            results = _linked(self.aligner, [sentence.text for sentence in chosen], results)
+            results = _linked(self.aligner, texts, results)
         found = iter(results)
         combined = [
             combine([(each, next(found) if each.tokens else [each.unchanged()]) for each in line], n)
             for line in sentences
         ]
-        if self._glossary:
+        if self._terms:
             for i, line in enumerate(lines):
                 if len(sentences[i]) > 1:
-                    combined[i] = _tell_parted(self._glossary, line, sentences[i], combined[i])
+                    combined[i] = self._terms.mark_parted(line, sentences[i], combined[i])
         return combined
 
     def pieces(self, tokens: list[int]) -> list[str]:
@@ -272,50 +256,6 @@ class Translator(Model):
         encoded = self._src.encode([self._readable(part) for part in parts])
         return [fitting for part, ids in zip(parts, encoded, strict=True) for fitting in self._fit(part, ids)]
 
-    def _require(
-        self,
-        glossary: Glossary,
-        texts: list[str],
-        sources: list[list[int]],
-        results: list[list[Translation]],
-        config: DecodeConfig,
-        n: int,
-        batch_size: int,
-    ) -> None:
-        """Translate again, and with what is asked, where a translation lacks a term.
-
-        A term may then hang on at the end, beside another translation of its word. So that one is refused in the next
-        turn, and the turn before counts where that does not help.
-        """
-        places = [glossary.places(text) for text in texts]
-
-        def displaced(i: int, best: list[Translation]) -> set[int]:
-            shares = self.aligner.shares(texts[i], best[0].text) if self.aligner else None
-            return set() if shares is None else glossary.displaced(best[0].text, shares, places[i])
-
-        refused = {
-            i: displaced(i, best)
-            for i, best in enumerate(results)
-            if not all(appears(term, each.text) for term in places[i] for each in best)
-        }
-        lacking = set(refused)
-        for turn in range(TURNS if lacking else 0):
-            asked = [sources[i] for i in refused]
-            requirements = [glossary.requirement(places[i], tokens) for i, tokens in refused.items()]
-            found = dict(zip(refused, self._required(asked, requirements, config, n, batch_size), strict=True))
-            for i, best in found.items():
-                if turn == 0 or all(appears(term, best[0].text) for term in places[i]):
-                    results[i] = best
-            more = {i: displaced(i, best) - refused[i] for i, best in found.items()}
-            refused = {i: refused[i] | tokens for i, tokens in more.items() if tokens}
-            if not refused:
-                break
-        for i in lacking:
-            results[i] = [
-                dataclasses.replace(each, missing=tuple(term for term in places[i] if not appears(term, each.text)))
-                for each in results[i]
-            ]
-
     def _again(
         self,
         config: DecodeConfig,
@@ -330,27 +270,29 @@ class Translator(Model):
         bound = [i for i, each in enumerate(phrases) if each]
         asked = [sources[i] for i in free]
         found = dict(
-            zip(free, self._translations(asked, self._search(asked, config, n, batch_size), config), strict=True)
+            zip(
+                free, self._translations(asked, self._batches.search(asked, config, n, batch_size), config), strict=True
+            )
         )
         requirements = [Requirement(phrases[i], self._tgt.begins_word, self._tgt.bos_id) for i in bound]
-        results = self._required([sources[i] for i in bound], requirements, config, n, batch_size)
+        results = self._required(config, n, batch_size, [sources[i] for i in bound], requirements)
         found.update(zip(bound, results, strict=True))
         return [found[i] for i in range(len(texts))]
 
     def _required(
         self,
-        sources: list[list[int]],
-        requirements: list[Requirement],
         config: DecodeConfig,
         n: int,
         batch_size: int,
+        sources: Sequence[list[int]],
+        requirements: list[Requirement],
     ) -> list[list[Translation]]:
         """The best translations that meet the requirements, from a wider beam."""
         wide = dataclasses.replace(config, beam_size=WIDER * config.beam_size)
-        return self._translations(sources, self._search(sources, wide, n, batch_size, requirements), config)
+        return self._translations(sources, self._batches.search(sources, wide, n, batch_size, requirements), config)
 
     def _translations(
-        self, sources: list[list[int]], hypotheses: list[list[Hypothesis]], config: DecodeConfig
+        self, sources: Sequence[list[int]], hypotheses: list[list[Hypothesis]], config: DecodeConfig
     ) -> list[list[Translation]]:
         """The best hypotheses of each source as text, with loops marked."""
         texts = iter(self._tgt.decode([found.tokens for best in hypotheses for found in best]))
@@ -363,52 +305,6 @@ class Translator(Model):
             ]
             for source, best in zip(sources, hypotheses, strict=True)
         ]
-
-    def _search(
-        self,
-        sources: list[list[int]],
-        config: DecodeConfig,
-        n_best: int,
-        batch_size: int,
-        requirements: list[Requirement] | None = None,
-    ) -> list[list[Hypothesis]]:
-        """The best hypotheses of each source; with requirements, only hypotheses that meet them."""
-        # Every idle worker gets a share; the longest batches go first, so that no worker is left with one at the end.
-        share = max(1, min(batch_size, -(-len(sources) // self._states.n_free)))
-        batches = list(plan_batches([len(source) for source in sources], share))[::-1]
-        found: dict[int, list[Hypothesis]] = {}
-        searched = self._search_all(sources, batches, config, n_best, requirements)
-        for batch, results in zip(batches, searched, strict=True):
-            found.update(zip(batch, results, strict=True))
-        return [found[i] for i in range(len(sources))]
-
-    def _search_all(
-        self,
-        sources: list[list[int]],
-        batches: list[list[int]],
-        config: DecodeConfig,
-        n_best: int,
-        requirements: list[Requirement] | None,
-    ) -> Iterable[list[list[Hypothesis]]]:
-        states = self._whole_states if requirements else self._states
-
-        def decode(batch: list[int]) -> list[list[Hypothesis]]:
-            required = requirements and [requirements[i] for i in batch]
-            with states.borrow() as state:
-                chosen = [sources[i] for i in batch]
-                return search(
-                    state,
-                    chosen,
-                    config,
-                    self._special,
-                    n_best=n_best,
-                    context=self._context,
-                    requirements=required,
-                )
-
-        if min(self.workers, len(batches)) <= 1:
-            return map(decode, batches)
-        return self._pool.map(decode, batches)
 
     def translate_lines(
         self,
@@ -423,6 +319,28 @@ class Translator(Model):
             yield from self.translate(window, config, batch_size=batch_size)
 
 
+def _workers(device: str, threads: int | None) -> int:
+    """Number of batches decoded in parallel: on a CPU, that is faster than threads that share one batch's operators."""
+    return threads or available_cores() if device == "cpu" else 1
+
+
+def _network(bundle: "Bundle", others: "Sequence[Bundle]", device: str, *, shortlist: bool) -> Network:
+    """The network of a bundle, or of an ensemble.
+
+    Raises:
+        ModelError: The vocabularies of an ensemble differ, or the device cannot be used.
+    """
+    from heed.models.bundle.bundle import require_one_vocabulary
+
+    require_one_vocabulary(bundle, others)
+    network: Network = bundle.network(device=device, threads=1, shortlist=shortlist)
+    if not others:
+        return network
+    from heed.models.runtime.ensemble import EnsembleNetwork  # imported here: few need it
+
+    return EnsembleNetwork([network, *(each.network(device=device, threads=1) for each in others)])
+
+
 def _linked(aligner: Aligner, sources: list[str], results: list[list[Translation]]) -> list[list[Translation]]:
     """The translations of each source with links of their words."""
     pairs = [(source, each.text) for source, best in zip(sources, results, strict=True) for each in best]
@@ -434,15 +352,3 @@ def _loops(tokens: list[int], source: list[int], config: DecodeConfig) -> bool:
     """Whether an output repeats a phrase in a loop, or reached the default length limit."""
     endless = config.max_length is None and len(tokens) == len(source) - 1 + ROOM
     return endless or is_loop(tokens, source)
-
-
-def _tell_parted(
-    glossary: Glossary, line: str, sentences: list[Sentence], best: list[Translation]
-) -> list[Translation]:
-    """Mark missing terms whose words are spread over several sentences of a line."""
-    whole = {term for sentence in sentences for term in glossary.find(sentence.text)}
-    parted = [term for term in glossary.find(line) if term not in whole]
-    return [
-        dataclasses.replace(each, missing=each.missing + tuple(term for term in parted if not appears(term, each.text)))
-        for each in best
-    ]

@@ -27,7 +27,7 @@ class Mark:
 
 
 @dataclasses.dataclass(frozen=True)
-class Marked:
+class StrippedLine:
     """A line without its mark-up, and with names in place of placeholders."""
 
     text: str
@@ -44,7 +44,7 @@ class Marked:
 
 def take_out(
     line: str, kept: Sequence[Span], turn: int = 0, *, symbols: Collection[Span] = (), escaped: bool = False
-) -> Marked | None:
+) -> StrippedLine | None:
     """Remove what is protected from a line; None if there are not enough names.
 
     Args:
@@ -81,7 +81,7 @@ def take_out(
         if not found.startswith(("</", "<!")) and not found.endswith("/>") and (start, stop) not in symbols:
             open_marks.append(mark)
     _lift(open_marks, root)
-    return Marked(text + line[end:], root.inner, names, escaped)
+    return StrippedLine(text + line[end:], root.inner, names, escaped)
 
 
 def _closes(kept: str, mark: Mark) -> bool:
@@ -101,7 +101,7 @@ def _lift(open_marks: list[Mark], last: Mark) -> None:
         mark.inner = []
 
 
-def put_back(marked: Marked, translation: str, shares: FloatArray | None) -> str:
+def put_back(marked: StrippedLine, translation: str, shares: FloatArray | None) -> str:
     """Put the mark-up and the placeholders of the source into its translation.
 
     Each pair of tags encloses the contiguous words that best align with the words it enclosed. Each single tag goes to
@@ -227,7 +227,7 @@ class _Words:
         return place, place
 
 
-def _render(marked: Marked, translation: str, marks: list[Mark], span: Span) -> str:
+def _render(marked: StrippedLine, translation: str, marks: list[Mark], span: Span) -> str:
     here, parts = span[0], []
     for mark in sorted(marks, key=lambda mark: mark.span):
         inner = _render(marked, translation, mark.inner, mark.span)
@@ -236,7 +236,7 @@ def _render(marked: Marked, translation: str, marks: list[Mark], span: Span) -> 
     return "".join([*parts, marked.filled(translation[here : span[1]])])
 
 
-def keeps_names(marked: Marked, translation: str, endings: str = "") -> bool:
+def keeps_names(marked: StrippedLine, translation: str, endings: str = "") -> bool:
     """Whether a translation contains each name exactly once, maybe with one of some endings."""
     ending = f"[{endings}]?" if endings else ""
     return all(

@@ -5,7 +5,7 @@ import html
 import re
 from collections.abc import Callable, Sequence
 
-from heed.models.text.literals import Kind, find_literals
+from heed.models.text.literals import LiteralKind, find_literals
 from heed.models.text.markup.placeholders import tidied
 from heed.models.text.markup.tags import is_inline
 from heed.models.text.words import Span, overlap
@@ -91,7 +91,11 @@ class Splitter:
 
 def _whole(text: str, unknown: Sequence[Span], kept: Sequence[Span]) -> list[Span]:
     """Spans of unknown characters, widened to the addresses and code words that they are in, unless these are kept."""
-    literals = [each for each in find_literals(text) if each.kind in (Kind.ADDRESS, Kind.CODE)] if unknown else []
+    literals = (
+        [each for each in find_literals(text) if each.kind in (LiteralKind.ADDRESS, LiteralKind.CODE)]
+        if unknown
+        else []
+    )
     wide = [
         (each.start, each.stop) for each in literals if not any(overlap((each.start, each.stop), span) for span in kept)
     ]

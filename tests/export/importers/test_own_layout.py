@@ -14,7 +14,7 @@ from heed.export.exporter import write_graphs
 from heed.export.importers.bundle import from_bundle
 from heed.export.importers.families import marian
 from heed.export.importers.importer import import_model, load_network
-from heed.export.label import Label
+from heed.export.model_details import ModelDetails
 from heed.models.bundle.catalog import DEFAULT
 from heed.models.decoding.config import DecodeConfig
 from heed.models.runtime.network import OnnxNetwork
@@ -73,7 +73,7 @@ def test_it_translates_as_before(n_lines: int, tmp_path: Path) -> None:
     own.mkdir()
     write_checkpoint(checkpoint, spec, dict(initial.weights))
     write_tokenizer(checkpoint, tokenizer.model)
-    import_model(checkpoint, tmp_path / "bundle", precision="float32", label=Label(name="marian"))
+    import_model(checkpoint, tmp_path / "bundle", precision="float32", details=ModelDetails(name="marian"))
     weights = {name: tensor.numpy() for name, tensor in initial.weights.items()}
     files = write_graphs(load_network(spec, weights), "float32", own)
     network = OnnxNetwork(own, spec, files, device="cpu", threads=1)

@@ -8,7 +8,7 @@ import pytest
 import tokenizers
 import transformers
 
-from heed.export.importers.checkpoints import Model, read_model
+from heed.export.importers.checkpoints import ImportedModel, read_model
 from heed.export.importers.families.m2m100 import LANGUAGES
 from heed.export.importers.texts import TEXTS
 from heed.models.tokenizers.loading import line_tokenizers, text_tokenizer
@@ -19,7 +19,9 @@ from tests.export.importers.conftest import names
 LINES = [" ".join(text.split()) for text in TEXTS]
 
 
-def lines_of(model: Model, path: Path, languages: tuple[str, str] = ("", "")) -> tuple[LineTokenizer, LineTokenizer]:
+def lines_of(
+    model: ImportedModel, path: Path, languages: tuple[str, str] = ("", "")
+) -> tuple[LineTokenizer, LineTokenizer]:
     """The tokenizers of a model that translates, by way of a bundle's files."""
     for name, data in model.vocabulary.files.items():
         (path / name).write_bytes(data)

@@ -167,7 +167,7 @@ def test_a_stream_is_the_network(draw: Draw, attention: dict[str, object], tmp_p
     """Alone, and in turn with the graph of several outputs: both have the same keys and values."""
     network = draw(language_model(**attention))
     ours = exported(network, tmp_path)
-    assert ours.graphs.has_stream
+    assert ours.has_stream
     for widths in ([1] * 12, [1, 1, 3, 3, 1, 1, 2, 2]):
         sides = (steps(each.state(), network.spec, widths) for each in (ours, TorchNetwork(network)))
         for one, other in zip(*sides, strict=True):

@@ -87,7 +87,7 @@ def test_weights_keys_and_values_are_half_as_large(network: Transformer, tmp_pat
     for precision in ("float32", "float16"):
         directory = tmp_path / precision
         directory.mkdir()
-        decoder = load(network, directory, precision).graphs.session("decoder")
+        decoder = load(network, directory, precision).session("decoder")
         kept = [value for value in (*decoder.get_inputs(), *decoder.get_outputs()) if "keys." in value.name]
         assert {value.type for value in kept} == {"tensor(float16)" if precision == "float16" else "tensor(float)"}
         sizes[precision] = (directory / "weights.bin").stat().st_size

@@ -12,7 +12,7 @@ from heed.models.decoding.config import DecodeConfig
 from heed.models.decoding.sampling import SampleConfig
 from heed.models.errors import ModelError
 from heed.models.tasks.generator import Generator
-from heed.models.tasks.scorer import Passage, Score, Scorer, windows
+from heed.models.tasks.scorer import Score, Scorer, ScoringInput, windows
 from heed.models.tasks.translation.translator import Translator
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.models.tokenizers.subwords import load_tokenizers
@@ -83,7 +83,7 @@ def test_a_text_longer_than_the_context_is_read_in_windows(
     expected = sum(predicted(network, verbatim, tokens[:CONTEXT]))
     end = min(len(tokens), CONTEXT + CONTEXT // 2)
     expected += sum(predicted(network, verbatim, tokens[end - CONTEXT : end])[CONTEXT - end :])
-    (found,) = scorer.score([Passage([], tokens[:end])])
+    (found,) = scorer.score([ScoringInput([], tokens[:end])])
     assert found.log_prob == pytest.approx(expected, rel=1e-4)
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from random import Random
 
-from heed.models.text.literals import Kind, Literal
+from heed.models.text.literals import Literal, LiteralKind
 from heed.transformer.data.augmentation.replacements import ReplacementSampler
 from heed.transformer.data.augmentation.shared_literals import SharedLiteral, find_shared_literals, learn_names
 from heed.transformer.data.text.sources import Pair
@@ -74,7 +74,7 @@ def _rewritten(pair: Pair, things: Sequence[SharedLiteral], new: Sequence[list[l
 
 def _joins_names(pair: Pair, things: Sequence[SharedLiteral]) -> bool:
     """Whether the first two things are names with nothing but a short word between them, on both sides."""
-    if len(things) < 2 or any(thing.kind is not Kind.NAME for thing in things[:2]):
+    if len(things) < 2 or any(thing.kind is not LiteralKind.NAME for thing in things[:2]):
         return False
     first, second = things[:2]
     if len(first.sides[0]) > 1 or len(second.sides[0]) > 1:

@@ -5,7 +5,7 @@ import string
 from collections.abc import Callable, Sequence
 from random import Random
 
-from heed.models.text.literals import Kind, Literal
+from heed.models.text.literals import Literal, LiteralKind
 from heed.models.text.numbers import digits_of, separators, with_digits
 from heed.transformer.data.augmentation.shared_literals import GENITIVE, SharedLiteral
 
@@ -36,12 +36,12 @@ class ReplacementSampler:
 
     def replacement(self, thing: SharedLiteral, random: Random) -> list[list[str]]:
         """What to write in each place of a thing, of the source and of the target."""
-        if thing.kind is Kind.NUMBER:
+        if thing.kind is LiteralKind.NUMBER:
             return self._number(thing, random)
-        if thing.kind is Kind.NAME and random.random() >= FOREIGN:
+        if thing.kind is LiteralKind.NAME and random.random() >= FOREIGN:
             new = self.name(random)
         else:
-            new = random.choice(FOREIGN_KINDS if thing.kind is Kind.NAME else MAKERS[thing.kind])(self, random)
+            new = random.choice(FOREIGN_KINDS if thing.kind is LiteralKind.NAME else MAKERS[thing.kind])(self, random)
         if any(_is_genitive(place, thing) for place in thing.sides[1]):
             new = new if new[-1].isalpha() and new[-1].lower() not in "szxß" else new + "o"
         return [[new + _tail(place, thing, side) for place in places] for side, places in enumerate(thing.sides)]
@@ -118,7 +118,7 @@ class ReplacementSampler:
 Maker = Callable[[ReplacementSampler, Random], str]
 _CODES: tuple[Maker, ...] = (ReplacementSampler.code_word, ReplacementSampler.identifier, ReplacementSampler.file)
 _ADDRESSES: tuple[Maker, ...] = (ReplacementSampler.url, ReplacementSampler.mail, ReplacementSampler.domain)
-MAKERS: dict[Kind, tuple[Maker, ...]] = {Kind.CODE: _CODES, Kind.ADDRESS: _ADDRESSES}
+MAKERS: dict[LiteralKind, tuple[Maker, ...]] = {LiteralKind.CODE: _CODES, LiteralKind.ADDRESS: _ADDRESSES}
 FOREIGN_KINDS = _CODES + _ADDRESSES
 
 
@@ -133,7 +133,7 @@ def _followers(names: Sequence[str]) -> dict[str, str]:
 
 
 def _is_genitive(place: Literal, thing: SharedLiteral) -> bool:
-    return thing.kind is Kind.NAME and len(place.text) > len(thing.sides[0][0].text)
+    return thing.kind is LiteralKind.NAME and len(place.text) > len(thing.sides[0][0].text)
 
 
 def _tail(place: Literal, thing: SharedLiteral, side: int) -> str:

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from heed.models.text.literals import Kind, Literal, find_literals
+from heed.models.text.literals import Literal, LiteralKind, find_literals
 from heed.models.text.numbers import digits_of
 from heed.transformer.data.text.sources import Pair
 
@@ -19,7 +19,7 @@ GENITIVE = "s"  # what a name gets in the translation where English has an apost
 class SharedLiteral:
     """Something that stands on both sides."""
 
-    kind: Kind
+    kind: LiteralKind
     sides: tuple[tuple[Literal, ...], tuple[Literal, ...]]  # where, in the source and in the target; as often in both
 
 
@@ -34,19 +34,19 @@ def find_shared_literals(pair: Pair, names: frozenset[str]) -> list[SharedLitera
     found = []
     for key, src in sides[0].items():
         tgt = sides[1].get(key, [])
-        if key[0] is Kind.NAME and len(tgt) < len(src):
-            tgt = tgt + sides[1].get((Kind.NAME, key[1] + GENITIVE), [])
+        if key[0] is LiteralKind.NAME and len(tgt) < len(src):
+            tgt = tgt + sides[1].get((LiteralKind.NAME, key[1] + GENITIVE), [])
         if len(src) == len(tgt):
             found.append(SharedLiteral(key[0], (tuple(src), tuple(tgt))))
     return found
 
 
-def _by_key(literals: Sequence[Literal], names: frozenset[str]) -> dict[tuple[Kind, str], list[Literal]]:
+def _by_key(literals: Sequence[Literal], names: frozenset[str]) -> dict[tuple[LiteralKind, str], list[Literal]]:
     """Literals by what makes them equal: numbers by their digits, for languages differ in the marks between them."""
-    found: dict[tuple[Kind, str], list[Literal]] = {}
+    found: dict[tuple[LiteralKind, str], list[Literal]] = {}
     for literal in literals:
-        key = digits_of(literal.text) if literal.kind is Kind.NUMBER else literal.text
-        if literal.kind is not Kind.NAME or key in names or key.removesuffix(GENITIVE) in names:
+        key = digits_of(literal.text) if literal.kind is LiteralKind.NUMBER else literal.text
+        if literal.kind is not LiteralKind.NAME or key in names or key.removesuffix(GENITIVE) in names:
             found.setdefault((literal.kind, key), []).append(literal)
     return found
 
@@ -56,11 +56,9 @@ def learn_names(pairs: Iterable[Pair]) -> list[str]:
 
     Those with a capital letter that the target has as well in most pairs, and that are hardly ever written without it.
     """
-    seen: Counter[str] = Counter()
-    alike: Counter[str] = Counter()
-    small: Counter[str] = Counter()
+    seen, alike, small = Counter[str](), Counter[str](), Counter[str]()
     for src, tgt in pairs:
-        names = {literal.text for literal in find_literals(src) if literal.kind is Kind.NAME}
+        names = {literal.text for literal in find_literals(src) if literal.kind is LiteralKind.NAME}
         words = set(re.findall(r"\w[\w-]*", tgt))
         seen.update(names)
         alike.update(names & words)

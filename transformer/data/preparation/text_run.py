@@ -5,8 +5,6 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import torch
-
 from heed.models.errors import ModelError
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.preset import network_spec, sized
@@ -31,11 +29,10 @@ from heed.transformer.data.text.documents import (
 )
 from heed.transformer.data.text.lines import plain_suffix
 from heed.transformer.data.vocabulary import extended, train_tokenizer
-from heed.transformer.model import Transformer
 from heed.transformer.training.objectives.objectives import packing
-from heed.transformer.training.runs.checkpoint import grown
-from heed.transformer.training.runs.run import TextRun, read_text_tokenizer
+from heed.transformer.training.runs.run import TextRun
 from heed.transformer.training.runs.settings import TextConfig
+from heed.transformer.training.runs.tokenizers import read_text_tokenizer
 from heed.transformer.training.runs.warm_start import InitialNetwork
 
 VALIDATION = "valid.jsonl"
@@ -80,21 +77,9 @@ def new_text_run(
             files, _tokens_key(files, tokenizer, validation, config), str(cache.absolute()) if cache else None
         )
         _make_tokens(place / record.key, tokenizer, validation, config, threads)
-        weights = initial.weights if initial else None
-        if weights and config.extend_vocabulary:
-            torch.manual_seed(config.seed)
-            weights = grown(weights, Transformer(spec))
-        run = kind.create(
-            path,
-            spec,
-            config,
-            contents,
-            validation,
-            weights,
-            imported=initial.imported if initial else None,
-            text=record,
-            cache=None if cache else place,
-        )
+        weights = initial.weights_for(spec, config) if initial else None
+        imported, own = initial.imported if initial else None, None if cache else place
+        run = kind.create(path, spec, config, contents, validation, weights, imported=imported, text=record, cache=own)
     return run, _packing(run, record.entry(path))
 
 

@@ -1,12 +1,9 @@
 """Preparing a translation run: read the text, learn tokenizers, make batches."""
 
-import dataclasses
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-
-import torch
 
 from heed.models.errors import DataError
 from heed.models.spec.network import NetworkSpec
@@ -14,16 +11,16 @@ from heed.models.spec.preset import network_spec, sized
 from heed.models.system.files import sha256
 from heed.models.system.processor import available_cores
 from heed.models.tokenizers.protocol import LineTokenizer
-from heed.models.tokenizers.subwords import Tokenizer, file_contents, load_tokenizers, write_tokenizers
+from heed.models.tokenizers.subwords import file_contents, load_tokenizers, write_tokenizers
 from heed.transformer.data.augmentation.augmentation import Augmentation
 from heed.transformer.data.batching.batches import Batches
 from heed.transformer.data.batching.noise import Noise
 from heed.transformer.data.batching.token_cache import TextFile, TextRecord, key_of, make_entry, read_files, workplace
 from heed.transformer.data.batching.tokens import Corpora, CorpusSettings, lacking, open_corpora, write_corpora
 from heed.transformer.data.batching.variation import Variation
-from heed.transformer.data.normalization import normalizer
-from heed.transformer.data.preparation.corpus_scan import sample, survey
+from heed.transformer.data.preparation.corpus_scan import survey
 from heed.transformer.data.preparation.duplicates import mark_duplicates
+from heed.transformer.data.preparation.vocabularies import make_tokenizers
 from heed.transformer.data.reservoir import fingerprint
 from heed.transformer.data.shortlist import ALWAYS, Shortlist, learn_shortlist
 from heed.transformer.data.text.parallel_text import (
@@ -35,18 +32,9 @@ from heed.transformer.data.text.parallel_text import (
     write_validation,
 )
 from heed.transformer.data.text.sources import Pair, Source, match_files, parse_source
-from heed.transformer.data.vocabulary import (
-    Coverage,
-    count_characters,
-    extended,
-    normalized,
-    train_tokenizer,
-    with_pieces_of,
-)
-from heed.transformer.model import Transformer
-from heed.transformer.training.runs.checkpoint import Weights, grown
-from heed.transformer.training.runs.run import TranslationRun, read_tokenizers
+from heed.transformer.training.runs.run import TranslationRun
 from heed.transformer.training.runs.settings import TranslationConfig
+from heed.transformer.training.runs.tokenizers import read_tokenizers
 from heed.transformer.training.runs.warm_start import InitialNetwork
 
 SIDES = ("source", "target")
@@ -97,21 +85,11 @@ def new_run(
             files, _tokens_key(files, tokenizers, validation, config), str(cache.absolute()) if cache else None
         )
         _make_tokens(place / record.key, tokenizers, validation, config, threads)
-        # An imported network may be asked for anything that it knew before, which the new text lacks.
-        learnt = None if imported else _shortlist(place, record.key, *tokenizers, joint=spec.shared_embedding)
-        if learnt and initial and initial.shortlist:
-            learnt = learnt.joined(initial.shortlist)  # the new text may lack most words of the old one
+        shortlist = _shortlist(place, record.key, *tokenizers, initial, joint=spec.shared_embedding)
+        weights = initial.weights_for(spec, config) if initial else None
+        own = None if cache else place
         run = kind.create(
-            path,
-            spec,
-            config,
-            contents,
-            validation,
-            learnt,
-            _initial_weights(initial, spec, config) if initial else None,
-            imported=imported,
-            text=record,
-            cache=None if cache else place,
+            path, spec, config, contents, validation, shortlist, weights, imported=imported, text=record, cache=own
         )
     return run, open_corpora(record.entry(path))
 
@@ -126,14 +104,6 @@ def _vocabulary(
     src, tgt = load_tokenizers(look)
     spec = sized(network, len(src), len(tgt), joint=src.has_pieces_of(tgt))
     return spec, (src, tgt), file_contents(src, tgt)
-
-
-def _initial_weights(initial: InitialNetwork, network: NetworkSpec, config: TranslationConfig) -> Weights:
-    """The weights to begin with; rows of pieces that were added are those of a fresh network."""
-    if not config.extend_vocabulary:
-        return initial.weights
-    torch.manual_seed(config.seed)
-    return grown(initial.weights, Transformer(network))
 
 
 def load_corpus(run: TranslationRun, threads: int | None = None) -> Corpora:
@@ -191,9 +161,12 @@ def augmentation(config: TranslationConfig, pairs: Iterable[Pair]) -> Augmentati
     )
 
 
-def _shortlist(place: Path, key: str, src: LineTokenizer, tgt: LineTokenizer, *, joint: bool) -> Shortlist | None:
-    """The shortlist learnt from the pairs; None if the vocabulary is small."""
-    if len(tgt) <= 2 * ALWAYS:
+def _shortlist(
+    place: Path, key: str, src: LineTokenizer, tgt: LineTokenizer, initial: InitialNetwork | None, *, joint: bool
+) -> Shortlist | None:
+    """The shortlist learnt from the pairs, joined with the initial one; None if the vocabulary is small."""
+    # An imported network may be asked for anything that it knew before, which the new text lacks.
+    if len(tgt) <= 2 * ALWAYS or (initial and initial.imported):
         return None
 
     def learn(aside: Path) -> None:
@@ -202,7 +175,10 @@ def _shortlist(place: Path, key: str, src: LineTokenizer, tgt: LineTokenizer, *,
 
     entry = place / key_of(shortlist=key)
     make_entry(entry, learn)
-    return Shortlist.load(entry)
+    learnt = Shortlist.load(entry)
+    if learnt and initial and initial.shortlist:
+        return learnt.joined(initial.shortlist)  # the new text may lack most words of the old one
+    return learnt
 
 
 def sources_of(config: TranslationConfig) -> list[Source]:
@@ -241,88 +217,11 @@ def _look(
             )
         write_validation(directory, seen.validation)
     if not (initial and initial.imported):
-        write_tokenizers(directory, _tokenizers(sources, seen.n_pairs, seen.validation, config, control))
+        held = _held(seen.validation, config)
+        write_tokenizers(directory, make_tokenizers(sources, seen.n_pairs, held, config, control))
         return
     for name, content in initial.files.items():
         (directory / name).write_bytes(content)
-
-
-def _tokenizers(
-    sources: Sequence[Source],
-    n_pairs: int,
-    validation: ParallelText,
-    config: TranslationConfig,
-    control: Sequence[str],
-) -> tuple[Tokenizer, Tokenizer]:
-    """The source and target tokenizers, given or learnt from the training text.
-
-    Raises:
-        DataError: The text is too small for the requested vocabulary.
-        ModelError: A given tokenizer cannot be used.
-    """
-    text = _Sample(sources, n_pairs, _held(validation, config), config.seed)
-    if config.tokenizer:
-        given = [Tokenizer.load(Path(path)) for path in config.tokenizer]
-        return _extended((given[0], given[-1]), text, config.extend_vocabulary)
-    src_how, tgt_how, names = config.src_normalization, config.tgt_normalization, text.names
-    if not config.joint:
-        src = _learn(_Lines(text, {0: src_how}), config.vocab_size, src_how, names[0])
-        return src, _learn(_Lines(text, {1: tgt_how}), config.vocab_size, tgt_how, names[1])
-    # The pieces are learnt from what each side's normalization leaves of it; the target's changes nothing in that.
-    lines = _Lines(text, {0: src_how, 1: tgt_how})
-    tgt = _learn(lines, config.vocab_size, tgt_how, " and ".join(dict.fromkeys(names)), control)
-    return normalized(tgt, src_how), tgt
-
-
-@dataclasses.dataclass(frozen=True)
-class _Sample:
-    """Pairs to learn a vocabulary from."""
-
-    sources: Sequence[Source]
-    n_pairs: int
-    held: Collection[int]
-    seed: int
-
-    @property
-    def names(self) -> tuple[str, str]:
-        """What errors call the sides."""
-        paths = self.sources[0].paths
-        return paths[0], paths[-1]
-
-    def __iter__(self) -> Iterator[Pair]:
-        return sample(self.sources, self.n_pairs, self.held, self.seed)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Lines:
-    """The lines of one side or of both, which may be read several times."""
-
-    text: _Sample
-    sides: Mapping[int, str | None]  # and what normalizes them; None: nothing, for a tokenizer will do it
-
-    def __iter__(self) -> Iterator[str]:
-        sides = [(side, normalizer(how).normalize if how else str) for side, how in self.sides.items()]
-        return (normalize(pair[side]) for pair in self.text for side, normalize in sides)
-
-
-def _learn(lines: _Lines, vocab_size: int, normalization: str, name: str, control: Sequence[str] = ()) -> Tokenizer:
-    """A vocabulary of lines."""
-    coverage = Coverage.of(count_characters(lines, normalization), vocab_size)
-    return train_tokenizer(
-        lines, vocab_size=vocab_size, name=name, normalization=normalization, coverage=coverage, control=control
-    )
-
-
-def _extended(given: tuple[Tokenizer, Tokenizer], text: _Sample, n_pieces: int) -> tuple[Tokenizer, Tokenizer]:
-    """Tokenizers with more pieces, the same ones where they had the same."""
-    if not n_pieces:
-        return given
-    src, tgt = given
-    if not src.has_pieces_of(tgt):
-        src = extended(src, _Lines(text, {0: None}), n_pieces, name=text.names[0])
-        return src, extended(tgt, _Lines(text, {1: None}), n_pieces, name=text.names[1])
-    larger = extended(tgt, _Lines(text, {0: None, 1: None}), n_pieces, name=" and ".join(dict.fromkeys(text.names)))
-    return with_pieces_of(src, larger), larger
 
 
 def _make_tokens(

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from heed.models.text.literals import Kind, find_literals
+from heed.models.text.literals import LiteralKind, find_literals
 from heed.transformer.data.augmentation.augmentation import Augmentation
 from heed.transformer.data.augmentation.shared_literals import find_shared_literals
 from heed.transformer.data.text.parallel_text import ParallelText
@@ -39,5 +39,5 @@ class CopyProbe:
 
 def _required(pair: Pair) -> set[str]:
     """What the target of a pair has of its source."""
-    names = frozenset(literal.text for literal in find_literals(pair[1]) if literal.kind is Kind.NAME)
+    names = frozenset(literal.text for literal in find_literals(pair[1]) if literal.kind is LiteralKind.NAME)
     return {literal.text for thing in find_shared_literals(pair, names) for literal in thing.sides[1]}

@@ -1,7 +1,6 @@
 """A training run on disk: settings, tokenizers, validation text, checkpoints."""
 
 import fcntl
-import importlib.metadata
 import os
 import shutil
 import tomllib
@@ -14,23 +13,23 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import tomli_w
 
 from heed.models.errors import HeedError, ModelError
-from heed.models.runs.settings import FORMAT, LIMITS, config_file, read_config
+from heed.models.runs.settings import LIMITS, config_file, read_config
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.preset import network_spec
 from heed.models.spec.tables import defaults, from_table, to_table
-from heed.models.system.files import directory_whole, write_whole
+from heed.models.system.files import write_whole
 from heed.models.tokenizers import loading
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.models.tokenizers.protocol import LineTokenizer, PlainTokenizer
-from heed.models.tokenizers.subwords import load_tokenizers
 from heed.transformer.data.batching.masking import N_SPECIAL
-from heed.transformer.data.batching.token_cache import OWN, TextRecord
+from heed.transformer.data.batching.token_cache import TextRecord
 from heed.transformer.data.shortlist import Shortlist
 from heed.transformer.data.text.documents import Document, load_documents, write_documents
 from heed.transformer.data.text.parallel_text import ParallelText, read_validation, write_validation
 from heed.transformer.model import Transformer
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import Progress, Weights
+from heed.transformer.training.runs.creation import INITIAL, created, take_text
 from heed.transformer.training.runs.import_record import ImportRecord
 from heed.transformer.training.runs.settings import (
     DenoisingConfig,
@@ -39,8 +38,13 @@ from heed.transformer.training.runs.settings import (
     TrainConfig,
     TranslationConfig,
 )
+from heed.transformer.training.runs.tokenizers import (
+    read_text_tokenizer,
+    read_tokenizers,
+    restorable,
+    write_tokenizers,
+)
 
-INITIAL = "initial"  # the initial weights of a warm start
 AVERAGE = "average"  # the average of the last checkpoints
 CONTEXT = 512  # tokens of a row of training text, where the network itself knows no limit
 LONGEST = 2048  # the same, of an imported network, which may read more than any batch has room for
@@ -231,9 +235,9 @@ class TranslationRun(Run[TranslationConfig]):
         Raises:
             HeedError: `path` exists.
         """
-        with _created(path, cls.task, spec, train, initial) as aside:
-            _take_text(aside, text, cache)
-            _write_tokenizers(aside, tokenizer_files, imported)
+        with created(path, cls.task, spec, train, initial) as aside:
+            take_text(aside, text, cache)
+            write_tokenizers(aside, tokenizer_files, imported)
             write_validation(aside, validation)
             if shortlist:
                 shortlist.save(aside)
@@ -242,7 +246,7 @@ class TranslationRun(Run[TranslationConfig]):
     @property
     def validation(self) -> ParallelText:
         """The validation pairs."""
-        with _restorable():
+        with restorable():
             return read_validation(self.path)
 
 
@@ -307,89 +311,17 @@ class TextRun(Run[TextConfig]):
         Raises:
             HeedError: `path` exists.
         """
-        with _created(path, cls.task, spec, train, initial) as aside:
-            _take_text(aside, text, cache)
-            _write_tokenizers(aside, tokenizer_files, imported)
+        with created(path, cls.task, spec, train, initial) as aside:
+            take_text(aside, text, cache)
+            write_tokenizers(aside, tokenizer_files, imported)
             write_documents(aside / "valid.jsonl", validation)
         return cls.read(path, spec, train)
 
     @property
     def validation(self) -> list[Document]:
         """The validation documents."""
-        with _restorable():
+        with restorable():
             return load_documents(self.path / "valid.jsonl")
-
-
-@contextmanager
-def _created(
-    path: Path,
-    task: str,
-    spec: NetworkSpec,
-    train: TranslationConfig | TextConfig,
-    initial: Weights | None,
-) -> Iterator[Path]:
-    """The directory of a new run, under a temporary name until it is complete."""
-    config = {
-        "format": FORMAT,
-        "heed": importlib.metadata.version("heed"),
-        "task": task,
-        "network": to_table(spec),
-        "train": to_table(train),
-    }
-    with directory_whole(path) as aside:
-        (aside / "config.toml").write_text(tomli_w.dumps(config), "utf-8")
-        (aside / "checkpoints").mkdir()
-        if initial is not None:
-            checkpoint.write_weights(aside / INITIAL, initial)
-        yield aside
-
-
-def _write_tokenizers(aside: Path, files: Mapping[str, bytes], imported: ImportRecord | None) -> None:
-    if imported:
-        imported.write(aside)
-    for name, content in files.items():
-        (aside / name).write_bytes(content)
-
-
-def read_tokenizers(
-    directory: Path, spec: NetworkSpec, train: TranslationConfig, imported: ImportRecord | None
-) -> tuple[LineTokenizer, LineTokenizer]:
-    """The source and target tokenizers in a directory.
-
-    Raises:
-        ModelError: One is missing or damaged, or an imported network knows no language of that name.
-    """
-    if imported is None:
-        return load_tokenizers(directory)
-    languages = train.src_language, train.tgt_language
-    with _restorable():
-        return loading.line_tokenizers(directory, spec, imported.conventions, languages, training=True)
-
-
-def read_text_tokenizer(directory: Path, spec: NetworkSpec, imported: ImportRecord | None) -> PlainTokenizer:
-    """The tokenizer of a language model in a directory.
-
-    Raises:
-        ModelError: It is missing or damaged.
-    """
-    with _restorable():
-        return loading.text_tokenizer(directory, spec, imported.conventions if imported else None)
-
-
-def _take_text(aside: Path, text: TextRecord | None, cache: Path | None) -> None:
-    if text:
-        text.write(aside)
-    if cache:
-        cache.rename(aside / OWN)
-
-
-@contextmanager
-def _restorable() -> Iterator[None]:
-    """Add what to do to the error of an unreadable file."""
-    try:
-        yield
-    except OSError as error:
-        raise ModelError(f"{error.filename}: {error.strerror}; restore it, or train again") from None
 
 
 def row_length(spec: NetworkSpec) -> int:

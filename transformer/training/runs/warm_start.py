@@ -5,14 +5,19 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+
+from heed.models.spec.network import NetworkSpec
 from heed.models.spec.tables import to_table
 from heed.models.tokenizers import loading
 from heed.models.tokenizers.subwords import tokenizer_files
 from heed.transformer.data.shortlist import Shortlist
+from heed.transformer.model import Transformer
 from heed.transformer.training.runs import checkpoint
-from heed.transformer.training.runs.checkpoint import Weights
+from heed.transformer.training.runs.checkpoint import Weights, grown
 from heed.transformer.training.runs.import_record import ImportRecord
 from heed.transformer.training.runs.run import open_run
+from heed.transformer.training.runs.settings import TrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +37,13 @@ class InitialNetwork:
     def digests(self) -> dict[str, str]:
         """SHA-256 of the tokenizer's files by name, hexadecimal."""
         return {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items()}
+
+    def weights_for(self, network: NetworkSpec, config: TrainConfig) -> Weights:
+        """The weights to begin with; the rows of pieces that were added are those of a fresh network."""
+        if not config.extend_vocabulary:
+            return self.weights
+        torch.manual_seed(config.seed)
+        return grown(self.weights, Transformer(network))
 
 
 def from_run(path: Path) -> InitialNetwork:

@@ -44,11 +44,8 @@ def mend_order(form: str, source: str, translation: str) -> str:
         [match for match in pattern.finditer(text) if match["type"] not in "%m"] for text in (source, translation)
     )
     whole = [match[0] for match in asked]
-    if (
-        [match[0] for match in found] == whole
-        or Counter(match[0] for match in found) != Counter(whole)
-        or any(match["number"] or "*" in match[0] for match in asked)
-    ):
+    is_mixed = Counter(match[0] for match in found) == Counter(whole) and [match[0] for match in found] != whole
+    if not is_mixed or any(match["number"] or "*" in match[0] for match in asked):
         return translation
     left = list(enumerate(whole, start=1))
     numbered = iter(_take(left, match[0]) for match in found)

@@ -1,3 +1,4 @@
+import dataclasses
 import gzip
 import json
 import os
@@ -303,6 +304,16 @@ def test_the_oldest_turns_are_left_out_where_there_is_no_room() -> None:
     assert conversation.n_forgotten == 2
     with pytest.raises(DataError, match="has 15 tokens, but only 14 fit"):
         conversation.ask("e" * 11)
+
+
+def test_instructions_that_leave_no_room_are_refused() -> None:
+    template = dataclasses.replace(PLAIN, before_system="{", after_system="} ")
+    assert Conversation(template, len, 14, "123456").ask("e") == "{123456} <e> ["
+    conversation = Conversation(template, len, 14, "1234567")
+    conversation.add("a", "b")
+    with pytest.raises(DataError, match="with the instructions before it, has 15 tokens, but only 14 fit"):
+        conversation.ask("e")
+    assert conversation.n_forgotten == 0
 
 
 def test_a_template_whose_stop_string_is_empty_is_refused() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from heed.models.tasks.translation.losses import Losses, Lost
-from heed.models.text.literals import Kind
+from heed.models.tasks.translation.losses import ExpectedLiteral, Losses
+from heed.models.text.literals import LiteralKind
 from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data.vocabulary import train_tokenizer
 
@@ -28,37 +28,39 @@ def losses(pieces: Tokenizer) -> Losses:
 @pytest.mark.parametrize(
     ("source", "translation", "lost"),
     [
-        ("It costs 1,250 euros.", "Es kostet 120 Euro.", [(Kind.NUMBER, "1.250")]),
-        ("It costs 1,250 euros.", "Es kostet 1,250 Euro.", [(Kind.NUMBER, "1.250")]),  # another number in German
+        ("It costs 1,250 euros.", "Es kostet 120 Euro.", [(LiteralKind.NUMBER, "1.250")]),
+        ("It costs 1,250 euros.", "Es kostet 1,250 Euro.", [(LiteralKind.NUMBER, "1.250")]),  # another number in German
         ("It costs 1,250 euros.", "Es kostet 1.250 Euro.", []),
         ("It costs 1,250 euros.", "Es kostet 1250 Euro.", []),
-        ("It costs 12.5 euros.", "Es kostet 125,0 Euro.", [(Kind.NUMBER, "12,5")]),
-        ("It costs 71.5 euros.", "Es kostet 715 Euro.", [(Kind.NUMBER, "71,5")]),
+        ("It costs 12.5 euros.", "Es kostet 125,0 Euro.", [(LiteralKind.NUMBER, "12,5")]),
+        ("It costs 71.5 euros.", "Es kostet 715 Euro.", [(LiteralKind.NUMBER, "71,5")]),
         ("It is from 2024-01-31.", "Es ist vom 31.1.2024.", []),
-        ("It is from 2024-01-31.", "Es ist vom 31.2.2024.", [(Kind.NUMBER, "2024-01-31")]),
+        ("It is from 2024-01-31.", "Es ist vom 31.2.2024.", [(LiteralKind.NUMBER, "2024-01-31")]),
         ("It is 14:35.", "Es ist 14.35 Uhr.", []),
         ("She has 7 books.", "Sie hat sieben Bücher.", []),
-        ("She has 71 books.", "Sie hat 710 Bücher.", [(Kind.NUMBER, "71")]),
+        ("She has 71 books.", "Sie hat 710 Bücher.", [(LiteralKind.NUMBER, "71")]),
         ("It is 2:30 p.m. now.", "Es ist jetzt 14:30.", []),
         ("It is 2:30 p.m. now.", "Es ist jetzt 2.30 Uhr.", []),
-        ("It is 2:30 p.m. now.", "Es ist jetzt 230 Uhr.", [(Kind.NUMBER, "14:30")]),
-        ("It is 12:05 a.m. now.", "Es ist jetzt 125.", [(Kind.NUMBER, "0:05")]),
+        ("It is 2:30 p.m. now.", "Es ist jetzt 230 Uhr.", [(LiteralKind.NUMBER, "14:30")]),
+        ("It is 12:05 a.m. now.", "Es ist jetzt 125.", [(LiteralKind.NUMBER, "0:05")]),
         ("It is 5 p.m. now.", "Es ist jetzt fünf Uhr.", []),
-        ("It costs $7.", "Es kostet sieben Dollar.", [(Kind.NUMBER, "7")]),  # amounts of money are not spelt
-        ("It is May 12, 1987.", "Es ist der 12787.", [(Kind.NUMBER, "12. Mai 1987")]),
+        ("It costs $7.", "Es kostet sieben Dollar.", [(LiteralKind.NUMBER, "7")]),  # amounts of money are not spelt
+        ("It is May 12, 1987.", "Es ist der 12787.", [(LiteralKind.NUMBER, "12. Mai 1987")]),
         ("It is May 12, 1987.", "Es ist der 12. Mai 1987.", []),
         ("It is 12 May 1987.", "Es ist der 12.05.1987.", []),
-        ("It is May 12th.", "Es ist der 12. Juni.", [(Kind.NUMBER, "12. Mai")]),
-        ("Ask Nakamura.", "Frag Nakura.", [(Kind.NAME, "Nakamura")]),
+        ("It is May 12th.", "Es ist der 12. Juni.", [(LiteralKind.NUMBER, "12. Mai")]),
+        ("Ask Nakamura.", "Frag Nakura.", [(LiteralKind.NAME, "Nakamura")]),
         ("Ask Nakamura.", "Frag Nakamura.", []),
         ("They came on Monday.", "Sie kamen am Montag.", []),  # a frequent word, which is translated
         ("Costs are high.", "Die Kosten sind hoch.", []),  # a frequent word, at the beginning of a sentence
         ("All The News That Nakamura Prints", "Alle Nachrichten von N.", []),  # a title
-        ("See a_b.pdf at www.x.de.", "Siehe dort.", [(Kind.CODE, "a_b.pdf"), (Kind.ADDRESS, "www.x.de")]),
+        ("See a_b.pdf at www.x.de.", "Siehe dort.", [(LiteralKind.CODE, "a_b.pdf"), (LiteralKind.ADDRESS, "www.x.de")]),
         ("Good morning!", "Guten Morgen!", []),
     ],
 )
-def test_what_is_lost_is_found(losses: Losses, source: str, translation: str, lost: list[tuple[Kind, str]]) -> None:
+def test_what_is_lost_is_found(
+    losses: Losses, source: str, translation: str, lost: list[tuple[LiteralKind, str]]
+) -> None:
     assert [(each.kind, each.text) for each in losses.find(source, translation)] == lost
 
 
@@ -67,7 +69,9 @@ def test_capitals_tell_no_name_in_german(pieces: Tokenizer) -> None:
 
 
 def test_numbers_keep_their_marks_where_a_language_is_not_known(pieces: Tokenizer) -> None:
-    assert Losses(pieces, pieces, ("en", "xx")).find("1,250", "12") == [Lost(Kind.NUMBER, "1,250", in_words=True)]
+    assert Losses(pieces, pieces, ("en", "xx")).find("1,250", "12") == [
+        ExpectedLiteral(LiteralKind.NUMBER, "1,250", in_words=True)
+    ]
 
 
 def test_a_half_day_may_be_written_in_three_ways(losses: Losses) -> None:

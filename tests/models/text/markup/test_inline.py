@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heed.models.arrays import FloatArray
-from heed.models.text.markup.inline import NAMES, Marked, best_run, keeps_names, put_back, take_out
+from heed.models.text.markup.inline import NAMES, StrippedLine, best_run, keeps_names, put_back, take_out
 from heed.models.text.markup.placeholders import PATTERNS, around, find_kept
 from heed.models.text.markup.tags import scan
 from heed.models.text.words import word_spans
@@ -34,7 +34,7 @@ def without_kept(line: str) -> str:
     return "".join(around(line, spans(line)))
 
 
-def taken_out(line: str, turn: int = 0) -> Marked | None:
+def taken_out(line: str, turn: int = 0) -> StrippedLine | None:
     return take_out(line, spans(line), turn)
 
 

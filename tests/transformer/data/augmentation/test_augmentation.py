@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heed.models.text.literals import Kind
+from heed.models.text.literals import LiteralKind
 from heed.models.text.numbers import digits_of
 from heed.transformer.data.augmentation.augmentation import Augmentation
 from heed.transformer.data.augmentation.replacements import ReplacementSampler
@@ -141,5 +141,5 @@ def test_made_addresses_are_found_again_as_such(make: Callable[[ReplacementSampl
     made = [make(sampler, Random(seed)) for seed in range(100)]
     found = [find_shared_literals((f"See {text}.", f"Siehe {text}!"), frozenset()) for text in made]
     assert [[(thing.kind, thing.sides[0][0].text) for thing in things] for things in found] == [
-        [(Kind.ADDRESS, text)] for text in made
+        [(LiteralKind.ADDRESS, text)] for text in made
     ]

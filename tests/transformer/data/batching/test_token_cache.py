@@ -61,7 +61,7 @@ def test_a_second_run_on_a_text_finds_its_vocabulary_and_its_tokens(
     first = make("first", cache=tmp_path / "cache")
     assert not (first.path / "cache").exists()
     before = contents(tmp_path / "cache")
-    for name in ("survey", "train_tokenizer", "write_corpora"):
+    for name in ("survey", "make_tokenizers", "write_corpora"):
         monkeypatch.setattr(translation_run, name, never)
     second = make("second", cache=tmp_path / "cache")
     assert contents(tmp_path / "cache") == before

@@ -4,7 +4,7 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Label:
+class ModelDetails:
     """Facts about a bundle that the run does not contain: name, licence, credits."""
 
     name: str
