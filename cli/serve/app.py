@@ -7,17 +7,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from heed.cli.serve.bodies import ChatBody, CompletionBody, EmbeddingBody, TranslateBody
-from heed.cli.serve.completions import Completions
-from heed.cli.serve.embeddings import Embeddings
 from heed.cli.serve.gate import Endpoint, Gate, json_response, refused_key
 from heed.cli.serve.keys import Keys
+from heed.cli.serve.libretranslate.translation import Translations
 from heed.cli.serve.limits import Limits
 from heed.cli.serve.metrics import Metrics
 from heed.cli.serve.models import ServedModels
+from heed.cli.serve.openai.completions import Completions
+from heed.cli.serve.openai.embeddings import Embeddings
 from heed.cli.serve.openapi import description
 from heed.cli.serve.page import Page
 from heed.cli.serve.refusal import Refusal
-from heed.cli.serve.translation import Translations
 
 
 def application(models: ServedModels, limits: Limits, keys: Keys, metrics: Metrics) -> Starlette:

@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
+
+from heed.models.system.closable import Closable
 
 GATHERING = (
     0.25  # of a batch's time, for which its thread then waits at most, because who got its results may ask again
@@ -36,7 +37,7 @@ class _Request(Generic[Settings, Result]):
                 self.future.set_result([self._results[i] for i in range(len(self.lines))])
 
 
-class DynamicBatcher(Generic[Settings, Result]):
+class DynamicBatcher(Closable, Generic[Settings, Result]):
     """Works on the lines of many callers together.
 
     A thread that is free takes its share of the lines that wait: one of each request in turn, so that a long request
@@ -87,16 +88,6 @@ class DynamicBatcher(Generic[Settings, Result]):
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
-
-    def __enter__(self) -> Self:
-        """The batcher itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
 
     def _drop(self, request: _Request[Settings, Result]) -> None:
         """Forget the waiting lines of a request that is over."""

@@ -23,11 +23,11 @@ from heed.cli.serve.bodies import (
     SamplingBody,
     Usage,
 )
-from heed.cli.serve.chat import chat_prompt, template_of
 from heed.cli.serve.gate import event, json_response
 from heed.cli.serve.limits import Limits
 from heed.cli.serve.metrics import Metrics
 from heed.cli.serve.models import ServedGenerator, ServedModels
+from heed.cli.serve.openai.chat import chat_prompt, template_of
 from heed.cli.serve.refusal import Refusal
 from heed.models.errors import DataError, ModelError
 

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from heed.cli.serve.bodies import Message
-from heed.cli.serve.chat import chat_prompt
 from heed.cli.serve.models import ServedGenerator, ServedModels
+from heed.cli.serve.openai.chat import chat_prompt
 from heed.models.decoding.sampling import SampleConfig
 from heed.models.text.chat import ChatTemplate
 from tests.cli.serve.conftest import Client
-from tests.cli.serve.test_translation import some_of, types
+from tests.cli.serve.libretranslate.test_translation import some_of, types
 
 MODEL = "shakespeare"
 
