@@ -43,8 +43,8 @@ def sentence_pairs(path: Path) -> list[str]:
 
 def rank_correlation(one: FloatArray, other: FloatArray) -> float:
     """Spearman's correlation of values without ties."""
-    ranks = (np.argsort(np.argsort(values)) for values in (one, other))
-    return round(float(np.corrcoef(*ranks)[0, 1]), 5)
+    first, second = (np.argsort(np.argsort(values)) for values in (one, other))
+    return round(float(np.corrcoef(first, second)[0, 1]), 5)
 
 
 @torch.inference_mode()

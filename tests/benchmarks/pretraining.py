@@ -175,7 +175,7 @@ def masked_model(data: Path, work: Path, steps: int, fine_steps: int) -> dict[st
         text = [argument for file in files for argument in ("--text", str(file))]
         options = ["--vocab-size", "1000", "--context", "64", "--batch-tokens", "2048", "--warmup", "100"]
         options += ["--learning-rate", "2e-3", "--dropout", "0", *limits(steps, 4)]
-        # With learned positions and norms after sub-layers, 600 steps learn no more than the tokens' frequencies.
+        # With learned positions and norms after sub-layers, the loss stays at 5.4 nats for at least 550 steps.
         options += ["--positions", "rotary", "--norm-placement", "before"]
         heed("train", *text, "--objective", "masked", "-o", str(path), *SIZES, *options, *RUNNING)
     run = MaskedRun.open(path)

@@ -38,9 +38,9 @@ from heed.transformer.data.text.parallel_text import read_pairs
 from heed.transformer.model import Transformer
 from heed.transformer.training.runs.settings import TranslationConfig
 
-D_MODEL, VOCABULARY, BATCH_TOKENS = 192, 4000, 2048
-OPTIONS = {"d_model": D_MODEL, "d_ff": 768, "n_heads": 4, "n_layers": 3, "dropout": 0.1, "norm_placement": "before"}
-RATE, WARMUP, CLIP, SMOOTHING = 1.5e-3, 200, 1.0, 0.1
+D_MODEL, VOCABULARY, BATCH_TOKENS = 128, 2000, 1024
+OPTIONS = {"d_model": D_MODEL, "d_ff": 512, "n_heads": 4, "n_layers": 2, "dropout": 0.1, "norm_placement": "before"}
+RATE, WARMUP, CLIP, SMOOTHING = 2e-3, 100, 1.0, 0.1
 LENGTHS = (8, 16, 32, 64, 128)  # tokens of a sentence, for steps a second
 DISTANCES = (1, 2, 4, 8, 16, 32)  # tokens, for gradients
 BUCKETS = (0, 9, 13, 17, 100)  # words of a source, for BLEU by length
