@@ -26,7 +26,7 @@ from heed.models.bundle.catalog import find
 from heed.models.decoding.config import AlignmentHeads, SpecialIds
 from heed.models.runtime.attention import AttentionGraphs
 from heed.models.runtime.states import States
-from heed.models.tasks.scorer import Passage
+from heed.models.tasks.scorer import ScoringInput
 from heed.models.tasks.translation.aligner import Aligner
 from heed.models.tasks.translation.translation import word_pairs
 from heed.models.text.markup.inline import put_back, take_out
@@ -150,7 +150,7 @@ def heads_of(bundle: Bundle, pairs: list[Texts]) -> AlignmentHeads | None:
         return bundle.manifest.alignment
     src, tgt = bundle.tokenizers()
     sides = (tokenizer.encode(list(side)) for tokenizer, side in zip((src, tgt), zip(*pairs, strict=True), strict=True))
-    passages = [Passage([], [*b, tgt.eos_id], [*a, src.eos_id]) for a, b in zip(*sides, strict=True)]
+    passages = [ScoringInput([], [*b, tgt.eos_id], [*a, src.eos_id]) for a, b in zip(*sides, strict=True)]
     special = SpecialIds(bos_id=tgt.bos_id, eos_id=tgt.eos_id, suppressed=tgt.suppressed)
     network = bundle.network(device="cpu", threads=1)
     return choose_heads(bundle.path, network, list(bundle.manifest.files), passages, special)
