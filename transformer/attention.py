@@ -5,7 +5,6 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.attention.varlen import varlen_attn
 
 from heed.models.spec.stack import AttentionSpec
 from heed.transformer.kernels.linear import Linear
@@ -57,6 +56,8 @@ def _causal(q: Tensor, k: Tensor, v: Tensor, causal: Causal, scale: float) -> Te
     """Causal attention with kernels that need no mask."""
     if causal.bounds is None and causal.window is None:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
+    from torch.nn.attention.varlen import varlen_attn  # which takes two seconds to import
+
     B, _, T, _ = q.shape
     bounds, longest = causal.bounds, causal.longest
     if bounds is None:

@@ -9,7 +9,6 @@ import datetime
 import os
 import time
 import uuid
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -17,14 +16,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
-from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.rendezvous import rendezvous
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from heed.models.errors import HeedError
-from heed.transformer.block import Block
-from heed.transformer.model import Transformer
+from heed.transformer.training.sharding import is_sharded, whole
 
 PATIENCE = datetime.timedelta(days=2)  # the other processes wait while the first one reads text or validates
 POLL = 0.05  # seconds between two checks for the other processes
@@ -71,7 +67,7 @@ class Processes:
         Args:
             network: Equal in all processes, or sharded.
         """
-        alone = self.size == 1 or isinstance(network, FSDPModule)
+        alone = self.size == 1 or is_sharded(network)
         return network if alone else DistributedDataParallel(network, gradient_as_bucket_view=True)
 
     def gathered(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -170,62 +166,8 @@ def gradients_kept(network: nn.Module, when: bool) -> Iterator[None]:
     if isinstance(network, DistributedDataParallel) and when:
         with network.no_sync():
             yield
-    elif isinstance(network, FSDPModule):
+    elif is_sharded(network):
         network.set_requires_gradient_sync(not when)
         yield
     else:
         yield
-
-
-def shard(network: nn.Module, *calls: str) -> None:
-    """Part each layer of a network among the processes (FSDP); it is put together while it computes.
-
-    Args:
-        network: Best one on the device "meta": then no process ever holds all of its weights.
-        calls: Names of methods that compute, beside `forward`.
-    """
-    warnings.filterwarnings("ignore", "FSDP2-wrapped module", UserWarning)  # of changes in place; we make none
-    for module in network.modules():
-        if isinstance(module, Block):
-            fully_shard(module)
-    fully_shard(network)
-    for name in calls:
-        register_fsdp_forward_method(network, name)
-
-
-@torch.no_grad()
-def materialize(network: Transformer, device: torch.device) -> None:
-    """Give fresh weights to a network that has shapes alone, or to this process its part of them."""
-    network.to_empty(device=device)
-    for name, parameter in network.named_parameters():
-        parameter.copy_(spread(network.fresh(name, parameter.shape), parameter))
-
-
-@contextlib.contextmanager
-def lent(network: Transformer, weights: Mapping[str, Tensor] | None) -> Iterator[None]:
-    """Let a network have other weights for a while; None: its own."""
-    own = {name: parameter.detach().clone() for name, parameter in network.named_parameters()} if weights else {}
-    _put(network, weights or {})
-    try:
-        yield
-    finally:
-        _put(network, own)
-
-
-@torch.no_grad()
-def _put(network: Transformer, weights: Mapping[str, Tensor]) -> None:
-    for name, parameter in network.named_parameters():
-        if name in weights:
-            parameter.copy_(spread(weights[name], parameter))
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """Gather a sharded tensor on the CPU; all processes must call this. Other tensors are returned unchanged."""
-    return tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
-
-
-def spread(tensor: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor on the device of another one, and parted among processes as that is, unless it is already."""
-    if isinstance(like, DTensor) and not isinstance(tensor, DTensor):
-        return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
-    return tensor.to(like.device)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from heed.transformer.training.distributed import spread
+from heed.transformer.training.sharding import spread
 
 
 class MovingAverage:

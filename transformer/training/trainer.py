@@ -20,7 +20,7 @@ from heed.transformer.data.batching.batches import Batch
 from heed.transformer.data.batching.packing import TextBatch
 from heed.transformer.data.batching.prefetch import ahead
 from heed.transformer.training import divergence as stability
-from heed.transformer.training.distributed import gradients_kept, materialize, shard, whole
+from heed.transformer.training.distributed import gradients_kept
 from heed.transformer.training.engine import Engine, choose_precision
 from heed.transformer.training.moving_average import MovingAverage
 from heed.transformer.training.objectives.objectives import OBJECTIVES, ComputeSettings, Loss, ValidationResult
@@ -29,6 +29,7 @@ from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import RAW, Progress, Weights
 from heed.transformer.training.runs.log import Incident, Listener, RunLog, StepReport, Validation
 from heed.transformer.training.runs.run import Run
+from heed.transformer.training.sharding import materialize, shard, whole
 from heed.transformer.training.validator import Validator
 
 AnyBatch = TypeVar("AnyBatch", Batch, TextBatch)

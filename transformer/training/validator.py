@@ -1,18 +1,20 @@
 """Validation of a network in all processes."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.distributed.fsdp import FSDPModule
 
 from heed.transformer.model import Transformer
-from heed.transformer.training.distributed import lent
 from heed.transformer.training.engine import Engine
 from heed.transformer.training.objectives.objectives import Loss, Objective, ValidationResult
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import Weights
 from heed.transformer.training.runs.run import Run
+from heed.transformer.training.sharding import is_sharded, lent
+
+if TYPE_CHECKING:
+    from torch.distributed.fsdp import FSDPModule
 
 
 class Interrupted(Exception):  # noqa: N818 - no error
@@ -59,7 +61,7 @@ class Validator:
             number: Number of the validation; it selects the example that is shown.
         """
         result: ValidationResult | None = None
-        if isinstance(self._loss, FSDPModule):
+        if is_sharded(self._loss):
             result = self._together(self._loss, weights, number)
         elif self._engine.processes.is_first:
             result = self._alone(weights, number)
@@ -80,7 +82,7 @@ class Validator:
         self._is_validating = False
         return result
 
-    def _together(self, loss: FSDPModule, weights: Weights | None, number: int) -> ValidationResult | None:
+    def _together(self, loss: "FSDPModule", weights: Weights | None, number: int) -> ValidationResult | None:
         """Validate a sharded network; a signal has to wait, because the other processes would wait for this one."""
         (asked,) = self._engine.processes.most([float(self.asked_to_stop)])
         if asked:

@@ -24,16 +24,12 @@ from heed.transformer.training.distributed import (
     ALONE,
     Processes,
     joined,
-    lent,
     local_device,
     lost_ones_told,
-    materialize,
     meeting,
     n_local,
-    shard,
-    spread,
-    whole,
 )
+from heed.transformer.training.sharding import lent, materialize, shard, spread, whole
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 # A gentle learning rate: what rounding differs by then stays as small as it is, and does not grow from step to step.

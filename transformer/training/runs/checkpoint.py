@@ -18,7 +18,7 @@ from heed.models.errors import ModelError
 from heed.models.spec.legacy import parameter_name
 from heed.models.spec.tables import from_table, to_table
 from heed.models.system.files import directory_whole, sha256, share, write_whole
-from heed.transformer.training.distributed import spread
+from heed.transformer.training.sharding import spread
 
 Weights = dict[str, Tensor]  # tensors by their names in the network
 
