@@ -133,7 +133,7 @@ def network_specs(draw: st.DrawFn) -> NetworkSpec:
 
 
 # How long an example takes is the machine's affair: on a busy one any deadline fails.
-hypothesis.settings.register_profile("heed", deadline=None)
+hypothesis.settings.register_profile("heed", deadline=None, max_examples=50)  # slow tests ask for thousands
 hypothesis.settings.load_profile("heed")
 
 
@@ -356,7 +356,7 @@ def trained(
     (directory / "digits.model").write_bytes(digits.model)
     vocabulary = ["--tokenizer", str(directory / "digits.model")]
     training = [*vocabulary, "--batch-tokens", "512", "--warmup", "30", "--dropout", "0", "--steps", "150"]
-    rest = ["--valid-every", "50", "--precision", "float32", "--device", "cpu", "--threads", "1"]
+    rest = ["--valid-every", "150", "--precision", "float32", "--device", "cpu", "--threads", "1"]
     languages = ["--src-language", "digits", "--tgt-language", "numbers"]
     run = directory / "run"
     result = heed("train", "--src", text, "--tgt", text, "-o", run, *network, *training, *rest, *languages)

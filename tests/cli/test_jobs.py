@@ -27,7 +27,7 @@ SEED = 5
 def source(tmp_path_factory: pytest.TempPathFactory, digit_lines: Callable[[int, int], list[str]]) -> Path:
     """Some seconds of work, with blank lines and paragraphs."""
     path = tmp_path_factory.mktemp("source") / "in"
-    lines = digit_lines(800, 11)
+    lines = digit_lines(400, 11)
     path.write_text("".join(f"{line}. {line}\n" + "\n" * (place % 7 == 0) for place, line in enumerate(lines)))
     return path
 

@@ -254,7 +254,7 @@ def int8_translator(run_with_shortlist: Path, heed: Callable[..., Result]) -> Tr
 LINES = st.lists(st.text("0123456789 ", min_size=1, max_size=14), min_size=1, max_size=12)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(LINES, st.integers(1, 5), st.sampled_from([1, 4]), st.randoms(use_true_random=False))
 def test_an_int8_translation_is_the_same_alone_and_among_any_neighbours(
     int8_translator: Translator, lines: list[str], batch_size: int, beam_size: int, chosen: random.Random
