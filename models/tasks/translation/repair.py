@@ -1,6 +1,8 @@
 """Translations that lost a number, an address, a code word or a name are searched again."""
 
 import dataclasses
+import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from heed.models.decoding.constraints import Phrase
@@ -19,8 +21,11 @@ TURNS = 2  # ways to name what was lost, before it is required as it is
 # the default model of 0.1, names that English and German write alike cost up to 4.2, other words 2.2 to 17.
 MARGIN = {LiteralKind.NUMBER: 6.0, LiteralKind.ADDRESS: 6.0, LiteralKind.CODE: 6.0, LiteralKind.NAME: 2.5}
 # By how many nats a translation must be more likely with another name in the place of a word, by which words that are
-# translated are told from names: three quarters of these gain more than 1. Any word may begin a sentence.
-GAIN, GAIN_AT_FIRST = 1.0, 3.0
+# translated are told from names: three quarters of these gain more than 1. Any word may begin a sentence. A word that
+# left no trace is less likely to have been translated, for names that are translated are mostly alike: Mexico, Mexiko.
+GAIN, GAIN_AT_FIRST, WITHOUT_TRACE = 1.0, 3.0, -2.0
+TRACE = 3  # letters with which a word of the translation begins as the lost one does
+SOUNDS = str.maketrans("cwyz", "kvis")  # letters that languages exchange
 
 # The translations, best first, of each of some texts, with what is required of it.
 Search = Callable[[Sequence[str], Sequence[Sequence[Phrase]]], list[list[Translation]]]
@@ -68,7 +73,9 @@ class Repair:
         if self._searches:
             self._mend_capitals(sources, found, search)
         lost = {i: some for i, source in enumerate(sources) if (some := self._losses.find(source, found[i][0].text))}
-        waiting = {i: self._attempts(sources[i], tuple(some)) for i, some in lost.items() if self._searches}
+        waiting = {
+            i: self._attempts(sources[i], tuple(some), found[i][0].text) for i, some in lost.items() if self._searches
+        }
         while now := {i: attempt for i, rest in waiting.items() if (attempt := next(rest, None))}:
             phrases = [[self._phrase(each) for each in attempt.required] for attempt in now.values()]
             texts = [attempt.text.text for attempt in now.values()]
@@ -104,7 +111,7 @@ class Repair:
     def _n_tokens(self, word: str) -> int:
         return len(self._src.encode([word])[0])
 
-    def _attempts(self, source: str, lost: tuple[ExpectedLiteral, ...]) -> Iterator[_Attempt]:
+    def _attempts(self, source: str, lost: tuple[ExpectedLiteral, ...], translation: str) -> Iterator[_Attempt]:
         """What to search for a sentence, one after another until one succeeds."""
         sure = tuple(each for each in lost if each.kind is not LiteralKind.NAME)
         numbers = tuple(each for each in lost if each.kind is LiteralKind.NUMBER)
@@ -116,7 +123,7 @@ class Repair:
             for turn in range(TURNS):
                 if text := take_out(source, places, turn):
                     names = tuple(ExpectedLiteral(LiteralKind.NAME, name) for name in text.names) if turn else ()
-                    allowed = sum(map(self._allowed, sure)) - sum(map(_gain, lost))
+                    allowed = sum(map(self._allowed, sure)) - sum(_gain(each, translation) for each in lost)
                     yield _Attempt(text, (*numbers, *names), lost, allowed)
         plain = StrippedLine(source, [], {})
         yield _Attempt(plain, lost, lost, sum(map(self._allowed, lost)))
@@ -158,10 +165,18 @@ class Repair:
         return [tuple(tokens) for tokens in encoded if tokens and self._tgt.unk_id not in tokens]
 
 
-def _gain(lost: ExpectedLiteral) -> float:
+def _gain(lost: ExpectedLiteral, translation: str) -> float:
     if lost.kind is not LiteralKind.NAME:
         return 0.0
-    return GAIN_AT_FIRST if lost.at_first else GAIN
+    begins = _sounds(lost.text)[:TRACE]
+    trace = any(_sounds(word).startswith(begins) for word in re.findall(r"\w+", translation))
+    return (GAIN_AT_FIRST if lost.at_first else GAIN) + (0.0 if trace else WITHOUT_TRACE)
+
+
+def _sounds(word: str) -> str:
+    """The letters of a word without case and accents, and with one for those that languages exchange."""
+    plain = unicodedata.normalize("NFKD", word.casefold())
+    return "".join(filter(str.isalpha, plain)).translate(SOUNDS)
 
 
 def _joined(source: str, places: Iterable[Literal]) -> list[Span]:

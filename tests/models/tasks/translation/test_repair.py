@@ -94,6 +94,17 @@ def test_a_word_that_is_translated_is_not_copied(repair: Repair, pieces: Tokeniz
     assert found[0][0].text == "Frag die Bäcker."
 
 
+@pytest.mark.parametrize(("first", "restored"), [("Frag ihn.", True), ("Frag Nakura.", False)])
+def test_a_name_that_left_no_trace_is_restored_more_readily(
+    repair: Repair, pieces: Tokenizer, first: str, restored: bool
+) -> None:
+    """For a word that is translated mostly leaves one: with the same price, one is put back and one is not."""
+    search = Searching(pieces, *[translated("Frag Tom.", -5.0)] * 2, translated("Ask", -90.0))
+    found = [[translated(first, -5.0)]]
+    repair.mend(["Ask Nakamura."], found, search)
+    assert found[0][0].text == ("Frag Nakamura." if restored else first)
+
+
 def test_names_that_follow_one_another_are_one(repair: Repair, pieces: Tokenizer) -> None:
     search = Searching(pieces, translated("Frag Tom und Boston.", -5.0))
     found = [[translated("Frag Nak.", -9.0)]]
