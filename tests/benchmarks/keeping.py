@@ -232,9 +232,10 @@ KINDS += (time, price, capitals, file, address, code)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=SEED, help="of the lines")
     parser.add_argument("--show", action="store_true", help="print the lines that lack something")
     arguments, options = parser.parse_known_args()
-    draw = Random(SEED)
+    draw = Random(arguments.seed)
     lines = [(kind.__name__, *kind(draw)) for kind in KINDS for _ in range(N_LINES)]
     text = "".join(line + "\n" for _, line, _ in lines)
     translated = subprocess.run([HEED, "translate", *options], input=text, capture_output=True, text=True, check=True)

@@ -16,6 +16,7 @@ from heed.models.text.words import Span
 from heed.models.tokenizers.protocol import LineTokenizer
 
 CAPITALS = "capitals"  # what is told of a sentence that was translated in small letters
+NUMBERS = ("50", "20", "30", "40")  # that every model knows
 TURNS = 2  # ways to name what was lost, before it is required as it is
 # By how many nats a repaired translation may be less likely than the first one, for each token that was required. With
 # the default model of 0.1, names that English and German write alike cost up to 4.2, other words 2.2 to 17.
@@ -125,10 +126,21 @@ class Repair:
                     names = tuple(ExpectedLiteral(LiteralKind.NAME, name) for name in text.names) if turn else ()
                     allowed = sum(map(self._allowed, sure)) - sum(_gain(each, translation) for each in lost)
                     yield _Attempt(text, (*numbers, *names), lost, allowed)
+        dates = tuple(each for each in numbers if each.others)
+        if numbers != dates and (easy := self._with_easy_numbers(source, numbers)):
+            yield _Attempt(easy, dates, numbers, sum(map(self._allowed, numbers)))
         plain = StrippedLine(source, [], {})
         yield _Attempt(plain, lost, lost, sum(map(self._allowed, lost)))
         if sure and sure != lost:  # what cannot be had with a name may be had without it
             yield _Attempt(plain, sure, sure, sum(map(self._allowed, sure)))
+
+    def _with_easy_numbers(self, source: str, numbers: tuple[ExpectedLiteral, ...]) -> StrippedLine | None:
+        """A sentence with numbers that every model knows for long ones, to be replaced as the target writes these."""
+        expected = self._losses.expected(source)
+        places = sorted((at.start, at.stop, each.text) for each in numbers if not each.others for at in expected[each])
+        text = take_out(source, [(start, stop) for start, stop, _ in places], names=NUMBERS)
+        written = [text for _, _, text in places]
+        return text and dataclasses.replace(text, names=dict(zip(text.names, written, strict=True)))
 
     def _mended(
         self, source: str, attempt: _Attempt, best: Sequence[Translation], first: Translation

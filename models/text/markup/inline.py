@@ -43,7 +43,13 @@ class StrippedLine:
 
 
 def take_out(
-    line: str, kept: Sequence[Span], turn: int = 0, *, symbols: Collection[Span] = (), escaped: bool = False
+    line: str,
+    kept: Sequence[Span],
+    turn: int = 0,
+    *,
+    names: Sequence[str] = NAMES,
+    symbols: Collection[Span] = (),
+    escaped: bool = False,
 ) -> StrippedLine | None:
     """Remove what is protected from a line; None if there are not enough names.
 
@@ -51,11 +57,12 @@ def take_out(
         line: A line of text.
         kept: Spans to protect; see `find_kept`.
         turn: Number of possible names to skip.
+        names: The possible names.
         symbols: What of it stands at a place, as a single tag does, and for no word.
         escaped: Whether the line writes &, < and > as entities, and its translation must, too.
     """
-    free = [name for name in NAMES if name not in line][turn:]
-    text, names, end = "", dict[str, str](), 0
+    free = [name for name in names if name not in line][turn:]
+    text, taken, end = "", dict[str, str](), 0
     root = Mark("", "", (0, 0), False)
     open_marks = [root]
     for start, stop in kept:
@@ -64,7 +71,7 @@ def take_out(
             if not free:
                 return None
             name = free.pop(0)
-            names[name] = found
+            taken[name] = found
             text += _gap(text[-1:], name) + name + _gap(name, line[end : end + 1])
             continue
         closed = next((mark for mark in open_marks[:0:-1] if found.startswith("</") and _closes(found, mark)), None)
@@ -81,7 +88,7 @@ def take_out(
         if not found.startswith(("</", "<!")) and not found.endswith("/>") and (start, stop) not in symbols:
             open_marks.append(mark)
     _lift(open_marks, root)
-    return StrippedLine(text + line[end:], root.inner, names, escaped)
+    return StrippedLine(text + line[end:], root.inner, taken, escaped)
 
 
 def _closes(kept: str, mark: Mark) -> bool:

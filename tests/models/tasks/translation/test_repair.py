@@ -72,12 +72,13 @@ def test_a_name_is_translated_as_another_one_and_put_back(repair: Repair, pieces
 )
 def test_what_does_not_help_is_tried_in_other_ways(repair: Repair, pieces: Tokenizer, second: Translation) -> None:
     bad = translated("Frag ihn.", -5.0)
-    search = Searching(pieces, second, bad, bad, bad)
+    search = Searching(pieces, second, bad, bad, bad, bad)
     found = [[FIRST]]
     repair.mend([SOURCE], found, search)
     assert search.asked == [
         ("Ask Tom in 1987.", ["1987"]),
         ("Ask Boston in 1987.", ["1987", "Boston"]),
+        ("Ask Nakamura in 50.", []),
         (SOURCE, ["Nakamura", "1987"]),
         (SOURCE, ["1987"]),
     ]
@@ -92,6 +93,15 @@ def test_a_word_that_is_translated_is_not_copied(repair: Repair, pieces: Tokeniz
     found = [[translated("Frag die Bäcker.", -1.5)]]
     repair.mend(["Ask Bakers."], found, search)
     assert found[0][0].text == "Frag die Bäcker."
+
+
+def test_a_number_is_translated_as_an_easier_one_and_put_back(repair: Repair, pieces: Tokenizer) -> None:
+    """As the target writes it."""
+    search = Searching(pieces, translated("Die Tische 50.", -5.0))
+    found = [[translated("Die Tische.", -9.0)]]
+    repair.mend(["The books 866,997."], found, search)
+    assert search.asked == [("The books 50.", [])]
+    assert (found[0][0].text, found[0][0].repaired) == ("Die Tische 866.997.", ("866.997",))
 
 
 @pytest.mark.parametrize(("first", "restored"), [("Frag ihn.", True), ("Frag Nakura.", False)])
