@@ -71,11 +71,7 @@ class TextTokenizer:
         return ids
 
     def encode_all(self, texts: Sequence[str], threads: int = 1) -> list[list[int]]:
-        """The token ids of texts.
-
-        Args:
-            texts: They.
-            threads: Of the processor.
+        """The token ids of texts, encoded by this many threads.
 
         Raises:
             DataError: See `encode`.

@@ -143,10 +143,8 @@ def lost_ones_told(processes: Processes, run: Path) -> Iterator[None]:
     except RuntimeError as error:  # gloo has no error type of its own
         if processes.size == 1 or "onnection" not in str(error):
             raise
-        raise HeedError(
-            f"{run}: lost another process ({str(error).splitlines()[0]:.100}); "
-            f"restart all processes with heed train --resume {run}"
-        ) from None
+        why = f"lost another process ({str(error).splitlines()[0]:.100})"
+        raise HeedError(f"{run}: {why}; restart all processes with heed train --resume {run}") from None
 
 
 def n_local() -> int:

@@ -104,8 +104,7 @@ def _from_list(checkpoint: Checkpoint) -> bytes:
         strip_accents=accents if isinstance(accents, bool) else None,
         handle_chinese_chars=config.get("tokenize_chinese_chars") is not False,
     )
-    found.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    found.decoder = decoders.WordPiece()
+    found.pre_tokenizer, found.decoder = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece()
     found.add_special_tokens([token for token in ("[PAD]", UNKNOWN, "[CLS]", "[SEP]", "[MASK]") if token in table])
     return str(found.to_str()).encode()
 
