@@ -25,6 +25,11 @@ def note(text: str) -> None:
         click.echo(text, err=True)
 
 
+def passed_over(n_lines: int) -> str:
+    """How many bad lines were not used."""
+    return "1 bad line was passed over" if n_lines == 1 else f"{n_lines} bad lines were passed over"
+
+
 def detail(text: str) -> None:
     """Print with -v alone: what is loaded, from where, and how long it took."""
     if verbosity() >= VERBOSE:

@@ -23,7 +23,7 @@ NORM_ALIASES = {
     "rms": ("norm_kind", "rms"),
 }
 SECTIONS = {
-    "Translation data": ("src", "tgt", "data", "src_field", "tgt_field", "valid_src", "valid_tgt"),
+    "Translation data": ("src", "tgt", "data", "src_field", "tgt_field", "skip_bad", "valid_src", "valid_tgt"),
     "Languages": ("src_language", "tgt_language"),
     "Distillation": ("teacher", "teacher_choice", "teacher_mixed"),
     "Filters": ("max_length", "max_ratio", "deduplicate"),
@@ -62,6 +62,12 @@ DATA = (
         "--src-field", help="Field (a.b is b within a) or column of --data with the source.  [default: src; 1]"
     ),
     click.option("--tgt-field", help="Field or column of --data with the target.  [default: tgt; 2]"),
+    click.option(
+        "--skip-bad",
+        is_flag=True,
+        default=None,
+        help="Skip bad lines of training .jsonl, .tsv and .csv files, and count them.",
+    ),
     click.option(
         "--valid-src", multiple=True, type=options.TEXT_FILE, help="Validation source.  [default: held-out pairs]"
     ),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from heed.transformer.data.distillation import Teacher
 
 OPTIONS = ("teacher", "teacher_choice", "teacher_mixed")
-PAIRS = ("src", "tgt", "data", "src_field", "tgt_field")  # options that name the training pairs
+PAIRS = ("src", "tgt", "data", "src_field", "tgt_field", "skip_bad")  # options that name the training pairs
 
 
 def teacher_of(given: dict[str, Any], threads: int | None) -> "Teacher | None":
@@ -65,6 +65,8 @@ def taught(path: Path, request: RunRequest) -> RunRequest:
             hold_out="valid_src" not in given,
             told=lambda n_lines: progress.add(n_lines, 0),
         )
+    if text.n_bad:
+        messages.warning(messages.passed_over(text.n_bad))
     given["data"] = text.data
     if text.validation:
         given["valid_src"], given["valid_tgt"] = ((file,) for file in text.validation)

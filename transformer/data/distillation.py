@@ -40,6 +40,7 @@ class TaughtText:
 
     data: tuple[str, ...]  # as `--data` names it
     validation: tuple[str, str] | None  # files of the held-out sources and their references; None: nothing is held out
+    n_bad: int  # lines that were passed over
 
 
 def teach(
@@ -70,8 +71,9 @@ def teach(
     """
     directory.mkdir(parents=True, exist_ok=True)
     held, validation = frozenset[int](), None
+    seen = survey(sources, seed, hold_out=hold_out)
     if hold_out:
-        chosen = survey(sources, seed, hold_out=True).validation
+        chosen = seen.validation
         held = frozenset(fingerprint(src, seed) for src in chosen.src)
         validation = _write_sides(directory / key_of(held=sorted(held)), chosen.src, chosen.tgt)
     data = []
@@ -86,7 +88,7 @@ def teach(
             references = translated.with_suffix(".references.jsonl")
             write_whole(references, b"".join(_record(*pair) for pair in kept))
             data.append(f"{references}:{source.weight}")
-    return TaughtText(tuple(data), validation)
+    return TaughtText(tuple(data), validation, seen.n_bad)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +106,7 @@ class _Kept:
 def _key(source: Source, teacher: Teacher, held: Collection[int]) -> str:
     """The hash of everything that the translations depend on."""
     return key_of(
-        text=[*(sha256(Path(path)) for path in source.paths), source.form, source.src_field, source.tgt_field],
+        text=[*(sha256(Path(path)) for path in source.paths), *source.reading],
         teacher=[sha256(path / manifest.FILE_NAME) for path in teacher.bundles],  # which has the hashes of all files
         choice=teacher.choice,
         held=sorted(held),

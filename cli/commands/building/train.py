@@ -75,6 +75,8 @@ def command(
         run, batches = _prepare(path, request, engine.processes, begins=begins)
         with _claimed(run, processes):
             ended_by = train(run, batches, engine)
+    if n_bad := int(str(batches.facts.get("left_out_bad", 0))):
+        messages.warning(messages.passed_over(n_bad))
     _tell_end(path, ended_by)
     if ended_by is not None:
         ctx.exit(128 + ended_by)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from heed.cli.io.inputs import Window
 from heed.cli.io.records import Record, join_paragraphs, unchanged
+from heed.cli.messages import passed_over
 from heed.models.errors import DataError
 
 
@@ -34,7 +35,10 @@ class Lines:
 
     def warnings(self) -> list[str]:
         """How many lines were passed over."""
-        return [f"{self._n_bad} bad lines were passed over; they come out as they are"] if self._n_bad else []
+        if not self._n_bad:
+            return []
+        how = "it comes out as it is" if self._n_bad == 1 else "they come out as they are"
+        return [f"{passed_over(self._n_bad)}; {how}"]
 
     def _lenient(self, line: bytes) -> Record:
         try:

@@ -100,7 +100,7 @@ def _chunks(
     source: Source, settings: CorpusSettings, marks: Iterator[int], counts: Counter[str]
 ) -> Iterator[list[Pair]]:
     """The training pairs of a source, in chunks."""
-    pairs = iter(source)
+    pairs = source.pairs(counts)
     while chunk := list(itertools.islice(pairs, CHUNK)):
         n_pairs = len(chunk)
         if settings.duplicates:
@@ -134,19 +134,24 @@ def lacking(tokenizer: LineTokenizer, rows: Sequence[list[int]]) -> dict[str, in
     return {"pieces": len(ids), "unknown": n_unknown, "bytes": int(tokenizer.is_lacking[ids].sum()) - n_unknown}
 
 
-def write_text(directory: Path, parts: Iterator[Part], tokenizer: PlainTokenizer, threads: int) -> Counter[str]:
+def write_text(
+    directory: Path, parts: Iterator[Part], tokenizer: PlainTokenizer, threads: int, counts: Counter[str]
+) -> None:
     """Tokenize documents into files of a directory, for `open_corpora`, as one corpus.
 
     A pair is a prompt and its text. The parts of a long document follow each other, and the last has the end token.
 
-    Returns:
-        The numbers of documents and tokens.
+    Args:
+        directory: Of the files.
+        parts: The documents.
+        tokenizer: Theirs.
+        threads: Of the CPU.
+        counts: To which the numbers of documents and tokens are added, and what reading `parts` counts.
 
     Raises:
         DataError: A file cannot be used.
         OSError: A file cannot be read or written.
     """
-    counts: Counter[str] = Counter()
     dtype = token_type([tokenizer])
     with PairWriter(directory / "0", dtype) as writer:
         for some in ahead(_some(parts)):
@@ -158,7 +163,6 @@ def write_text(directory: Path, parts: Iterator[Part], tokenizer: PlainTokenizer
             counts["documents"] += sum(part.begins for part in some)
             counts["tokens"] += sum(map(len, prompts)) + sum(map(len, texts))
     write_facts(directory, 1, dtype, counts, texts=False)
-    return counts
 
 
 def _some(parts: Iterator[Part]) -> Iterator[list[Part]]:

@@ -1,6 +1,7 @@
 """Corpus scan: count all pairs and choose those to hold out."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 from heed.transformer.data.reservoir import BottomKSample, fingerprint
@@ -19,6 +20,7 @@ class CorpusScan:
     n_pairs: int
     validation: ParallelText  # first pair of each held-out source
     leaves_some: bool  # whether other sources remain
+    n_bad: int  # lines that were passed over
 
 
 def survey(sources: Sequence[Source], seed: int, *, hold_out: bool) -> CorpusScan:
@@ -34,13 +36,14 @@ def survey(sources: Sequence[Source], seed: int, *, hold_out: bool) -> CorpusSca
         OSError: A file cannot be read.
     """
     sample, n_pairs, n_full = BottomKSample[Pair](HELD_OUT + 1), 0, 0
-    for src, tgt in every_pair(sources):
+    counts = Counter[str]()
+    for src, tgt in (pair for source in sources for pair in source.pairs(counts)):
         n_pairs += 1
         if hold_out and src.strip() and tgt.strip():
             n_full += 1
             sample.add(fingerprint(src, seed), (src, tgt))
     most = max(1, min(HELD_OUT, int(n_full * HELD_OUT_SHARE)))
-    return CorpusScan(n_pairs, ParallelText.of(sample.drawn(most).values()), leaves_some=len(sample) > most)
+    return CorpusScan(n_pairs, ParallelText.of(sample.drawn(most).values()), len(sample) > most, counts["bad"])
 
 
 def sample(sources: Sequence[Source], n_pairs: int, held: Collection[int], seed: int) -> Iterator[Pair]:

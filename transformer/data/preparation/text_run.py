@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -112,7 +113,10 @@ def load_text(run: TextRun, threads: int | None = None) -> Packing:
 
 def _packing(run: TextRun, entry: Path) -> Packing:
     corpora = open_corpora(entry)
-    return packing(run, corpora.tokens[0], {name: corpora.facts[name] for name in ("documents", "tokens")})
+    facts = {name: corpora.facts[name] for name in ("documents", "tokens")}
+    if run.train.skip_bad:
+        facts["left_out_bad"] = corpora.facts.get("bad", 0)
+    return packing(run, corpora.tokens[0], facts)
 
 
 def _look(directory: Path, config: TextConfig, initial: InitialNetwork | None, control: Sequence[str]) -> None:
@@ -127,7 +131,7 @@ def _look(directory: Path, config: TextConfig, initial: InitialNetwork | None, c
         for name, content in initial.files.items():
             (directory / name).write_bytes(content)
         return
-    tokenizer = _tokenizer(_rest(seen, validation, config), seen, config, control)
+    tokenizer = _tokenizer(_rest(seen, validation, config, Counter()), seen, config, control)
     write_tokenizers(directory, (tokenizer.pieces, tokenizer.pieces))
 
 
@@ -166,20 +170,23 @@ def _make_tokens(
     """Tokenize the text, unless the tokens exist."""
 
     def fill(directory: Path) -> None:
-        seen = None if _is_given(config) else survey_text(_files(config), config.seed)
-        write_text(directory, _rest(seen, validation, config), tokenizer, threads or available_cores())
+        seen, counts = None if _is_given(config) else survey_text(_files(config), config.seed), Counter[str]()
+        rest = _rest(seen, validation, config, counts)
+        write_text(directory, rest, tokenizer, threads or available_cores(), counts)
 
     make_entry(entry, fill)
 
 
-def _rest(seen: TextScan | None, validation: Sequence[Document], config: TextConfig) -> Iterator[Part]:
-    """The training part of the text."""
+def _rest(
+    seen: TextScan | None, validation: Sequence[Document], config: TextConfig, counts: Counter[str]
+) -> Iterator[Part]:
+    """The training part of the text; bad lines are counted."""
     held = HeldOut.of(seen, validation) if seen and not _is_given(config) else HeldOut()
-    return held.rest(_files(config))
+    return held.rest(_files(config).parts(counts))
 
 
 def _files(config: TextConfig) -> TextFiles:
-    return TextFiles(config.text, config.pairs, config.text_field)
+    return TextFiles(config.text, config.pairs, config.text_field, bool(config.skip_bad))
 
 
 def _is_given(config: TextConfig) -> bool:
@@ -211,4 +218,5 @@ def _tokens_key(
 def _content(files: Sequence[TextFile], config: TextConfig) -> list[object]:
     """The hashes of the files, and their form."""
     hashes = {file.path: (file.sha256, plain_suffix(file.path)) for file in files}
-    return [config.text_field, [hashes[path] for path in config.text], [hashes[path] for path in config.pairs]]
+    skipped = ["skip_bad"] if config.skip_bad else []
+    return [config.text_field, *([hashes[path] for path in paths] for paths in (config.text, config.pairs)), *skipped]

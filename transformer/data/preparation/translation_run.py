@@ -43,7 +43,11 @@ SIDES = ("source", "target")
 MOST_UNKNOWN = 0.01
 EXTENSION = 4000  # pieces that are suggested: some more than Japanese needs for its characters
 LACKING = ("unknown", "bytes")  # pieces that are told of, where there are any
-FLAWS = {"duplicate": "deduplicate", "unequal": "max_ratio"}  # reasons to drop pairs that exist only on request
+FLAWS = {  # reasons to drop pairs that exist only on request
+    "duplicate": "deduplicate",
+    "unequal": "max_ratio",
+    "bad": "skip_bad",
+}
 
 
 def new_run(
@@ -188,7 +192,8 @@ def sources_of(config: TranslationConfig) -> list[Source]:
         DataError: They are inconsistent.
     """
     return match_files(config.src, config.tgt) + [
-        parse_source(written, config.src_field, config.tgt_field) for written in config.data
+        parse_source(written, config.src_field, config.tgt_field, skip_bad=bool(config.skip_bad))
+        for written in config.data
     ]
 
 
@@ -322,9 +327,6 @@ def _tokens_key(
 
 
 def _content(files: Sequence[TextFile], config: TranslationConfig) -> list[list[str | None]]:
-    """The hashes of the files of each source, and their form."""
+    """The hashes of the files of each source, and how they are read."""
     hashes = {file.path: file.sha256 for file in files}
-    return [
-        [*(hashes[path] for path in source.paths), source.form, source.src_field, source.tgt_field]
-        for source in sources_of(config)
-    ]
+    return [[*(hashes[path] for path in source.paths), *source.reading] for source in sources_of(config)]

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from heed.models.errors import DataError
 from heed.models.tokenizers.protocol import PlainTokenizer
 from heed.transformer.data.batching.pairs import Pairs
 from heed.transformer.data.reservoir import BottomKSample, fingerprint, pair_fingerprint
-from heed.transformer.data.text.jsonl import records, text_of
-from heed.transformer.data.text.lines import lines, plain_suffix
+from heed.transformer.data.text.jsonl import texts
+from heed.transformer.data.text.lines import OnBad, lines, plain_suffix, refuse
 
 PART = 1 << 16  # characters; a longer text is split after the line that reaches them
 HELD_OUT = 1000  # held-out documents if no validation text is given, and
@@ -49,25 +50,30 @@ class TextFiles:
     texts: Sequence[str]  # each line of a `.jsonl` is a document; any other file is one document
     pairs: Sequence[str]  # `.jsonl`
     field: str  # field of a line with the text
+    skip_bad: bool = False  # whether bad lines of a `.jsonl` are passed over
 
     def __iter__(self) -> Iterator[Part]:
-        """All non-empty documents, in parts.
+        """All non-empty documents, in parts; see `parts`."""
+        return self.parts(Counter())
+
+    def parts(self, counts: Counter[str]) -> Iterator[Part]:
+        """All non-empty documents, in parts; lines that are passed over are counted as "bad".
 
         Raises:
-            DataError: A line is not UTF-8 or lacks the field.
+            DataError: A line is not UTF-8 or lacks the field, and may not be passed over.
             OSError: A file cannot be read.
         """
+        on_bad: OnBad = (lambda _: counts.update(["bad"])) if self.skip_bad else refuse
         for path in self.texts:
             if plain_suffix(path) == ".jsonl":
-                for where, record in records(path):
-                    yield from _cut(text_of(record, self.field, where).split("\n"))
+                for (text,) in texts(path, [self.field], on_bad):
+                    yield from _cut(text.split("\n"))
             else:
                 yield from _cut(itertools.chain(lines(Path(path)), [""]))
         for path in self.pairs:
-            for where, record in records(path):
-                part = Part(text_of(record, "completion", where), text_of(record, "prompt", where))
-                if part.text:
-                    yield part
+            for prompt, completion in texts(path, ["prompt", "completion"], on_bad):
+                if completion:
+                    yield Part(completion, prompt)
 
     def read(self) -> list[Document]:
         """All documents, in memory.
@@ -231,7 +237,4 @@ def load_documents(path: Path) -> list[Document]:
         DataError: The file is damaged.
         OSError: It cannot be read.
     """
-    return [
-        Document(text_of(record, "text", where), text_of(record, "prompt", where))
-        for where, record in records(str(path))
-    ]
+    return [Document(text, prompt) for text, prompt in texts(str(path), ["text", "prompt"])]

@@ -3,7 +3,7 @@
 import codecs
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from heed.models.errors import DataError
@@ -12,10 +12,20 @@ from heed.models.text.encoding import other_encoding
 
 PROBED = 100  # lines; those after the first begin with the second half of a line end
 FORMATS = {".gz": "gzip", ".zst": "Zstandard"}
+OnBad = Callable[[DataError], object]  # what becomes of a bad line: `refuse` raises its error
 
 
-def lines(path: Path) -> Iterator[str]:
+def refuse(error: DataError) -> None:
+    """Raise the error of a bad line."""
+    raise error
+
+
+def lines(path: Path, on_bad: OnBad = refuse) -> Iterator[str]:
     r"""The lines of a text file, split only at \n (str.splitlines also splits at U+2028 and others).
+
+    Args:
+        path: Of the file.
+        on_bad: Is called for a line that is not UTF-8, which is then passed over.
 
     Raises:
         DataError: The file is UTF-16, a line is no UTF-8, or a compressed file is damaged.
@@ -31,7 +41,12 @@ def lines(path: Path) -> Iterator[str]:
                 line = line.removeprefix(codecs.BOM_UTF8)  # noqa: PLW2901
                 if not line:
                     return
-            yield _decode(line.removesuffix(b"\n").removesuffix(b"\r"), path, number)
+            try:
+                text = _decode(line.removesuffix(b"\n").removesuffix(b"\r"), path, number)
+            except DataError as error:
+                on_bad(error)
+                continue
+            yield text
 
 
 def read_lines(path: Path) -> list[str]:

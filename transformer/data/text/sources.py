@@ -4,12 +4,13 @@ import csv
 import dataclasses
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from heed.models.errors import DataError
-from heed.transformer.data.text.jsonl import records, text_of
-from heed.transformer.data.text.lines import lines, plain_suffix
+from heed.transformer.data.text.jsonl import texts
+from heed.transformer.data.text.lines import OnBad, lines, plain_suffix, refuse
 
 Pair = tuple[str, str]  # a sentence and its translation
 # Files that hold them, and where both sides stand unless a run says otherwise.
@@ -24,6 +25,7 @@ class Source:
     weight: float = 1.0  # how often an epoch uses each pair, on average
     src_field: str | None = None  # the source's column or field in a file of both sides; None: see `BOTH_SIDES`
     tgt_field: str | None = None
+    skip_bad: bool = False  # whether bad lines of a file of both sides are passed over
 
     @property
     def name(self) -> str:
@@ -35,27 +37,41 @@ class Source:
         """The format of the files: "lines", or one of `BOTH_SIDES`."""
         return "lines" if len(self.paths) == 2 else plain_suffix(self.name)
 
+    @property
+    def reading(self) -> list[str | None]:
+        """What its pairs depend on besides the content of the files."""
+        return [self.form, self.src_field, self.tgt_field, *(["skip_bad"] if self.skip_bad else [])]
+
     def __iter__(self) -> Iterator[Pair]:
-        """The pairs, one after another.
+        """The pairs, one after another; see `pairs`."""
+        return self.pairs(Counter())
+
+    def pairs(self, counts: Counter[str]) -> Iterator[Pair]:
+        """The pairs, one after another; lines that are passed over are counted as "bad".
 
         Raises:
-            DataError: The files do not match, or a line is bad.
+            DataError: The files do not match, or a line is bad and may not be passed over.
             OSError: A file cannot be read.
         """
         if self.form == "lines":
             return _side_by_side(*self.paths)
+        on_bad: OnBad = (lambda _: counts.update(["bad"])) if self.skip_bad else refuse
         src, tgt = BOTH_SIDES[self.form]
         fields = self.src_field or src, self.tgt_field or tgt
-        return _objects(self.name, fields) if self.form == ".jsonl" else _cells(self.name, fields, self.form)
+        found = _objects if self.form == ".jsonl" else _cells
+        return found(self.name, fields, on_bad)
 
 
-def parse_source(written: str, src_field: str | None = None, tgt_field: str | None = None) -> Source:
+def parse_source(
+    written: str, src_field: str | None = None, tgt_field: str | None = None, *, skip_bad: bool = False
+) -> Source:
     """The pairs that `--data` names: `FILE.tsv`, `.csv` or `.jsonl`, or `SOURCE,TARGET`; `:WEIGHT` where it is not 1.
 
     Args:
         written: What was given.
         src_field: Where the source stands in a file of both sides; None: as `BOTH_SIDES` says.
         tgt_field: Where the target stands.
+        skip_bad: Whether bad lines of such a file are passed over.
 
     Raises:
         DataError: It has another form.
@@ -76,7 +92,7 @@ def parse_source(written: str, src_field: str | None = None, tgt_field: str | No
     named = [field for field in (src_field, tgt_field) if field and not _is_column(field)]
     if named and plain_suffix(names) == ".tsv":
         raise DataError(f"{written}: a column of a .tsv is a number, counted from 1, not {named[0]!r}")
-    return Source(paths, float(weight), src_field, tgt_field)
+    return Source(paths, float(weight), src_field, tgt_field, skip_bad)
 
 
 def absolute_source(written: str) -> str:
@@ -129,12 +145,10 @@ def _side_by_side(src_path: str, tgt_path: str) -> Iterator[Pair]:
         )
 
 
-def _cells(path: str, fields: tuple[str, str], form: str) -> Iterator[Pair]:
+def _cells(path: str, fields: tuple[str, str], on_bad: OnBad) -> Iterator[Pair]:
     """Two columns: of a .csv by number, or by their names in its first row."""
-    every = lines(Path(path))
-    rows: Iterable[list[str]] = (line.split("\t") for line in every)
-    if form == ".csv":
-        rows = csv.reader(line + "\n" for line in every)
+    every = lines(Path(path), on_bad)
+    rows = _rows_of_csv(path, every, on_bad) if plain_suffix(path) == ".csv" else (line.split("\t") for line in every)
     places = tuple(int(field) - 1 for field in fields) if all(map(_is_column, fields)) else None
     for number, row in enumerate(rows, 1):
         if places is None:
@@ -144,13 +158,29 @@ def _cells(path: str, fields: tuple[str, str], form: str) -> Iterator[Pair]:
         elif max(places) < len(row):
             src, tgt = (row[place] for place in places)
             yield src, tgt
-        elif form == ".tsv" and len(row) == 1:
-            raise DataError(f"{path}: line {number} has no tab; write the source, a tab and the target in each line")
         elif row:
-            raise DataError(f"{path}: row {number} has no column {max(places) + 1}, only {len(row)}; mend or delete it")
+            on_bad(DataError(_too_short(path, number, row, max(places) + 1)))
 
 
-def _objects(path: str, fields: tuple[str, str]) -> Iterator[Pair]:
-    for where, record in records(path):
-        src, tgt = (text_of(record, field, where) for field in fields)
-        yield src, tgt
+def _rows_of_csv(path: str, every: Iterable[str], on_bad: OnBad) -> Iterator[list[str]]:
+    rows = csv.reader(line + "\n" for line in every)
+    while True:
+        begins = rows.line_num + 1
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:  # of a field that never ends, mostly
+            on_bad(DataError(f"{path}: the row that begins in line {begins} is no CSV ({error}); close its quotes"))
+        else:
+            yield row
+
+
+def _too_short(path: str, number: int, row: list[str], column: int) -> str:
+    if plain_suffix(path) == ".tsv" and len(row) == 1:
+        return f"{path}: line {number} has no tab; write the source, a tab and the target in each line"
+    return f"{path}: row {number} has no column {column}, only {len(row)}; mend or delete it"
+
+
+def _objects(path: str, fields: tuple[str, str], on_bad: OnBad) -> Iterator[Pair]:
+    return ((src, tgt) for src, tgt in texts(path, fields, on_bad))

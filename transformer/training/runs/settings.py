@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 from heed.models.errors import ModelError
@@ -35,6 +36,7 @@ class TrainConfig:
     patience: int | None = None  # early stopping: validations without a new best before training ends
     ema: float = 0.0  # decay of the moving average of weights that is validated and exported; 0: the weights themselves
     seed: int = 1
+    skip_bad: bool | None = None  # pass over bad lines of files whose lines have fields; None: refuse them
 
     def __post_init__(self) -> None:
         if wrong := self._wrong():
@@ -59,6 +61,12 @@ class TrainConfig:
         if self.keep is not None and self.keep < self.average:
             wrong.append(f"keep must be at least average {self.average!r}, not {self.keep!r}")
         return wrong
+
+    def _wrong_skip(self, names: Sequence[str], forms: Sequence[str]) -> list[str]:
+        """Whether `skip_bad` is given without a file that it is for."""
+        if not self.skip_bad or any(form in name for name in names for form in forms):
+            return []
+        return [f"skip_bad needs training text in a file of {', '.join(forms)}"]
 
     @property
     def n_kept(self) -> int:
@@ -104,6 +112,7 @@ class TranslationConfig(TrainConfig):
 
     def _wrong(self) -> list[str]:
         wrong = super()._wrong() + self._not_above_zero("max_length", "learning_rate_scale")
+        wrong += self._wrong_skip(self.data, (".jsonl", ".tsv", ".csv"))
         wrong += [
             f"{name} must be a share from 0 to 1, not {getattr(self, name)!r}"
             for name in ("copy_augment", "case_augment")
@@ -183,6 +192,7 @@ class TextConfig(TrainConfig):
 
     def _wrong(self) -> list[str]:
         wrong = super()._wrong() + self._not_above_zero("learning_rate")
+        wrong += self._wrong_skip((*self.text, *self.pairs), (".jsonl",))
         if not self.text and not self.pairs:
             wrong.append("text or pairs must name a file")
         if not 0 <= self.weight_decay < 1:

@@ -644,8 +644,8 @@ def test_corpora_of_several_kinds_with_weights(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_lines("more.tsv", [f"{n} {n}\t{n}" for n in range(10, 40)])
-    write_lines("other.jsonl", ['{"src": "1 2 3", "tgt": "3 2 1"}'] * 20)
-    data = ["--data", "more.tsv:2", "--data", "other.jsonl:0.5", "--deduplicate", "--max-ratio", "3"]
+    write_lines("other.jsonl", ['{"src": "1 2 3", "tgt": "3 2 1"}', '{"src": "1"}'] * 20)
+    data = ["--data", "more.tsv:2", "--data", "other.jsonl:0.5", "--deduplicate", "--max-ratio", "3", "--skip-bad"]
     sampling = ["--subword-sampling", "0.1", "--cache", "tokens"]
     whole, again = tmp_path / "whole", tmp_path / "again"
     result = heed("train", *pairs, *data, *sampling, *SETTINGS, "-o", whole, "--epochs", 2)
@@ -658,6 +658,8 @@ def test_corpora_of_several_kinds_with_weights(
     assert isinstance(start["left_out_duplicate"], int)
     assert start["left_out_duplicate"] >= 19
     assert {"left_out_empty", "left_out_long", "left_out_unequal"} <= start.keys()
+    assert start["left_out_bad"] == 20
+    assert "\nWarning: 20 bad lines were passed over\n" in result.stderr
     monkeypatch.chdir("/")
     result = heed("train", "--config", whole / "config.toml", "-o", again, *MACHINE)  # without the cache
     assert result.exit_code == 0, result.stderr
@@ -678,7 +680,7 @@ def test_data_that_is_none_is_refused(heed: Heed, pairs: list[str], tmp_path: Pa
         assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("value", [["--max-ratio", "0.5"], ["--subword-sampling", "1"]], ids=" ".join)
+@pytest.mark.parametrize("value", [["--max-ratio", "0.5"], ["--subword-sampling", "1"], ["--skip-bad"]], ids=" ".join)
 def test_filters_that_cannot_be_are_named(heed: Heed, pairs: list[str], tmp_path: Path, value: list[str]) -> None:
     result = heed("train", *pairs, *SETTINGS, *value, "-o", tmp_path / "run")
     assert result.exit_code == 2

@@ -197,6 +197,7 @@ def test_ctrl_c_and_going_on_are_no_stop(
         (["--n-heads", "4", "--n-kv-heads", "3"], "n_heads 4 must be a multiple of n_kv_heads 3"),
         (["--context", "0"], "context must be at least 1, not 0"),
         (["--learning-rate", "0"], "learning_rate must be a number above 0, not 0.0"),
+        (["--skip-bad"], "skip_bad needs training text in a file of .jsonl"),
         (["--weight-decay", "1"], "weight_decay must be at least 0 and below 1, not 1.0"),
         (["--tokenizer", "FILE", "--tokenizer", "FILE"], "tokenizer takes one file, not 2"),
     ],
@@ -244,6 +245,18 @@ def test_text_that_cannot_be_used(heed: Heed, tmp_path: Path, name: str, content
     result = heed("train", "--text", path, *SETTINGS, "-o", tmp_path / "run")
     assert words in complaint(result, 3)
     assert not (tmp_path / "run").exists()
+
+
+def test_bad_lines_of_text_are_passed_over_and_counted(heed: Heed, text: str, sums: str, tmp_path: Path) -> None:
+    good = [json.dumps({"text": line}) for line in Path(text).read_text("utf-8").splitlines()]
+    (tmp_path / "a.jsonl").write_text("\n".join([*good, "{", '{"body": "x"}', ""]), "utf-8")
+    with open(sums, "a") as file:  # noqa: PTH123
+        file.write('{"prompt": "1 + 1 ="}\n')
+    files = ["--text", tmp_path / "a.jsonl", "--pairs", sums]
+    result = heed("train", *files, *SETTINGS, "--skip-bad", "-o", tmp_path / "run")
+    assert result.exit_code == 0, result.stderr
+    assert records(tmp_path / "run")[0]["left_out_bad"] == 3
+    assert "\nWarning: 3 bad lines were passed over\n" in result.stderr
 
 
 def test_a_vocabulary_that_the_text_cannot_fill(heed: Heed, text: str, tmp_path: Path) -> None:

@@ -92,6 +92,8 @@ def test_bad_lines_are_passed_over_and_counted(run: Run) -> None:
     assert result.stderr == "Warning: 2 bad lines were passed over; they come out as they are\n"
     result = run("--input-format", "jsonl", stdin=lines)
     assert (result.returncode, result.stdout.count("\n")) == (3, 1)
+    result = run("--input-format", "jsonl", "--skip-bad", stdin="oh\n")
+    assert result.stderr == "Warning: 1 bad line was passed over; it comes out as it is\n"
 
 
 def test_a_term_alone_in_its_line_is_not_translated(run: Run, tmp_path: Path) -> None:

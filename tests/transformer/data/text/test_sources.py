@@ -1,4 +1,5 @@
 import gzip
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,6 +104,33 @@ def test_rows_with_quotes_have_columns_by_number_or_by_name(write_lines: WriteLi
         list(parse_source(path, "en", "fr"))
     with pytest.raises(DataError, match=r"^.*a\.csv: row 1 has no column 4, only 3; mend or delete it"):
         list(parse_source(path, "1", "4"))
+
+
+BAD = {
+    "a.jsonl": (b'{"src": "one", "tgt": "eins"}', [b"{", b"[1]", b'{"src": "x"}', b'{"src": "\xff", "tgt": "x"}']),
+    "a.tsv": (b"one\teins", [b"no tab", b"\xff\tx"]),
+    "a.csv": (b'one,"eins"', [b"alone", b"\xff,x"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_lines_are_passed_over_and_counted_on_request(tmp_path: Path, name: str) -> None:
+    good, bad = BAD[name]
+    for wrong in bad:
+        path = tmp_path / name
+        path.write_bytes(b"\n".join([good, wrong, good]) + b"\n")
+        with pytest.raises(DataError, match=rf"^{path}: (line|row) 2"):
+            list(parse_source(str(path)))
+        counts = Counter[str]()
+        assert list(parse_source(str(path), skip_bad=True).pairs(counts)) == [("one", "eins")] * 2
+        assert counts == {"bad": 1}
+
+
+def test_a_quote_that_is_never_closed_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('one,eins\ntwo,"' + "zwei\n" * 40_000, "utf-8")
+    with pytest.raises(DataError, match=rf"^{path}: the row that begins in line 2 is no CSV .* close its quotes"):
+        list(parse_source(str(path)))
 
 
 def test_a_column_without_a_number_is_refused(write_lines: WriteLines) -> None:
