@@ -176,4 +176,5 @@ class Report:
 
 
 def _short(text: str) -> str:
+    text = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)  # no bell, no colours
     return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"

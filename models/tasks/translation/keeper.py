@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from heed.models.decoding.config import DecodeConfig
 from heed.models.tasks.translation.translation import Sentence, Translation, combine
 from heed.models.tasks.translation.translator import BATCH_SIZE, Translator
-from heed.models.text.markup.inline import StrippedLine, keeps_names, put_back, shown, take_out
+from heed.models.text.markup.inline import StrippedLine, keeps_names, put_back, shown, take_out, written
 from heed.models.text.markup.mnemonics import MARK, Mnemonic, take_mnemonic
 from heed.models.text.markup.placeholders import ESCAPES, PATTERNS, around, find_kept
 from heed.models.text.markup.tags import parts_sentences, scan
@@ -163,7 +163,7 @@ class Keeper:
         filled = StrippedLine("", [], {}, unit.escaped).filled
         parts = zip(pieces, between, strict=True)
         texts = [filled(before + _as_part(words, each.text) + after) for (before, words, after), each in parts]
-        placeholders = [*(unit.text[slice(*span)] for span in unit.kept), ""]
+        placeholders = [*(written(unit.text, span, unit.raw, escaped=unit.escaped) for span in unit.kept), ""]
         return Translation(
             text="".join(part for pair in zip(texts, placeholders, strict=True) for part in pair),
             tokens=[token for each in between for token in each.tokens],
@@ -187,7 +187,7 @@ def _choices(unit: Unit, best: list[Translation]) -> list[Translation]:
 
 
 def _taken_out(unit: Unit, turn: int) -> StrippedLine | None:
-    return take_out(unit.text, unit.kept, turn, symbols=unit.symbols, escaped=unit.escaped)
+    return take_out(unit.text, unit.kept, turn, symbols=unit.symbols, escaped=unit.escaped, raw=unit.raw)
 
 
 def _edges(piece: str) -> tuple[str, str, str]:

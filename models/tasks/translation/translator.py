@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
@@ -19,13 +20,14 @@ from heed.models.system.processor import available_cores
 from heed.models.tasks.model import Model
 from heed.models.tasks.translation.aligner import Aligner
 from heed.models.tasks.translation.batch_search import BatchSearch
+from heed.models.tasks.translation.doubts import UNLIKELY
 from heed.models.tasks.translation.repair import Repair
 from heed.models.tasks.translation.terms import TermSearch
 from heed.models.tasks.translation.translation import Sentence, Translation, combine
 from heed.models.text.glossary import Glossary
 from heed.models.text.markup.placeholders import has_letters
 from heed.models.text.sentences import cut, split_sentences
-from heed.models.text.words import Span
+from heed.models.text.words import Span, overlap
 from heed.models.tokenizers.protocol import LineTokenizer
 
 if TYPE_CHECKING:
@@ -37,7 +39,18 @@ BATCH_SIZE = 64  # maximum number of sentences decoded together
 WINDOW = 32  # batches that are sorted by length together
 WIDER = 2  # factor of the beam size with constraints, because hypotheses that lack more and less share the beam
 # Characters that are not seen, and no part of a word: tokenizers take them for spaces, or for what they do not know.
-INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+# Joiners and variation selectors shape the letters of some scripts and emoji, but no Latin letter.
+LATIN = "[A-Za-z\u00c0-\u024f]"
+INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
+    f"|(?<={LATIN})[\u200c\u200d\ufe00-\ufe0f]"
+)
+SPACE = re.compile("[\v\f\x1c-\x1f\x85]")  # which tokenizers drop, so that two words would be one
+# What tokenizers drop or take for something else: escape sequences of terminals and other control characters, ½ and x².
+COPIED = re.compile(
+    r"\x1b\[[0-?]*+[ -/]*+[@-~]|[\x00-\x08\x0e-\x1a\x7f-\x84\x86-\x9f]++|\x1b"
+    "|[\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u2089\u2150-\u218b\u2460-\u249b\u24ea-\u24ff\u2776-\u2793]++"
+)
 LONGEST = 512  # tokens; a longer sentence is translated in parts, because attention grows with the square of the length
 
 
@@ -222,18 +235,19 @@ class Translator(Model):
 
     def unknown(self, text: str) -> list[Span]:
         """Where the characters of a text are that the model does not know, with the rest of their words."""
-        new = set(INVISIBLE.sub("", text)) - self._known - self._not_known
+        sure = [match.span() for match in COPIED.finditer(text)]
+        new = set(SPACE.sub(" ", INVISIBLE.sub("", text))) - self._known - self._not_known
         self._known |= {character for character in new if self._src.unk_id not in self._src.encode([character])[0]}
         self._not_known |= new - self._known
         if self._not_known.isdisjoint(text):
-            return []
+            return sure
         ids, spans = self._src.encode_spans(text)
         found = [
-            span for token, span in zip(ids, spans, strict=True) if token == self._src.unk_id and span[0] < span[1]
+            _whole_characters(text, (start + len(part) - len(part.lstrip()), end))
+            for token, (start, end) in zip(ids, spans, strict=True)
+            if token == self._src.unk_id and (part := text[start:end]).strip()
         ]
-        return [
-            (start + len(part) - len(part.lstrip()), end) for start, end in found if (part := text[start:end]).strip()
-        ]
+        return sorted([*sure, *(span for span in found if not any(overlap(span, each) for each in sure))])
 
     def _sentences(self, lines: Sequence[str]) -> list[list[Sentence]]:
         """The sentences of each line, split if they are too long; none for an empty line."""
@@ -244,7 +258,7 @@ class Translator(Model):
 
     def _readable(self, piece: str) -> str:
         """What the network reads of a piece; nothing where nothing is to translate."""
-        return INVISIBLE.sub("", piece).strip() if self.has_words(piece) else ""
+        return SPACE.sub(" ", INVISIBLE.sub("", piece)).strip() if self.has_words(piece) else ""
 
     def _fit(self, piece: str, tokens: list[int]) -> list[Sentence]:
         """A sentence with its white space, in parts of a length that the network can read."""
@@ -298,10 +312,9 @@ class Translator(Model):
         texts = iter(self._tgt.decode([found.tokens for best in hypotheses for found in best]))
         return [
             [
-                Translation(
-                    next(texts), each.tokens, each.log_prob, each.score, looped=_loops(each.tokens, source, config)
-                )
+                dataclasses.replace(translation, looped=loops(translation, source, config))
                 for each in best
+                for translation in [Translation(next(texts), each.tokens, each.log_prob, each.score)]
             ]
             for source, best in zip(sources, hypotheses, strict=True)
         ]
@@ -348,7 +361,21 @@ def _linked(aligner: Aligner, sources: list[str], results: list[list[Translation
     return [[dataclasses.replace(each, links=next(found)) for each in best] for best in results]
 
 
-def _loops(tokens: list[int], source: list[int], config: DecodeConfig) -> bool:
-    """Whether an output repeats a phrase in a loop, or reached the default length limit."""
+def _whole_characters(text: str, span: Span) -> Span:
+    """A span with the letters that its accents belong to, and with the accents of its letters."""
+    start, end = span
+    while start > 0 and unicodedata.category(text[start]) in ("Mn", "Me"):
+        start -= 1
+    while end < len(text) and unicodedata.category(text[end]) in ("Mn", "Me"):
+        end += 1
+    return start, end
+
+
+def loops(translation: Translation, source: list[int], config: DecodeConfig) -> bool:
+    """Whether a translation repeats a phrase in a loop, or reached the default length limit.
+
+    Where the source repeats itself as well, it does only if the model does not believe in it.
+    """
+    tokens = translation.tokens
     endless = config.max_length is None and len(tokens) == len(source) - 1 + ROOM
-    return endless or is_loop(tokens, source)
+    return endless or is_loop(tokens, source if translation.confidence >= UNLIKELY else [])

@@ -3,13 +3,14 @@
 import dataclasses
 import html
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from heed.models.arrays import BoolArray, FloatArray
 from heed.models.text.markup.tags import is_tag
-from heed.models.text.words import Span, word_spans
+from heed.models.text.words import Span, overlap, word_spans
 
 # Names, which translations keep, stand for placeholders: the first ones that are not in the line.
 NAMES = ("Tom", "Boston", "Maria", "Peter", "London", "David", "Berlin", "Anna", "Paris", "Martin", "Robert", "Chicago")
@@ -50,6 +51,7 @@ def take_out(
     names: Sequence[str] = NAMES,
     symbols: Collection[Span] = (),
     escaped: bool = False,
+    raw: Sequence[Span] = (),
 ) -> StrippedLine | None:
     """Remove what is protected from a line; None if there are not enough names.
 
@@ -60,6 +62,7 @@ def take_out(
         names: The possible names.
         symbols: What of it stands at a place, as a single tag does, and for no word.
         escaped: Whether the line writes &, < and > as entities, and its translation must, too.
+        raw: What of the line is written already as the translation must have it.
     """
     free = [name for name in names if name not in line][turn:]
     text, taken, end = "", dict[str, str](), 0
@@ -71,7 +74,7 @@ def take_out(
             if not free:
                 return None
             name = free.pop(0)
-            taken[name] = found
+            taken[name] = written(line, (start, stop), raw, escaped=escaped)
             text += _gap(text[-1:], name) + name + _gap(name, line[end : end + 1])
             continue
         closed = next((mark for mark in open_marks[:0:-1] if found.startswith("</") and _closes(found, mark)), None)
@@ -89,6 +92,16 @@ def take_out(
             open_marks.append(mark)
     _lift(open_marks, root)
     return StrippedLine(text + line[end:], root.inner, taken, escaped)
+
+
+def written(line: str, span: Span, raw: Sequence[Span], *, escaped: bool) -> str:
+    """A span of a line, with entities for &, < and > if the translation must have them; what is raw stays."""
+    if not escaped:
+        return line[slice(*span)]
+    inside = [each for each in raw if overlap(each, span)]
+    places = [span[0], *(place for each in inside for place in each), span[1]]
+    parts = [line[max(start, span[0]) : min(end, span[1])] for start, end in pairwise(places)]
+    return "".join(part if number % 2 else html.escape(part, quote=False) for number, part in enumerate(parts))
 
 
 def _closes(kept: str, mark: Mark) -> bool:
@@ -122,13 +135,26 @@ def put_back(marked: StrippedLine, translation: str, shares: FloatArray | None) 
     """
     src, tgt = word_spans(marked.text), word_spans(translation)
     shares = _same_pace(len(src), len(tgt)) if shares is None else shares
-    words = _Words(src, tgt, _signs(marked.text, src), _signs(translation, tgt), shares)
+    words = _Words(
+        src, tgt, _signs(marked.text, src), _signs(translation, tgt), shares, _edges(marked.text, translation)
+    )
     whole = (0, len(translation))
     return _render(marked, translation, words.place(marked.marks, (0, len(tgt)), whole), whole)
 
 
 def _signs(text: str, words: list[Span]) -> BoolArray:
     return np.array([not re.match(r"\w", text[start:end]) for start, end in words], dtype=bool)
+
+
+def _edges(text: str, translation: str) -> dict[int, int]:
+    """Places in the white space at both ends of a text, and those of its translation, which has the same."""
+    before, after = len(text) - len(text.lstrip()), len(text) - len(text.rstrip())
+    found = dict[int, int]()
+    if before and translation[:before] == text[:before]:
+        found |= {place: place for place in range(before + 1)}
+    if after and translation[-after:] == text[-after:]:
+        found |= {len(text) - place: len(translation) - place for place in range(after + 1)}
+    return found
 
 
 def _same_pace(n_src: int, n_tgt: int) -> FloatArray:
@@ -170,6 +196,7 @@ class _Words:
     src_signs: BoolArray  # True for punctuation
     tgt_signs: BoolArray
     shares: FloatArray
+    edges: Mapping[int, int]  # places in the white space at the source's ends, and which they are in the translation
 
     def place(self, marks: list[Mark], room: Span, characters: Span) -> list[Mark]:
         """Marks with their spans in the translation, within a range of its words and their characters."""
@@ -187,6 +214,11 @@ class _Words:
                 min(max(place, characters[0]), characters[1])
                 for place in self._characters(start, end, after=mark.after)
             )
+            if not mark.closing:
+                first = last = self.edges.get(mark.span[0], first)
+            else:
+                first = self.edges.get(mark.span[0], first) if start == 0 else first
+                last = self.edges.get(mark.span[1], last) if end == len(self.tgt) else last
             inner = self.place(mark.inner, (start, end), (first, last))
             placed.append(Mark(mark.opening, mark.closing, (first, last), mark.after, inner))
         return placed
@@ -238,9 +270,17 @@ def _render(marked: StrippedLine, translation: str, marks: list[Mark], span: Spa
     here, parts = span[0], []
     for mark in sorted(marks, key=lambda mark: mark.span):
         inner = _render(marked, translation, mark.inner, mark.span)
-        parts += [marked.filled(translation[here : mark.span[0]]), mark.opening, inner, mark.closing]
+        parts.append(marked.filled(translation[here : mark.span[0]]))
+        parts += [_spaced(mark, "".join(parts[-4:]), begins=mark.span[0] == 0), inner, mark.closing]
         here = max(here, mark.span[1])
     return "".join([*parts, marked.filled(translation[here : span[1]])])
+
+
+def _spaced(mark: Mark, before: str, *, begins: bool) -> str:
+    """The opening of a mark, which may begin with a space, without a second one before it and none at the beginning."""
+    if not mark.opening.startswith(" ") or not (begins or before.endswith(" ")):
+        return mark.opening
+    return mark.opening[1:] + (" " if mark.after else "")
 
 
 def keeps_names(marked: StrippedLine, translation: str, endings: str = "") -> bool:

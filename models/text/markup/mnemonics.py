@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from heed.models.text.words import Span
 
 # At the beginning of a word, but for an entity; and within one, where it is no "R&D" and no "rock&roll".
-MARK = re.compile(r"(?<![\w&])[&_](?=[^\W\d_])(?!\w+;)|(?<=\b[^\W\d_])&(?=[a-z]{2})|(?<=\b[^\W\d_]{2})&(?=[a-z]{2})")
+MARK = re.compile(
+    r"(?<![\w&])[&_](?=[^\W\d_])(?!\w+;)|(?<=\b[^\W\d_])&(?=[a-z]{2})(?!\w+;)|(?<=\b[^\W\d_]{2})&(?=[a-z]{2})(?!\w+;)"
+)
 
 LONGEST = 60  # characters of a label; a longer text has no mnemonic
 

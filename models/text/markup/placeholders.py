@@ -34,6 +34,9 @@ PATTERNS = (
     rf"(?<![\d%])(?:{CONVERSION}|%L?\d{{1,2}}(?!\w)(?:%(?!\d))?|%%)+|%%|%[A-Za-z_]\w*+%"
     rf"|(?<=\d){CONVERSION}(?![^\W\d])|(?<!\d )(?<![\d%])%\x20[-+#0]*+{WIDTH}(?:\.{WIDTH})?+{LENGTH}[a-zA-Z](?!\w)",
     r"(?<!\$)\$(?:[A-Za-z_]\w*+|\([^()\s]*+\))",
+    r"<%(?:(?!%>|<%).)*+%>",  # of ERB, EJS and ASP
+    # @count, %count and :count of Drupal and Laravel, as are the names of users and of emoji; \1 of a replacement.
+    r"(?<![\w@.])@[A-Za-z_]\w*+|(?<![\w%])(?<!\d )%[A-Za-z_]\w++|(?<![\w:]):[a-z_]\w*+:?(?!\w)|(?<!\\)\\[1-9](?!\d)",
     # Options of commands, and paths.
     r"(?<![\w-])--[A-Za-z][\w-]*\w(?:=[^\s,;.)\]'\"]++)?|(?<![\w-])-[A-Za-z](?![\w-])",
     r"(?<![\w/.~<])(?:~|\.{1,2})?/(?:[\w+@~.-]*[\w+@~-]/?)++|(?<!\w)[A-Za-z]:\\[^\s\"'<>|]++",
@@ -41,7 +44,6 @@ PATTERNS = (
 ESCAPES = r"(?:\\[nrt])+"  # line ends and tabs, as programs write them: they part sentences
 QUOTES = dict(zip("\"'`([{<«»‹›“”„‘’‚「『", "\"'`)]}>»«›‹””“’’‘」』", strict=True))  # noqa: RUF001
 WORD = re.compile(r"[0-9A-Z_a-z\u00c0-\u024f]")
-LETTER = re.compile(r"[^\W\d_]")
 
 
 def find_kept(line: str, patterns: Sequence[re.Pattern[str]], taken: Sequence[Span] = ()) -> list[Span]:
@@ -117,5 +119,5 @@ def widened(text: str, span: Span, low: int, high: int) -> Span:
 
 
 def has_letters(text: str) -> bool:
-    """Whether a text has something to translate."""
-    return LETTER.search(text) is not None
+    """Whether a text has something to translate; ½, ² and Ⅳ are numbers."""
+    return any(map(str.isalpha, text))

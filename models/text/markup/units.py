@@ -3,6 +3,7 @@
 import dataclasses
 import html
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 
 from heed.models.text.literals import LiteralKind, find_literals
@@ -11,6 +12,9 @@ from heed.models.text.markup.tags import is_inline
 from heed.models.text.words import Span, overlap
 
 ENTITY = re.compile(r"&(?:[A-Za-z]\w{1,30}|#\d{1,7}|#[xX][0-9A-Fa-f]{1,6});")
+REACH = 40  # characters of what a symbol joins, on either side
+WITHIN_WORD = r"\w(?:[.,]?\w)*+\Z", r"\w(?:[.,]?\w)*+"
+BETWEEN_NUMBERS = r"\d(?:[.,]?\d)*+ \Z", r" \d(?:[.,]?\d)*+"
 AFTER = re.compile(r"\s*[:;.!?)\]>|=\u2013\u2014-]+\s+")  # what parts a placeholder from the sentence after it
 BEFORE = re.compile(r"[:=]\s*\Z")  # and from the one before
 
@@ -25,6 +29,7 @@ class Unit:
     kept: tuple[Span, ...] = ()  # of the text
     symbols: frozenset[Span] = frozenset()  # those of them that stand at a place, and for no word
     escaped: bool = False  # whether the line has entities, and so writes &, < and > as such
+    raw: tuple[Span, ...] = ()  # what of the text is as the line writes it
     copied: tuple[str, ...] = ()  # what of it the model does not know
 
 
@@ -77,29 +82,52 @@ class Splitter:
         before, text, after, spans = _peeled(raw, spans, self._has_words)
         if escaped:
             text, spans = _unescaped(text, spans)
+        as_written = tuple(spans)
         unknown = [span for span in self._unknown(text) if not any(overlap(span, each) for each in spans)]
         copied = tuple(text[slice(*span)] for span in unknown)
         new = _whole(text, unknown, spans)
-        symbols = frozenset(_with_space(text, span) for span in new if not re.search(r"\w", text[slice(*span)]))
+        symbols = frozenset(_with_space(text, span) for span in new if _is_symbol(text[slice(*span)]))
         if new:
-            spans = sorted([*spans, *symbols, *(span for span in new if re.search(r"\w", text[slice(*span)]))])
+            spans = sorted([*spans, *symbols, *(span for span in new if not _is_symbol(text[slice(*span)]))])
             spans = tidied(text, spans, _marks(text, spans) | symbols)
         if not self._has_words(_without(text, spans)):
             return Unit(raw, "", "", copied=copied)
-        return Unit(before, text, after, tuple(spans), symbols, escaped, copied)
+        return Unit(before, text, after, tuple(spans), symbols, escaped, as_written, copied)
 
 
 def _whole(text: str, unknown: Sequence[Span], kept: Sequence[Span]) -> list[Span]:
-    """Spans of unknown characters, widened to the addresses and code words that they are in, unless these are kept."""
-    literals = (
-        [each for each in find_literals(text) if each.kind in (LiteralKind.ADDRESS, LiteralKind.CODE)]
-        if unknown
-        else []
-    )
+    """Spans of unknown characters, widened to the address, the code word or the formula they are in; none overlap."""
+    if not unknown:
+        return []
     wide = [
-        (each.start, each.stop) for each in literals if not any(overlap((each.start, each.stop), span) for span in kept)
+        (each.start, each.stop) for each in find_literals(text) if each.kind in (LiteralKind.ADDRESS, LiteralKind.CODE)
     ]
-    return list(dict.fromkeys(next((each for each in wide if overlap(each, span)), span) for span in unknown))
+    wide = [span for span in wide if not any(overlap(span, each) for each in kept)]
+    found = list[Span]()
+    for span in unknown:
+        whole = next((each for each in wide if overlap(each, span)), _with_operands(text, span))
+        if any(overlap(whole, each) for each in kept):
+            whole = span
+        if found and whole[0] < found[-1][1]:
+            start, end = found.pop()
+            whole = start, max(whole[1], end)
+        found.append(whole)
+    return found
+
+
+def _with_operands(text: str, span: Span) -> Span:
+    """A symbol with what it joins, as in x<y, 5 < 6 and <3; those of [Note] join nothing."""
+    if re.search(r"[^\W_]", text[slice(*span)]):
+        return span
+    near = text[max(0, span[0] - REACH) : span[0]], text[span[1] : span[1] + REACH]
+    for pattern_before, pattern_after in (WITHIN_WORD, BETWEEN_NUMBERS):
+        before, after = re.search(pattern_before, near[0]), re.match(pattern_after, near[1])
+        if before and after:
+            return span[0] - len(before[0]), span[1] + len(after[0])
+    before, after = re.search(WITHIN_WORD[0], near[0]), re.match(WITHIN_WORD[1], near[1])
+    n_before = len(before[0]) if before and before[0][-1].isdigit() else 0
+    n_after = len(after[0]) if after and after[0][0].isdigit() else 0
+    return span[0] - n_before, span[1] + n_after
 
 
 def _marks(text: str, spans: Sequence[Span]) -> set[Span]:
@@ -112,10 +140,15 @@ def is_mark(kept: str) -> bool:
     return kept.startswith("<") and is_inline(kept)
 
 
+def _is_symbol(text: str) -> bool:
+    """Whether something stands for no word: it has no letter or digit, or begins with a control character."""
+    return not re.search(r"\w", text) or unicodedata.category(text[0]) == "Cc"
+
+
 def _with_space(text: str, span: Span) -> Span:
-    """A symbol with the space before it, or, at the beginning, after it."""
+    """A symbol with the space before it, unless a word follows at once, or, at the beginning, after it."""
     start, end = span
-    if text[start - 1 : start] == " ":
+    if text[start - 1 : start] == " " and not re.match(r"\w", text[end : end + 1]):
         return start - 1, end
     return (start, end + 1) if start == 0 and text[end : end + 1] == " " else span
 

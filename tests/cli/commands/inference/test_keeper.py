@@ -207,7 +207,9 @@ def test_a_term_takes_the_place_of_its_word(heed: Heed, tmp_path: Path) -> None:
     assert found == ["Das Kaffeehaus ist geschlossen.", "Tom muss ein guter Pädagoge sein."]
 
 
-@pytest.mark.parametrize("line", ["12345", "=====", "*", "2 + 2 = 4", "3.14159", "?!", "  - 1,5 % -", "\u200b"])
+@pytest.mark.parametrize(
+    "line", ["12345", "=====", "*", "2 + 2 = 4", "3.14159", "?!", "  - 1,5 % -", "\u200b", "½", "Ⅳ²"]
+)
 def test_a_line_without_a_letter_passes_as_it_is(heed: Heed, line: str) -> None:
     assert translate(heed, line + "\n") == [line]
 
@@ -223,10 +225,24 @@ def test_characters_that_the_model_does_not_know_stay_and_are_told(heed: Heed) -
     )
 
 
-@pytest.mark.parametrize("invisible", "\u200b\u2060\u00ad\ufeff\u200e")
+@pytest.mark.parametrize("invisible", "\u200b\u2060\u00ad\ufeff\u200e\u034f\u200c\ufe0f")
 def test_characters_that_are_not_seen_part_no_word(heed: Heed, invisible: str) -> None:
     text = f"The sta{invisible}tion is closed.\n"
     assert translate(heed, text) == translate(heed, text.replace(invisible, ""))
+
+
+def test_characters_that_tokenizers_drop_stay_or_are_spaces(heed: Heed) -> None:
+    plain = translate(heed, "I am hungry.\n")[0]
+    text = (
+        "\x1b[1;31mI am hungry.\x1b[0m\nI am\vhungry.\nI am\x85hungry.\nThe room has 20 m².\nZ\u0327\u0307 is here.\n"
+    )
+    result = heed("translate", "--threads", "1", stdin=text.encode())
+    coloured, *spaced, squared, accents = result.stdout.split("\n")[:-1]
+    assert coloured == f"\x1b[1;31m{plain}\x1b[0m"
+    assert spaced == [plain, plain]
+    assert "20 m²" in squared
+    assert "Z\u0327\u0307" in accents
+    assert "line 1 (\\x1b[1;31m \\x1b[0m), line 4 (²)" in result.stderr
 
 
 def test_tokens_show_what_stands_in_the_translation(heed: Heed) -> None:

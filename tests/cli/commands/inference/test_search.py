@@ -6,6 +6,10 @@ from collections.abc import Callable
 import pytest
 from click.testing import Result
 
+from heed.models.decoding.config import DecodeConfig
+from heed.models.tasks.translation.translation import Translation
+from heed.models.tasks.translation.translator import loops
+
 Heed = Callable[..., Result]
 LOOPING = "Classic robots with super-safe moves"  # which the default model was taught nothing about
 
@@ -40,6 +44,15 @@ def test_a_loop_is_told_and_can_be_forbidden(heed: Heed) -> None:
     )
     result = heed("translate", "--threads", "1", "--no-repeat-ngram", 3, stdin=f"Good morning!\n{LOOPING}\n".encode())
     assert result.stderr == ""
+
+
+def test_a_loop_of_a_source_that_repeats_is_one_where_the_model_does_not_believe_in_it(heed: Heed) -> None:
+    """The translation of this line once was in capitals, and repeated "I" nine times."""
+    result = heed("translate", "--threads", "1", stdin=b"I I I I I I I I I I I I\n")
+    assert "I I I I" not in result.stdout
+    source, output = [5] * 12 + [2], [5] * 10
+    found = [loops(Translation("", output, log_prob, log_prob), source, DecodeConfig()) for log_prob in (-1.0, -11.0)]
+    assert found == [False, True]
 
 
 def test_an_output_that_does_not_end_is_told(heed: Heed) -> None:

@@ -61,7 +61,8 @@ class Shuffler:
             words = random_.choices(words, k=len(words)) if random_.random() < 0.3 else words
             random_.shuffle(words)
         words = [word if word[:1].isupper() else word.upper() for word in words]
-        text = " ".join(words) if has_letters(line) else line
+        before, after = (line[: len(line) - len(line.lstrip())], line[len(line.rstrip()) :])
+        text = " ".join(words).join((before, after)) if has_letters(line) else line
         return Translation(text, [ord(c) for c in text.replace(" ", "▁")], -1.0, -1.0)
 
     def pieces(self, tokens: list[int]) -> list[str]:
@@ -176,6 +177,11 @@ def test_tokens_show_no_names(line: str) -> None:
         ("hello.\\nyou", "HELLO .\\nYOU"),
         ("&nbsp;|&nbsp;", "&nbsp;|&nbsp;"),
         ("a \U0001f600 b", "A \U0001f600 B"),
+        ("<!-- no --> a b", "<!-- no --> A B"),
+        (" <x/>  a b. <y/> ", " <x/>  A B . <y/> "),
+        ("<b> a b </b>", "<b> A B </b>"),
+        ("½", "½"),
+        ("see Ⅳ", "SEE Ⅳ"),
     ],
 )
 def test_where_things_go(line: str, expected: str) -> None:
@@ -187,6 +193,26 @@ def test_what_the_model_does_not_know_is_told() -> None:
     assert (found.text, found.copied) == ("A ☃ B", ("☃",))
     assert (whole.text, whole.copied) == ("Ж", ("Ж",))
     assert (name.text, name.copied) == ("Tom ЖЖ GO", ("Ж", "Ж"))
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("a x<y b", "A x<y B"),
+        ("a 5 &lt; 6 b", "A 5 &lt; 6 B"),
+        ("I <3 it", "I <3 IT"),
+        ("at AT&amp;T", "AT AT&amp;T"),
+        ("see [1] and word[2]", "SEE [1] AND word[2]"),
+        ("a [b] c", "A [B] C"),
+        ("[b] c", "[B] C"),
+        ("a & b", "A & B"),
+    ],
+)
+def test_a_symbol_that_the_model_does_not_know_stays_with_what_it_joins(
+    monkeypatch: pytest.MonkeyPatch, line: str, expected: str
+) -> None:
+    monkeypatch.setattr(Shuffler, "unknown", lambda _, text: [match.span() for match in re.finditer(r"[][<&]", text)])
+    assert kept(line) == expected
 
 
 def test_a_mnemonic_goes_to_its_letter() -> None:

@@ -15,6 +15,7 @@ from heed.models.text.markup.mnemonics import Mnemonic, take_mnemonic
         ("_Open", "Open", "O"),
         ("Find && &Replace", "Find && &Replace", None),  # && is an ampersand; two marks are left alone
         ("AT&T", "AT&T", None),
+        ("AT&amp;T", "AT&amp;T", None),
         ("R&D", "R&D", None),
         ("Q&A", "Q&A", None),
         ("rock&roll", "rock&roll", None),

@@ -30,6 +30,9 @@ def kept(line: str) -> list[str]:
         ("20%02d", ["%02d"]),
         ("a well-known T-shirt, 1/2 km/h, $5", []),
         ("%Y-%m-%d and $HOME", ["%Y", "%m", "%d", "$HOME"]),
+        ("<%= name %>, <% if x > 1 %>: no", ["<%= name %>", "<% if x > 1 %>"]),
+        ("@user, %name of :attribute, :smile: at 10:30", ["@user", "%name", ":attribute", ":smile:"]),
+        (r"\1 and \2; note: C\1x, 50%of", [r"\1", r"\2", r"\1"]),
     ],
 )
 def test_what_is_kept(line: str, expected: list[str]) -> None:
@@ -46,6 +49,8 @@ def test_what_is_kept(line: str, expected: list[str]) -> None:
         "www." * 10**5 + " ",
         "<a b='" * 10**5,
         "%1$" * 10**5,
+        "<%" * 10**5,
+        ":a" * 10**5,
     ],
 )
 def test_what_looks_like_it_takes_no_longer(line: str) -> None:
@@ -115,6 +120,7 @@ RUST = st.sampled_from(["{}", "{:?}", "{:>5}", "{0:.2}", "{name:#x}", "{:>1$}", 
 QT = NUMBER.map("%{}".format) | NUMBER.map("%L{}".format) | st.just("%n")
 RUBY = NAME.map("%{{{}}}".format) | NAME.map("%<{}>s".format) | NAME.map("#{{{}}}".format)
 SHELL = st.sampled_from(["$HOME", "${HOME}", "${x:-y}", "$(date)"])
+TEMPLATE = st.sampled_from(["<%= name %>", "<% if x > 1 %>", "@count", ":attribute", ":smile:", r"\1"])
 ICU = st.recursive(
     st.sampled_from(["{count}", "{count, number}", "{when, date, long}"]),
     lambda inner: st.tuples(NAME, inner, inner).map(
@@ -122,7 +128,7 @@ ICU = st.recursive(
     ),
     max_leaves=4,
 )
-PLACEHOLDERS = PRINTF | PYTHON | RUST | QT | RUBY | SHELL | ICU | st.just("%%") | st.just("%<PRIu64>")
+PLACEHOLDERS = PRINTF | PYTHON | RUST | QT | RUBY | SHELL | TEMPLATE | ICU | st.just("%%") | st.just("%<PRIu64>")
 TEXTS = st.sampled_from([" ", " and ", ", ", " of the file ", ": ", ". The ", "» ", " (", ") "])
 
 
