@@ -1,11 +1,13 @@
 """The process of the server: its socket, and its end."""
 
+import copy
 import os
 import socket
 from collections.abc import Callable
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.config import LOGGING_CONFIG
 
 from heed.cli.io.signals import Interrupted, Terminated, handled
 from heed.models.errors import HeedError
@@ -45,8 +47,11 @@ def serve(app: Starlette, listening: socket.socket, *, seconds: float, logs: boo
         logs: Whether each answer is told on stderr.
         started: Called when requests are answered.
     """
+    log_config = copy.deepcopy(LOGGING_CONFIG)
+    log_config["handlers"]["access"]["stream"] = "ext://sys.stderr"  # uvicorn's choice is stdout
     config = uvicorn.Config(
         app,
+        log_config=log_config,
         log_level="info" if logs else "error",
         access_log=logs,
         ws="none",

@@ -88,9 +88,9 @@ def command(
     HEED_API_KEY=secret heed serve --host 0.0.0.0
 
     Speaks LibreTranslate's interface (/translate, /languages) and OpenAI's (/v1/models, /v1/completions,
-    /v1/chat/completions); / is a page to try them, /openapi.json describes them, /health and /metrics are for
-    programs that watch. If HEED_API_KEY is set (several keys: with commas between), clients must send one of them.
-    SIGTERM and Ctrl-C complete what has begun.
+    /v1/chat/completions, /v1/embeddings); / is a page to try them, /openapi.json describes them, /health and /metrics
+    are for programs that watch. If HEED_API_KEY is set (several keys: with commas between), clients must send one of
+    them. SIGTERM and Ctrl-C complete what has begun.
     """
     from heed.cli.serve.app import application
     from heed.cli.serve.keys import Keys
