@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.cli.serve.conftest import PATIENCE
-from tests.cli.serve.test_translation import bodies, types
+from tests.cli.serve.libretranslate.test_translation import bodies, types
 
 N_CLIENTS = 64
 LINES = ["Good morning!", "I am hungry. Where is the station?", "The train leaves at 7:45.", "Tom!", "See you."]
