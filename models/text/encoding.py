@@ -14,10 +14,15 @@ MARKS = {
 def other_encoding(start: bytes) -> str | None:
     """What is wrong with a file that begins so, and the way out; None where it may be UTF-8.
 
-    UTF-16 without a mark is known by NUL bytes, of which nearly all stand at even places, or at odd ones.
+    UTF-16 without a mark is known by NUL bytes, of which nearly all stand at even places, or at odd ones; UTF-32 by
+    those in the places of the two highest bytes of characters.
     """
     for mark, name in MARKS.items():
         if start.startswith(mark):
+            return f"{name}; convert it: iconv -f {name} -t UTF-8"
+    for order, name in (((0, 1, 3), "UTF-32BE"), ((3, 2, 0), "UTF-32LE")):
+        highest, high, lowest = (start[place:PROBED:4] for place in order)
+        if len(highest) >= 2 and not any(highest) and high.count(0) >= 0.95 * len(high) and any(lowest):
             return f"{name}; convert it: iconv -f {name} -t UTF-8"
     places = [place % 2 for place, byte in enumerate(start[:PROBED]) if byte == 0]
     for parity, name in enumerate(("UTF-16BE", "UTF-16LE")):
