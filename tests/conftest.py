@@ -356,7 +356,7 @@ def trained(
     (directory / "digits.model").write_bytes(digits.model)
     vocabulary = ["--tokenizer", str(directory / "digits.model")]
     training = [*vocabulary, "--batch-tokens", "512", "--warmup", "30", "--dropout", "0", "--steps", "150"]
-    rest = ["--valid-every", "150", "--precision", "float32", "--device", "cpu", "--threads", "1"]
+    rest = ["--valid-every", "50", "--precision", "float32", "--device", "cpu", "--threads", "1"]
     languages = ["--src-language", "digits", "--tgt-language", "numbers"]
     run = directory / "run"
     result = heed("train", "--src", text, "--tgt", text, "-o", run, *network, *training, *rest, *languages)

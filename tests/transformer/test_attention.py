@@ -76,7 +76,7 @@ def one_by_one(
 
 def test_packed_texts_need_no_mask(monkeypatch: pytest.MonkeyPatch) -> None:
     """Texts of some lengths in a row; places that are padding all are at position 0."""
-    monkeypatch.setattr(attention_module, "varlen_attn", one_by_one)
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", one_by_one)
     q, k, v = (torch.randn(B, H, T, K) for _ in range(3))
     positions = torch.tensor([[0, 1, 2, 0, 1, 0, 0], [0, 1, 2, 3, 4, 5, 6]])
     mask = text_mask(positions)
