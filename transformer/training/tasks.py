@@ -36,6 +36,7 @@ class TrainTask:
     row_length: Callable[[NetworkSpec], int]  # approximate tokens per row
     begins_with: tuple[str, ...]  # tasks whose networks it may begin with
     trains_imported: bool = False  # whether it trains imported networks further
+    next_step: str = "Export it with: heed export {run} -o MODEL"  # what to do with a run that is done
 
     def may_begin_with(self, task: str, *, imported: bool) -> bool:
         """Whether training may begin with a network of a task, which may be imported."""
@@ -101,6 +102,7 @@ TASKS: Mapping[str, TrainTask] = {
         n_bytes=_pair_bytes,
         row_length=lambda _: SENTENCE,
         begins_with=("translate", "denoise"),
+        next_step="Train on pairs with: heed train --init-from {run} --src FILE --tgt FILE -o RUN",
     ),
     TextRun.task: TrainTask(
         create=text_run.new_text_run,

@@ -81,7 +81,7 @@ def command(
             ended_by = train(run, batches, engine)
     if n_bad := int(str(batches.facts.get("left_out_bad", 0))):
         messages.warning(messages.passed_over(n_bad))
-    _tell_end(path, ended_by)
+    _tell_end(run, ended_by)
     if ended_by is not None:
         ctx.exit(128 + ended_by)
 
@@ -124,11 +124,13 @@ def _place(output: Path | None, resume: Path | None, request: RunRequest) -> tup
     return path, begins
 
 
-def _tell_end(path: Path, ended_by: int | None) -> None:
+def _tell_end(run: "Run[Any]", ended_by: int | None) -> None:
     """Say what to do with a run, which a signal may have ended."""
-    quoted = shlex.quote(str(path))
+    from heed.transformer.training.tasks import TASKS
+
+    quoted = shlex.quote(str(run.path))
     if ended_by is None:
-        messages.note(f"Done. Export it with: heed export {quoted} -o MODEL")
+        messages.note(f"Done. {TASKS[run.task].next_step.format(run=quoted)}")
     else:
         messages.note(f"Stopped. Continue with: heed train --resume {quoted}")
 

@@ -83,6 +83,7 @@ def test_a_denoising_run_is_the_beginning_of_a_translation(noise: str, text: Pat
     steps = ["--steps", 4, "--valid-every", 2, "--vocab-size", vocabulary]
     result = heed("train", *begin, *SMALL, *BRIEF, *steps)
     assert result.exit_code == 0, result.stderr
+    assert f"Done. Train on pairs with: heed train --init-from {run} " in result.stderr
     assert isinstance(open_run(run), DenoisingRun)
     assert heed("train", "--resume", run).exit_code == 0
     refused = heed("export", run, "-o", tmp_path / "bundle")
