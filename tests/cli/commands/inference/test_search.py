@@ -65,7 +65,7 @@ def test_an_output_that_does_not_end_is_told(heed: Heed) -> None:
 
 
 def test_repetition_can_be_made_less_likely(heed: Heed) -> None:
-    plain, penalized = (objects(heed, [LOOPING], "--repetition-penalty", penalty)[0] for penalty in (1, 2))
+    plain, penalized = (objects(heed, [LOOPING], "--repetition-penalty", penalty)[0] for penalty in (1, 5))
     plain_tokens, tokens = plain["tokens"], penalized["tokens"]
     assert isinstance(plain_tokens, list)
     assert isinstance(tokens, list)
