@@ -11,6 +11,7 @@ import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 
 from heed.models.errors import DataError
+from heed.models.system.threads import require_threads
 from heed.models.tokenizers.lossless import SPACE
 from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data.normalization import normalizer
@@ -29,6 +30,7 @@ VERBATIM: dict[str, Any] = {
     "required_chars": SPACE,  # even without any in the text; its bytes would mean the character itself
 }
 LONGEST_BYTES = 1 << 16  # of a line; longer ones are cut, for SentencePiece would leave them out
+THREADS = 16  # that SentencePiece starts, and without which it ends the program
 LONGEST = LONGEST_BYTES // 4  # characters have at most 4 bytes
 N_SPECIAL, N_BYTES = 4, 256  # pieces
 LARGE = 2048  # pieces of a vocabulary that has some left for all bytes
@@ -176,7 +178,9 @@ def _train(lines: Iterable[str], vocab_size: int, how: Mapping[str, Any]) -> byt
 
     Raises:
         RuntimeError: What SentencePiece says of it.
+        HeedError: The system starts too few threads for it.
     """
+    require_threads(THREADS)
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=_cut(lines),

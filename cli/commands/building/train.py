@@ -18,15 +18,12 @@ from heed.models.errors import ModelError
 from heed.models.runs.settings import LIMITS
 from heed.models.spec.options import PATHS
 from heed.models.system.files import refuse_existing
-from heed.models.system.threads import require_threads
 
 if TYPE_CHECKING:
     from heed.transformer.training.distributed import Processes
     from heed.transformer.training.engine import Engine
     from heed.transformer.training.runs.run import Run
     from heed.transformer.training.tasks import AnyBatches
-
-THREADS = 16  # that SentencePiece starts to learn a vocabulary
 
 
 @click.command(cls=Command, extra="train", sections=SECTIONS)
@@ -68,7 +65,6 @@ def command(
     path, begins = _place(output, resume, request)
     from heed.transformer.training.distributed import joined
 
-    require_threads(THREADS)
     with joined() as processes:
         if not processes.is_first:
             ctx.meta[messages.KEY] = messages.QUIET

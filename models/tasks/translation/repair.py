@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from heed.models.decoding.constraints import Phrase
 from heed.models.tasks.translation.doubts import doubts
@@ -116,8 +116,8 @@ class Repair:
         """What to search for a sentence, one after another until one succeeds."""
         sure = tuple(each for each in lost if each.kind is not LiteralKind.NAME)
         numbers = tuple(each for each in lost if each.kind is LiteralKind.NUMBER)
+        expected = self._losses.expected(source)
         if numbers != lost:  # also what was kept is in the way of the rest: a sentence of such names is hard to read
-            expected = self._losses.expected(source)
             places = _joined(
                 source, (at for each, of in expected.items() if each.kind is not LiteralKind.NUMBER for at in of)
             )
@@ -127,20 +127,12 @@ class Repair:
                     allowed = sum(map(self._allowed, sure)) - sum(_gain(each, translation) for each in lost)
                     yield _Attempt(text, (*numbers, *names), lost, allowed)
         dates = tuple(each for each in numbers if each.others)
-        if numbers != dates and (easy := self._with_easy_numbers(source, numbers)):
+        if numbers != dates and (easy := _with_easy_numbers(source, numbers, expected)):
             yield _Attempt(easy, dates, numbers, sum(map(self._allowed, numbers)))
         plain = StrippedLine(source, [], {})
         yield _Attempt(plain, lost, lost, sum(map(self._allowed, lost)))
         if sure and sure != lost:  # what cannot be had with a name may be had without it
             yield _Attempt(plain, sure, sure, sum(map(self._allowed, sure)))
-
-    def _with_easy_numbers(self, source: str, numbers: tuple[ExpectedLiteral, ...]) -> StrippedLine | None:
-        """A sentence with numbers that every model knows for long ones, to be replaced as the target writes these."""
-        expected = self._losses.expected(source)
-        places = sorted((at.start, at.stop, each.text) for each in numbers if not each.others for at in expected[each])
-        text = take_out(source, [(start, stop) for start, stop, _ in places], names=NUMBERS)
-        written = [text for _, _, text in places]
-        return text and dataclasses.replace(text, names=dict(zip(text.names, written, strict=True)))
 
     def _mended(
         self, source: str, attempt: _Attempt, best: Sequence[Translation], first: Translation
@@ -183,6 +175,16 @@ def _gain(lost: ExpectedLiteral, translation: str) -> float:
     begins = _sounds(lost.text)[:TRACE]
     trace = any(_sounds(word).startswith(begins) for word in re.findall(r"\w+", translation))
     return (GAIN_AT_FIRST if lost.at_first else GAIN) + (0.0 if trace else WITHOUT_TRACE)
+
+
+def _with_easy_numbers(
+    source: str, numbers: tuple[ExpectedLiteral, ...], expected: Mapping[ExpectedLiteral, Sequence[Literal]]
+) -> StrippedLine | None:
+    """A sentence with numbers that every model knows for long ones, to be replaced as the target writes these."""
+    places = sorted((at.start, at.stop, each.text) for each in numbers if not each.others for at in expected[each])
+    text = take_out(source, [(start, stop) for start, stop, _ in places], names=NUMBERS)
+    written = [text for _, _, text in places]
+    return text and dataclasses.replace(text, names=dict(zip(text.names, written, strict=True)))
 
 
 def _sounds(word: str) -> str:
