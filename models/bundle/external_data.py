@@ -37,5 +37,5 @@ def _locations(message: memoryview, kind: str) -> Iterator[str]:
         return
     children = _CHILDREN[kind]
     for number, value, _ in fields(message):
-        if number in children:
+        if number in children and b"location" in bytes(value):  # nearly all others are nodes, by the hundred
             yield from _locations(value, children[number])

@@ -67,6 +67,8 @@ def combine(sentences: list[tuple[Sentence, list[Translation]]], n: int) -> list
     """The `n` best combinations of the translations of a line's sentences, best first."""
     if len(sentences) == 1:  # the usual case, which needs no search
         ((sentence, choices),) = sentences
+        if not (sentence.before or sentence.after):
+            return choices[:n]
         around = (sentence.before, sentence.after)
         before = len(sentence.before)
         return [
