@@ -438,7 +438,8 @@ def test_a_graph_with_any_byte_changed_names_files_or_is_none(model: onnx.ModelP
 
 def test_graphs_in_graphs_without_end_are_no_graph() -> None:
     """They have ended the program by a RecursionError; Protocol buffers' own readers stop at 100 levels."""
-    message = b""
+    entry = onnx.StringStringEntryProto(key="location", value="weights.bin")
+    message = onnx.GraphProto(initializer=[onnx.TensorProto(external_data=[entry])]).SerializeToString()
     for _ in range(1000):
         for tag in (b"\x32", b"\x2a", b"\x0a"):  # an attribute's graph, a node's attribute, a graph's node
             message = tag + _varint(len(message)) + message
