@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import sys
 import weakref
 from collections.abc import Iterator
 from types import FrameType
@@ -50,12 +51,13 @@ def end_on_signals() -> None:
 
     A handler raises an exception, and so does it when Python runs it within a callback, a destructor or an import of a
     library. What the library makes of it does not count: another error is a signal then (see `came`), and an exception
-    that it has swallowed is raised again.
+    that it has swallowed is raised again. What Python cannot raise, as from a destructor, it does not print either.
     """
     for number in ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)
     signal.signal(signal.SIGALRM, _end_again)
+    sys.unraisablehook = _tell_unraisable
 
 
 def came() -> int | None:
@@ -82,6 +84,12 @@ def _end(number: int, _: FrameType | None) -> None:
 def _end_again(_: int, __: FrameType | None) -> None:
     if _PENDING.number is not None and _PENDING.is_swallowed:
         raise _PENDING.exception(_PENDING.number)
+
+
+def _tell_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Print an error that Python cannot raise; after a signal it is the signal, raised again soon, or comes of it."""
+    if came() is None:
+        sys.__unraisablehook__(unraisable)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,8 @@ FRONT_MATTER = re.compile(r"(?:---|\+\+\+)[ \t]*\r?\n.*?\n(?:---|\+\+\+|\.\.\.)[
 LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+\Z")  # as markdown-it counts them
 ALT = re.compile(r"!\[([^\[\]]*[^\W\d_][^\[\]]*)\]")
 SPECIAL = re.compile(r"([\\`*_\[\]<>~#|])")
+SPACE, TAB = "\ufdd0", "\ufdd1"  # which stand for no character in any text
+UNBROKEN = {ord(" "): SPACE, ord("\n"): SPACE, ord("\t"): TAB}
 Span = tuple[int, int]
 BLOCK = re.compile(r"^( *\d*)([-+=.)])", re.MULTILINE)  # what would begin a list or underline a heading
 
@@ -113,8 +115,7 @@ class Markdown:
             if escape is _escaped:
                 new = BLOCK.sub(r"\1\\\2", new)
             if "\n" in block.content and not breaks:
-                width = max(map(len, block.content.split("\n")))
-                yield textwrap.fill(new, width, break_long_words=False, break_on_hyphens=False)
+                yield _wrapped(new, [part for part, _ in parts], max(map(len, block.content.split("\n"))))
             yield new
 
     def _shape(self, content: str, kind: str) -> list[str]:
@@ -133,6 +134,14 @@ def _facts(token: Token) -> str:
 
 def _is_break(piece: Piece) -> bool:
     return piece.kind is PieceKind.SINGLE and "\n" in piece.source and not piece.source.startswith(("<", "!"))
+
+
+def _wrapped(text: str, parts: Sequence[MarkedText], width: int) -> str:
+    """A text in lines, of which none ends within code, a tag or a link's target: its white space is not that of words."""
+    for source in (source for part in parts for source in part.marks if re.search(r"\s", source)):
+        text = text.replace(source, source.translate(UNBROKEN))
+    lines = textwrap.fill(text, width, expand_tabs=False, break_long_words=False, break_on_hyphens=False)
+    return lines.replace(SPACE, " ").replace(TAB, "\t")
 
 
 def _escaped(text: str) -> str:

@@ -71,6 +71,11 @@ class MarkedText:
         return self._joined(0, self._first) + inner + self._joined(self._last, len(self._pieces))
 
     @property
+    def marks(self) -> list[str]:
+        """The mark-up and the code of the text, as the file has it."""
+        return [piece.source for piece in self._pieces if piece.kind is not PieceKind.TEXT]
+
+    @property
     def source(self) -> str:
         """The text as the file has it."""
         return self._joined(0, len(self._pieces))

@@ -9,7 +9,7 @@ from heed.models.tasks.translation.translation import Sentence, Translation, com
 from heed.models.tasks.translation.translator import BATCH_SIZE, Translator
 from heed.models.text.markup.inline import StrippedLine, keeps_names, put_back, shown, take_out, written
 from heed.models.text.markup.mnemonics import MARK, Mnemonic, take_mnemonic
-from heed.models.text.markup.placeholders import ESCAPES, PATTERNS, around, find_kept
+from heed.models.text.markup.placeholders import ESCAPES, PATTERNS, POSITIONAL, around, find_kept, has_positional
 from heed.models.text.markup.tags import parts_sentences, scan
 from heed.models.text.markup.units import Splitter, Unit
 from heed.models.text.words import Span
@@ -89,7 +89,11 @@ class Keeper:
         return dataclasses.replace(translation, text=text)
 
     def _kept(self, line: str, inside: str = "") -> list[Span]:
-        return find_kept(line, self._patterns, scan(line, inside)[0])
+        return self._found(line, scan(line, inside)[0])
+
+    def _found(self, line: str, markup: Sequence[Span]) -> list[Span]:
+        patterns = [*self._patterns, POSITIONAL] if self._tags and has_positional(line) else self._patterns
+        return find_kept(line, patterns, markup) if patterns else []
 
     def _unknown_stops(self, line: str, kept: Sequence[Span]) -> list[Span]:
         """The ends of sentences that the model has no token for: they are copied, and must part sentences still."""
@@ -103,7 +107,7 @@ class Keeper:
 
     def _units(self, line: str, inside: str) -> list[Unit]:
         markup = scan(line, inside)[0] if self._tags else []
-        kept = find_kept(line, self._patterns, markup) if self._patterns else []
+        kept = self._found(line, markup)
         marked = set(markup)
         bounds = [span for span in kept if _is_bound(line[slice(*span)], tags=span in marked)]
         if self._translator.splits:

@@ -12,6 +12,8 @@ from heed.models.arrays import BoolArray, FloatArray
 from heed.models.text.markup.tags import is_tag
 from heed.models.text.words import Span, overlap, word_spans
 
+# Symbols that enclose words, and those at the end of these.
+PARTNERS = dict(zip("[{<「『【⟦*_~", "]}>」』】⟧*_~", strict=True))
 # Names, which translations keep, stand for placeholders: the first ones that are not in the line.
 NAMES = ("Tom", "Boston", "Maria", "Peter", "London", "David", "Berlin", "Anna", "Paris", "Martin", "Robert", "Chicago")
 
@@ -77,7 +79,7 @@ def take_out(
             taken[name] = written(line, (start, stop), raw, escaped=escaped)
             text += _gap(text[-1:], name) + name + _gap(name, line[end : end + 1])
             continue
-        closed = next((mark for mark in open_marks[:0:-1] if found.startswith("</") and _closes(found, mark)), None)
+        closed = _opened(open_marks, found, is_symbol=(start, stop) in symbols)
         if closed:
             _lift(open_marks, closed)
             closed.closing, closed.span = found, (closed.span[0], len(text))
@@ -88,7 +90,7 @@ def take_out(
             found = html.escape(found, quote=False)
         mark = Mark(found, "", (len(text), len(text)), after)
         open_marks[-1].inner.append(mark)
-        if not found.startswith(("</", "<!")) and not found.endswith("/>") and (start, stop) not in symbols:
+        if _encloses(mark, is_symbol=(start, stop) in symbols):
             open_marks.append(mark)
     _lift(open_marks, root)
     return StrippedLine(text + line[end:], root.inner, taken, escaped)
@@ -102,6 +104,21 @@ def written(line: str, span: Span, raw: Sequence[Span], *, escaped: bool) -> str
     places = [span[0], *(place for each in inside for place in each), span[1]]
     parts = [line[max(start, span[0]) : min(end, span[1])] for start, end in pairwise(places)]
     return "".join(part if number % 2 else html.escape(part, quote=False) for number, part in enumerate(parts))
+
+
+def _encloses(mark: Mark, *, is_symbol: bool) -> bool:
+    """Whether a mark may enclose what follows, up to its partner: an opening tag, and symbols such as [, {{ and *."""
+    if is_symbol:
+        return set(mark.opening.strip()) <= PARTNERS.keys()
+    return not mark.opening.startswith(("</", "<!")) and not mark.opening.endswith("/>")
+
+
+def _opened(open_marks: Sequence[Mark], found: str, *, is_symbol: bool) -> Mark | None:
+    """The open mark that something closes; a symbol closes no tag within it."""
+    if is_symbol:
+        partner = "".join(PARTNERS.get(each, each) for each in open_marks[-1].opening.strip()[::-1])
+        return open_marks[-1] if len(open_marks) > 1 and found.strip() == partner else None
+    return next((mark for mark in open_marks[:0:-1] if found.startswith("</") and _closes(found, mark)), None)
 
 
 def _closes(kept: str, mark: Mark) -> bool:
@@ -202,11 +219,8 @@ class _Words:
         """Marks with their spans in the translation, within a range of its words and their characters."""
         free = np.zeros(len(self.tgt), dtype=bool)
         free[slice(*room)] = True
-        pairs = [i for i, mark in enumerate(marks) if mark.closing and self._inside(mark.span).any()]
-        found: dict[int, Span] = {}
-        for i in sorted(pairs, key=lambda i: -self._best(marks[i].span, free)[0]):  # the most certain first
-            _, found[i] = self._best(marks[i].span, free)
-            free[slice(*found[i])] = False
+        pairs = {i: mark.span for i, mark in enumerate(marks) if mark.closing and self._inside(mark.span).any()}
+        found = self._runs(pairs, free)
         placed = []
         for i, mark in enumerate(marks):
             start, end = found[i] if i in found else (self._border(mark.span[0], room, list(found.values())),) * 2
@@ -223,6 +237,36 @@ class _Words:
             placed.append(Mark(mark.opening, mark.closing, (first, last), mark.after, inner))
         return placed
 
+    def _runs(self, pairs: Mapping[int, Span], free: BoolArray) -> dict[int, Span]:
+        """The run of free words for each pair of marks; none is empty where there are words enough."""
+        order = sorted(pairs, key=lambda i: -self._best(pairs[i], free)[0])  # the most certain first
+        found = self._chosen(pairs, order, free, {})
+        if all(start < end for start, end in found.values()):
+            return found
+        reserved, left = dict[int, int](), free & ~self.tgt_signs
+        for i in order:
+            if left.any():
+                reserved[i] = int(np.where(left, self._gains(pairs[i]), -np.inf).argmax())
+                left[reserved[i]] = False
+        return self._chosen(pairs, order, free, reserved)
+
+    def _chosen(
+        self, pairs: Mapping[int, Span], order: Sequence[int], free: BoolArray, reserved: Mapping[int, int]
+    ) -> dict[int, Span]:
+        """The best run of each pair in turn, without words that are reserved for those to come."""
+        free, found = free.copy(), dict[int, Span]()
+        for i in order:
+            own = free.copy()
+            own[[word for j, word in reserved.items() if j != i and j not in found]] = False
+            _, found[i] = self._best(pairs[i], own)
+            free[slice(*found[i])] = False
+        return found
+
+    def _gains(self, span: Span) -> FloatArray:
+        """How much more each word of the translation aligns with a span of the source than with the rest."""
+        inside = self._inside(span)
+        return self.shares[inside].sum(axis=0) - self.shares[~inside].sum(axis=0) - np.float32(1e-3)
+
     def _inside(self, span: Span) -> BoolArray:
         """True for the source words within a span."""
         return np.array([start < span[1] and span[0] < end for start, end in self.src], dtype=bool)
@@ -234,8 +278,7 @@ class _Words:
             return np.inf, (0, len(free))
         # Punctuation may be at the edge of a run only if it was at the edge of the span.
         first, last = (free & (~self.tgt_signs | self._edge(inside, i)) for i in (0, -1))
-        gains = np.where(free, self.shares[inside].sum(axis=0) - self.shares[~inside].sum(axis=0) - 1e-3, -np.inf)
-        found = best_run(gains, first, last)
+        found = best_run(np.where(free, self._gains(span), -np.inf), first, last)
         if found is None:
             border = self._border(span[0], (0, len(self.tgt)), [])
             return -np.inf, (border, border)

@@ -18,9 +18,9 @@ def _braces(depth: int) -> str:
 
 # The conversions of printf in C, Objective-C, Python, Ruby and gettext, with all their flags, widths and lengths.
 WIDTH = r"(?:\*(?:\d+\$)?+|\d++)?+"
-LENGTH = r"(?:hh|h|ll|l|L|q|j|z|t|I64|I32)?+"
+LENGTH = r"(?:hh|h|ll|l|L|q|j|z|t|I64|I32|E|O)?"  # each may be the conversion itself: %z of strftime
 CONVERSION = (
-    rf"%(?:\d+\$|\(\w+\)|<(?!PRI)\w+>)?+[-+#0'_^I]*+{WIDTH}(?:\.{WIDTH})?+"
+    rf"%(?:\d+\$|\(\w+\)|<(?!PRI)\w+>)?+[-+#0'_^I:]*+{WIDTH}(?:\.{WIDTH})?+"
     rf"(?:<PRI\w++>|{LENGTH}(?:[sdiufxXcp@]|[a-zA-Z](?!\w)))"
 )
 # Each reads what it cannot match once, and not from every character on: lines may be megabytes long.
@@ -33,14 +33,17 @@ PATTERNS = (
     # A space is a flag, too, where no number is before the %.
     rf"(?<![\d%])(?:{CONVERSION}|%L?\d{{1,2}}(?!\w)(?:%(?!\d))?|%%)+|%%|%[A-Za-z_]\w*+%"
     rf"|(?<=\d){CONVERSION}(?![^\W\d])|(?<!\d )(?<![\d%])%\x20[-+#0]*+{WIDTH}(?:\.{WIDTH})?+{LENGTH}[a-zA-Z](?!\w)",
-    r"(?<!\$)\$(?:[A-Za-z_]\w*+|\([^()\s]*+\))",
+    r"(?<!\$)\$(?:[A-Za-z_]\w*+|\([^()\s]*+\)|[@#*?!&](?![\w$]))",
     r"<%(?:(?!%>|<%).)*+%>",  # of ERB, EJS and ASP
     # @count, %count and :count of Drupal and Laravel, as are the names of users and of emoji; \1 of a replacement.
     r"(?<![\w@.])@[A-Za-z_]\w*+|(?<![\w%])(?<!\d )%[A-Za-z_]\w++|(?<![\w:]):[a-z_]\w*+:?(?!\w)|(?<!\\)\\[1-9](?!\d)",
-    # Options of commands, and paths.
-    r"(?<![\w-])--[A-Za-z][\w-]*\w(?:=[^\s,;.)\]'\"]++)?|(?<![\w-])-[A-Za-z](?![\w-])",
+    # Options of commands: --color[=WHEN], -o, -lt, -std=c11, -1, +x; time zones; paths.
+    r"(?<![\w-])--?[A-Za-z](?:[\w-]*\w)?+(?!-)(?:\[=[^\s\]]++\]|=[^\s,;.)\]'\"]++)?"
+    r"|(?<![\w-])-\d++(?::\d++)*+(?![\w-]|[.,]\d)|(?<![\w+])\+[A-Za-z]\w*+(?![\w+])",
     r"(?<![\w/.~<])(?:~|\.{1,2})?/(?:[\w+@~.-]*[\w+@~-]/?)++|(?<!\w)[A-Za-z]:\\[^\s\"'<>|]++",
 )
+# $1 of the shell, of replacement strings and of MediaWiki; an amount of money is $10, $1.50, $1k and $1 a day.
+POSITIONAL = re.compile(r"(?<![\w$])\$(\d)(?!\w|[.,]\d|\s(?:an?|each|per)\b)")
 ESCAPES = r"(?:\\[nrt])+"  # line ends and tabs, as programs write them: they part sentences
 QUOTES = dict(zip("\"'`([{<«»‹›“”„‘’‚「『", "\"'`)]}>»«›‹””“’’‘」』", strict=True))  # noqa: RUF001
 WORD = re.compile(r"[0-9A-Z_a-z\u00c0-\u024f]")
@@ -67,6 +70,12 @@ def find_kept(line: str, patterns: Sequence[re.Pattern[str]], taken: Sequence[Sp
             for pattern, match in zip(patterns, ahead, strict=True)
         ]
     return spans
+
+
+def has_positional(line: str) -> bool:
+    """Whether a line has placeholders $1, $2, …: they count from $0 or $1 on, as amounts of money do not."""
+    numbers = set(map(int, POSITIONAL.findall(line))) if "$" in line else set[int]()
+    return bool(numbers) and numbers | {0} == set(range(max(numbers) + 1))
 
 
 def _next(pattern: re.Pattern[str], line: str, place: int) -> Span | None:

@@ -109,6 +109,14 @@ def test_the_text_is_translated_and_nothing_else(fill: Fill) -> None:
     assert '<div align="center"><p>In a block</p></div>' in found
 
 
+def test_code_is_not_wrapped(fill: Fill) -> None:
+    """A line's end within it would come with the white space of the next line, which some parsers show."""
+    text = "- I know that `git   commit` is\n      good, and so is `a\tb\n      c` for you\n"
+    found = fill(Markdown(), text.encode(), str.upper)
+    assert b"`git   commit`" in found
+    assert b"`a\tb c`" in found
+
+
 def test_a_block_that_the_translation_does_not_fit_stays(fill: Fill) -> None:
     grammar = Markdown()
     assert fill(grammar, b"a *b* c\n", lambda _: "x") == b"a *b* c\n"

@@ -35,7 +35,7 @@ class Shuffler:
         return has_letters(text)
 
     def unknown(self, text: str) -> list[Span]:
-        return [match.span() for match in re.finditer("[\U0001f600☃Ж]", text)]
+        return [match.span() for match in re.finditer(r"[\U0001f600☃Ж]|[][]", text)]
 
     def n_best(
         self,
@@ -110,7 +110,9 @@ TAGS = st.sampled_from(
 PLACEHOLDERS = st.sampled_from(
     ["%s", "%-*d", "{0}", "{n, plural, one {# x} other {# y}}", "$HOME", "<kbd>C</kbd>", "\\n"]
 )
-WORDS = st.sampled_from(["red", "car", "house.", "Is", "it", ",", ":", "'", "12", "&amp;", "&nbsp;", "\U0001f600", "☃"])
+WORDS = st.sampled_from(
+    ["red", "car", "house.", "Is", "it", ",", ":", "'", "12", "&amp;", "&nbsp;", "\U0001f600", "☃", "[", "]"]
+)
 LINES = st.lists(st.tuples(TAGS | PLACEHOLDERS | WORDS, st.sampled_from(["", " "])), max_size=14).map(
     lambda parts: "".join(part + space for part, space in parts)
 )
@@ -134,7 +136,7 @@ def test_nothing_that_is_kept_is_lost_or_doubled(line: str, seed: int, n: int) -
     assert 1 <= len(best) <= n
     for found in best:
         assert sorted(KEPT.findall(found.text)) == sorted(KEPT.findall(line))
-        for symbol in ("\U0001f600", "☃"):
+        for symbol in "\U0001f600☃[]":
             assert found.text.count(symbol) == line.count(symbol)
         if balanced(line):
             assert balanced(found.text)
@@ -180,6 +182,11 @@ def test_tokens_show_no_names(line: str) -> None:
         ("<!-- no --> a b", "<!-- no --> A B"),
         (" <x/>  a b. <y/> ", " <x/>  A B . <y/> "),
         ("<b> a b </b>", "<b> A B </b>"),
+        ("use ${1} and $2 of $1", "USE ${1} AND $2 OF $1"),
+        ("file $1 is old", "FILE $1 IS OLD"),
+        ("it costs $5, or $1.50, or $10", "IT COSTS $ 5 , OR $ 1 . 50 , OR $ 10"),
+        ("now $1 a day", "NOW $ 1 A DAY"),
+        ("now $3 and $1", "NOW $ 3 AND $ 1"),
         ("½", "½"),
         ("see Ⅳ", "SEE Ⅳ"),
     ],
@@ -206,13 +213,35 @@ def test_what_the_model_does_not_know_is_told() -> None:
         ("a [b] c", "A [B] C"),
         ("[b] c", "[B] C"),
         ("a & b", "A & B"),
+        ("a * b * c", "A * B * C"),
+        ("[[a b]] {c} *d*", "[[A B]] {c} *D*"),
+        ("a ] b [ c", "A ] B [ C"),
     ],
 )
 def test_a_symbol_that_the_model_does_not_know_stays_with_what_it_joins(
     monkeypatch: pytest.MonkeyPatch, line: str, expected: str
 ) -> None:
-    monkeypatch.setattr(Shuffler, "unknown", lambda _, text: [match.span() for match in re.finditer(r"[][<&]", text)])
+    monkeypatch.setattr(
+        Shuffler, "unknown", lambda _, text: [match.span() for match in re.finditer(r"[][<&{}*]+", text)]
+    )
     assert kept(line) == expected
+
+
+@given(st.lists(st.sampled_from(["a", "b", "word", "[c]", "[d e]", "[f [g] h]"]), min_size=2), st.integers(0, 99))
+def test_words_in_brackets_stay_in_brackets(parts: list[str], seed: int) -> None:
+    """Brackets that the model does not know enclose words of any translation that has as many."""
+    shuffler = Shuffler(seed)
+    shuffler.unknown = lambda text: [match.span() for match in re.finditer(r"[][]", text)]  # type: ignore[method-assign]
+    ((found,),) = Keeper(cast("Translator", shuffler), (), tags=False).n_best([" ".join(parts)])
+    depth = 0
+    for each in re.findall(r"[][]", found.text):
+        depth += 1 if each == "[" else -1
+        assert depth >= 0
+    assert found.text.count("[") == found.text.count("]") == " ".join(parts).count("[")
+    if sorted(found.text.lower().replace("[", "").replace("]", "").split()) == sorted(
+        re.findall(r"\w+", " ".join(parts))
+    ):
+        assert not re.search(r"\[\s*\]", found.text)
 
 
 def test_a_mnemonic_goes_to_its_letter() -> None:
