@@ -56,7 +56,8 @@ def options(function: Function) -> Function:
         click.option(
             "--glossary",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="File of required terms: on each line a term, a tab and its translation.",
+            help="File of required terms: on each line a term, a tab and its translation. Terms match whole words as "
+            "they are written; terms in small letters match capitals, too.",
         ),
         click.option(
             "--repair/--no-repair",

@@ -1,8 +1,10 @@
 """A glossary: source terms and their required translations."""
 
+import dataclasses
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, product
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +13,24 @@ from heed.models.arrays import FloatArray
 from heed.models.decoding.constraints import Phrase, Requirement
 from heed.models.errors import DataError
 from heed.models.text.encoding import other_encoding
-from heed.models.text.words import word_spans
+from heed.models.text.words import Span, word_spans
 from heed.models.tokenizers.protocol import LineTokenizer
 
 TOKEN = re.compile(r"\w+|[^\w\s]")
+CLUSTER = re.compile(
+    r"[^\u0300-\u036f\u3099\u309a][\u0300-\u036f\u3099\u309a]*|.", re.DOTALL
+)  # a letter with its accents
 SURE = 0.5  # the share that a term has at least in a word that stands for it
+MOST_FORMS = 16  # combinations of forms that are tried for the terms of a sentence
 Words = tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Occurrence:
+    """A term in a text."""
+
+    translations: Words  # one of which must appear in the text's translation
+    words: tuple[int, ...]  # the numbers of the text's words that it is; see `word_spans`
 
 
 class Glossary:
@@ -90,18 +104,20 @@ class Glossary:
 
     def find(self, text: str) -> list[Words]:
         """The terms found in a text, each once, as lists of translations, one of which must appear."""
-        return list(self.places(text))
+        return list(dict.fromkeys(each.translations for each in self.occurrences(text)))
 
-    def places(self, text: str) -> dict[Words, list[int]]:
-        """The terms in a text, by their translations, and the numbers of the text's words that belong to each."""
-        found: dict[Words, list[int]] = {}
-        for start, words in self._matches(text):
-            numbers = found.setdefault(tuple(self._translations[words]), [])
-            numbers += range(start, start + len(words))
+    def occurrences(self, text: str) -> list[Occurrence]:
+        """The terms in a text, in order."""
+        written, places = _normal_words(text)
+        spans = word_spans(text)
+        found = list[Occurrence]()
+        for start, words in self._matches(written):
+            first, last = places[start][0], places[start + len(words) - 1][1]
+            numbers = (number for number, (begin, end) in enumerate(spans) if begin < last and first < end)
+            found.append(Occurrence(tuple(self._translations[words]), tuple(numbers)))
         return found
 
-    def _matches(self, text: str) -> Iterator[tuple[int, Words]]:
-        written = split_words(text)
+    def _matches(self, written: Words) -> Iterator[tuple[int, Words]]:
         small = tuple(word.lower() for word in written)
         start = 0
         while start < len(written):
@@ -112,17 +128,18 @@ class Glossary:
                 yield start, match
             start += len(match or (1,))
 
-    def displaced(self, text: str, shares: FloatArray, places: dict[Words, list[int]]) -> set[int]:
+    def displaced(self, text: str, shares: FloatArray, occurrences: Sequence[Occurrence]) -> set[int]:
         """The tokens of words that stand in a translation for a term, and are of none of its translations.
 
         Args:
             text: The translation.
             shares: What each word of the source has of each of its words; see `heed.models.tasks.translation.aligner`.
-            places: The terms in the source; see `places`.
+            occurrences: The terms in the source.
         """
         ids, spans = self._tokenizer.encode_spans(text)
         words, found = word_spans(text), set[int]()
-        for translations, numbers in places.items():
+        for translations in dict.fromkeys(each.translations for each in occurrences):
+            numbers = [number for each in occurrences if each.translations == translations for number in each.words]
             own = {word for each in translations for word in split_words(each)}
             of_term = np.where([text[slice(*word)] in own for word in words], 0, shares[numbers].sum(axis=0))
             if of_term.max(initial=0) >= SURE:
@@ -130,6 +147,36 @@ class Glossary:
                 tokens = [token for token, (a, b) in zip(ids, spans, strict=True) if a < end and start < b]
                 found.add(max(tokens, key=lambda token: len(self._tokenizer.piece(token))))
         return found
+
+    def in_place(self, text: str, shares: FloatArray, occurrences: Sequence[Occurrence]) -> bool:
+        """Whether in a translation each term stands for its own words; the arguments are those of `displaced`."""
+        words = word_spans(text)
+        for each in occurrences:
+            own = {word for translation in each.translations for word in split_words(translation)}
+            place = int(shares[list(each.words)].sum(axis=0).argmax())
+            if text[slice(*words[place])] not in own | set(map(capital, own)):
+                return False
+        return True
+
+    def substituted(self, text: str, shares: FloatArray, occurrences: Sequence[Occurrence]) -> list[str]:
+        """A translation with the terms in the places of the words that stand for them, in several forms; maybe none.
+
+        Args:
+            text: The translation.
+            shares: See `displaced`.
+            occurrences: The terms in the source.
+        """
+        words, places = word_spans(text), list[tuple[Span, Words]]()
+        for each in occurrences:
+            of_term = np.flatnonzero(shares[list(each.words)].sum(axis=0) > SURE)
+            if not len(of_term) or of_term[-1] - of_term[0] >= len(of_term):
+                return []
+            span = words[of_term[0]][0], words[of_term[-1]][1]
+            stands = text[slice(*span)]
+            forms = (stands,) if appears(each.translations, stands) else each.translations
+            places.append((span, forms if span[0] else tuple(map(capital, forms))))
+        places.sort()
+        return [_replaced(text, places, forms) for forms in islice(product(*(of for _, of in places)), MOST_FORMS)]
 
     def requirement(self, terms: Iterable[Words], refused: set[int]) -> Requirement:
         """What a search must put out, one translation of each term, and what it must not."""
@@ -139,6 +186,22 @@ class Glossary:
     def _phrase(self, translations: Words) -> Phrase:
         """The tokens of translations, for a search that must produce one of them."""
         return [form for translation in translations for form in self._forms[translation]]
+
+
+def _normal_words(text: str) -> tuple[Words, list[Span]]:
+    """The words of a text as `split_words` gives them, and where each stands in the text."""
+    normal, origins = list[str](), list[Span]()
+    for cluster in CLUSTER.finditer(text):
+        normal.append(unicodedata.normalize("NFKC", cluster[0]))
+        origins += [cluster.span()] * len(normal[-1])
+    found = list(TOKEN.finditer("".join(normal)))
+    return tuple(each[0] for each in found), [(origins[each.start()][0], origins[each.end() - 1][1]) for each in found]
+
+
+def _replaced(text: str, places: Sequence[tuple[Span, Words]], forms: Sequence[str]) -> str:
+    ends = [0, *(end for span, _ in places for end in span), len(text)]
+    between = [text[start:end] for start, end in zip(ends[::2], ends[1::2], strict=True)]
+    return "".join(part for pair in zip(between, [*forms, ""], strict=True) for part in pair)
 
 
 def split_words(text: str) -> Words:

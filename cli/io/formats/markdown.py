@@ -137,7 +137,7 @@ def _is_break(piece: Piece) -> bool:
 
 
 def _wrapped(text: str, parts: Sequence[MarkedText], width: int) -> str:
-    """A text in lines, of which none ends within code, a tag or a link's target: its white space is not that of words."""
+    """A text in lines, of which none ends within code, a tag or a link's target, whose white space counts."""
     for source in (source for part in parts for source in part.marks if re.search(r"\s", source)):
         text = text.replace(source, source.translate(UNBROKEN))
     lines = textwrap.fill(text, width, expand_tabs=False, break_long_words=False, break_on_hyphens=False)

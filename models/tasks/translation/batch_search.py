@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
-from heed.models.decoding.batching import plan_batches
-from heed.models.decoding.beam_search import Hypothesis, search
-from heed.models.decoding.config import DecodeConfig, SpecialIds
+from heed.models.decoding.batching import padded, plan_batches
+from heed.models.decoding.beam_search import Hypothesis, length_penalty, search
+from heed.models.decoding.config import ROOM, DecodeConfig, SpecialIds
 from heed.models.decoding.constraints import Requirement
 from heed.models.runtime.states import States
 from heed.models.system.forks import call_in_children
@@ -55,6 +55,29 @@ class BatchSearch:
         for batch, results in zip(batches, searched, strict=True):
             found.update(zip(batch, results, strict=True))
         return [found[i] for i in range(len(sources))]
+
+    def score(
+        self, sources: Sequence[list[int]], outputs: Sequence[list[int]], config: DecodeConfig
+    ) -> list[Hypothesis]:
+        """Given outputs of sources, as if a search over the whole vocabulary had found them; see `fits`."""
+        special = self._special
+        begun = [special.bos_id, *special.forced]
+        rows = [[*begun, *output, special.eos_id] for output in outputs]
+        with self._whole.borrow() as state:
+            state.encode(*padded(sources))
+            log_probs = state.score(padded([row[:-1] for row in rows])[0], padded([row[1:] for row in rows])[0])
+        found = list[Hypothesis]()
+        for output, row, of_row in zip(outputs, rows, log_probs, strict=True):
+            log_prob = float(of_row[len(begun) - 1 : len(row) - 1].sum())
+            penalty = length_penalty(len(row) - 1, config.length_penalty, by_length=bool(config.by_length))
+            found.append(Hypothesis(output, log_prob, log_prob / float(penalty)))
+        return found
+
+    def fits(self, source: list[int], output: list[int], config: DecodeConfig) -> bool:
+        """Whether a search may find an output: it is not longer than the limit, and the network can read it."""
+        length = len(output) + len(self._special.forced)
+        limit = len(source) - 1 + ROOM if config.max_length is None else config.max_length
+        return length <= limit and (self._context is None or length < self._context)
 
     def _search_all(
         self,

@@ -203,7 +203,8 @@ class Translator(Model):
         results = self._translations(sources, self._batches.search(sources, config, n, batch_size), config)
         texts = [sentence.text for sentence in chosen]
         if self._terms:
-            self._terms.require(texts, sources, results, functools.partial(self._required, config, n, batch_size))
+            required = functools.partial(self._required, config, n, batch_size)
+            self._terms.require(texts, sources, results, required, functools.partial(self._scored, config))
         elif self._repair:
             self._repair.mend(texts, results, functools.partial(self._again, config, n, batch_size))
         if aligned and self.aligner:
@@ -304,6 +305,13 @@ class Translator(Model):
         """The best translations that meet the requirements, from a wider beam."""
         wide = dataclasses.replace(config, beam_size=WIDER * config.beam_size)
         return self._translations(sources, self._batches.search(sources, wide, n, batch_size, requirements), config)
+
+    def _scored(self, config: DecodeConfig, source: list[int], texts: Sequence[str]) -> list[Translation]:
+        """Given translations of a source, with their scores, but for those that are too long."""
+        outputs = [each for each in self._tgt.encode(list(texts)) if self._batches.fits(source, each, config)]
+        found = self._batches.score([source] * len(outputs), outputs, config) if outputs else []
+        (scored,) = self._translations([source], [found], config)
+        return scored
 
     def _translations(
         self, sources: Sequence[list[int]], hypotheses: list[list[Hypothesis]], config: DecodeConfig
