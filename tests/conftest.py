@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from heed.cli.main import main
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.options import changed
-from heed.models.spec.positions import Learned, RelativeBuckets, Rotary, RotaryScaling, Sinusoidal
+from heed.models.spec.positions import Learned, RelativeBuckets, RelativeSinusoids, Rotary, RotaryScaling, Sinusoidal
 from heed.models.spec.preset import complete, preset, sized
 from heed.models.spec.stack import AttentionSpec, FeedForwardSpec, NormSpec, StackSpec
 from heed.models.tokenizers.lossless import TextTokenizer
@@ -84,7 +84,11 @@ def positions() -> st.SearchStrategy[Any]:
     )
 
 
-def stacks(vocab_size: int) -> st.SearchStrategy[StackSpec]:
+def encoder_positions() -> st.SearchStrategy[Any]:
+    return st.one_of(positions(), st.builds(RelativeSinusoids, last_apart=st.booleans()))
+
+
+def stacks(vocab_size: int, places: st.SearchStrategy[Any]) -> st.SearchStrategy[StackSpec]:
     feed_forwards = st.builds(
         FeedForwardSpec,
         d_ff=st.sampled_from([8, 20]),
@@ -108,15 +112,15 @@ def stacks(vocab_size: int) -> st.SearchStrategy[StackSpec]:
         attention=attention_specs(),
         feed_forward=feed_forwards,
         norm=norms,
-        positions=positions(),
+        positions=places,
     )
 
 
 @st.composite
 def network_specs(draw: st.DrawFn) -> NetworkSpec:
     shared, there = draw(st.booleans()), draw(st.sampled_from(["both", "both", "decoder", "encoder"]))
-    encoder = draw(stacks(11)) if there != "decoder" else None
-    decoder = draw(stacks(11 if shared else 13)) if there != "encoder" else None
+    encoder = draw(stacks(11, encoder_positions())) if there != "decoder" else None
+    decoder = draw(stacks(11 if shared else 13, positions())) if there != "encoder" else None
     return NetworkSpec(
         d_model=draw(st.sampled_from([8, 12])),
         encoder=encoder,

@@ -6,10 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from heed.models.spec.positions import PositionSpec, RelativeSinusoids
 from heed.models.spec.stack import AttentionSpec
 from heed.transformer.kernels.linear import Linear
 from heed.transformer.masks import Causal, as_numbers
 from heed.transformer.positions import Rotation, rotate
+from heed.transformer.relative import Distances, RelativeScores
 
 LONG = 64  # keys; with fewer, plain operations are faster on a CPU than the fused kernel
 
@@ -75,6 +77,7 @@ class AttentionInputs:
 
     mask: Tensor | Causal  # mask of self-attention or of attention to the memory; see `attention`
     rotation: Rotation | None = None  # rotation for the tokens' positions
+    distances: Distances | None = None  # for scores of distances
     memory: Tensor | None = None  # encoder output, (B, S, D); None: self-attention
     slots: Tensor | None = None  # slots of the cache for their keys and values, (B, T)
 
@@ -116,9 +119,12 @@ class MultiHeadAttention(nn.Module):
         spec: The specification.
         d_model: Width (D).
         eps: ε of the norm of queries and keys, if there is one.
+        positions: The positions of self-attention.
     """
 
-    def __init__(self, spec: AttentionSpec, d_model: int, eps: float = 1e-5) -> None:
+    def __init__(
+        self, spec: AttentionSpec, d_model: int, eps: float = 1e-5, positions: PositionSpec | None = None
+    ) -> None:
         super().__init__()
         self.spec = spec
         self.query = Linear(d_model, spec.d_heads, bias=spec.biases)
@@ -127,6 +133,7 @@ class MultiHeadAttention(nn.Module):
         self.output = Linear(spec.d_heads, d_model, bias=spec.output_bias)
         self.query_norm = nn.RMSNorm(spec.d_head, eps) if spec.qk_norm else None
         self.key_norm = nn.RMSNorm(spec.d_head, eps) if spec.qk_norm else None
+        self.relative = RelativeScores(spec, positions, d_model) if isinstance(positions, RelativeSinusoids) else None
 
     def forward(self, x: Tensor, inputs: AttentionInputs, cache: KeyValueCache | None = None) -> Tensor:
         """Attention of x, (B, T, D), to itself or to the memory; returns (B, T, D).
@@ -141,7 +148,12 @@ class MultiHeadAttention(nn.Module):
         q = rotate(self._heads(self.query(x), self.query_norm), inputs.rotation)  # (B, H, T, K)
         if (group := spec.n_heads // spec.n_kv_heads) > 1:
             keys, values = (each.repeat_interleave(group, dim=1) for each in (keys, values))
-        heads = attention(q, keys, values, inputs.mask, scale=spec.score_scale, soft_cap=spec.soft_cap)
+        mask = inputs.mask
+        if self.relative is not None:
+            assert isinstance(mask, Tensor)
+            assert inputs.distances is not None
+            q, mask = self.relative.content(q), mask + spec.score_scale * self.relative(q, inputs.distances)
+        heads = attention(q, keys, values, mask, scale=spec.score_scale, soft_cap=spec.soft_cap)
         return self.output(heads.transpose(1, 2).flatten(2))  # (B, T, D)
 
     def project(self, x: Tensor, rotation: Rotation | None = None) -> tuple[Tensor, Tensor]:

@@ -44,7 +44,7 @@ class Block(nn.Module):
 
     def __init__(self, spec: StackSpec, d_model: int, dropout: float, *, crosses: bool) -> None:
         super().__init__()
-        self.self_attention = MultiHeadAttention(spec.attention, d_model, spec.norm.eps)
+        self.self_attention = MultiHeadAttention(spec.attention, d_model, spec.norm.eps, spec.positions)
         self.self_residual = Residual(spec, d_model, dropout)
         if crosses:
             self.cross_attention = MultiHeadAttention(spec.attention, d_model, spec.norm.eps)

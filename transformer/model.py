@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from heed.models.spec.network import NetworkSpec
-from heed.models.spec.positions import Learned, RelativeBuckets, Rotary, Sinusoidal
+from heed.models.spec.positions import Learned, RelativeBuckets, RelativeSinusoids, Rotary, Sinusoidal
 from heed.transformer.attention import AttentionInputs
 from heed.transformer.block import Block, BlockCache
 from heed.transformer.feed_forward import ACTIVATIONS
@@ -18,6 +18,7 @@ from heed.transformer.kernels.linear import Linear
 from heed.transformer.masks import Causal, as_numbers, causal_mask, packed, text_mask, window_mask
 from heed.transformer.norm import new_norm
 from heed.transformer.positions import Rotation, buckets, rotation, sinusoids
+from heed.transformer.relative import distances
 
 INITIAL_STD = 0.02  # of weights if embeddings are not scaled, as in GPT-2
 FLASH_D_HEAD = 256  # largest head width of the kernels for packed texts
@@ -264,9 +265,10 @@ class Transformer(nn.Module):
         """The encoder's output for source ids, (B, S): memory, (B, S, D)."""
         assert self.encoder is not None
         positions = torch.arange(src.shape[1], device=src.device)
-        return self.encoder(
-            self._embedded("encoder", src), positions, self.encoder.attention_inputs(src_mask, positions)
-        )
+        inputs = self.encoder.attention_inputs(src_mask, positions)
+        if isinstance(self.encoder.spec.positions, RelativeSinusoids):
+            inputs = dataclasses.replace(inputs, distances=distances(src_mask, self.spec.d_model))
+        return self.encoder(self._embedded("encoder", src), positions, inputs)
 
     def decode(
         self,

@@ -155,8 +155,8 @@ NETWORK = (
     click.option("--d-head", type=int, help="Width of a head.  [default: --d-model / --n-heads]"),
     click.option(
         "--positions",
-        type=click.Choice([kind.kind for kind in typing.get_args(PositionSpec)]),
-        help="Position encoding.",
+        type=click.Choice([kind.kind.replace("_", "-") for kind in typing.get_args(PositionSpec)]),
+        help="Position encoding; relative-sinusoids is for an encoder alone.",
     ),
     click.option("--context", type=int, help="Maximum number of tokens, for learned and rotary positions."),
     click.option(

@@ -1,6 +1,7 @@
 """Importing a bundle: its weights under their names in PyTorch, for further training."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +114,9 @@ class _Stored:
         stack = self.spec.stacks.get(name.partition(".")[0])
         if array is None or stack is None or not self._scaled:
             return array
-        scaled = "attention.query_norm." if stack.attention.qk_norm else "attention.query."
-        return array / np.float32(stack.attention.score_scale) if scaled in name else array
+        query = "query_norm" if stack.attention.qk_norm else "query"
+        scaled = re.search(rf"attention\.({query}\.|relative\.\w+_bias$)", name)
+        return array / np.float32(stack.attention.score_scale) if scaled else array
 
     def _unpacked(self, name: str, shape: tuple[int, ...]) -> FloatArray | None:
         """A part of a packed projection: "….key.weight" of "….qkv.weight"."""

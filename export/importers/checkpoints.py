@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from heed.export.importers.chat import chat_of
-from heed.export.importers.families import bart, bert, gpt2, llama, m2m100, marian, mbart, t5
+from heed.export.importers.families import bart, bert, gpt2, llama, m2m100, marian, mbart, t5, xlnet
 from heed.export.importers.families.family import Family
 from heed.export.importers.formats.checkpoint import Checkpoint, read_table
 from heed.export.importers.formats.gguf_file import GgufFile
@@ -44,6 +44,7 @@ FAMILIES: dict[str, Family] = {  # by what a configuration calls them
     "roberta": bert.ROBERTA,
     "t5": t5.FAMILY,
     "xlm-roberta": bert.XLM_ROBERTA,
+    "xlnet": xlnet.FAMILY,
 }
 
 
@@ -86,7 +87,7 @@ def read_model(path: Path, task: str | None = None) -> ImportedModel:
     vocabulary = family.vocabulary(checkpoint, spec)
     origin = f"a checkpoint of the family {checkpoint.model_type} in the layout of transformers"
     chat = None if spec.encoder else chat_of(*_chat(checkpoint, vocabulary), vocabulary.conventions)
-    vectors = None if spec.decoder else embedding(checkpoint)
+    vectors = None if spec.decoder else embedding(checkpoint, EmbeddingSpec(pooling=family.pooling))
     return ImportedModel(spec, weights, vocabulary, decode_config(checkpoint), origin, chat, vectors)
 
 

@@ -67,7 +67,7 @@ def compare(path: Path, network: Network, unfinished: UnfinishedBundle) -> Compa
 
 
 def _transformers(path: Path) -> Any | None:
-    """The library, without its bars; None where it is not installed, or the checkpoint is no directory."""
+    """The library, without its bars and reports; None where it is not installed, or the checkpoint is no directory."""
     if not path.is_dir():
         return None
     try:
@@ -75,6 +75,7 @@ def _transformers(path: Path) -> Any | None:
     except ImportError:
         return None
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     return transformers
 
 
@@ -127,8 +128,16 @@ class _Original:
         base = self._original.base_model
         padding = self._original.config.pad_token_id or 0  # where RoBERTa counts no positions
         ids, mask = torch.from_numpy(np.where(src_mask, src, padding)), torch.from_numpy(src_mask)
-        states: FloatArray = base(input_ids=ids, attention_mask=mask.long()).last_hidden_state.numpy()
+        inputs = {"input_ids": ids, "attention_mask": mask.long()} | self._segments(src_mask)
+        states: FloatArray = base(**inputs).last_hidden_state.numpy()
         return states
+
+    def _segments(self, src_mask: BoolArray) -> dict[str, torch.Tensor]:
+        """The segments of tokens, where not all are in the first: XLNet's `<cls>` at the end is in the third."""
+        if not getattr(self.spec.last.positions, "last_apart", False):
+            return {}
+        last = np.arange(src_mask.shape[1]) == src_mask.sum(axis=1, keepdims=True) - 1
+        return {"token_type_ids": torch.from_numpy(2 * last)}
 
     @torch.inference_mode()
     def log_probs(self, states: FloatArray) -> FloatArray:

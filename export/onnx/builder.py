@@ -176,11 +176,19 @@ class GraphBuilder:
             largest = self.op("Max", self.op("ReduceMax", size, self.integers(-1), keepdims=0), self.floats(1e-12))
             scales = self.op("Mul", largest, self.floats(1 / levels))
             zero = None if rectified else self.constant(128, np.uint8)
-            if zero is not None and self._zeros is None:  # R is the same throughout a graph, and so are these
+            if zero is not None and self._zeros is None:  # R is the same throughout a graph; but `own_rows`
                 self._zeros = self.op("Expand", zero, self.op("Shape", scales))
             integers = self.op("QuantizeLinear", x, scales, None if rectified else self._zeros, axis=0)
             self._rows[x, rectified] = _Rows(integers, self.op("Unsqueeze", scales, self.integers(1)), zero)
         return self._rows[x, rectified]
+
+    def own_rows(self, x: ir.Value) -> ir.Value:
+        """x, (N, D), for products of other rows than those of tokens, which share their zero points."""
+        if self.many_rows and self.precision == "int8":
+            shared, self._zeros = self._zeros, None
+            self._quantized(x, rectified=False)
+            self._zeros = shared
+        return x
 
     def columns(self, name: str, matrix: Array) -> WeightColumns:
         """The columns of a matrix, (V, D) in PyTorch's layout, which `lookup` shares."""

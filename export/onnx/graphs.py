@@ -51,9 +51,10 @@ from heed.export.onnx.attention import AttentionWriter, Scales, can_stream
 from heed.export.onnx.block import BOOL, FLOAT, INT32, INT64, LiveTokens, State
 from heed.export.onnx.blockwise import BlockGraphBuilder
 from heed.export.onnx.builder import GraphBuilder
+from heed.export.onnx.relative import RelativeWriter
 from heed.export.onnx.weights import Weights
 from heed.models.spec.network import NetworkSpec
-from heed.models.spec.positions import RelativeBuckets, Rotary
+from heed.models.spec.positions import RelativeBuckets, RelativeSinusoids, Rotary
 from heed.models.spec.stack import StackSpec
 from heed.transformer.data.shortlist import Shortlist
 
@@ -144,14 +145,18 @@ class NetworkWriter:
         stack = self._stack(graph, "encoder")
         positions = graph.range(src, 1)
         wide = graph.op("Expand", positions, graph.op("Shape", src))  # (B, S)
-        mask = self._encoder_mask(stack, src_mask, positions)
+        mask, place = self._encoder_mask(stack, src_mask, positions), stack.stack.positions
+        relative = RelativeWriter(stack, place, src_mask, positions) if isinstance(place, RelativeSinusoids) else None
         x = stack.embed(src, graph.op("Unsqueeze", positions, graph.integers(0)))
         for number in range(stack.stack.n_layers):
             name = f"encoder.layers.{number}"
 
             def attend(x: ir.Value, name: str = f"{name}.self_attention") -> ir.Value:
                 q, k, v = stack.self_heads(name, x, src, wide)
-                return stack.attend(name, q, k, v, mask, src)
+                if relative is None:
+                    return stack.attend(name, q, k, v, mask, src)
+                added = graph.op("Add", mask, relative.scores(name, q))
+                return stack.attend(name, relative.content(name, q), k, v, added, src, by_head=True)
 
             x = stack.residual(f"{name}.self_residual", x, attend)
             x = self._fed_forward(stack, name, x)

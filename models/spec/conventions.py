@@ -23,6 +23,7 @@ class Conventions:
     mask_id: int | None = None  # stands for a token that an encoder alone predicts
     suppressed: tuple[int, ...] = ()  # never put out: padding, and rows of the output matrix that are no token
     before: tuple[int, ...] = ()  # what sources begin with
+    after: tuple[int, ...] | None = None  # what follows the end of a text that an encoder alone reads: XLNet's `<cls>`
     forced: tuple[int, ...] = ()  # what each output begins with after `start_id`, and is put out, too
     languages: Mapping[str, int] | None = None  # the token of each language that the network knows
     source_tag: str | None = None  # whose language's token a source begins with, after `before`

@@ -3,7 +3,7 @@
 import dataclasses
 
 from heed.models.spec.checks import no_choice, refuse
-from heed.models.spec.positions import Sinusoidal
+from heed.models.spec.positions import RelativeSinusoids, Sinusoidal
 from heed.models.spec.stack import ACTIVATIONS, StackSpec
 
 
@@ -36,9 +36,12 @@ class NetworkSpec:
             sizes = self.encoder.vocab_size, self.decoder.vocab_size
             if sizes[0] != sizes[1]:
                 wrong.append(f"shared_embedding needs one vocabulary, not {sizes[0]!r} and {sizes[1]!r} pieces")
-        sinusoidal = any(isinstance(stack.positions, Sinusoidal) for stack in self.stacks.values())
+        forms = (Sinusoidal, RelativeSinusoids)
+        sinusoidal = any(isinstance(stack.positions, forms) for stack in self.stacks.values())
         if sinusoidal and self.d_model % 2:
             wrong.append(f"d_model must be even for sinusoidal positions (section 3.5), not {self.d_model!r}")
+        if self.decoder and isinstance(self.decoder.positions, RelativeSinusoids):
+            wrong.append("relative_sinusoids positions are for an encoder; choose others for the decoder")
         if self.output_transform is not None:
             wrong += no_choice("output_transform", self.output_transform, ACTIVATIONS)
         if not 0 <= self.dropout < 1:

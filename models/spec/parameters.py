@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from heed.models.spec.network import NetworkSpec
-from heed.models.spec.positions import Learned, RelativeBuckets
+from heed.models.spec.positions import Learned, PositionSpec, RelativeBuckets, RelativeSinusoids
 from heed.models.spec.stack import AttentionSpec, FeedForwardSpec, NormSpec, StackSpec
 
 Shape = tuple[int, ...]
@@ -42,6 +42,8 @@ def _stack(spec: NetworkSpec, name: str, stack: StackSpec) -> Iterator[tuple[str
         layer = f"layers.{number}"
         for part in ("self", "cross")[: 1 + crosses]:
             yield from _attention(f"{layer}.{part}_attention", stack.attention, D)
+            if part == "self":
+                yield from _relative(f"{layer}.self_attention.relative", positions, stack.attention, D)
             yield from _norm(f"{layer}.{part}_residual.norm", norm, D)
         yield from _feed_forward(f"{layer}.feed_forward", stack.feed_forward, D)
         yield from _norm(f"{layer}.feed_residual.norm", norm, D)
@@ -61,6 +63,13 @@ def _attention(name: str, spec: AttentionSpec, d_model: int) -> Iterator[tuple[s
     if spec.qk_norm:
         yield f"{name}.query_norm.weight", (spec.d_head,)
         yield f"{name}.key_norm.weight", (spec.d_head,)
+
+
+def _relative(name: str, positions: PositionSpec, spec: AttentionSpec, d_model: int) -> Iterator[tuple[str, Shape]]:
+    if isinstance(positions, RelativeSinusoids):
+        yield f"{name}.distance.weight", (spec.d_heads, d_model)
+        parts = ("content_bias", "distance_bias", "segment_bias", "segment")
+        yield from ((f"{name}.{part}", (spec.d_heads,)) for part in parts[: 4 if positions.last_apart else 2])
 
 
 def _feed_forward(name: str, spec: FeedForwardSpec, d_model: int) -> Iterator[tuple[str, Shape]]:

@@ -1,4 +1,4 @@
-"""Position encodings: one of four forms."""
+"""Position encodings: one of five forms."""
 
 import dataclasses
 from typing import ClassVar
@@ -103,7 +103,22 @@ class RelativeBuckets:
         refuse(wrong)
 
 
-PositionSpec = Sinusoidal | Learned | Rotary | RelativeBuckets
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RelativeSinusoids:
+    """Relative positions: sinusoids of distances, which each layer of an encoder projects to keys (Transformer-XL).
+
+    A score is (q + u)·k + (q + v)·r, with the key r of the distance between the tokens, and biases u and v for each
+    head (Dai et al., 2019, arXiv 1901.02860).
+    """
+
+    kind: ClassVar[str] = "relative_sinusoids"
+
+    # XLNet: the last token of a text, `<cls>`, is in a segment of its own. Between it and others, a score has a further
+    # term, (q + w)·s.
+    last_apart: bool = False
+
+
+PositionSpec = Sinusoidal | Learned | Rotary | RelativeBuckets | RelativeSinusoids
 
 
 def _negative(offset: int) -> list[str]:

@@ -1,11 +1,12 @@
 """Presets: networks by name with their training settings; and operations on tables of networks."""
 
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 
 from heed.models.errors import ModelError
 from heed.models.spec.network import NetworkSpec
-from heed.models.spec.positions import Learned, RelativeBuckets, Rotary, Sinusoidal
+from heed.models.spec.positions import PositionSpec
 from heed.models.spec.tables import defaults, from_table, to_table
 
 FOLDER = Path(__file__).with_name("presets")
@@ -57,7 +58,7 @@ def merged(table: Mapping[str, object], changes: Mapping[str, object]) -> Table:
         elif value.get("kind", old.get("kind")) == old.get("kind"):
             found[key] = merged(old, value)
         else:
-            kinds = {each.kind: to_table(each()) for each in (Sinusoidal, Learned, Rotary, RelativeBuckets)}
+            kinds = {each.kind: to_table(each()) for each in typing.get_args(PositionSpec)}
             found[key] = merged(kinds.get(str(value["kind"]), {}), value) if key == "positions" else merged(old, value)
     return found
 

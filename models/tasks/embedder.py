@@ -89,7 +89,7 @@ class Embedder:
         rows = self._reader.encode([self.prefix + text for text in texts])
         if (longest := self.max_tokens) is not None:
             self.n_cut += sum(len(row) > longest for row in rows)
-            rows = [row if len(row) <= longest else [*row[: longest - 1], row[-1]] for row in rows]
+            rows = [self._reader.cut(row, longest) for row in rows]
         found = np.zeros((len(rows), self.d_model), dtype=np.float32)
         for batch in plan_batches([len(row) for row in rows], batch_size):
             ids, mask = padded([rows[i] for i in batch])

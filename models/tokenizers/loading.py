@@ -94,14 +94,15 @@ def reader(directory: Path, network: NetworkSpec, conventions: Conventions | Non
     """
     if conventions is None:
         own = TextTokenizer.load(directory)
-        return Reader(own, before=(own.bos_id,), end_id=own.eos_id, mask_id=own.mask_id)
+        return Reader(own, before=(own.bos_id,), ends=(own.eos_id,), mask_id=own.mask_id)
     if conventions.tokenizer == "library":
         library = LibraryTexts.load(directory, conventions, _size(network, "encoder"))
         pieces: Pieces = library
         mask = library.name_of(conventions.mask_id)
     else:
         pieces, mask = _mapped(directory, JOINT, _vocabularies(directory)[0], conventions), MASK
-    return Reader(pieces, before=conventions.before, end_id=conventions.eos_id, mask_id=conventions.mask_id, mask=mask)
+    ends = (conventions.eos_id, *(conventions.after or ()))
+    return Reader(pieces, before=conventions.before, ends=ends, mask_id=conventions.mask_id, mask=mask)
 
 
 def _size(network: NetworkSpec, stack: str) -> int:

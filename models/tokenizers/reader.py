@@ -28,15 +28,21 @@ class Reader:
     Args:
         pieces: The tokenizer.
         before: Tokens that every text begins with.
-        end_id: The token that ends every text.
+        ends: Tokens that every text ends with.
         mask_id: The mask; None: the model has none.
         mask: How texts write it.
     """
 
     def __init__(
-        self, pieces: Pieces, *, before: tuple[int, ...], end_id: int, mask_id: int | None, mask: str = "<mask>"
+        self,
+        pieces: Pieces,
+        *,
+        before: tuple[int, ...],
+        ends: tuple[int, ...],
+        mask_id: int | None,
+        mask: str = "<mask>",
     ) -> None:
-        self._pieces, self._before, self._end_id = pieces, list(before), end_id
+        self._pieces, self._before, self._ends = pieces, list(before), list(ends)
         self.mask_id, self.mask = mask_id, mask
 
     def __len__(self) -> int:
@@ -65,7 +71,12 @@ class Reader:
         for part in parts[1:]:
             assert self.mask_id is not None, "a text was split at masks"
             ids += [self.mask_id, *part]
-        return [*self._before, *ids, self._end_id]
+        return [*self._before, *ids, *self._ends]
+
+    def cut(self, row: list[int], longest: int) -> list[int]:
+        """The token ids of a text, at most so many, with the special ones at its ends."""
+        n_ends = len(self._ends)
+        return row if len(row) <= longest else [*row[: max(longest - n_ends, 0)], *row[-n_ends:]]
 
     def require_mask(self, name: str) -> int:
         """The mask.

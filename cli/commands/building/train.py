@@ -140,9 +140,8 @@ def _network_options(given: Mapping[str, object]) -> dict[str, object]:
         found.setdefault(option, value)
     if found.get("activation") == "swiglu":
         found = {"gated": True} | found | {"activation": "silu"}
-    if "activation" in found:
-        found["activation"] = str(found["activation"]).replace("-", "_")
-    return found
+    words = {name: str(found[name]).replace("-", "_") for name in ("activation", "positions") if name in found}
+    return found | words
 
 
 def _engine(

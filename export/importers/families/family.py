@@ -24,6 +24,7 @@ class Family:
     copies: Callable[[NetworkSpec], Mapping[str, str]]  # tensors that may be there twice: whose copies they are
     vocabulary: Callable[[Checkpoint, NetworkSpec], Vocabulary]  # the tokenizer, as a bundle has it
     harmless: str = NOTHING  # a pattern of names of tensors that no number depends on
+    pooling: str = "mean"  # of an encoder alone, where no file beside it says another
 
     def read(self, settings: Settings, tensors: Tensors) -> tuple[NetworkSpec, ImportedWeights]:
         """The network of a checkpoint, and its parameters.

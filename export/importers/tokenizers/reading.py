@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from heed.export.importers.formats.checkpoint import Checkpoint, read_table
+from heed.export.importers.tokenizers.unigram import from_unigram
 from heed.export.importers.tokenizers.vocabulary import (
     CONFIG,
     Vocabulary,
@@ -67,20 +68,35 @@ def sentencepiece(checkpoint: Checkpoint, spec: NetworkSpec) -> Vocabulary:
     return Vocabulary(conventions, mapped_files([model], [pieces]))
 
 
+def unigram(checkpoint: Checkpoint, spec: NetworkSpec) -> Vocabulary:
+    """XLNet's pieces, before `<sep>` and `<cls>`."""
+    data = read_file(checkpoint, FILE) if has(checkpoint, FILE) else from_unigram(checkpoint)
+    return _of_library(checkpoint, spec, data, after="<cls>", end="<sep>", mask="<mask>", pad="<pad>")
+
+
 def _of_library(
-    checkpoint: Checkpoint, spec: NetworkSpec, data: bytes, *, begin: str, end: str, mask: str, pad: str
+    checkpoint: Checkpoint,
+    spec: NetworkSpec,
+    data: bytes,
+    *,
+    begin: str | None = None,
+    end: str,
+    after: str | None = None,
+    mask: str,
+    pad: str,
 ) -> Vocabulary:
     """A tokenizer of the library `tokenizers`, given its special tokens."""
     library = load_library(data, str(checkpoint.path / FILE))
-    found = {name: library.token_to_id(name) for name in (begin, end, pad)}
+    found = {name: library.token_to_id(name) for name in (begin, end, after, pad) if name is not None}
     ids = {name: number for name, number in found.items() if number is not None}
     if missing := sorted(found.keys() - ids.keys()):
         raise ModelError(f"{checkpoint.path}: its tokenizer has no {missing[0]}; get the model again")
     conventions = Conventions(
         tokenizer="library",
-        start_id=ids[begin],
-        before=(ids[begin],),
+        start_id=ids[end if begin is None else begin],
+        before=() if begin is None else (ids[begin],),
         ends=(ids[end],),
+        after=None if after is None else (ids[after],),
         pad_id=ids[pad],
         mask_id=library.token_to_id(mask),
         suppressed=tuple(library_rows(data, spec.last.vocab_size, checkpoint)),
@@ -121,15 +137,15 @@ def _prefixes(checkpoint: Checkpoint) -> dict[str, Any]:
     return {"prefixes": prompts, "prefix": prompts.get(usual)}
 
 
-def embedding(checkpoint: Checkpoint) -> EmbeddingSpec:
-    """How states become vectors: what sentence-transformers' files say, or else their mean.
+def embedding(checkpoint: Checkpoint, usual: EmbeddingSpec) -> EmbeddingSpec:
+    """How states become vectors: what sentence-transformers' files say, or else what is usual in the family.
 
     Raises:
         ModelError: Vectors are made in a way that heed does not know.
     """
     path = checkpoint.path / "modules.json"
     if not path.is_file():
-        return EmbeddingSpec()
+        return usual
     found = EmbeddingSpec(max_tokens=_longest(checkpoint))
     for module in _modules(path):
         kind = str(module.get("type")).rpartition(".")[2]

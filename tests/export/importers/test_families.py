@@ -57,6 +57,9 @@ def reference(model: Any) -> torch.Tensor:
     src = padded(ids(config.vocab_size))
     if type(model).__name__.endswith("ForMaskedLM"):
         return without_padding(src, model(input_ids=src, attention_mask=(src != PAD).long()).logits)
+    if type(model).__name__ == "XLNetLMHeadModel":  # the states of its encoder, as heed multiplies them
+        states = model.transformer(**last_apart(src)).last_hidden_state
+        return without_padding(src, states @ model.transformer.word_embedding.weight.T)
     if not config.is_encoder_decoder:
         return model(tgt).logits
     return model(input_ids=src, attention_mask=(src != PAD).long(), decoder_input_ids=tgt).logits
@@ -67,6 +70,13 @@ def padded(src: torch.Tensor) -> torch.Tensor:
     src = src.clone()
     src[1, 20:], src[2, 5:] = PAD, PAD
     return src
+
+
+def last_apart(src: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What XLNet reads: the last token of each text is in a segment of its own."""
+    mask = (src != PAD).long()
+    last = torch.arange(src.shape[1]) == mask.sum(1, keepdim=True) - 1
+    return {"input_ids": src, "attention_mask": mask, "token_type_ids": 2 * last}
 
 
 def without_padding(src: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
@@ -112,6 +122,19 @@ MUTATIONS: dict[str, dict[str, Any]] = {
     },
     "roberta": {"hidden_act": "gelu", "pad_token_id": 0, "layer_norm_eps": 1e-12},
     "distilbert": {"activation": "gelu", "n_heads": 2, "hidden_dim": 30},
+    "xlnet": {
+        "attn_type": "uni",
+        "bi_data": True,
+        "clamp_len": 3,
+        "d_head": 8,
+        "d_inner": 30,
+        "ff_activation": "gelu",
+        "layer_norm_eps": 1e-12,
+        "n_head": 2,
+        "n_layer": 2,
+        "something_new": 1,
+        "summary_type": "mean",
+    },
     "marian-separate": {"decoder_vocab_size": 53, "share_encoder_decoder_embeddings": True},
     "t5": {
         "d_kv": 4,
@@ -181,7 +204,7 @@ def test_old_files_say_how_to_rotate_in_two_keys(tmp_path: Path) -> None:
     assert_same(logits(network(tmp_path)), expected)
 
 
-@pytest.mark.parametrize("form", ["bart", "t5", "gpt2", "llama3", "bert", "roberta", "distilbert"])
+@pytest.mark.parametrize("form", ["bart", "t5", "gpt2", "llama3", "bert", "roberta", "distilbert", "xlnet"])
 def test_names_that_old_files_hold_twice(form: str, tmp_path: Path) -> None:
     """pytorch_model.bin has tied matrices under all of their names."""
     model = tiny.save(form, tmp_path)

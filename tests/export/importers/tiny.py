@@ -99,6 +99,16 @@ DISTILBERT_SIZES: dict[str, Any] = {
     "max_position_embeddings": 40,
     "pad_token_id": 1,
 }
+XLNET_SIZES: dict[str, Any] = {
+    "vocab_size": 53,
+    "d_model": 24,
+    "n_layer": 3,
+    "n_head": 4,
+    "d_inner": 28,
+    "layer_norm_eps": 1e-3,
+    "mem_len": 7,
+    "pad_token_id": 1,
+}
 # Name of a form: its class in transformers, its configuration, and what differs.
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "marian": ("Marian", BART_SIZES | {"activation_function": "swish", "scale_embedding": True}),
@@ -121,6 +131,7 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "roberta": ("Roberta", BERT_SIZES | {"hidden_act": "relu"}),
     "xlm-roberta": ("XLMRoberta", BERT_SIZES | {"type_vocab_size": 1}),
     "distilbert": ("DistilBert", DISTILBERT_SIZES | {"activation": "relu"}),
+    "xlnet": ("XLNet", XLNET_SIZES | {"ff_activation": "relu"}),
     "llama": ("Llama", LLAMA_SIZES | {"attention_bias": True}),
     "llama-linear": ("Llama", LLAMA_SIZES | {"rope_parameters": LINEAR}),
     "llama3": ("Llama", LLAMA_SIZES | {"rope_parameters": LLAMA3, "tie_word_embeddings": True}),

@@ -143,6 +143,7 @@ def test_a_whole_number_is_a_number() -> None:
         ({"norm": {"eps": 0.0}}, "eps must be a number above 0 and below 1"),
         ({"positions": {"kind": "rotary"}, "attention": {"d_head": 7}}, "rotary positions need an even d_head, not 7"),
         ({"positions": {"kind": "relative", "n_buckets": 5}}, "n_buckets must be an even number of at least 4, not 5"),
+        ({"positions": {"kind": "relative_sinusoids", "last_apart": True}}, "are for an encoder; choose others"),
     ],
     ids=str,
 )
