@@ -12,10 +12,12 @@ from heed.models.tasks.translation.translation import Translation
 from heed.models.text.capitals import in_small_letters, is_in_capitals
 from heed.models.text.literals import Literal, LiteralKind
 from heed.models.text.markup.inline import StrippedLine, keeps_names, shown, take_out
+from heed.models.text.quotes import keeps_quotes, n_marks, with_straight_quotes
 from heed.models.text.words import Span
 from heed.models.tokenizers.protocol import LineTokenizer
 
 CAPITALS = "capitals"  # what is told of a sentence that was translated in small letters
+QUOTE = '"'  # and of one in which quotation marks lost their partners
 NUMBERS = ("50", "20", "30", "40")  # that every model knows
 TURNS = 2  # ways to name what was lost, before it is required as it is
 # By how many nats a repaired translation may be less likely than the first one, for each token that was required. With
@@ -61,7 +63,7 @@ class Repair:
         self._losses, self._searches = Losses(src, tgt, languages), searches
         self._src, self._tgt = src, tgt
 
-    def mend(self, sources: Sequence[str], found: list[list[Translation]], search: Search) -> None:
+    def mend(self, sources: Sequence[str], found: list[list[Translation]], search: Search, search_wide: Search) -> None:
         """Put better translations in the place of those that lost something.
 
         Those that still lack it say so, but for names: these may rightly have been translated.
@@ -70,9 +72,11 @@ class Repair:
             sources: Sentences.
             found: The translations of each, best first.
             search: Searches again.
+            search_wide: Searches again for all hypotheses of the beam.
         """
         if self._searches:
             self._mend_capitals(sources, found, search)
+            self._mend_quotes(sources, found, search_wide)
         lost = {i: some for i, source in enumerate(sources) if (some := self._losses.find(source, found[i][0].text))}
         waiting = {
             i: self._attempts(sources[i], tuple(some), found[i][0].text) for i, some in lost.items() if self._searches
@@ -87,6 +91,20 @@ class Repair:
         for i, some in lost.items():
             left = (each for each in some if each.kind is not LiteralKind.NAME and not each.stands(found[i][0].text))
             found[i][0] = dataclasses.replace(found[i][0], lost=tuple(each.text for each in left))
+        for i, source in enumerate(sources):
+            if not keeps_quotes(source, text := found[i][0].text) and n_marks(text) % 2:
+                found[i][0] = dataclasses.replace(found[i][0], lost=(*found[i][0].lost, QUOTE))
+
+    def _mend_quotes(self, sources: Sequence[str], found: list[list[Translation]], search: Search) -> None:
+        """Take a less likely hypothesis where the best has lost a quotation mark, and another of the beam has not."""
+        asked = {
+            i: with_straight_quotes(each) for i, each in enumerate(sources) if not keeps_quotes(each, found[i][0].text)
+        }
+        results = search(list(asked.values()), [()] * len(asked)) if asked else []
+        for i, best in zip(asked, results, strict=True):
+            good = [each for each in best if keeps_quotes(sources[i], each.text) and not each.looped]
+            if good and found[i][0].log_prob - good[0].log_prob <= MARGIN[LiteralKind.NAME]:
+                found[i] = [dataclasses.replace(each, repaired=(QUOTE,)) for each in good[: len(found[i])]]
 
     def _mend_capitals(self, sources: Sequence[str], found: list[list[Translation]], search: Search) -> None:
         """Translate doubtful sentences in capitals in small letters instead, and put the translation in capitals."""
@@ -149,6 +167,8 @@ class Repair:
             if not each.looped and all(lost.stands(each.text) for lost in required)
         ]
         if not good or first.log_prob - good[0].log_prob > attempt.allowed:
+            return []
+        if keeps_quotes(source, first.text) and not keeps_quotes(source, good[0].text):
             return []
         missing = set(self._losses.find(source, good[0].text)) - set(attempt.kept)
         return [] if any(each.kind is not LiteralKind.NAME for each in missing) and attempt.text.names else good

@@ -206,7 +206,10 @@ class Translator(Model):
             required = functools.partial(self._required, config, n, batch_size)
             self._terms.require(texts, sources, results, required, functools.partial(self._scored, config))
         elif self._repair:
-            self._repair.mend(texts, results, functools.partial(self._again, config, n, batch_size))
+            again, wide = (
+                functools.partial(self._again, config, of, batch_size) for of in (n, max(n, config.beam_size))
+            )
+            self._repair.mend(texts, results, again, wide)
         if aligned and self.aligner:
             results = _linked(self.aligner, texts, results)
         found = iter(results)

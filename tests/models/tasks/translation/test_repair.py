@@ -54,7 +54,7 @@ FIRST = translated("Frag Nakura.", -9.0)
 def test_a_name_is_translated_as_another_one_and_put_back(repair: Repair, pieces: Tokenizer) -> None:
     search = Searching(pieces, translated("Frag Tom 1987.", -5.0))
     found = [[translated("Hallo.", -1.0)], [FIRST]]
-    repair.mend(["Hello.", SOURCE], found, search)
+    repair.mend(["Hello.", SOURCE], found, search, search)
     assert search.asked == [("Ask Tom in 1987.", ["1987"])]
     assert found[0][0].text == "Hallo."
     assert (found[1][0].text, found[1][0].repaired) == ("Frag Nakamura 1987.", ("Nakamura", "1987"))
@@ -74,7 +74,7 @@ def test_what_does_not_help_is_tried_in_other_ways(repair: Repair, pieces: Token
     bad = translated("Frag ihn.", -5.0)
     search = Searching(pieces, second, bad, bad, bad, bad)
     found = [[FIRST]]
-    repair.mend([SOURCE], found, search)
+    repair.mend([SOURCE], found, search, search)
     assert search.asked == [
         ("Ask Tom in 1987.", ["1987"]),
         ("Ask Boston in 1987.", ["1987", "Boston"]),
@@ -91,7 +91,7 @@ def test_a_word_that_is_translated_is_not_copied(repair: Repair, pieces: Tokeniz
         pieces, translated("Frag Tom.", -2.0), translated("Frag Boston.", -2.0), translated("Ask", -90.0)
     )
     found = [[translated("Frag die Bäcker.", -1.5)]]
-    repair.mend(["Ask Bakers."], found, search)
+    repair.mend(["Ask Bakers."], found, search, search)
     assert found[0][0].text == "Frag die Bäcker."
 
 
@@ -99,7 +99,7 @@ def test_a_number_is_translated_as_an_easier_one_and_put_back(repair: Repair, pi
     """As the target writes it."""
     search = Searching(pieces, translated("Die Tische 50.", -5.0))
     found = [[translated("Die Tische.", -9.0)]]
-    repair.mend(["The books 866,997."], found, search)
+    repair.mend(["The books 866,997."], found, search, search)
     assert search.asked == [("The books 50.", [])]
     assert (found[0][0].text, found[0][0].repaired) == ("Die Tische 866.997.", ("866.997",))
 
@@ -111,21 +111,22 @@ def test_a_name_that_left_no_trace_is_restored_more_readily(
     """For a word that is translated mostly leaves one: with the same price, one is put back and one is not."""
     search = Searching(pieces, *[translated("Frag Tom.", -5.0)] * 2, translated("Ask", -90.0))
     found = [[translated(first, -5.0)]]
-    repair.mend(["Ask Nakamura."], found, search)
+    repair.mend(["Ask Nakamura."], found, search, search)
     assert found[0][0].text == ("Frag Nakamura." if restored else first)
 
 
 def test_names_that_follow_one_another_are_one(repair: Repair, pieces: Tokenizer) -> None:
     search = Searching(pieces, translated("Frag Tom und Boston.", -5.0))
     found = [[translated("Frag Nak.", -9.0)]]
-    repair.mend(["Ask Ada Nakamura and Zoltan in the books."], found, search)
+    repair.mend(["Ask Ada Nakamura and Zoltan in the books."], found, search, search)
     assert search.asked == [("Ask Tom and Boston in the books.", [])]
     assert found[0][0].text == "Frag Ada Nakamura und Zoltan."
 
 
 def test_a_name_keeps_the_ending_of_the_genitive(repair: Repair, pieces: Tokenizer) -> None:
     found = [[translated("Das Auto.", -9.0)]]
-    repair.mend(["See Nakamura's books."], found, Searching(pieces, translated("Toms Auto.", -5.0)))
+    search = Searching(pieces, translated("Toms Auto.", -5.0))
+    repair.mend(["See Nakamura's books."], found, search, search)
     assert found[0][0].text == "Nakamuras Auto."
 
 
@@ -134,8 +135,34 @@ def test_what_stays_lost_is_told_though_nothing_is_searched(pieces: Tokenizer) -
         pytest.fail("searched again")
 
     found = [[translated("Frag Nakura.", -0.1)]]
-    Repair(pieces, pieces, ("en", "de"), searches=False).mend(["Ask Nakamura in 1987."], found, again)
+    Repair(pieces, pieces, ("en", "de"), searches=False).mend(["Ask Nakamura in 1987."], found, again, again)
     assert doubts(found[0][0]) == ["lost 1987"]
+
+
+BEAM = [translated("\u201eHallo, sagte sie.", -2.0), translated("\u201eHallo\u201c, sagte sie.", -4.0)]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ('"hello," she asked', "\u201eHallo\u201c, sagte sie."),
+        ("\u201chello,\u201d she asked", "\u201eHallo\u201c, sagte sie."),
+        ('hello," she asked', "\u201eHallo, sagte sie."),  # no pair
+    ],
+)
+def test_a_pair_of_quotation_marks_stays_a_pair(repair: Repair, pieces: Tokenizer, source: str, expected: str) -> None:
+    found, alone = [[BEAM[0]]], Searching(pieces)
+    repair.mend([source], found, alone, lambda texts, _: [BEAM for _ in texts])
+    assert [each.text for each in found[0]] == [expected]
+    assert (found[0][0].lost, found[0][0].repaired) == ((), ('"',) if expected == BEAM[1].text else ())
+
+
+@pytest.mark.parametrize("beam", [BEAM[:1], [BEAM[0], translated("\u201eHallo\u201c.", -9.0)]])
+def test_a_quotation_mark_that_stays_lost_is_told(repair: Repair, pieces: Tokenizer, beam: list[Translation]) -> None:
+    found = [[BEAM[0]]]
+    repair.mend(['"hello," she asked'], found, Searching(pieces), lambda texts, _: [beam for _ in texts])
+    assert found[0][0].text == BEAM[0].text
+    assert doubts(found[0][0]) == ['lost "']
 
 
 def test_the_model_s_own_doubts_are_told() -> None:
