@@ -25,10 +25,23 @@ from heed.transformer.training.runs.settings import TranslationConfig
 FORKED = multiprocessing.get_context("fork")  # starts in no time, for torch is imported
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)
 MEASURED = ("tokens_per_second", "minutes", "mfu")  # what differs from run to run
-N_STEPS, VALID_EVERY = 40, 7
-SETTINGS = ["--preset", "tiny", "--d-model", "16", "--d-ff", "24", "--n-heads", "2", "--dropout", "0.2", "--ema", "0.9"]
+N_STEPS, VALID_EVERY = 40, 13
+SETTINGS = [
+    "--preset",
+    "tiny",
+    "--n-layers",
+    "1",
+    "--d-model",
+    "16",
+    "--d-ff",
+    "24",
+    "--n-heads",
+    "2",
+    "--dropout",
+    "0.2",
+]
 SETTINGS += ["--vocab-size", "15", "--batch-tokens", "128", "--warmup", "20", "--precision", "float32"]
-SETTINGS += ["--keep", "3", "--average", "2", "--device", "cpu", "--threads", "1"]
+SETTINGS += ["--ema", "0.9", "--keep", "3", "--average", "2", "--device", "cpu", "--threads", "1"]
 
 
 @pytest.fixture

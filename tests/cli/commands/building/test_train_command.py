@@ -25,24 +25,44 @@ from heed.transformer.training.runs.run import TranslationRun, open_run
 Heed = Callable[..., Result]
 WriteLines = Callable[[str, list[str]], str]
 
-NETWORK = ["--preset", "tiny", "--d-model", "16", "--d-ff", "24", "--n-heads", "2"]
+NETWORK = ["--preset", "tiny", "--n-layers", "1", "--d-model", "16", "--d-ff", "24", "--n-heads", "2"]
 TRAINING = ["--vocab-size", "15", "--batch-tokens", "256", "--warmup", "20", "--precision", "float32"]
 MACHINE = ["--device", "cpu", "--threads", "1"]
 SETTINGS = [*NETWORK, *TRAINING, *MACHINE]
 
 
+def texts(digit_lines: Callable[[int, int], list[str]]) -> dict[str, list[str]]:
+    lines = digit_lines(100, 2)
+    return {"train.src": lines, "train.tgt": [line[::-1] for line in lines]}
+
+
 @pytest.fixture
 def pairs(write_lines: WriteLines, digit_lines: Callable[[int, int], list[str]]) -> list[str]:
-    lines = digit_lines(100, 2)
-    return ["--src", write_lines("train.src", lines), "--tgt", write_lines("train.tgt", [line[::-1] for line in lines])]
+    source, target = (write_lines(name, lines) for name, lines in texts(digit_lines).items())
+    return ["--src", source, "--tgt", target]
+
+
+@pytest.fixture(scope="module")
+def finished(
+    heed: Heed, digit_lines: Callable[[int, int], list[str]], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A directory with a run that is done, and its text. Do not write to it."""
+    directory = tmp_path_factory.mktemp("finished")
+    for name, text in texts(digit_lines).items():
+        (directory / name).write_text("".join(line + "\n" for line in text), "utf-8")
+    pairs = ["--src", directory / "train.src", "--tgt", directory / "train.tgt"]
+    result = heed("train", *pairs, *SETTINGS, "-o", directory / "run", "--steps", 4, "--valid-every", 2)
+    assert result.exit_code == 0, result.stderr
+    return directory
 
 
 @pytest.fixture
-def run(heed: Heed, pairs: list[str], tmp_path: Path) -> Path:
-    """A run that is done, and may be damaged."""
+def run(finished: Path, pairs: list[str], tmp_path: Path) -> Path:
+    """A run that is done, and may be damaged; its text is that of `pairs`."""
     path = tmp_path / "run"
-    result = heed("train", *pairs, *SETTINGS, "-o", path, "--steps", 4, "--valid-every", 2)
-    assert result.exit_code == 0, result.stderr
+    shutil.copytree(finished / "run", path)
+    for file in (path / "config.toml", path / "text.json"):
+        file.write_text(file.read_text("utf-8").replace(str(finished), str(tmp_path)), "utf-8")
     return path
 
 
@@ -104,7 +124,7 @@ def test_a_run_is_recorded(heed: Heed, pairs: list[str], tmp_path: Path) -> None
     config = tomllib.loads((path / "config.toml").read_text("utf-8"))
     assert config["format"] == 3
     assert config["network"]["d_model"] == 16
-    assert config["network"]["decoder"]["n_layers"] == 2  # the preset's
+    assert config["network"]["dropout"] == 0.1  # the preset's
     assert config["train"]["steps"] == 100
     assert config["train"]["src"] == [str(tmp_path / "train.src")]
     assert config["train"]["src_language"] == "en"
@@ -561,7 +581,7 @@ def test_a_write_that_fails_leaves_the_last_good_checkpoint(
 def test_ctrl_c_saves_and_says_how_to_go_on(heed: Heed, program: Path, pairs: list[str], tmp_path: Path) -> None:
     run, log = tmp_path / "run", tmp_path / "run/log.jsonl"
     # Some milliseconds a step: there is a second left when the signal comes.
-    command = [program, "train", *pairs, *SETTINGS, "-o", run, "--steps", "400", "--valid-every", "10000"]
+    command = [program, "train", *pairs, *SETTINGS, "-o", run, "--steps", "200", "--valid-every", "10000"]
     process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         give_up = time.monotonic() + 60
@@ -580,7 +600,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(heed: Heed, program: Path, pairs: li
     assert complaints.decode().endswith(f"Stopped. Continue with: heed train --resume {run}\n")
     (saved,) = (run / "checkpoints").iterdir()
     step = int(saved.name.removeprefix("step-"))
-    assert 50 <= step < 400
+    assert 50 <= step < 200
 
     words = complaints.decode().splitlines()[-1].split("heed ")[1].split()
     resumed = heed(*words, *MACHINE)
@@ -588,7 +608,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(heed: Heed, program: Path, pairs: li
     assert resumed.stderr.endswith(f"Done. Export it with: heed export {run} -o MODEL\n")
     assert f"  step {step}\n" in resumed.stderr
     assert [record["step"] for record in records(run) if record["event"] == "start"] == [0]
-    assert (run / "checkpoints/step-00000400").is_dir()
+    assert (run / "checkpoints/step-00000200").is_dir()
 
 
 def test_a_stop_and_going_on_is_no_stop(
