@@ -7,6 +7,7 @@ from functools import partial
 import click
 from click.shell_completion import CompletionItem
 
+from heed.cli.io.locations import InputPath, OutputPath
 from heed.models.errors import DataError
 
 # Environment variables that heed reads; options override them.
@@ -18,7 +19,7 @@ ENVIRONMENT = {
     "HEED_API_KEY": "Keys that clients of heed serve must send, with commas between.",
     "NO_COLOR": "Print no colours, whatever the value.",
 }
-TEXT_FILE = click.Path(exists=True, dir_okay=False, readable=True)
+TEXT_FILE = InputPath(exists=True, dir_okay=False)
 
 
 class Threshold(click.ParamType[float]):
@@ -153,7 +154,7 @@ ray = click.option(
 batch_output = click.option(
     "-o",
     "--output",
-    type=click.Path(),
+    type=OutputPath(),
     help="File to write, whole, .gz and .zst too; or a directory for a file of each input. The same command continues "
     "a job that was stopped.  [default: stdout]",
 )

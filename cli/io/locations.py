@@ -1,6 +1,9 @@
 """Names of inputs and outputs: paths, patterns of paths, and URLs that fsspec understands."""
 
+import contextlib
+import errno
 import glob
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,7 +47,30 @@ def open_input(name: str) -> BinaryIO:
     return cast("BinaryIO", filesystem(name).open(name, "rb")) if is_url(name) else Path(name).open("rb")
 
 
-class InputFile(click.Path):
+class InputPath(click.Path):
+    """A path that is read. One that may not be is told as it is, which Click calls missing if a directory hides it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse a path that may not be read.
+
+        Raises:
+            PermissionError: It may not be.
+        """
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            is_stdin = self.allow_dash and os.fspath(value) == "-"
+            if not is_stdin and Path(value).stat() and not os.access(value, os.R_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(value))
+        return super().convert(value, param, ctx)
+
+
+class OutputPath(click.Path):
+    """A path that is written and need not be readable."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(readable=False, **settings)
+
+
+class InputFile(InputPath):
     """A file, - for stdin, a pattern of files such as 'crawl/*.gz', or a URL; see `expand`."""
 
     def __init__(self) -> None:

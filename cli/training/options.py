@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from heed.cli import options
+from heed.cli.io.locations import InputPath, OutputPath
 from heed.cli.training.new_run import OBJECTIVES
 from heed.models.runs.settings import NOISES
 from heed.models.spec.positions import PositionSpec
@@ -114,10 +115,10 @@ DATA = (
     click.option("--text-field", help="Field of a .jsonl with the text.  [default: text]"),
 )
 RUN = (
-    click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory of the new run."),
+    click.option("-o", "--output", type=OutputPath(path_type=Path), help="Directory of the new run."),
     click.option(
         "--resume",
-        type=click.Path(path_type=Path),
+        type=InputPath(path_type=Path),
         help="Continue this run from its last checkpoint; with the options of a new run, start it if it does not "
         "exist.",
     ),
@@ -133,11 +134,11 @@ RUN = (
     ),
     click.option(
         "--init-from",
-        type=click.Path(exists=True, resolve_path=True),
+        type=InputPath(exists=True, resolve_path=True),
         help="Warm start: begin with the weights and the vocabulary of a run, a bundle, or a model that heed import "
         "reads.",
     ),
-    click.option("--config", type=click.Path(path_type=Path), help="Repeat the run with this config.toml."),
+    click.option("--config", type=InputPath(path_type=Path), help="Repeat the run with this config.toml."),
     click.option("--src-language", default="", help="Source language for the model card, such as en."),
     click.option("--tgt-language", default="", help="Target language for the model card, such as de."),
 )
@@ -284,7 +285,7 @@ RUNNING = (
     options.threads,
     click.option(
         "--cache",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=OutputPath(file_okay=False, path_type=Path),
         help="Directory of the token cache, shared by runs on the same text.  [default: in the run]",
     ),
     click.option(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from heed.cli import messages
+from heed.cli.io.locations import InputPath
 from heed.models.tasks.translation.doubts import doubts
 from heed.models.text.markup.tags import scan
 
@@ -55,7 +56,7 @@ def options(function: Function) -> Function:
         ),
         click.option(
             "--glossary",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            type=InputPath(exists=True, dir_okay=False, path_type=Path),
             help="File of required terms: on each line a term, a tab and its translation. Terms match whole words as "
             "they are written; terms in small letters match capitals, too.",
         ),

@@ -9,6 +9,7 @@ import click
 
 from heed.cli import messages, options
 from heed.cli.command import Command
+from heed.cli.io.locations import InputPath, OutputPath
 from heed.models.errors import DataError, HeedError
 from heed.models.system.files import refuse_existing
 
@@ -28,12 +29,12 @@ if TYPE_CHECKING:
         "Language models": ("chat_template",),
     },
 )
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=InputPath(path_type=Path))
 @click.option(
     "-o",
     "--output",
     required=True,
-    type=click.Path(path_type=Path),
+    type=OutputPath(path_type=Path),
     help="Directory of the bundle; must not exist.",
 )
 @click.option(

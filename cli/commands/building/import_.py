@@ -8,6 +8,7 @@ import click
 
 from heed.cli import messages, options
 from heed.cli.command import Command
+from heed.cli.io.locations import InputPath, OutputPath
 from heed.models.errors import HeedError
 from heed.models.system.files import refuse_existing
 
@@ -40,8 +41,8 @@ TASK = click.option("--task", help="Task from the model's files, such as summari
         "Model card": ("name", "licence", "trained_on"),
     },
 )
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Directory of the bundle.")
+@click.argument("path", type=InputPath(path_type=Path))
+@click.option("-o", "--output", required=True, type=OutputPath(path_type=Path), help="Directory of the bundle.")
 @PRECISION
 @SRC_LANGUAGE
 @TGT_LANGUAGE

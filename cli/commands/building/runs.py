@@ -13,6 +13,7 @@ from heed.cli import messages, options
 from heed.cli.charts.drawing import Drawing
 from heed.cli.charts.headline import TASKS, figures
 from heed.cli.command import Command, Group
+from heed.cli.io.locations import InputPath, OutputPath
 from heed.models.errors import HeedError, ModelError
 from heed.models.runs.history import History, is_run
 from heed.models.system.files import refuse_existing, write_whole
@@ -34,9 +35,7 @@ def command() -> None:
 
 
 @command.command("list")
-@click.argument(
-    "directory", metavar="[DIR]", default=".", type=click.Path(exists=True, file_okay=False, path_type=Path)
-)
+@click.argument("directory", metavar="[DIR]", default=".", type=InputPath(exists=True, file_okay=False, path_type=Path))
 def list_runs(directory: Path) -> None:
     """List the runs in a directory and its subdirectories.
 
@@ -90,12 +89,12 @@ def _row(history: History) -> tuple[str, ...]:
 
 @command.command(cls=Command, extra="plot")
 @click.argument(
-    "runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path)
+    "runs", metavar="RUN...", nargs=-1, required=True, type=InputPath(exists=True, file_okay=False, path_type=Path)
 )
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutputPath(dir_okay=False, path_type=Path),
     help="Picture to write: .html (which shows values under the pointer), .svg or .png.",
 )
 @options.force

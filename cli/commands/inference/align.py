@@ -9,6 +9,7 @@ import click
 from heed.cli import messages, options
 from heed.cli.command import Command
 from heed.cli.io.inputs import read_lines, warn_replaced
+from heed.cli.io.locations import InputPath
 from heed.cli.io.records import Decoder
 from heed.cli.io.results import pharaoh
 from heed.cli.io.streams import write
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 WINDOW = 256  # pairs aligned together
-FILE = click.Path(exists=True, dir_okay=False, allow_dash=True)
+FILE = InputPath(exists=True, dir_okay=False, allow_dash=True)
 
 
 @click.command(

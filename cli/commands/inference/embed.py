@@ -14,7 +14,7 @@ from heed.cli.batch.job import Numbering
 from heed.cli.batch.workers import EmbeddingWorker
 from heed.cli.command import Command
 from heed.cli.io.inputs import read_lines, warn_replaced
-from heed.cli.io.locations import InputFile, expand, is_url
+from heed.cli.io.locations import InputFile, OutputPath, expand, is_url
 from heed.cli.io.records import Decoder
 from heed.cli.io.streams import write
 from heed.cli.jobs import make_directory, plan
@@ -49,7 +49,7 @@ INVITATION = "Type lines to embed; Ctrl-D ends."
 @click.option(
     "-o",
     "--output",
-    type=click.Path(),
+    type=OutputPath(),
     help="A .npy, which becomes an array of float32 (lines, width), or a file of JSON lines. With --ray, JSON lines; "
     "a directory gets a file for each input.  [default: stdout]",
 )

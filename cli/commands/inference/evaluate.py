@@ -12,12 +12,13 @@ from click.core import ParameterSource
 from heed.cli import messages, options
 from heed.cli.command import Command
 from heed.cli.io.inputs import Inputs
+from heed.cli.io.locations import InputPath
 from heed.cli.loading import find_model, load_translator, search_config
 from heed.models.errors import DataError
 from heed.models.text.scripts import bleu_tokenizer
 
 WINDOW = 1 << 16  # lines read at a time
-INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True)
+INPUT = InputPath(exists=True, dir_okay=False, allow_dash=True)
 # sacreBLEU's tokenizers that need no download.
 TOKENIZERS = ("13a", "intl", "char", "zh", "none")
 SPACED = ("13a", "intl", "none")  # those that tell words by spaces

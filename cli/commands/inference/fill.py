@@ -8,6 +8,7 @@ import click
 from heed.cli import messages, options
 from heed.cli.command import Command
 from heed.cli.io.inputs import read_lines, warn_replaced
+from heed.cli.io.locations import InputPath
 from heed.cli.io.records import Decoder
 from heed.cli.io.streams import write
 from heed.cli.loading import find_model
@@ -34,7 +35,7 @@ Found = list[list["Candidate"]]  # candidates of each mask
     "-i",
     "--input",
     "input_",
-    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    type=InputPath(exists=True, dir_okay=False, allow_dash=True),
     help="File to fill line by line; - is stdin.  [default: -]",
 )
 @click.option(

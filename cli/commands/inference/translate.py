@@ -13,7 +13,7 @@ from heed.cli.command import Command
 from heed.cli.io import results
 from heed.cli.io.formats import choice
 from heed.cli.io.line_progress import LineProgress
-from heed.cli.io.locations import InputFile, expand, is_url
+from heed.cli.io.locations import InputFile, OutputPath, expand, is_url
 from heed.cli.jobs import Job, make_directory, plan, tell_formats
 from heed.cli.loading import find_models, load_translator, search_config
 from heed.cli.translation import kept
@@ -83,7 +83,7 @@ class Shard(click.ParamType[tuple[int, int]]):
 @click.option(
     "-o",
     "--output",
-    type=click.Path(allow_dash=True),
+    type=OutputPath(allow_dash=True),
     help="File to write, .gz and .zst too; or a directory for a file of each input.  [default: stdout]",
 )
 @options.force
