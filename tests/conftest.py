@@ -10,6 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+# Threads of torch wait for one another in each product. Where tests share the cores, they would spin in vain most of
+# the time. OpenMP reads this when torch is loaded, here and in the programs that tests start.
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
 import hypothesis
 import pytest
 import sentencepiece
