@@ -11,11 +11,11 @@ from heed.export.importers.families import bart, bert, gpt2, llama, m2m100, mari
 from heed.export.importers.families.family import Family
 from heed.export.importers.formats.checkpoint import Checkpoint, read_table
 from heed.export.importers.formats.gguf_file import GgufFile
-from heed.export.importers.search import decode_config
+from heed.export.importers.search import decode_config, renormalized
 from heed.export.importers.tokenizers.gguf_vocabulary import gguf_vocabulary
 from heed.export.importers.tokenizers.reading import embedding
 from heed.export.importers.tokenizers.vocabulary import Vocabulary, sentencepiece_pieces
-from heed.export.importers.weights import ImportedWeights
+from heed.export.importers.weights import ImportedWeights, WithoutTokens
 from heed.models.arrays import FloatArray
 from heed.models.decoding.config import DecodeConfig
 from heed.models.errors import ModelError
@@ -84,11 +84,14 @@ def read_model(path: Path, task: str | None = None) -> ImportedModel:
         return _gguf(GgufFile(path))
     checkpoint = Checkpoint(path, task)
     family, (spec, weights) = _family(checkpoint), read_network(checkpoint)
+    if (forbidden := renormalized(checkpoint)) and not spec.output_bias:
+        raise ModelError(f"{path}: renormalize_logits must be false for heed, for logits of this family have no bias")
+    parameters = WithoutTokens(weights, forbidden) if forbidden else weights
     vocabulary = family.vocabulary(checkpoint, spec)
     origin = f"a checkpoint of the family {checkpoint.model_type} in the layout of transformers"
     chat = None if spec.encoder else chat_of(*_chat(checkpoint, vocabulary), vocabulary.conventions)
     vectors = None if spec.decoder else embedding(checkpoint, EmbeddingSpec(pooling=family.pooling))
-    return ImportedModel(spec, weights, vocabulary, decode_config(checkpoint), origin, chat, vectors)
+    return ImportedModel(spec, parameters, vocabulary, decode_config(checkpoint), origin, chat, vectors)
 
 
 def _chat(checkpoint: Checkpoint, vocabulary: Vocabulary) -> tuple[object, Callable[[int], str]]:

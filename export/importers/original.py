@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from heed.export.importers.formats.checkpoint import Checkpoint
+from heed.export.importers.search import renormalized
 from heed.export.importers.texts import TEXTS, UnfinishedBundle
+from heed.export.importers.weights import IMPOSSIBLE
 from heed.export.proof.encoder_parity import compare_masked, compare_vectors
 from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.bundle.manifest import Comparison
@@ -38,6 +41,8 @@ def compare(path: Path, network: Network, unfinished: UnfinishedBundle) -> Compa
     translates = unfinished.spec.encoder is not None
     kind = transformers.AutoModelForSeq2SeqLM if translates else transformers.AutoModelForCausalLM
     original = kind.from_pretrained(path, dtype=torch.float32, local_files_only=True).eval()
+    if forbidden := renormalized(Checkpoint(path)):  # as the search of the original sees probabilities
+        original.final_logits_bias[:, list(forbidden)] = IMPOSSIBLE
     state, difference, n_tokens, n_same = network.state(), 0.0, 0, 0
     longest = getattr(original.config, "max_position_embeddings", None) or max(map(_length, unfinished.passages()))
     passages = [passage for passage in unfinished.passages() if _length(passage) <= longest]

@@ -12,6 +12,8 @@ from heed.models.errors import ModelError
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.parameters import Shape, parameters
 
+IMPOSSIBLE = -200.0  # a logit so small that a probability is 0, and whose float32 is exact to 2e-5
+
 
 @dataclasses.dataclass(frozen=True)
 class TensorSource:
@@ -95,6 +97,27 @@ class ImportedWeights(Mapping[str, FloatArray]):
                 raise ModelError(f"{self._where}: {name} differs from {original}, and this family ties the two")
             if not re.fullmatch(harmless, name):
                 raise ModelError(f"{self._where}: heed has no use for the tensor {name}, so it is of another network")
+
+
+@dataclasses.dataclass(frozen=True)
+class WithoutTokens(Mapping[str, FloatArray]):
+    """The parameters of a network with a bias of logits, in which some tokens have no probability."""
+
+    weights: Mapping[str, FloatArray]
+    tokens: tuple[int, ...]
+
+    def __getitem__(self, name: str) -> FloatArray:
+        array = self.weights[name]
+        if name == "projection.bias":
+            array = array.copy()
+            array[list(self.tokens)] = IMPOSSIBLE
+        return array
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.weights)
+
+    def __len__(self) -> int:
+        return len(self.weights)
 
 
 def apart(tensors: Tensors, output: str, embedding: str) -> bool:

@@ -137,7 +137,7 @@ class Beams:
             log_probs = np.where(at_limit[:, None], self._log_probs, -np.inf)
             if self._constraints:
                 log_probs = self._constraints.at_limit(log_probs, np.isfinite(self._ended.score[:, 0]))
-            self._end(log_probs, standing, length, last_step=length - 1)
+            self._end(log_probs, standing, length + bool(self._config.end_forced), last_step=length - 1)
         if self._threshold is not None:
             self._prune(self._threshold, length)
         self.done |= at_limit | self._settled()
@@ -277,7 +277,7 @@ def search(
     begun = prompts or [[special.bos_id, *special.forced]] * len(sources or ())
     state.prefill(*padded(begun))
     lengths = np.array([len(row) for row in sources or begun])
-    limit = config.max_length and max(1, config.max_length - len(special.forced))
+    limit = config.max_length and max(1, config.max_length - len(special.forced) - bool(config.end_forced))
     max_lengths = lengths - 1 + ROOM if limit is None else np.full_like(lengths, limit)
     if context is not None:  # the network does not read the last token of an output
         max_lengths = np.minimum(max_lengths, context + 1 - np.array([len(prompt) for prompt in begun]))

@@ -26,6 +26,7 @@ class DecodeConfig:
         None  # factor of the log-probabilities of the output's own tokens (arXiv 1909.05858)
     )
     no_repeat_ngram: int | None = None  # forbid repeating any N-gram of tokens (arXiv 1705.04304)
+    end_forced: bool | None = None  # the last token within max_length is the end, at no cost (forced_eos_token_id)
     beam_threshold: float | None = None  # nats; drop hypotheses so far behind the best (arXiv 1702.01806); None: none
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from heed.export.importers.tokenizers.vocabulary import (
     Vocabulary,
     ends,
     filled,
+    forced,
     mapped_files,
     one_id,
     read_file,
@@ -150,6 +151,7 @@ def vocabulary(checkpoint: Checkpoint, spec: NetworkSpec) -> Vocabulary:
         start_id=one_id(checkpoint, "decoder_start_token_id", "pad_token_id"),
         ends=ends(checkpoint),
         pad_id=one_id(checkpoint, "pad_token_id"),
+        forced=forced(checkpoint),
         suppressed=suppressed(checkpoint, unused),
         prefix=checkpoint.prefix,
     )

@@ -21,7 +21,8 @@ HARMLESS = frozenset(
 SEARCH = frozenset(
     """
     bad_words_ids begin_suppress_tokens diversity_penalty do_sample early_stopping encoder_no_repeat_ngram_size
-    exponential_decay_length_penalty forced_bos_token_id forced_eos_token_id length_penalty max_length
+    exponential_decay_length_penalty force_bos_token_to_be_generated forced_bos_token_id forced_eos_token_id
+    length_penalty max_length
     max_new_tokens min_length min_new_tokens no_repeat_ngram_size num_beam_groups num_beams num_return_sequences
     remove_invalid_values renormalize_logits repetition_penalty return_dict_in_generate output_scores
     suppress_tokens temperature top_k top_p typical_p

@@ -69,12 +69,15 @@ def ends(checkpoint: Checkpoint) -> tuple[int, ...]:
 
 
 def forced(checkpoint: Checkpoint) -> tuple[int, ...]:
-    """The tokens that outputs are forced to begin with."""
-    return tuple(_ints([checkpoint.generation.get("forced_bos_token_id")]))
+    """The tokens that outputs are forced to begin with; old files of BART say by a flag that it is the first one."""
+    table = checkpoint.generation
+    flagged = table.get("force_bos_token_to_be_generated") is True
+    first = table.get("forced_bos_token_id")
+    return tuple(_ints([table.get("bos_token_id") if first is None and flagged else first]))
 
 
 def suppressed(checkpoint: Checkpoint, also: Iterable[int] = ()) -> tuple[int, ...]:
-    """The tokens that are never put out.
+    """The tokens that are never put out; no end of outputs is among them.
 
     Raises:
         ModelError: Words of several tokens are forbidden.
@@ -84,7 +87,9 @@ def suppressed(checkpoint: Checkpoint, also: Iterable[int] = ()) -> tuple[int, .
     assert isinstance(words, list)
     if any(not isinstance(word, list) or len(word) != 1 for word in words):
         raise ModelError(f"{checkpoint.path}: bad_words_ids forbids words of several tokens, and heed forbids tokens")
-    return tuple(sorted({*_ints([word[0] for word in words]), *_ints(tokens), *also}))
+    ends = table.get("eos_token_id")
+    forbidden = set(_ints([word[0] for word in words])) - set(_ints(ends if isinstance(ends, list) else [ends]))
+    return tuple(sorted({*forbidden, *_ints(tokens), *also}))
 
 
 def _ints(values: object) -> list[int]:
@@ -225,7 +230,15 @@ def with_added(pieces: list[str], added: Mapping[str, int], checkpoint: Checkpoi
 
 
 def texts(checkpoint: Checkpoint, spec: NetworkSpec) -> Vocabulary:
-    """The tokenizer of a model that continues texts: SentencePiece, where that is there, or one of the library."""
+    """The tokenizer of a model that continues texts: SentencePiece, where that is there, or one of the library.
+
+    Raises:
+        ModelError: It is missing or damaged, or outputs are forced to begin with a token.
+    """
+    if forced(checkpoint):
+        raise ModelError(
+            f"{checkpoint.path}: forced_bos_token_id must be absent for heed in a model that continues texts"
+        )
     n_rows = spec.stacks["decoder"].vocab_size
     if has(checkpoint, "tokenizer.model"):
         data, name = read_file(checkpoint, "tokenizer.model"), JOINT

@@ -76,7 +76,8 @@ class BatchSearch:
     def fits(self, source: list[int], output: list[int], config: DecodeConfig) -> bool:
         """Whether a search may find an output: it is not longer than the limit, and the network can read it."""
         length = len(output) + len(self._special.forced)
-        limit = len(source) - 1 + ROOM if config.max_length is None else config.max_length
+        longest = config.max_length
+        limit = len(source) - 1 + ROOM if longest is None else longest - bool(config.end_forced)
         return length <= limit and (self._context is None or length < self._context)
 
     def _search_all(

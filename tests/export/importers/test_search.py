@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import tokenizers
 import torch
+import transformers
 
 from heed.export.importers.checkpoints import read_model
+from heed.export.importers.formats.checkpoint import Checkpoint
 from heed.export.importers.importer import load_network
-from heed.export.importers.search import decode_config
+from heed.export.importers.search import IRRELEVANT, NEUTRAL, decode_config
 from heed.export.importers.texts import ORDINARY
 from heed.models.errors import ModelError
 from heed.models.tasks.translation.translator import Translator
@@ -31,6 +33,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "no bigram twice": {"num_beams": 3, "no_repeat_ngram_size": 2},
     "two ends": {"num_beams": 3, "eos_token_id": [2, 7, 11]},
     "forbidden": {"num_beams": 2, "bad_words_ids": [[5], [9], [20]], "suppress_tokens": [21]},
+    "a forbidden end": {"num_beams": 2, "bad_words_ids": [[5], [2]]},
+    "a forced end": {"num_beams": 3, "forced_eos_token_id": 2, "max_length": 7, "length_penalty": 6.0},
+    "a forced end, by greedy search": {"num_beams": 1, "forced_eos_token_id": [2], "max_length": 7},
 }
 
 
@@ -90,6 +95,43 @@ def test_t5(pieces: Callable[..., bytes], tmp_path: Path) -> None:
     assert_the_same(tmp_path, model)
 
 
+def test_marian(pieces: Callable[..., bytes], tmp_path: Path) -> None:
+    """As an OPUS-MT model says it: padding is forbidden, probabilities are among all others, and the end is forced."""
+    model = pieces(400, pad_id=-1, eos_id=0, unk_id=1, bos_id=-1)
+    table = {piece: number for number, piece in enumerate([*names(model), "<pad>"])}
+    for name in ("source.spm", "target.spm"):
+        (tmp_path / name).write_bytes(model)
+    (tmp_path / "vocab.json").write_text(json.dumps(table))
+    ids = {"pad_token_id": table["<pad>"], "decoder_start_token_id": table["<pad>"], "eos_token_id": 0}
+    said = {"bad_words_ids": [[table["<pad>"]]], "renormalize_logits": True, "forced_eos_token_id": 0, "num_beams": 4}
+    drawn = save(tmp_path, "marian", said | ids | {"max_length": 12}, vocab_size=len(table), **ids)
+    with torch.no_grad():
+        drawn.final_logits_bias[0, 0] += 4
+        drawn.final_logits_bias[0, table["<pad>"]] += 10
+    drawn.save_pretrained(tmp_path)
+    assert_the_same(tmp_path, drawn)
+
+
+def test_old_files_of_bart_force_the_first_token_by_a_flag(byte_level: tokenizers.Tokenizer, tmp_path: Path) -> None:
+    byte_level.model.save(str(tmp_path))
+    tiny.save("bart", tmp_path, vocab_size=byte_level.get_vocab_size())
+    (tmp_path / "generation_config.json").unlink()
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"force_bos_token_to_be_generated": True}))
+    model = tiny.model_class("Bart").from_pretrained(tmp_path)
+    assert model.generation_config.forced_bos_token_id == 0
+    assert read_model(tmp_path).vocabulary.conventions.forced == (0,)
+
+
+def test_every_setting_of_transformers_is_known() -> None:
+    """Each is read, refused if it changes outputs, or of no account for a search; a new one has to be classified."""
+    read = {"early_stopping", "forced_bos_token_id", "length_penalty", "max_length", "max_new_tokens", "min_length"}
+    read |= {"min_new_tokens", "no_repeat_ngram_size", "num_beams", "repetition_penalty", "renormalize_logits"}
+    read |= {"bad_words_ids", "forced_eos_token_id", "suppress_tokens"}
+    settings = vars(transformers.GenerationConfig())  # type: ignore[no-untyped-call]
+    assert {key for key in settings if not key.startswith("_")} - read - NEUTRAL.keys() - IRRELEVANT == set()
+
+
 def test_words_of_several_tokens_cannot_be_forbidden(byte_level: tokenizers.Tokenizer, tmp_path: Path) -> None:
     byte_level.model.save(str(tmp_path))
     save(tmp_path, "bart", {"bad_words_ids": [[5, 6]]}, vocab_size=byte_level.get_vocab_size())
@@ -98,8 +140,6 @@ def test_words_of_several_tokens_cannot_be_forbidden(byte_level: tokenizers.Toke
 
 
 def test_a_search_that_heed_cannot_do_is_refused(tmp_path: Path) -> None:
-    from heed.export.importers.formats.checkpoint import Checkpoint
-
     tiny.save("bart", tmp_path)
     config = json.loads((tmp_path / "config.json").read_text()) | {"encoder_no_repeat_ngram_size": 3}
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -113,6 +153,25 @@ SUMMARIZATION = {
     "no_repeat_ngram_size": 2,
     "min_length": 5,
 }
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"guidance_scale": 1.5},
+        {"stop_strings": ["x"]},
+        {"sequence_bias": [[[5], 2.0]]},
+        {"forced_eos_token_id": 9},
+        {"renormalize_logits": True, "bad_words_ids": [[5]], "min_length": 4},
+    ],
+    ids=str,
+)
+def test_what_would_change_outputs_is_refused_by_name(changes: dict[str, Any], tmp_path: Path) -> None:
+    tiny.save("bart", tmp_path)
+    path = tmp_path / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(ModelError, match=next(iter(changes))):
+        decode_config(Checkpoint(tmp_path))
 
 
 @pytest.mark.parametrize("task", ["summarization", "summarize"])
@@ -131,8 +190,6 @@ def test_a_task_has_a_prefix_and_settings(task: str, pieces: Callable[..., bytes
 
 
 def test_what_the_newer_file_says_counts(tmp_path: Path) -> None:
-    from heed.export.importers.formats.checkpoint import Checkpoint
-
     tiny.save("bart", tmp_path)
     config = json.loads((tmp_path / "config.json").read_text()) | {"num_beams": 6, "length_penalty": 0.5}
     (tmp_path / "config.json").write_text(json.dumps(config))

@@ -130,7 +130,7 @@ def following(
 def beam_search(language: Language, source: Tokens, config: DecodeConfig, special: SpecialIds) -> list[Hypothesis]:
     """The search once more, in the words of its description: lists of hypotheses, one sentence, and no early end."""
     W = config.beam_size
-    limit = config.max_length or len(source) - 1 + 50
+    limit = room(config) or len(source) - 1 + 50
     alive: list[Alive] = [((), np.float32(0))]
     ended: list[Hypothesis] = []
     for length in range(1, limit + 1):
@@ -142,18 +142,23 @@ def beam_search(language: Language, source: Tokens, config: DecodeConfig, specia
         best = sorted(longer, key=lambda item: -item[1])[: 2 * W]
         ends = [(tokens[:-1], log_prob) for tokens, log_prob in best[:W] if tokens[-1] == SPECIAL.eos_id]
         alive = [(tokens, log_prob) for tokens, log_prob in best if tokens[-1] != SPECIAL.eos_id][:W]
-        if length == limit:
-            ends += alive
-        divisor = np.float32(((5 + length) / 6) ** config.length_penalty)
-        ended += [Hypothesis(list(tokens), float(total), float(total / divisor)) for tokens, total in ends]
+        at_limit = [(length + bool(config.end_forced), each) for each in alive if length == limit]
+        for n, (tokens, total) in [*((length, each) for each in ends), *at_limit]:
+            divisor = np.float32(((5 + n) / 6) ** config.length_penalty)
+            ended.append(Hypothesis(list(tokens), float(total), float(total / divisor)))
         if ended and W == 1:
             break
     return sorted(ended, key=lambda hypothesis: -hypothesis.score)[:W]
 
 
+def room(config: DecodeConfig) -> int:
+    """The most tokens that an output may have: one less where its end is forced. 0: without a limit."""
+    return max(1, config.max_length - bool(config.end_forced)) if config.max_length else 0
+
+
 def greedy(language: Language, source: Tokens, config: DecodeConfig, special: SpecialIds) -> Tokens:
     tokens: Tokens = ()
-    while len(tokens) < (config.max_length or 0):
+    while len(tokens) < room(config):
         (whole, _), *_ = following(language, source, tokens, config, special)
         if whole[-1] == SPECIAL.eos_id:
             break
@@ -176,6 +181,7 @@ CONFIGS = st.builds(
     max_length=st.integers(1, 7),
     repetition_penalty=st.none() | st.sampled_from([1.0, 1.5]),
     no_repeat_ngram=st.none() | st.integers(2, 3),
+    end_forced=st.none() | st.just(True),
 )
 SPECIALS = st.sampled_from([SPECIAL, BLANK])
 
@@ -225,7 +231,7 @@ def test_adaptive_beams_compute_fewer_hypotheses_and_tell_true_log_probabilities
     found = search(adaptive, sources, dataclasses.replace(config, beam_threshold=threshold), SPECIAL)
     assert sum(adaptive.n_live) <= sum(plain.n_live)
     for source, (best, *_) in zip(sources, found, strict=True):
-        ended = len(best.tokens) < (config.max_length or 0)
+        ended = len(best.tokens) < room(config)
         whole = (*best.tokens, *[SPECIAL.eos_id] * ended)
         assert best.log_prob == pytest.approx(language.forced(tuple(source), whole), rel=1e-4, abs=1e-5)
 
@@ -254,7 +260,7 @@ def test_one_beam_is_greedy(
 def test_no_result_scores_below_greedy_s_where_that_was_in_the_beam(
     language: Language, sources: list[list[int]], config: DecodeConfig
 ) -> None:
-    limit = config.max_length or 0
+    limit = room(config)
     for source in sources:
         ((one,),) = search(FakeState(language), [source], dataclasses.replace(config, beam_size=1), BLANK)
         ((best, *_),) = search(FakeState(language), [source], config, BLANK)
@@ -287,11 +293,13 @@ def test_a_log_probability_is_that_of_the_tokens_and_the_end(
         assert hypotheses == sorted(hypotheses, key=lambda hypothesis: -hypothesis.score)
         for hypothesis in hypotheses:
             whole = tuple(hypothesis.tokens)
-            if len(whole) < (config.max_length or 0):  # else it counts as it stood at the limit
+            at_limit = len(whole) == room(config)
+            if not at_limit:  # else it counts as it stood there
                 whole = (*whole, SPECIAL.eos_id)
             log_prob = language.forced(tuple(source), whole)
             assert hypothesis.log_prob == pytest.approx(log_prob, rel=1e-5, abs=1e-5)
-            penalty = ((5 + len(whole)) / 6) ** config.length_penalty
+            length = len(whole) + (at_limit and bool(config.end_forced))
+            penalty = ((5 + length) / 6) ** config.length_penalty
             assert hypothesis.score == pytest.approx(log_prob / penalty, rel=1e-5, abs=1e-5)
 
 
@@ -308,11 +316,11 @@ def test_no_special_token_but_those_of_the_text_is_put_out(
 @given(LANGUAGES, SOURCES, CONFIGS)
 def test_no_output_is_blank(language: Language, sources: list[list[int]], config: DecodeConfig) -> None:
     """Lists of the best once had an empty translation of a full line."""
-    assume((config.max_length or 0) > 1)  # a single token may be blank
+    assume(room(config) > 1)  # a single token may be blank
     language = dataclasses.replace(language, end=4.0)
     for hypotheses in search(FakeState(language), sources, config, BLANK, n_best=config.beam_size):
         for hypothesis in hypotheses:
-            at_limit = len(hypothesis.tokens) == config.max_length
+            at_limit = len(hypothesis.tokens) == room(config)
             assert at_limit or any(token != 4 for token in hypothesis.tokens)
 
 
