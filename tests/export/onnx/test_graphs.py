@@ -25,7 +25,7 @@ from heed.models.runtime.encoder import OnnxEncoder
 from heed.models.runtime.network import OnnxNetwork
 from heed.models.runtime.protocol import State
 from heed.models.spec.network import NetworkSpec
-from heed.models.spec.positions import RelativeBuckets, Rotary, Sinusoidal
+from heed.models.spec.positions import RelativeBuckets, RelativeSinusoids, Rotary, Sinusoidal
 from heed.models.spec.stack import AttentionSpec, FeedForwardSpec, NormSpec, StackSpec
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.encoding import TorchEncoder
@@ -143,6 +143,28 @@ def test_graphs_of_an_encoder_alone_are_the_network(
             np.testing.assert_allclose(ours.log_probs(states[0]), theirs.log_probs(states[1]), **CLOSE)
         alone = [ours.encode(*padded([source]))[0] for source in SOURCES]
         np.testing.assert_allclose(np.concatenate(alone), states[0], **CLOSE)
+
+
+@pytest.mark.parametrize(("precision", "near"), [("float32", 1e-4), ("float16", 2e-2), ("int8", 0.3)])
+def test_distances_are_the_network_s_in_every_precision(
+    draw: Draw, precision: str, near: float, tmp_path: Path
+) -> None:
+    """Rows of distances are quantized apart from those of tokens; no fusion of products in float16 ends the process."""
+    encoder = StackSpec(
+        vocab_size=V,
+        n_layers=2,
+        attention=AttentionSpec(n_heads=4, n_kv_heads=4, d_head=6),
+        feed_forward=FeedForwardSpec(d_ff=20, activation="gelu"),
+        positions=RelativeSinusoids(last_apart=True),
+    )
+    network = draw(NetworkSpec(d_model=8, encoder=encoder, decoder=None, dropout=0.0))
+    files = write_graphs(network, precision, tmp_path)
+    ours = OnnxEncoder(tmp_path, network.spec, files, device="cpu", threads=1)
+    src, mask = padded(SOURCES)
+    states = ours.encode(src, mask)[mask]
+    np.testing.assert_allclose(states, TorchEncoder(network).encode(src, mask)[mask], rtol=0, atol=near)
+    alone = [ours.encode(*padded([source]))[0] for source in SOURCES]
+    np.testing.assert_allclose(np.concatenate(alone), states, rtol=0, atol=1e-5)
 
 
 def language_model(**attention: object) -> NetworkSpec:
