@@ -12,10 +12,11 @@ from heed.models.text.markup.mnemonics import MARK, Mnemonic, take_mnemonic
 from heed.models.text.markup.placeholders import ESCAPES, PATTERNS, POSITIONAL, around, find_kept, has_positional
 from heed.models.text.markup.tags import parts_sentences, scan
 from heed.models.text.markup.units import Splitter, Unit
-from heed.models.text.words import Span
+from heed.models.text.words import Span, overlap
 
 LONGEST = 5000  # characters of a text whose words are aligned all with all; tags nested as deep are no text
 TURNS = 3  # ways to name the placeholders of a text, before it is given up
+LABEL = re.compile(r"\s*(?:-\s*)?(\[)(?=[^\W\d])[^\[\]]{1,40}(\])\s+(?=\S)")  # [Note], [door opens]
 STOPS = frozenset(".!?\u2026\u3002\uff01\uff1f")  # of sentences; the last three are Chinese and Japanese
 
 
@@ -96,13 +97,18 @@ class Keeper:
         return find_kept(line, patterns, markup) if patterns else []
 
     def _unknown_stops(self, line: str, kept: Sequence[Span]) -> list[Span]:
-        """The ends of sentences that the model has no token for: they are copied, and must part sentences still."""
+        """What parts sentences and the model has no token for: their ends, and brackets around a label ahead of them.
+
+        They are copied, and must part sentences still.
+        """
+        label = LABEL.match(line)
+        brackets = {label.span(1), label.span(2)} if label and line[label.end()].isupper() else set[Span]()
+        unknown = [span for span in self._translator.unknown(line) if not any(overlap(span, each) for each in kept)]
         return [
             span
-            for span in self._translator.unknown(line)
-            if set(line[slice(*span)]) <= STOPS
-            and not line[span[1] : span[1] + 1].strip()
-            and not any(start < span[1] and span[0] < end for start, end in kept)
+            for span in unknown
+            if (set(line[slice(*span)]) <= STOPS and not line[span[1] : span[1] + 1].strip())
+            or (span in brackets and brackets <= set(unknown))
         ]
 
     def _units(self, line: str, inside: str) -> list[Unit]:

@@ -13,7 +13,7 @@ from heed.models.text.markup.tags import is_tag
 from heed.models.text.words import Span, overlap, word_spans
 
 # Symbols that enclose words, and those at the end of these.
-PARTNERS = dict(zip("[{<「『【⟦*_~", "]}>」』】⟧*_~", strict=True))
+PARTNERS = dict(zip("[{<「『【⟦*_~`", "]}>」』】⟧*_~`", strict=True))
 # Names, which translations keep, stand for placeholders: the first ones that are not in the line.
 NAMES = ("Tom", "Boston", "Maria", "Peter", "London", "David", "Berlin", "Anna", "Paris", "Martin", "Robert", "Chicago")
 

@@ -37,6 +37,7 @@ PATTERNS = (
     r"<%(?:(?!%>|<%).)*+%>",  # of ERB, EJS and ASP
     # @count, %count and :count of Drupal and Laravel, as are the names of users and of emoji; \1 of a replacement.
     r"(?<![\w@.])@[A-Za-z_]\w*+|(?<![\w%])(?<!\d )%[A-Za-z_]\w++|(?<![\w:]):[a-z_]\w*+:?(?!\w)|(?<!\\)\\[1-9](?!\d)",
+    r"(?<![`\w])(`{1,2})(?![\s`])[^`]*+(?<!\s)\1(?![`\w])",  # code, as in Markdown
     # Options of commands: --color[=WHEN], -o, -lt, -std=c11, -1, +x; time zones; paths.
     r"(?<![\w-])--?[A-Za-z](?:[\w-]*\w)?+(?!-)(?:\[=[^\s\]]++\]|=[^\s,;.)\]'\"]++)?"
     r"|(?<![\w-])-\d++(?::\d++)*+(?![\w-]|[.,]\d)|(?<![\w+])\+[A-Za-z]\w*+(?![\w+])",

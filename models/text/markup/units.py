@@ -83,16 +83,24 @@ class Splitter:
         if escaped:
             text, spans = _unescaped(text, spans)
         as_written = tuple(spans)
-        unknown = [span for span in self._unknown(text) if not any(overlap(span, each) for each in spans)]
+        unknown = [part for span in self._unknown(text) for part in _outside(text, span, spans)]
         copied = tuple(text[slice(*span)] for span in unknown)
         new = _whole(text, unknown, spans)
-        symbols = frozenset(_with_space(text, span) for span in new if _is_symbol(text[slice(*span)]))
+        symbols = frozenset(_with_space(text, span, spans) for span in new if _is_symbol(text[slice(*span)]))
         if new:
             spans = sorted([*spans, *symbols, *(span for span in new if not _is_symbol(text[slice(*span)]))])
             spans = tidied(text, spans, _marks(text, spans) | symbols)
         if not self._has_words(_without(text, spans)):
             return Unit(raw, "", "", copied=copied)
         return Unit(before, text, after, tuple(spans), symbols, escaped, as_written, copied)
+
+
+def _outside(text: str, span: Span, kept: Sequence[Span]) -> list[Span]:
+    """What of a span is not kept anyway: a tokenizer gives one span for [<, of which < may begin a tag."""
+    start, end = span
+    inside = [each for each in kept if overlap(span, each)]
+    ends = [start, *(place for each in inside for place in each), end]
+    return [(a, b) for a, b in zip(ends[::2], ends[1::2], strict=True) if text[a:b].strip() and a < b]
 
 
 def _whole(text: str, unknown: Sequence[Span], kept: Sequence[Span]) -> list[Span]:
@@ -145,9 +153,11 @@ def _is_symbol(text: str) -> bool:
     return not re.search(r"\w", text) or unicodedata.category(text[0]) == "Cc"
 
 
-def _with_space(text: str, span: Span) -> Span:
-    """A symbol with the space before it, unless a word follows at once, or, at the beginning, after it."""
+def _with_space(text: str, span: Span, kept: Sequence[Span]) -> Span:
+    """A symbol with the space before it, unless a word or a tag follows at once, or, at the beginning, after it."""
     start, end = span
+    if any(each[0] == end for each in kept):
+        return span
     if text[start - 1 : start] == " " and not re.match(r"\w", text[end : end + 1]):
         return start - 1, end
     return (start, end + 1) if start == 0 and text[end : end + 1] == " " else span

@@ -216,6 +216,9 @@ def test_what_the_model_does_not_know_is_told() -> None:
         ("a * b * c", "A * B * C"),
         ("[[a b]] {c} *d*", "[[A B]] {c} *D*"),
         ("a ] b [ c", "A ] B [ C"),
+        ("a [<b>b</b>] c", "A [<b>B</b>] C"),
+        ("[b c] A d", "[B C] A D"),
+        ("- [b] A", "- [B] A"),
     ],
 )
 def test_a_symbol_that_the_model_does_not_know_stays_with_what_it_joins(

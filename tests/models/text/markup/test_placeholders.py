@@ -32,6 +32,7 @@ def kept(line: str) -> list[str]:
         ("ls -lt -1, -cftuvSUX (chmod +x) /date: -std=c++11", ["-lt", "-1", "-cftuvSUX", "+x", "/date", "-std=c++11"]),
         ("--color[=WHEN] --[no-]x -fno-rtti -Wl", ["--color[=WHEN]", "-fno-rtti", "-Wl"]),
         ("black -and- white - or -- not; -3.5, 2-3, C++, a+b", []),
+        ("run `ls -la` or ``a`b``, not `this' nor ` that `", ["`ls -la`"]),
         ("pass $@, $# or $?", ["$@", "$#", "$?"]),
         ("%z %:z %::z %j %Ey: UTC -04:00", ["%z", "%:z", "%::z", "%j", "%Ey", "-04:00"]),
         ("%Y-%m-%d and $HOME", ["%Y", "%m", "%d", "$HOME"]),
