@@ -3,6 +3,9 @@
 import re
 
 WORD = re.compile(r"\w+|[^\w\s]")
+# Double ones, of any language; single ones are apostrophes, too.
+QUOTE = re.compile('["\u201e\u201c\u201d\u201f\u00ab\u00bb\u300c\u300d\u300e\u300f]')
+CURLY = str.maketrans(dict.fromkeys("\u201e\u201c\u201d\u201f", '"'))
 
 Span = tuple[int, int]  # in characters
 
@@ -25,3 +28,19 @@ def spaced_words(text: str) -> list[Span]:
 def _core(text: str, start: int, end: int) -> Span:
     inside = re.search(r"\w(.*\w)?", text[start:end])
     return (start + inside.start(), start + inside.end()) if inside else (start, end)
+
+
+def n_quotes(text: str) -> int:
+    """How many double quotation marks a text has, of any language; they come in pairs."""
+    return len(QUOTE.findall(text))
+
+
+def keeps_quotes(source: str, translation: str) -> bool:
+    """Whether a translation has as many marks as its source, if these are pairs."""
+    n = n_quotes(source)
+    return n % 2 != 0 or n_quotes(translation) == n
+
+
+def with_straight_quotes(text: str) -> str:
+    """A text with " for curly marks, which networks have seen less often."""
+    return text.translate(CURLY)

@@ -12,8 +12,7 @@ from heed.models.tasks.translation.translation import Translation
 from heed.models.text.capitals import in_small_letters, is_in_capitals
 from heed.models.text.literals import Literal, LiteralKind
 from heed.models.text.markup.inline import StrippedLine, keeps_names, shown, take_out
-from heed.models.text.quotes import keeps_quotes, n_marks, with_straight_quotes
-from heed.models.text.words import Span
+from heed.models.text.words import Span, keeps_quotes, n_quotes, with_straight_quotes
 from heed.models.tokenizers.protocol import LineTokenizer
 
 CAPITALS = "capitals"  # what is told of a sentence that was translated in small letters
@@ -92,7 +91,7 @@ class Repair:
             left = (each for each in some if each.kind is not LiteralKind.NAME and not each.stands(found[i][0].text))
             found[i][0] = dataclasses.replace(found[i][0], lost=tuple(each.text for each in left))
         for i, source in enumerate(sources):
-            if not keeps_quotes(source, text := found[i][0].text) and n_marks(text) % 2:
+            if not keeps_quotes(source, text := found[i][0].text) and n_quotes(text) % 2:
                 found[i][0] = dataclasses.replace(found[i][0], lost=(*found[i][0].lost, QUOTE))
 
     def _mend_quotes(self, sources: Sequence[str], found: list[list[Translation]], search: Search) -> None:

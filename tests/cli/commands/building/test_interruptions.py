@@ -73,7 +73,7 @@ def start(*words: object) -> BaseProcess:
 
 def finish(process: BaseProcess) -> int:
     """The exit status as a shell sees it: 128 and the signal's number also where the signal itself ended it."""
-    process.join(120)
+    process.join(600)  # a process that hangs would take for ever; one of a busy machine takes minutes
     assert process.exitcode is not None
     return process.exitcode if process.exitcode >= 0 else 128 - process.exitcode
 
