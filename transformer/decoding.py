@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from heed.models.arrays import BoolArray, FloatArray, IntArray
+from heed.models.runtime.protocol import Padded
 from heed.models.spec.network import NetworkSpec
 from heed.transformer.attention import AttentionInputs, KeyValueCache
 from heed.transformer.block import BlockCache
@@ -25,7 +26,7 @@ class TorchState:
         self._prefilled = _Prefilled(network.decoder, self._array(np.zeros((0, 0), dtype=bool)))
 
     @torch.inference_mode()
-    def encode(self, src: IntArray, src_mask: BoolArray) -> None:
+    def encode(self, src: IntArray, src_mask: BoolArray, needed: Padded | None = None) -> None:  # noqa: ARG002
         """See `heed.models.runtime.protocol.State`."""
         mask = self._array(src_mask)[:, None, None]
         self._memory = AttentionInputs(as_numbers(mask), memory=self._network.encode(self._array(src), mask))

@@ -11,12 +11,14 @@ from heed.cli.serve.metrics import Metrics
 from heed.cli.serve.refusal import Refusal
 from heed.cli.serve.streams import Streams
 from heed.models.errors import ModelError
+from heed.models.tasks.dynamic_batching import DynamicBatcher, Unfinished
 
 if TYPE_CHECKING:
     from heed.models.arrays import FloatArray
     from heed.models.bundle.manifest import Manifest
     from heed.models.tasks.embedder import Embedder
     from heed.models.tasks.generator import Generator
+    from heed.models.tasks.translation.line_task import LineTask
     from heed.models.tasks.translation.translation import Translation
     from heed.models.tasks.translation.translator import Translator
 
@@ -52,7 +54,6 @@ class ServedTranslator:
     task = "translate"
 
     def __init__(self, name: str, translator: "Translator", languages: tuple[str, str], metrics: Metrics) -> None:
-        from heed.models.tasks.dynamic_batching import DynamicBatcher
         from heed.models.tasks.translation.keeper import Keeper
 
         self.name, self.translator, self.metrics = name, translator, metrics
@@ -69,13 +70,25 @@ class ServedTranslator:
         translator = Translator.load(path, device=setup.device, threads=setup.threads, aligns=True)
         return cls(manifest.name, translator, (manifest.src_language, manifest.tgt_language), setup.metrics)
 
-    def _translate(self, lines: list[str], wish: Wish) -> "list[list[Translation]]":
-        work = self._keeper if wish.is_html else self.translator
-        found = work.n_best(lines, n=wish.n_best, batch_size=BATCH_SIZE)
+    def _translate(self, lines: "list[str | LineTask]", wish: Wish) -> "list[list[Translation] | Unfinished]":
+        """Translate lines, and go on with those that other batches have begun."""
         self.metrics.batch.labels(self.name).observe(len(lines))
-        self.metrics.lines.labels(self.name).inc(len(lines))
-        self.metrics.tokens.labels(self.name).inc(sum(len(best[0].tokens) for best in found))
+        found = self._kept(lines, wish.n_best) if wish.is_html else self._advanced(lines, wish.n_best)
+        done = [best for best in found if isinstance(best, list)]
+        self.metrics.lines.labels(self.name).inc(len(done))
+        self.metrics.tokens.labels(self.name).inc(sum(len(best[0].tokens) for best in done))
         return found
+
+    def _kept(self, lines: "Sequence[str | LineTask]", n: int) -> "list[list[Translation] | Unfinished]":
+        texts = [line for line in lines if isinstance(line, str)]
+        return [*self._keeper.n_best(texts, n=n, batch_size=BATCH_SIZE)]
+
+    def _advanced(self, lines: "Sequence[str | LineTask]", n: int) -> "list[list[Translation] | Unfinished]":
+        """Search once for each line: one that is to be searched again joins the next batch."""
+        begun = iter(self.translator.begin([line for line in lines if isinstance(line, str)], n))
+        tasks = [next(begun) if isinstance(line, str) else line for line in lines]
+        self.translator.advance(tasks, batch_size=BATCH_SIZE)
+        return [task.translations if task.is_done else Unfinished(task) for task in tasks]
 
     def close(self) -> None:
         """Complete what was asked for, and free the model."""
@@ -123,8 +136,6 @@ class ServedEmbedder:
     task = "embed"
 
     def __init__(self, name: str, embedder: "Embedder") -> None:
-        from heed.models.tasks.dynamic_batching import DynamicBatcher
-
         self.name, self.embedder = name, embedder
         self.batcher = DynamicBatcher(self._embed, batch_size=BATCH_SIZE)
 

@@ -64,7 +64,8 @@ class Beams:
         config: Search settings.
         special: The special token ids.
         n_best: Number of hypotheses to return for each sentence.
-        constraints: What the hypotheses must contain, if anything.
+        constraints: What the hypotheses of some sentences must contain.
+        floors: Log-probability below which hypotheses of a sentence are dropped, (B,); it may then have none.
     """
 
     def __init__(
@@ -75,15 +76,19 @@ class Beams:
         special: SpecialIds,
         n_best: int,
         constraints: Constraints | None = None,
+        floors: FloatArray | None = None,
     ) -> None:
         B, W = len(max_lengths), config.beam_size
         self.done: BoolArray = np.zeros(B, dtype=bool)
         self._config, self._special, self._n_best = config, special, min(n_best, W)
         self._ends = (special.eos_id, *special.ends)
         self._max_lengths, self._constraints = max_lengths, constraints
+        self._floors: FloatArray = np.full(B, -np.inf, dtype=np.float32) if floors is None else floors
         # What must appear, and more than one output, need hypotheses that are not the likeliest.
-        prunes = np.isfinite(config.beam_threshold or np.inf) and not constraints and self._n_best == 1
-        self._threshold = config.beam_threshold if prunes else None
+        threshold = config.beam_threshold if config.beam_threshold and self._n_best == 1 else np.inf
+        self._thresholds: FloatArray = np.full(B, threshold, dtype=np.float32)
+        if constraints:
+            self._thresholds[constraints.rows] = np.inf
         # The next input of each hypothesis, and the slots of what it has read. All start equal, so at first there is
         # one.
         self._tokens: IntArray = first[:, None]
@@ -104,16 +109,21 @@ class Beams:
         # One for each beam, the ends, what is never put out, and what repetition may cost its place.
         top = self._config.beam_size + len(self._ends) + len(self._special.suppressed) + self._outputs.shape[2]
         top += self._constraints.n_refused if self._constraints else 0
-        wanted = self._constraints.wanted() if self._constraints else None
+        wanted = self._constraints.wanted(self._tokens.shape) if self._constraints else None
         live = np.isfinite(self._log_probs) & ~self.done[:, None]
         log_probs, ids = state.step(self._tokens, len(self._history), slots, mask, top, wanted, live)
+        if self._constraints and wanted is not None:
+            self._constraints.hide(log_probs, wanted.shape[2])
         self._advance(log_probs, ids, mask)
 
     def _advance(self, log_probs: FloatArray, ids: IntArray, mask: BoolArray) -> None:
         """Choose the next hypotheses among the candidates, (B, W, top or fewer), given the slots that each sees."""
         B, W = len(ids), self._config.beam_size
         totals = self._log_probs[:, :, None] + self._allowed(log_probs, ids)
-        totals, order = self._constraints.order(totals, ids) if self._constraints else by_log_prob(totals)
+        flat, order = by_log_prob(totals)
+        if self._constraints:
+            self._constraints.reorder(totals, ids, flat, order)
+        totals = flat
         order = order[:, : (1 + len(self._ends)) * W]  # W of them are no ends
         totals, parents = np.take_along_axis(totals, order, axis=1), order // ids.shape[2]
         tokens = np.take_along_axis(ids.reshape(B, -1), order, axis=1)
@@ -138,20 +148,25 @@ class Beams:
             if self._constraints:
                 log_probs = self._constraints.at_limit(log_probs, np.isfinite(self._ended.score[:, 0]))
             self._end(log_probs, standing, length + bool(self._config.end_forced), last_step=length - 1)
-        if self._threshold is not None:
-            self._prune(self._threshold, length)
+        self._prune(length)
         self.done |= at_limit | self._settled()
         self._seen[self.done] = False
+        if self._constraints:
+            self._constraints.forget(self.done)
 
-    def _prune(self, threshold: float, length: int) -> None:
-        """Drop hypotheses that will hardly win (Freitag and Al-Onaizan, 2017, arXiv 1702.01806).
+    def _prune(self, length: int) -> None:
+        """Drop hypotheses below their floor, and those that will hardly win.
 
-        They are those whose log-probability is more than the threshold below the best that is alive, and those whose
-        score, at their present length, is not above that of the worst that is wanted and has ended.
+        The latter are those whose log-probability is more than the threshold below the best that is alive, and those
+        whose score, at their present length, is not above that of the worst that is wanted and has ended (Freitag and
+        Al-Onaizan, 2017, arXiv 1702.01806).
         """
-        behind = self._log_probs < self._log_probs.max(axis=1, keepdims=True) - np.float32(threshold)
-        scores = self._log_probs / self._penalty(length)
-        lost = behind | (scores <= self._ended.score[:, self._n_best - 1, None])
+        lost = self._log_probs < self._floors[:, None]
+        prunes = np.isfinite(self._thresholds)
+        if prunes.any():
+            behind = self._log_probs < self._log_probs.max(axis=1, keepdims=True) - self._thresholds[:, None]
+            scores = self._log_probs / self._penalty(length)
+            lost |= prunes[:, None] & (behind | (scores <= self._ended.score[:, self._n_best - 1, None]))
         self._log_probs = np.where(lost, np.float32(-np.inf), self._log_probs)
         self._seen[lost] = False
 
@@ -177,7 +192,8 @@ class Beams:
 
     def _end(self, log_probs: FloatArray, beams: IntArray, length: int, last_step: int) -> None:
         """Count hypotheses, (B, W), as ended, except impossible ones (-inf) and those of finished sentences."""
-        possible = np.where(self.done[:, None], -np.inf, log_probs).astype(np.float32)
+        over = self.done[:, None] | (log_probs < self._floors[:, None])
+        possible = np.where(over, -np.inf, log_probs).astype(np.float32)
         if np.isfinite(possible).any():
             scores = possible / self._penalty(length)
             self._ended = self._ended.best(Ended(scores, possible, np.full_like(beams, last_step), beams))
@@ -193,7 +209,7 @@ class Beams:
         wanted = worst if stop == "present" else self._ended.score[:, self._n_best - 1]
         # One beam is greedy search, which ends with its only hypothesis.
         settled: BoolArray = np.isfinite(wanted) & ((wanted >= attainable) | (self._config.beam_size == 1))
-        return settled
+        return settled | (np.isfinite(self._floors) & ~np.isfinite(self._log_probs).any(axis=1))
 
     def _penalty(self, length: IntArray | int) -> FloatArray:
         """What the log-probabilities of outputs are divided by; what they are forced to begin with counts."""
@@ -201,11 +217,11 @@ class Beams:
         return length_penalty(length + n_forced, config.length_penalty, by_length=bool(config.by_length))
 
     def hypotheses(self, row: int) -> list[Hypothesis]:
-        """The best ended hypotheses of a sentence, best first."""
+        """The best ended hypotheses of a sentence, best first; none if all fell below its floor."""
         score, log_prob = self._ended.score[row], self._ended.log_prob[row]
         step, beam = self._ended.step[row], self._ended.beam[row]
         best = np.flatnonzero(np.isfinite(score))[: self._n_best]
-        if not len(best):
+        if not len(best) and np.isneginf(self._floors[row]):
             raise ModelError("the network computed NaN or infinity: its weights are damaged, or too large for float16")
         return [
             Hypothesis(self._trace(row, step[place], beam[place]), float(log_prob[place]), float(score[place]))
@@ -222,8 +238,9 @@ class Beams:
 
     def keep(self, rows: IntArray) -> None:
         """Keep only these sentences, in this order."""
-        for name in ("done", "_max_lengths", "_tokens", "_seen", "_log_probs", "_blank", "_outputs"):
+        for name in ("done", "_max_lengths", "_floors", "_thresholds", "_tokens", "_seen", "_log_probs", "_blank"):
             setattr(self, name, getattr(self, name)[rows])
+        self._outputs = self._outputs[rows]
         self._history = [(parents[rows], tokens[rows]) for parents, tokens in self._history]
         self._ended = Ended(*(getattr(self._ended, field.name)[rows] for field in dataclasses.fields(Ended)))
         if self._constraints:
@@ -255,7 +272,8 @@ def search(
     prompts: Sequence[list[int]] | None = None,
     n_best: int = 1,
     context: int | None = None,
-    requirements: Sequence[Requirement] | None = None,
+    requirements: Sequence[Requirement | None] | None = None,
+    floors: Sequence[float] | None = None,
 ) -> list[list[Hypothesis]]:
     """Decode a batch of sources, or continue a batch of prompts.
 
@@ -267,13 +285,19 @@ def search(
         prompts: Token ids before each output, not part of it; None: only the beginning token.
         n_best: Number of hypotheses to return for each source.
         context: Maximum number of tokens of a prompt and its output together; None: no limit.
-        requirements: What the outputs of each source must contain, unless the length limit leaves no room for it.
+        requirements: What the outputs of each source must contain, if anything, unless the length limit leaves no room
+            for it.
+        floors: The least log-probability of an output of each source.
 
     Returns:
-        The best ended hypotheses of each source or prompt, best first: at least one, at most `n_best` or `beam_size`.
+        The best ended hypotheses of each source or prompt, best first: at most `n_best` or `beam_size`, and at least
+        one unless all are below a floor.
     """
+    if not any(requirements or ()):
+        requirements = None
     if sources is not None:
-        state.encode(*padded(sources))
+        needed = padded([each.tokens if each else [] for each in requirements]) if requirements else None
+        state.encode(*padded(sources), needed)
     begun = prompts or [[special.bos_id, *special.forced]] * len(sources or ())
     state.prefill(*padded(begun))
     lengths = np.array([len(row) for row in sources or begun])
@@ -283,7 +307,8 @@ def search(
         max_lengths = np.minimum(max_lengths, context + 1 - np.array([len(prompt) for prompt in begun]))
     first = np.array([prompt[-1] for prompt in begun])
     constraints = Constraints(requirements, max_lengths, special.eos_id) if requirements else None
-    beams = Beams(first, max_lengths, config, special, n_best, constraints)
+    least = None if floors is None else np.array(floors, dtype=np.float32)
+    beams = Beams(first, max_lengths, config, special, n_best, constraints, least)
     found: dict[int, list[Hypothesis]] = {}
     sentences = np.arange(len(begun))  # sentences still in the batch
     while True:

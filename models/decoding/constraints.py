@@ -41,6 +41,11 @@ class Requirement:
         self._next: dict[tuple[int, int, bool], int] = {}
         self._state((self._longest((bos_id,)), frozenset()))
 
+    @property
+    def tokens(self) -> list[int]:
+        """The tokens of its phrases."""
+        return sorted(self._alphabet - {self._bos_id})
+
     def lacks(self, state: int) -> int:
         """The number of tokens an output still lacks, if it takes the shortest forms one after another."""
         return self._lacks[state]
@@ -98,46 +103,71 @@ def _begun(form: Form, ending: Form) -> list[int]:
 
 
 class Constraints:
-    """The requirements of a batch of sentences, and the automaton states of its hypotheses.
+    """The requirements of some sentences of a batch, R of them, and the automaton states of their hypotheses.
 
     Args:
-        requirements: Those of each sentence.
+        requirements: Those of each sentence of the batch, if it has any.
         max_lengths: The length limit of each sentence, in tokens, (B,).
         eos_id: The end token.
     """
 
-    def __init__(self, requirements: Sequence[Requirement], max_lengths: IntArray, eos_id: int) -> None:
-        self._requirements, self._max_lengths, self._eos_id = list(requirements), max_lengths, eos_id
-        self._states: IntArray = np.zeros((len(requirements), 1), dtype=np.int64)  # (B, W)
+    def __init__(self, requirements: Sequence[Requirement | None], max_lengths: IntArray, eos_id: int) -> None:
+        self.rows: IntArray = np.array([row for row, each in enumerate(requirements) if each], dtype=np.int64)  # (R,)
+        self._requirements = [each for each in requirements if each]
+        self._max_lengths, self._eos_id = max_lengths[self.rows], eos_id
+        self._states: IntArray = np.zeros((len(self.rows), 1), dtype=np.int64)  # (R, W)
         self._length = 0  # length of the hypotheses, in tokens
 
     @property
     def n_refused(self) -> int:
         """How many tokens the most of a sentence's must not appear: so many candidates more are needed."""
-        return max(len(requirement.refused) for requirement in self._requirements)
+        return max((len(requirement.refused) for requirement in self._requirements), default=0)
 
-    def wanted(self) -> IntArray:
-        """Additional candidate tokens for each hypothesis, (B, W, N): the end token, and tokens it lacks."""
+    def wanted(self, shape: tuple[int, ...]) -> IntArray | None:
+        """Additional candidate tokens for each hypothesis of the batch, (B, W, N): the end token, and tokens it lacks.
+
+        Args:
+            shape: B and W.
+        """
+        if not len(self.rows):
+            return None
         rows = [
             [requirement.wanted(state) for state in states]
             for requirement, states in zip(self._requirements, self._states.tolist(), strict=True)
         ]
         n_wanted = 1 + max(len(tokens) for row in rows for tokens in row)
-        found: IntArray = np.full((*self._states.shape, n_wanted), self._eos_id, dtype=np.int64)
-        for b, w in np.ndindex(self._states.shape):
-            found[b, w, 1 : 1 + len(rows[b][w])] = rows[b][w]
+        found: IntArray = np.full((*shape, n_wanted), self._eos_id, dtype=np.int64)
+        for r, w in np.ndindex(self._states.shape):
+            found[self.rows[r], w, 1 : 1 + len(rows[r][w])] = rows[r][w]
         return found
+
+    def hide(self, log_probs: FloatArray, n_wanted: int) -> None:
+        """Set the log-probabilities of the wanted candidates, the last of (B, W, N), to -inf for other sentences."""
+        others = np.delete(np.arange(len(log_probs)), self.rows)
+        log_probs[others, :, -n_wanted:] = -np.inf
+
+    def reorder(self, totals: FloatArray, tokens: IntArray, flat: FloatArray, order: IntArray) -> None:
+        """Rank the candidates of the sentences with a requirement; see `order`.
+
+        Args:
+            totals: The log-probabilities of all, (B, W, N).
+            tokens: Their last tokens, (B, W, N).
+            flat: Of which those of these sentences are replaced, (B, W · N).
+            order: As well, (B, W · N).
+        """
+        if len(self.rows):
+            flat[self.rows], order[self.rows] = self.order(totals[self.rows], tokens[self.rows])
 
     def order(self, totals: FloatArray, tokens: IntArray) -> tuple[FloatArray, IntArray]:
         """Rank the candidates.
 
         Args:
-            totals: Their log-probabilities, (B, W, N).
-            tokens: Their last tokens, (B, W, N), with repetitions.
+            totals: Their log-probabilities, (R, W, N).
+            tokens: Their last tokens, (R, W, N), with repetitions.
 
         Returns:
-            The log-probabilities, (B, W · N), -inf for forbidden candidates, and their indices in the order in which
-            they fill the beam, (B, W · N).
+            The log-probabilities, (R, W · N), -inf for forbidden candidates, and their indices in the order in which
+            they fill the beam, (R, W · N).
         """
         B, W, N = tokens.shape
         lacking = self._lacking(tokens)
@@ -160,20 +190,21 @@ class Constraints:
         """The hypotheses that may count as outputs at the length limit, although the network did not end them.
 
         Args:
-            log_probs: Theirs, (B, W).
+            log_probs: Those of the batch, (B, W).
             has_ended: Whether an output of the sentence has ended normally; such outputs lack nothing, (B,).
 
         Returns:
             The log-probabilities, -inf for hypotheses that lack something, unless all of the sentence do.
         """
-        states = zip(self._requirements, self._states.tolist(), strict=True)
-        lacking = np.array([[requirement.lacks(state) for state in own] for requirement, own in states])
+        lacking = np.zeros(log_probs.shape, dtype=np.int64)
+        for row, requirement, states in zip(self.rows, self._requirements, self._states.tolist(), strict=True):
+            lacking[row] = [requirement.lacks(state) for state in states]
         some_lack_nothing = has_ended | (np.isfinite(log_probs) & (lacking == 0)).any(axis=1)
         refused = (lacking > 0) & some_lack_nothing[:, None]
         return np.where(refused, -np.inf, log_probs).astype(np.float32)
 
     def _lacking(self, tokens: IntArray) -> IntArray:
-        """The number of tokens that each candidate, (B, W, N), would still lack."""
+        """The number of tokens that each candidate, (R, W, N), would still lack."""
         found = np.zeros_like(tokens)
         for row, requirement, states, of_row in zip(
             found, self._requirements, self._states.tolist(), tokens.tolist(), strict=True
@@ -183,8 +214,9 @@ class Constraints:
         return found
 
     def follow(self, parents: IntArray, tokens: IntArray) -> None:
-        """Advance to the chosen hypotheses, given their parents and last tokens, (B, W)."""
+        """Advance to the chosen hypotheses of the batch, given their parents and last tokens, (B, W)."""
         self._length += 1
+        parents, tokens = parents[self.rows], tokens[self.rows]
         states = np.take_along_axis(self._states, parents, axis=1)
         self._states = np.array(
             [
@@ -192,12 +224,22 @@ class Constraints:
                 for requirement, *pairs in zip(self._requirements, states.tolist(), tokens.tolist(), strict=True)
             ],
             dtype=np.int64,
-        )
+        ).reshape(tokens.shape)
 
     def keep(self, rows: IntArray) -> None:
-        """Keep only these sentences, in this order."""
-        self._requirements = [self._requirements[row] for row in rows]
-        self._states, self._max_lengths = self._states[rows], self._max_lengths[rows]
+        """Keep only these sentences of the batch, in this order."""
+        new = {int(row): number for number, row in enumerate(rows)}
+        self._keep(np.array([int(row) in new for row in self.rows], dtype=bool))
+        self.rows = np.array([new[int(row)] for row in self.rows], dtype=np.int64)
+
+    def forget(self, done: BoolArray) -> None:
+        """Require nothing more of the sentences of the batch that are done, (B,)."""
+        if done[self.rows].any():
+            self._keep(~done[self.rows])
+
+    def _keep(self, kept: BoolArray) -> None:
+        self._requirements = [self._requirements[r] for r in np.flatnonzero(kept)]
+        self.rows, self._states, self._max_lengths = self.rows[kept], self._states[kept], self._max_lengths[kept]
 
 
 def _in_turn(totals: FloatArray, lacking: IntArray) -> IntArray:

@@ -6,7 +6,7 @@ import numpy as np
 
 from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.errors import ModelError
-from heed.models.runtime.protocol import Network, State
+from heed.models.runtime.protocol import Network, Padded, State
 from heed.models.spec.network import NetworkSpec
 
 
@@ -51,10 +51,10 @@ class EnsembleState:
     def __init__(self, members: Sequence[State]) -> None:
         self._members = members
 
-    def encode(self, src: IntArray, src_mask: BoolArray) -> None:
+    def encode(self, src: IntArray, src_mask: BoolArray, needed: Padded | None = None) -> None:
         """See `heed.models.runtime.protocol.State`."""
         for each in self._members:
-            each.encode(src, src_mask)
+            each.encode(src, src_mask, needed)
 
     def prefill(self, prompts: IntArray, prompt_mask: BoolArray, *, alone: bool = False) -> None:
         """See `heed.models.runtime.protocol.State`."""

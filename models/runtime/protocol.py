@@ -5,6 +5,8 @@ from typing import Protocol
 from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.spec.network import NetworkSpec
 
+Padded = tuple[IntArray, BoolArray]  # rows of token ids, and which of them are real, (B, N)
+
 
 class SearchState(Protocol):
     """Room to search in a batch at a time, for one source, one prompt or both in each of B rows.
@@ -17,12 +19,14 @@ class SearchState(Protocol):
     read in steps; the state stores those of prompts separately, and all W outputs attend to them.
     """
 
-    def encode(self, src: IntArray, src_mask: BoolArray) -> None:
+    def encode(self, src: IntArray, src_mask: BoolArray, needed: Padded | None = None) -> None:
         """Read sources, for a network with an encoder.
 
         Args:
             src: Token ids, (B, S), right-padded.
             src_mask: True at real tokens, (B, S).
+            needed: Tokens that a shortlist of each source must have, if it can: it has copies of what is in a source
+                where both languages share a vocabulary. Token ids and mask, (B, N).
         """
         ...
 
@@ -55,7 +59,7 @@ class SearchState(Protocol):
             slots: Slots for their keys and values, (B, W).
             mask: Slots that each token attends to, including its own, (B, W, C); C may grow from step to step.
             top: Number of candidates to return, at most the vocabulary.
-            wanted: Additional candidate tokens, (B, W, N); not with a shortlist, which may lack them.
+            wanted: Additional candidate tokens, (B, W, N); what a shortlist lacks has the log-probability -inf.
             live: Which outputs count, (B, W); what is returned for others is of no account, and they need not be
                 computed. None: all.
 

@@ -12,10 +12,11 @@ from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.errors import ModelError
 from heed.models.runtime.graphs import Graphs
 from heed.models.runtime.kv_cache import KVCache
+from heed.models.runtime.protocol import Padded
 from heed.models.runtime.session import BoundGraph, bind_arrays, run
 
 Arrays = dict[str, npt.NDArray[Any]]
-ENCODED = 32  # sources encoded at a time; more do not fit into the processor's cache
+ENCODED = 16  # sources encoded at a time: of similar length, so that there is little padding
 ROOM, SHORT_ROOM = 64, 16  # slots by which KV caches of language models grow, and those of translation models
 READ = 512  # tokens read at a time, because logits and attention scores are large
 GROUP = 8  # rows by which the number of those that are computed changes
@@ -47,20 +48,27 @@ class OnnxState:
         self._key_positions: IntArray = np.zeros((0, 0), dtype=np.int64)  # positions of tokens in slots, (B, C)
         self._bound: dict[tuple[Any, ...], BoundGraph] = {}  # bound graphs, by graph, shapes and outputs
 
-    def encode(self, src: IntArray, src_mask: BoolArray) -> None:
+    def encode(self, src: IntArray, src_mask: BoolArray, needed: Padded | None = None) -> None:
         """See `heed.models.runtime.protocol.State`."""
         B, S = src.shape
         self._src_mask, self._bound = src_mask, {}
         self._begin_cache(self._memory, B, S)
         encoder = self._graphs.session("encoder")
-        for first in range(0, B, ENCODED):
-            rows = np.arange(first, min(first + ENCODED, B))
+        lengths = src_mask.sum(axis=1)
+        order = np.argsort(lengths, kind="stable")  # so that little padding is encoded
+        for rows in np.split(order, range(ENCODED, B, ENCODED)):
+            longest = lengths[rows[-1]]
             binding = encoder.io_binding()
-            bind_arrays(binding, {"src": src[rows], "src_mask": src_mask[rows], "rows": rows})
+            inputs = {"src": src[rows, :longest], "src_mask": src_mask[rows, :longest], "rows": rows}
+            bind_arrays(binding, inputs)
             self._memory.bind(binding)
             run(encoder, binding)
         if self._graphs.has_shortlist:
-            sources = {"src": src, "src_mask": src_mask}
+            more = needed or (src[:, :0], src_mask[:, :0])
+            sources = {
+                name: np.concatenate([array, also], axis=1)
+                for name, array, also in zip(("src", "src_mask"), (src, src_mask), more, strict=True)
+            }
             self._shortlist = _outputs(self._graphs.session("shortlist"), sources, self._graphs.device)
 
     def prefill(self, prompts: IntArray, prompt_mask: BoolArray, *, alone: bool = False) -> None:
@@ -91,10 +99,12 @@ class OnnxState:
         if wanted is None:
             log_probs, ids = self._step(tokens, position, slots, mask, ["top_log_probs", "top_ids"], top, live)
             return log_probs.copy(), ids.copy()
-        assert not self._shortlist, "a shortlist may lack wanted tokens"
-        ids, every = self._step(tokens, position, slots, mask, ["top_ids", "log_probs"], top, live)
-        ids = np.concatenate([ids, wanted], axis=2)
-        return np.take_along_axis(every, ids, axis=2), ids
+        outputs = ["top_log_probs", "top_ids", "log_probs"]
+        log_probs, ids, every = self._step(tokens, position, slots, mask, outputs, top, live)
+        vocabulary = self.vocabulary
+        places = np.minimum(np.searchsorted(vocabulary, wanted), len(vocabulary) - 1)
+        more = np.where(vocabulary[places] == wanted, np.take_along_axis(every, places, axis=2), np.float32(-np.inf))
+        return np.concatenate([log_probs, more], axis=2), np.concatenate([ids, wanted], axis=2)
 
     def log_probs(self, tokens: IntArray, position: int, slots: IntArray | None, mask: BoolArray) -> FloatArray:
         """See `heed.models.runtime.protocol.State`."""

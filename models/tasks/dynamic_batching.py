@@ -1,12 +1,13 @@
 """Dynamic batching: the lines of many callers are worked on together."""
 
+import dataclasses
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from heed.models.system.closable import Closable
 
@@ -19,11 +20,19 @@ Settings = TypeVar("Settings", bound=Hashable)
 Result = TypeVar("Result")
 
 
+@dataclasses.dataclass(frozen=True)
+class Unfinished:
+    """What is returned for a line that another batch is to go on with."""
+
+    item: Any  # what that batch gets in the place of the line
+
+
 class _Request(Generic[Settings, Result]):
     """Lines that one caller waits for."""
 
     def __init__(self, lines: Sequence[str], settings: Settings) -> None:
         self.lines, self.settings = lines, settings
+        self.items: list[Any] = list(lines)  # what the next batch gets of each line
         self.future: Future[list[Result]] = Future()
         # The longest are taken first, so that lines of similar length meet in a batch.
         self.waiting = sorted(range(len(lines)), key=lambda i: len(lines[i]))
@@ -44,14 +53,18 @@ class DynamicBatcher(Closable, Generic[Settings, Result]):
     does not hold up a short one. Only lines with equal settings share a batch.
 
     Args:
-        work: Gives the result of each line, in order. It may be called by all threads at once, and no result may depend
-            on the other lines.
+        work: Gives the result of each line, in order, or says that it is unfinished. It may be called by all threads at
+            once, and no result may depend on the other lines.
         threads: Number of threads, each with a batch of its own.
         batch_size: Maximum number of lines of a batch.
     """
 
     def __init__(
-        self, work: Callable[[list[str], Settings], Sequence[Result]], *, threads: int = 1, batch_size: int = 64
+        self,
+        work: Callable[[list[Any], Settings], Sequence[Result | Unfinished]],
+        *,
+        threads: int = 1,
+        batch_size: int = 64,
     ) -> None:
         self._work, self._n_threads, self._batch_size = work, threads, batch_size
         self._requests: deque[_Request[Settings, Result]] = deque()  # that have lines waiting
@@ -156,9 +169,8 @@ class DynamicBatcher(Closable, Generic[Settings, Result]):
 
     def _do(self, batch: list[tuple[_Request[Settings, Result], int]]) -> None:
         """Work on a batch; if it fails, on each line alone, so that a request fails for its own lines only."""
-        lines = [request.lines[i] for request, i in batch]
         try:
-            results = self._work(lines, batch[0][0].settings)
+            results = self._work([request.items[i] for request, i in batch], batch[0][0].settings)
         except Exception as error:  # noqa: BLE001 - whoever waits for the result gets it
             if len(batch) == 1:
                 with suppress(InvalidStateError):
@@ -168,4 +180,19 @@ class DynamicBatcher(Closable, Generic[Settings, Result]):
                     self._do([each])
             return
         for (request, i), result in zip(batch, results, strict=True):
-            request.done(i, result)
+            if isinstance(result, Unfinished):
+                self._put_back(request, i, result)
+            else:
+                request.done(i, result)
+
+    def _put_back(self, request: _Request[Settings, Result], i: int, unfinished: Unfinished) -> None:
+        """Let a line wait again, before all others."""
+        with self._changed:
+            if request.future.done():  # it was cancelled, or has failed
+                return
+            request.items[i] = unfinished.item
+            if not request.waiting:
+                self._requests.appendleft(request)
+            request.waiting.append(i)
+            self._n_waiting += 1
+            self._changed.notify_all()

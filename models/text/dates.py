@@ -45,7 +45,7 @@ def find_dates(text: str, languages: tuple[str | None, str | None]) -> Iterator[
         languages: The codes of the text's language, and of the one to write the dates in.
     """
     src, tgt = ((language or "").lower().split("-")[0].split("_")[0] for language in languages)
-    if src not in MONTHS or tgt not in MONTHS:
+    if src not in MONTHS or tgt not in MONTHS or not re.search(r"\d", text):
         return
     end = 0
     for match in sorted(_matches(text, src), key=lambda match: (match.start(), -match.end())):

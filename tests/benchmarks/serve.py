@@ -5,8 +5,10 @@
 
 Rate: the batch engine (`Translator.translate_lines`, on the same threads) and the server translate the lines of a file,
 in turn. The server has so many clients on 127.0.0.1, each of which sends its next request, of `--lines` lines, when it
-has the answer to the last one. The clients run in this process, on the same cores; how much of a core they take is
-told. Tokens are those of the translations. Latencies are what the clients see.
+has the answer to the last one. Tokens are those of the translations. Latencies are what the clients see. The clients
+run in this process, on the same cores, so the server cannot have all of these: how much of a core the clients take is
+told, and besides the ratio of the rates by the clock (`of_batch`) that of the tokens for each second of processor time
+of the server and of the engine (`of_batch_by_processor`).
 
 Memory: so many requests that are quickly answered (one in ten translates a word, the others are refused, or ask for
 languages or figures), with the resident memory of the server in each tenth. The last line is JSON. Needs the extra
@@ -18,8 +20,8 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
 import re
-import resource
 import statistics
 import subprocess
 import sys
@@ -34,18 +36,24 @@ TEXT = Path(__file__).parents[1] / "data/tatoeba.test.en"
 WINDOW = 256  # lines that the batch engine sorts together, so that it ends soon after its time is over
 
 
-def batch_rate(model: str, lines: list[str], seconds: float, threads: int) -> float:
-    """Tokens a second of the batch engine."""
+def batch_rate(model: str, lines: list[str], seconds: float, threads: int) -> tuple[float, float]:
+    """Tokens of the batch engine a second, and a second of processor time."""
     from heed.models.bundle.catalog import find
     from heed.models.tasks.translation.translator import Translator
 
     with Translator.load(find(model), threads=threads) as translator:
         translator.translate(lines[:64])
         windows = itertools.cycle([lines[first : first + WINDOW] for first in range(0, len(lines), WINDOW)])
-        n_tokens, began = 0, time.perf_counter()
+        n_tokens, began, used = 0, time.perf_counter(), time.process_time()
         while time.perf_counter() < began + seconds:
             n_tokens += sum(len(found.tokens) for found in translator.translate(next(windows)))
-        return n_tokens / (time.perf_counter() - began)
+        return n_tokens / (time.perf_counter() - began), n_tokens / (time.process_time() - used)
+
+
+def processor_seconds(pid: int) -> float:
+    """Processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager
@@ -109,23 +117,26 @@ def served_rate(arguments: argparse.Namespace, lines: list[str], n_lines: int) -
     """Figures of a server under load."""
     texts = [lines[first : first + n_lines] for first in range(0, len(lines), n_lines)]
     bodies = [json.dumps({"q": text, "source": "en", "target": "de"}).encode() for text in texts]
-    with server(arguments.model, arguments.threads) as (host, port, _):
+    with server(arguments.model, arguments.threads) as (host, port, process):
         asyncio.run(load(host, port, bodies, arguments.clients, 2))  # to warm up
         before = figure(host, port, "heed_tokens_total")
-        used, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+        used, of_server, began = time.process_time(), processor_seconds(process.pid), time.perf_counter()
         latencies, errors = asyncio.run(load(host, port, bodies, arguments.clients, arguments.seconds))
-        took, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
+        took, used = time.perf_counter() - began, time.process_time() - used
+        of_server = processor_seconds(process.pid) - of_server
         n_tokens = figure(host, port, "heed_tokens_total") - before
         batches = figure(host, port, "heed_batch_lines_sum") / figure(host, port, "heed_batch_lines_count")
     parts = statistics.quantiles(latencies, n=100)
     return {
         "tokens_per_second": n_tokens / took,
+        "tokens_per_processor_second": n_tokens / of_server,
         "requests_per_second": len(latencies) / took,
         "errors": errors,
         "p50_ms": 1000 * parts[49],
         "p95_ms": 1000 * parts[94],
         "lines_per_batch": batches,
-        "cores_of_clients": (after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime) / took,
+        "cores_of_server": of_server / took,
+        "cores_of_clients": used / took,
     }
 
 
@@ -160,10 +171,10 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=100_000, help="for the memory; 0: not measured")
     arguments = parser.parse_args()
     lines = arguments.text.read_text("utf-8").splitlines()
-    batch, served = list[float](), {n: list[dict[str, float]]() for n in arguments.lines}
+    batch, served = list[tuple[float, float]](), {n: list[dict[str, float]]() for n in arguments.lines}
     for _ in range(arguments.rounds if arguments.lines else 0):
         batch.append(batch_rate(arguments.model, lines, min(arguments.seconds, 20), arguments.threads))
-        print(f"batch engine: {batch[-1]:,.0f} tokens a second", file=sys.stderr)
+        print("batch engine: {:,.0f} tokens a second, {:,.0f} of processor time".format(*batch[-1]), file=sys.stderr)
         for n, found in served.items():
             found.append(served_rate(arguments, lines, n))
             print(f"{n} lines a request: {found[-1]}", file=sys.stderr)
@@ -179,8 +190,11 @@ def main() -> None:
                 "served": {
                     str(n): [
                         {name: round(value, 3) for name, value in each.items()}
-                        | {"of_batch": round(each["tokens_per_second"] / of_batch, 3)}
-                        for each, of_batch in zip(found, batch, strict=True)
+                        | {
+                            "of_batch": round(each["tokens_per_second"] / rate, 3),
+                            "of_batch_by_processor": round(each["tokens_per_processor_second"] / by_processor, 3),
+                        }
+                        for each, (rate, by_processor) in zip(found, batch, strict=True)
                     ]
                     for n, found in served.items()
                 },

@@ -1,8 +1,14 @@
-"""Search for the translations of many sources: batches of similar length, each searched by a thread."""
+"""Searches for many sentences, some of which need several: batches of similar length, each searched by a thread."""
 
-from collections.abc import Iterable, Sequence
+import dataclasses
+import functools
+import math
+import threading
+from bisect import insort
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Generic, TypeVar
 
-from heed.models.decoding.batching import padded, plan_batches
+from heed.models.decoding.batching import BATCH_TOKENS, padded, plan_batches
 from heed.models.decoding.beam_search import Hypothesis, length_penalty, search
 from heed.models.decoding.config import ROOM, DecodeConfig, SpecialIds
 from heed.models.decoding.constraints import Requirement
@@ -11,12 +17,53 @@ from heed.models.system.forks import call_in_children
 from heed.models.system.threads import ThreadPool
 
 
+@dataclasses.dataclass(frozen=True)
+class Query:
+    """What to search for."""
+
+    source: list[int]  # token ids, with the end token
+    requirement: Requirement | None = None  # what the outputs must contain
+    floor: float = -math.inf  # least log-probability of an output; there may be none
+    widening: int = 1  # factor of the beam size
+    wants_all: bool = False  # all hypotheses of the beam, however many others want
+
+
+Setting = tuple[bool, int, int]  # whether every token is needed, beam size, number of hypotheses
+Result = TypeVar("Result")
+Job = Generator[Query, list[Hypothesis], Result]  # asks for the best hypotheses of a query, once or more often
+
+
+class Jobs(Generic[Result]):
+    """Jobs that are done together, what they ask for, and their results."""
+
+    def __init__(self, jobs: Sequence[Job[Result]]) -> None:
+        self._jobs = jobs
+        self.asked: dict[int, Query] = {}  # by the number of a job
+        self._results: dict[int, Result] = {}
+        for i in range(len(jobs)):
+            self.resume(i, None)
+
+    def resume(self, i: int, found: list[Hypothesis] | None) -> Query | None:
+        """Give a job what it asked for, which is nothing at first; returns what it asks next, or None at its end."""
+        self.asked.pop(i, None)
+        try:
+            self.asked[i] = next(self._jobs[i]) if found is None else self._jobs[i].send(found)
+        except StopIteration as end:
+            self._results[i] = end.value
+        return self.asked.get(i)
+
+    @property
+    def results(self) -> list[Result]:
+        """The results of all, in order, when nothing is asked any more."""
+        return [self._results[i] for i in range(len(self._jobs))]
+
+
 class BatchSearch:
     """Beam search over batches of similar length, each in a thread of its own.
 
     Args:
         states: Decoding states.
-        whole: Decoding states over the whole vocabulary, for searches with requirements.
+        whole: Decoding states that know every token, for queries with requirements; the same ones if those do.
         special: Special token ids.
         context: Maximum length of an output; None: no limit.
         workers: Number of threads.
@@ -39,22 +86,10 @@ class BatchSearch:
         self._start_pool()
 
     def search(
-        self,
-        sources: Sequence[list[int]],
-        config: DecodeConfig,
-        n_best: int,
-        batch_size: int,
-        requirements: Sequence[Requirement] | None = None,
+        self, queries: Sequence[Query], config: DecodeConfig, n_best: int, batch_size: int
     ) -> list[list[Hypothesis]]:
-        """The best hypotheses of each source; with requirements, only hypotheses that meet them."""
-        # Every idle worker gets a share; the longest batches go first, so that no worker is left with one at the end.
-        share = max(1, min(batch_size, -(-len(sources) // self._states.n_free)))
-        batches = list(plan_batches([len(source) for source in sources], share))[::-1]
-        found: dict[int, list[Hypothesis]] = {}
-        searched = self._search_all(sources, batches, config, n_best, requirements)
-        for batch, results in zip(batches, searched, strict=True):
-            found.update(zip(batch, results, strict=True))
-        return [found[i] for i in range(len(sources))]
+        """The best hypotheses of each query, best first."""
+        return self.run([_once(query) for query in queries], config, n_best, batch_size)
 
     def score(
         self, sources: Sequence[list[int]], outputs: Sequence[list[int]], config: DecodeConfig
@@ -80,29 +115,110 @@ class BatchSearch:
         limit = len(source) - 1 + ROOM if longest is None else longest - bool(config.end_forced)
         return length <= limit and (self._context is None or length < self._context)
 
-    def _search_all(
-        self,
-        sources: Sequence[list[int]],
-        batches: list[list[int]],
-        config: DecodeConfig,
-        n_best: int,
-        requirements: Sequence[Requirement] | None,
-    ) -> Iterable[list[list[Hypothesis]]]:
-        states = self._whole if requirements else self._states
+    def run(self, jobs: Sequence[Job[Result]], config: DecodeConfig, n_best: int, batch_size: int) -> list[Result]:
+        """Do some jobs; a query that one asks later joins the next batch."""
+        # Every idle worker gets a share.
+        share = max(1, min(batch_size, -(-len(jobs) // self._states.n_free)))
+        queue = _Queue(running := Jobs(jobs), share, functools.partial(self._setting, config, n_best))
 
-        def decode(batch: list[int]) -> list[list[Hypothesis]]:
-            required = [requirements[i] for i in batch] if requirements else None
-            with states.borrow() as state:
-                return search(
-                    state,
-                    [sources[i] for i in batch],
-                    config,
-                    self._special,
-                    n_best=n_best,
-                    context=self._context,
-                    requirements=required,
-                )
+        def work(_: int) -> None:
+            while batch := queue.take():
+                try:
+                    queue.give(batch, self._search([query for _, query in batch], config, n_best))
+                except BaseException:
+                    queue.fail()
+                    raise
 
-        if min(self._workers, len(batches)) <= 1:
-            return map(decode, batches)
-        return self._pool.map(decode, batches)
+        n_workers = min(self._workers, -(-len(jobs) // share))
+        if n_workers <= 1:
+            work(0)
+        else:
+            list(self._pool.map(work, range(n_workers)))
+        return running.results
+
+    def advance(self, groups: Sequence[Jobs[Any]], config: DecodeConfig, n_best: int, batch_size: int) -> None:
+        """Search once for what each job of some groups asks, in this thread."""
+        asked = [(jobs, i, query) for jobs in groups for i, query in jobs.asked.items()]
+        settings = [self._setting(config, n_best, query) for _, _, query in asked]
+        for setting in sorted(set(settings)):
+            some = [entry for entry, its in zip(asked, settings, strict=True) if its == setting]
+            for batch in plan_batches([len(query.source) for _, _, query in some], batch_size):
+                found = self._search([some[place][2] for place in batch], config, n_best)
+                for place, best in zip(batch, found, strict=True):
+                    jobs, i, _ = some[place]
+                    jobs.resume(i, best)
+
+    def _setting(self, config: DecodeConfig, n_best: int, query: Query) -> Setting:
+        """What queries of a batch have in common."""
+        needs_whole = query.requirement is not None and self._whole is not self._states
+        beam_size = config.beam_size * query.widening
+        return needs_whole, beam_size, max(n_best, beam_size) if query.wants_all else n_best
+
+    def _search(self, batch: Sequence[Query], config: DecodeConfig, n_best: int) -> list[list[Hypothesis]]:
+        needs_whole, beam_size, n_best = self._setting(config, n_best, batch[0])
+        with (self._whole if needs_whole else self._states).borrow() as state:
+            return search(
+                state,
+                [query.source for query in batch],
+                dataclasses.replace(config, beam_size=beam_size),
+                self._special,
+                n_best=n_best,
+                context=self._context,
+                requirements=[query.requirement for query in batch],
+                floors=[query.floor for query in batch],
+            )
+
+
+def _once(query: Query) -> Job[list[Hypothesis]]:
+    return (yield query)
+
+
+class _Queue:
+    """The queries that wait, the longest first, so that no worker is left with a long batch at the end.
+
+    Args:
+        jobs: They.
+        batch_size: Maximum number of queries of a batch.
+        setting: What all queries of a batch have in common.
+    """
+
+    def __init__(self, jobs: Jobs[Any], batch_size: int, setting: Callable[[Query], Setting]) -> None:
+        self._jobs, self._batch_size, self._setting = jobs, batch_size, setting
+        self._waiting = sorted(jobs.asked.items(), key=self._rank)  # the next ones at the end
+        self._n_working = 0
+        self._changed = threading.Condition()
+
+    def _rank(self, entry: tuple[int, Query]) -> tuple[tuple[bool, int, int], int]:
+        """The place in the queue: plain queries come first, so that the others gather."""
+        needs_whole, beam_size, n_best = self._setting(entry[1])
+        return (not needs_whole, -beam_size, -n_best), len(entry[1].source)
+
+    def take(self) -> list[tuple[int, Query]]:
+        """The next batch of jobs and queries; none at the end."""
+        with self._changed:
+            while not self._waiting and self._n_working:
+                self._changed.wait()
+            if not self._waiting:
+                return []
+            first, longest = self._rank(self._waiting[-1])
+            size = max(1, min(self._batch_size, BATCH_TOKENS // longest))
+            batch = [entry for entry in self._waiting[-size:] if self._rank(entry)[0] == first]
+            del self._waiting[-len(batch) :]
+            self._n_working += 1
+            return batch
+
+    def give(self, batch: Sequence[tuple[int, Query]], found: Sequence[list[Hypothesis]]) -> None:
+        """Resume the jobs of a batch."""
+        asked = [(i, query) for (i, _), each in zip(batch, found, strict=True) if (query := self._jobs.resume(i, each))]
+        with self._changed:
+            for entry in asked:
+                insort(self._waiting, entry, key=self._rank)
+            self._n_working -= 1
+            self._changed.notify_all()
+
+    def fail(self) -> None:
+        """Give up: a batch could not be searched."""
+        with self._changed:
+            self._waiting.clear()
+            self._n_working -= 1
+            self._changed.notify_all()

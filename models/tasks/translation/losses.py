@@ -60,13 +60,12 @@ class Losses:
             ]
             for span, date in dates.items()
         }
-        names_stand_out = self._has_names and _is_mostly_small(source)
         for literal in find_literals(source):
             if any(overlap((literal.start, literal.stop), span) for span in dates):
                 continue
             is_name = literal.kind is LiteralKind.NAME
             at_first = is_name and not re.search(r"\w", source[: literal.start])
-            if is_name and not (names_stand_out and self._is_rare(literal.text, RARE_AT_FIRST if at_first else RARE)):
+            if is_name and not self._is_copied(source, literal.text, RARE_AT_FIRST if at_first else RARE):
                 continue
             if (
                 lost := self._number(source, literal)
@@ -107,9 +106,10 @@ class Losses:
         plain = number.replace(self._marks[1][0], "") if self._marks else number
         return _has_exactly(number, translation) or _has_exactly(plain, translation)
 
-    def _is_rare(self, word: str, least: int) -> bool:
+    def _is_copied(self, source: str, word: str, least: int) -> bool:
         """Whether a word with a capital is a name that the model cannot translate; "Neither" and "Monday" are not."""
-        return min(map(len, self._src.encode([word, word.lower()]))) >= least
+        is_rare = self._has_names and min(map(len, self._src.encode([word, word.lower()]))) >= least
+        return is_rare and _is_mostly_small(source)
 
 
 def _as_it_is(literal: Literal, at_first: bool) -> ExpectedLiteral:

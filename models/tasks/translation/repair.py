@@ -1,11 +1,14 @@
 """Translations that lost a number, an address, a code word or a name are searched again."""
 
 import dataclasses
+import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 from heed.models.decoding.constraints import Phrase
+from heed.models.tasks.translation.batch_search import Job
 from heed.models.tasks.translation.doubts import doubts
 from heed.models.tasks.translation.losses import ExpectedLiteral, Losses
 from heed.models.tasks.translation.translation import Translation
@@ -29,8 +32,18 @@ GAIN, GAIN_AT_FIRST, WITHOUT_TRACE = 1.0, 3.0, -2.0
 TRACE = 3  # letters with which a word of the translation begins as the lost one does
 SOUNDS = str.maketrans("cwyz", "kvis")  # letters that languages exchange
 
-# The translations, best first, of each of some texts, with what is required of it.
-Search = Callable[[Sequence[str], Sequence[Sequence[Phrase]]], list[list[Translation]]]
+
+class Search(Protocol):
+    """Translates a text again."""
+
+    def __call__(
+        self, text: str, phrases: Sequence[Phrase], floor: float, *, wants_all: bool = False
+    ) -> Job[list[Translation]]:
+        """The translations, best first, with what they must have, and their least log-probability.
+
+        If `wants_all`, those of all hypotheses of the beam.
+        """
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,69 +75,70 @@ class Repair:
         self._losses, self._searches = Losses(src, tgt, languages), searches
         self._src, self._tgt = src, tgt
 
-    def mend(self, sources: Sequence[str], found: list[list[Translation]], search: Search, search_wide: Search) -> None:
-        """Put better translations in the place of those that lost something.
+    def mend(self, source: str, found: list[Translation], search: Search) -> Job[list[Translation]]:
+        """Find better translations of a sentence than those that lost something.
 
-        Those that still lack it say so, but for names: these may rightly have been translated.
+        If they still lack it, they say so, but for names: these may rightly have been translated.
 
         Args:
-            sources: Sentences.
-            found: The translations of each, best first.
+            source: The sentence.
+            found: Its translations, best first.
             search: Searches again.
-            search_wide: Searches again for all hypotheses of the beam.
+
+        Returns:
+            The translations to put in their place.
         """
         if self._searches:
-            self._mend_capitals(sources, found, search)
-            self._mend_quotes(sources, found, search_wide)
-        lost = {i: some for i, source in enumerate(sources) if (some := self._losses.find(source, found[i][0].text))}
-        waiting = {
-            i: self._attempts(sources[i], tuple(some), found[i][0].text) for i, some in lost.items() if self._searches
-        }
-        while now := {i: attempt for i, rest in waiting.items() if (attempt := next(rest, None))}:
-            phrases = [[self._phrase(each) for each in attempt.required] for attempt in now.values()]
-            texts = [attempt.text.text for attempt in now.values()]
-            for (i, attempt), best in zip(now.items(), search(texts, phrases), strict=True):
-                if mended := self._mended(sources[i], attempt, best, found[i][0]):
-                    found[i] = mended
-                    del waiting[i]
-        for i, some in lost.items():
-            left = (each for each in some if each.kind is not LiteralKind.NAME and not each.stands(found[i][0].text))
-            found[i][0] = dataclasses.replace(found[i][0], lost=tuple(each.text for each in left))
-        for i, source in enumerate(sources):
-            if not keeps_quotes(source, text := found[i][0].text) and n_quotes(text) % 2:
-                found[i][0] = dataclasses.replace(found[i][0], lost=(*found[i][0].lost, QUOTE))
+            if is_in_capitals(source):
+                found = yield from self._mend_capitals(source, found, search)
+            found = yield from self._mend_quotes(source, found, search)
+        if lost := tuple(self._losses.find(source, found[0].text)):
+            found = yield from self._mend_lost(source, lost, found, search)
+        if not keeps_quotes(source, text := found[0].text) and n_quotes(text) % 2:
+            found = [dataclasses.replace(found[0], lost=(*found[0].lost, QUOTE)), *found[1:]]
+        return found
 
-    def _mend_quotes(self, sources: Sequence[str], found: list[list[Translation]], search: Search) -> None:
+    def _mend_lost(
+        self, source: str, lost: tuple[ExpectedLiteral, ...], found: list[Translation], search: Search
+    ) -> Job[list[Translation]]:
+        first = found[0]
+        for attempt in self._attempts(source, lost, first.text) if self._searches else ():
+            floor = first.log_prob - attempt.allowed
+            if floor > 0:  # nothing is as likely
+                continue
+            phrases = [self._phrase(each) for each in attempt.required]
+            best = yield from search(attempt.text.text, phrases, floor)
+            if mended := self._mended(source, attempt, best, first):
+                found = mended
+                break
+        left = (each for each in lost if each.kind is not LiteralKind.NAME and not each.stands(found[0].text))
+        return [dataclasses.replace(found[0], lost=tuple(each.text for each in left)), *found[1:]]
+
+    def _mend_quotes(self, source: str, found: list[Translation], search: Search) -> Job[list[Translation]]:
         """Take a less likely hypothesis where the best has lost a quotation mark, and another of the beam has not."""
-        asked = {
-            i: with_straight_quotes(each) for i, each in enumerate(sources) if not keeps_quotes(each, found[i][0].text)
-        }
-        results = search(list(asked.values()), [()] * len(asked)) if asked else []
-        for i, best in zip(asked, results, strict=True):
-            good = [each for each in best if keeps_quotes(sources[i], each.text) and not each.looped]
-            if good and found[i][0].log_prob - good[0].log_prob <= MARGIN[LiteralKind.NAME]:
-                found[i] = [dataclasses.replace(each, repaired=(QUOTE,)) for each in good[: len(found[i])]]
+        if keeps_quotes(source, found[0].text):
+            return found
+        best = yield from search(with_straight_quotes(source), (), -math.inf, wants_all=True)
+        good = [each for each in best if keeps_quotes(source, each.text) and not each.looped]
+        if not good or found[0].log_prob - good[0].log_prob > MARGIN[LiteralKind.NAME]:
+            return found
+        return [dataclasses.replace(each, repaired=(QUOTE,)) for each in good[: len(found)]]
 
-    def _mend_capitals(self, sources: Sequence[str], found: list[list[Translation]], search: Search) -> None:
-        """Translate doubtful sentences in capitals in small letters instead, and put the translation in capitals."""
-        asked: dict[int, StrippedLine] = {}
-        for i, source in enumerate(sources):
-            if is_in_capitals(source) and (doubts(found[i][0]) or self._losses.find(source, found[i][0].text)):
-                small, names = in_small_letters(source, self._n_tokens)
-                if text := take_out(small, names):
-                    asked[i] = text
-        texts = [text.text for text in asked.values()]
-        numbers = [[each for each in self._losses.expected(text) if each.kind is LiteralKind.NUMBER] for text in texts]
-        results = search(texts, [[self._phrase(each) for each in of] for of in numbers]) if texts else []
-        for (i, text), best in zip(asked.items(), results, strict=True):
-            good = [
-                dataclasses.replace(mended, text=mended.text.upper(), repaired=(CAPITALS,))
-                for each in best
-                if keeps_names(text, each.text, endings="s") and not each.looped
-                for mended in [self._put_back(text, each)]
-            ]
-            if good and good[0].confidence > found[i][0].confidence:
-                found[i] = good
+    def _mend_capitals(self, source: str, found: list[Translation], search: Search) -> Job[list[Translation]]:
+        """Translate a doubtful sentence in capitals in small letters instead, and put the translation in capitals."""
+        small, names = in_small_letters(source, self._n_tokens)
+        doubtful = doubts(found[0]) or self._losses.find(source, found[0].text)
+        if not doubtful or not (text := take_out(small, names)):
+            return found
+        numbers = [each for each in self._losses.expected(text.text) if each.kind is LiteralKind.NUMBER]
+        best = yield from search(text.text, [self._phrase(each) for each in numbers], -math.inf)
+        good = [
+            dataclasses.replace(mended, text=mended.text.upper(), repaired=(CAPITALS,))
+            for each in best
+            if keeps_names(text, each.text, endings="s") and not each.looped
+            for mended in [self._put_back(text, each)]
+        ]
+        return good if good and good[0].confidence > found[0].confidence else found
 
     def _n_tokens(self, word: str) -> int:
         return len(self._src.encode([word])[0])

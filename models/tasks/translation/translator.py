@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,11 +20,12 @@ from heed.models.runtime.states import States
 from heed.models.system.processor import available_cores
 from heed.models.tasks.model import Model
 from heed.models.tasks.translation.aligner import Aligner
-from heed.models.tasks.translation.batch_search import BatchSearch
+from heed.models.tasks.translation.batch_search import BatchSearch, Job, Jobs, Query
 from heed.models.tasks.translation.doubts import UNLIKELY
+from heed.models.tasks.translation.line_task import LineTask, joined
 from heed.models.tasks.translation.repair import Repair
 from heed.models.tasks.translation.terms import TermSearch
-from heed.models.tasks.translation.translation import Sentence, Translation, combine
+from heed.models.tasks.translation.translation import Sentence, Translation
 from heed.models.text.glossary import Glossary
 from heed.models.text.markup.placeholders import has_letters
 from heed.models.text.sentences import cut, split_sentences
@@ -103,7 +105,11 @@ class Translator(Model):
         self._longest = LONGEST if n_positions is None else min(LONGEST, n_positions - 1)  # without the end token
         self._known, self._not_known = set[str](), set[str]()  # characters
         special = SpecialIds.of(tgt_tokenizer, blank=tgt_tokenizer.blank)
-        self._batches = BatchSearch(self._states, self._whole_states, special, network.context, workers=workers)
+        search = functools.partial(BatchSearch, special=special, context=network.context, workers=workers)
+        # A shortlist can have any token where both languages share a vocabulary, for it has those of the source.
+        is_joint = src_tokenizer is tgt_tokenizer
+        self._batches = search(self._states, self._states if is_joint else self._whole_states)
+        self._whole_batches = search(self._whole_states, self._whole_states)
 
     def close(self) -> None:
         """See `Model`; also ends the threads."""
@@ -111,6 +117,7 @@ class Translator(Model):
         if self.aligner:
             self.aligner.close()
         self._batches.close()
+        self._whole_batches.close()
 
     @classmethod
     def load(
@@ -199,29 +206,33 @@ class Translator(Model):
         config = config or self.config
         sentences = self._sentences(lines)
         chosen = [sentence for line in sentences for sentence in line if sentence.tokens]
-        sources = [[*sentence.tokens, self._src.eos_id] for sentence in chosen]
-        results = self._translations(sources, self._batches.search(sources, config, n, batch_size), config)
         texts = [sentence.text for sentence in chosen]
+        sources = [[*sentence.tokens, self._src.eos_id] for sentence in chosen]
+        results = self._batches.run([self._job(each, config, n) for each in chosen], config, n, batch_size)
         if self._terms:
             required = functools.partial(self._required, config, n, batch_size)
             self._terms.require(texts, sources, results, required, functools.partial(self._scored, config))
-        elif self._repair:
-            again, wide = (
-                functools.partial(self._again, config, of, batch_size) for of in (n, max(n, config.beam_size))
-            )
-            self._repair.mend(texts, results, again, wide)
         if aligned and self.aligner:
             results = _linked(self.aligner, texts, results)
         found = iter(results)
-        combined = [
-            combine([(each, next(found) if each.tokens else [each.unchanged()]) for each in line], n)
-            for line in sentences
-        ]
+        combined = [joined(line, found, n) for line in sentences]
         if self._terms:
             for i, line in enumerate(lines):
                 if len(sentences[i]) > 1:
                     combined[i] = self._terms.mark_parted(line, sentences[i], combined[i])
         return combined
+
+    def begin(self, lines: Sequence[str], n: int = 1) -> list[LineTask]:
+        """Tasks to translate lines with other ones; see `advance`. Terms of a glossary are not required."""
+        return [
+            LineTask(line, Jobs([self._job(each, self.config, n) for each in line if each.tokens]), n)
+            for line in self._sentences(lines)
+        ]
+
+    def advance(self, tasks: Sequence[LineTask], *, batch_size: int = BATCH_SIZE) -> None:
+        """Search once for each of some tasks of equal `n`; those that are not done need it again, maybe with others."""
+        n = max((task.n for task in tasks), default=1)
+        self._batches.advance([task.jobs for task in tasks], self.config, n, batch_size)
 
     def pieces(self, tokens: list[int]) -> list[str]:
         """The pieces of a translation, with "▁" for the space before a word."""
@@ -274,28 +285,23 @@ class Translator(Model):
         encoded = self._src.encode([self._readable(part) for part in parts])
         return [fitting for part, ids in zip(parts, encoded, strict=True) for fitting in self._fit(part, ids)]
 
-    def _again(
-        self,
-        config: DecodeConfig,
-        n: int,
-        batch_size: int,
-        texts: Sequence[str],
-        phrases: Sequence[Sequence[Phrase]],
-    ) -> list[list[Translation]]:
-        """Translate some texts, with what is required of each."""
-        sources = [[*tokens, self._src.eos_id] for tokens in self._src.encode(list(texts))]
-        free = [i for i, each in enumerate(phrases) if not each]
-        bound = [i for i, each in enumerate(phrases) if each]
-        asked = [sources[i] for i in free]
-        found = dict(
-            zip(
-                free, self._translations(asked, self._batches.search(asked, config, n, batch_size), config), strict=True
-            )
-        )
-        requirements = [Requirement(phrases[i], self._tgt.begins_word, self._tgt.bos_id) for i in bound]
-        results = self._required(config, n, batch_size, [sources[i] for i in bound], requirements)
-        found.update(zip(bound, results, strict=True))
-        return [found[i] for i in range(len(texts))]
+    def _job(self, sentence: Sentence, config: DecodeConfig, n: int) -> Job[list[Translation]]:
+        """Translate a sentence, and repair that."""
+        source = [*sentence.tokens, self._src.eos_id]
+        found = self._translations(source, (yield Query(source)), config)
+        if not self._repair or self._terms:
+            return found
+
+        def again(
+            text: str, phrases: Sequence[Phrase], floor: float, *, wants_all: bool = False
+        ) -> Job[list[Translation]]:
+            source = [*self._src.encode([text])[0], self._src.eos_id]
+            requirement = Requirement(phrases, self._tgt.begins_word, self._tgt.bos_id) if phrases else None
+            is_much = requirement is not None and requirement.lacks(0) > config.beam_size // 2
+            query = Query(source, requirement, floor if n == 1 else -math.inf, WIDER if is_much else 1, wants_all)
+            return self._translations(source, (yield query), config)
+
+        return (yield from self._repair.mend(sentence.text, found, again))
 
     def _required(
         self,
@@ -306,29 +312,23 @@ class Translator(Model):
         requirements: list[Requirement],
     ) -> list[list[Translation]]:
         """The best translations that meet the requirements, from a wider beam."""
-        wide = dataclasses.replace(config, beam_size=WIDER * config.beam_size)
-        return self._translations(sources, self._batches.search(sources, wide, n, batch_size, requirements), config)
+        queries = [Query(*each, widening=WIDER) for each in zip(sources, requirements, strict=True)]
+        found = self._whole_batches.search(queries, config, n, batch_size)
+        return [self._translations(source, best, config) for source, best in zip(sources, found, strict=True)]
 
     def _scored(self, config: DecodeConfig, source: list[int], texts: Sequence[str]) -> list[Translation]:
         """Given translations of a source, with their scores, but for those that are too long."""
-        outputs = [each for each in self._tgt.encode(list(texts)) if self._batches.fits(source, each, config)]
-        found = self._batches.score([source] * len(outputs), outputs, config) if outputs else []
-        (scored,) = self._translations([source], [found], config)
-        return scored
+        outputs = [each for each in self._tgt.encode(list(texts)) if self._whole_batches.fits(source, each, config)]
+        found = self._whole_batches.score([source] * len(outputs), outputs, config) if outputs else []
+        return self._translations(source, found, config)
 
-    def _translations(
-        self, sources: Sequence[list[int]], hypotheses: list[list[Hypothesis]], config: DecodeConfig
-    ) -> list[list[Translation]]:
-        """The best hypotheses of each source as text, with loops marked."""
-        texts = iter(self._tgt.decode([found.tokens for best in hypotheses for found in best]))
-        return [
-            [
-                dataclasses.replace(translation, looped=loops(translation, source, config))
-                for each in best
-                for translation in [Translation(next(texts), each.tokens, each.log_prob, each.score)]
-            ]
-            for source, best in zip(sources, hypotheses, strict=True)
+    def _translations(self, source: list[int], best: list[Hypothesis], config: DecodeConfig) -> list[Translation]:
+        """The best hypotheses of a source as text, with loops marked."""
+        texts = self._tgt.decode([found.tokens for found in best]) if best else []
+        found = [
+            Translation(text, each.tokens, each.log_prob, each.score) for text, each in zip(texts, best, strict=True)
         ]
+        return [dataclasses.replace(each, looped=True) if loops(each, source, config) else each for each in found]
 
     def translate_lines(
         self,

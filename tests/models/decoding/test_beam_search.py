@@ -14,6 +14,7 @@ from heed.models.decoding.batching import going_on
 from heed.models.decoding.beam_search import Hypothesis, length_penalty, search
 from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.models.errors import ModelError
+from heed.models.runtime.protocol import Padded
 from heed.models.spec.network import NetworkSpec
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.masks import padding_mask
@@ -57,7 +58,7 @@ class FakeState:
         self.most_slots = 0
         self.n_live: list[int] = []  # of each step
 
-    def encode(self, src: IntArray, src_mask: BoolArray) -> None:
+    def encode(self, src: IntArray, src_mask: BoolArray, needed: Padded | None = None) -> None:
         assert src.shape == src_mask.shape
         self.sources = [tuple(row[mask].tolist()) for row, mask in zip(src, src_mask, strict=True)]
         self.slots, self.most_slots = {}, 0
@@ -244,6 +245,21 @@ def test_hypotheses_far_behind_the_best_are_dropped() -> None:
     assert set(state.n_live) == {1}
     ((greedy_one,),) = search(FakeState(language), [[5, 3]], dataclasses.replace(config, beam_size=1), SPECIAL)
     assert found.score >= greedy_one.score
+
+
+@given(LANGUAGES, SOURCES, CONFIGS, st.lists(st.floats(-12, 0), min_size=6, max_size=6))
+def test_a_search_with_a_floor_finds_the_same_where_that_is_above_it(
+    language: Language, sources: list[list[int]], config: DecodeConfig, floors: list[float]
+) -> None:
+    floors = floors[: len(sources)]
+    plain, bounded = FakeState(language), FakeState(language)
+    expected = search(plain, sources, config, SPECIAL)
+    found = search(bounded, sources, config, SPECIAL, floors=floors)
+    assert sum(bounded.n_live) <= sum(plain.n_live)
+    for (best,), above, floor in zip(expected, found, floors, strict=True):
+        if best.log_prob >= np.float32(floor):
+            assert above == [best]
+        assert all(each.log_prob >= np.float32(floor) for each in above)
 
 
 @given(LANGUAGES, SOURCES, CONFIGS, SPECIALS)

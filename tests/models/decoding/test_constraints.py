@@ -16,7 +16,7 @@ from heed.models.decoding.beam_search import search
 from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.models.decoding.constraints import Form, Requirement
 from heed.models.runtime.network import OnnxNetwork
-from heed.models.runtime.protocol import SearchState
+from heed.models.runtime.protocol import Padded, SearchState
 from heed.models.spec.network import NetworkSpec
 from heed.transformer.decoding import TorchNetwork
 from heed.transformer.model import Transformer
@@ -37,7 +37,7 @@ class RandomState:
         self.sources: list[list[int]] = []
         self.slots: list[dict[int, tuple[int, int]]] = []
 
-    def encode(self, src: IntArray, src_mask: BoolArray) -> None:
+    def encode(self, src: IntArray, src_mask: BoolArray, needed: Padded | None = None) -> None:
         self.sources = [row[mask].tolist() for row, mask in zip(src, src_mask, strict=True)]
         self.slots = [{} for _ in self.sources]
 
@@ -180,16 +180,24 @@ def test_a_beam_as_wide_as_the_language_finds_the_best_that_has_them(
 
 
 @settings(deadline=None)
-@given(st.integers(0, 2**32), st.lists(st.tuples(SOURCES, PHRASES), min_size=1, max_size=4), st.integers(1, 4))
+@given(
+    st.integers(0, 2**32),
+    st.lists(st.tuples(SOURCES, st.none() | PHRASES), min_size=1, max_size=5),
+    st.integers(1, 4),
+    st.none() | st.floats(0.5, 2),
+)
 def test_a_batch_is_decoded_as_one_by_one(
-    seed: int, sentences: list[tuple[list[int], Phrases]], beam_size: int
+    seed: int, sentences: list[tuple[list[int], Phrases | None]], beam_size: int, threshold: float | None
 ) -> None:
-    config = DecodeConfig(beam_size=beam_size, max_length=8)
-    alone = [constrained(RandomState(seed), [source], [phrases], config)[0] for source, phrases in sentences]
-    together = constrained(
-        RandomState(seed), [source for source, _ in sentences], [phrases for _, phrases in sentences], config
+    """Whether anything is required of each or not."""
+    config = DecodeConfig(beam_size=beam_size, max_length=8, beam_threshold=threshold)
+    sources, requirements = (
+        [source for source, _ in sentences],
+        [required(each) if each else None for _, each in sentences],
     )
-    assert together == alone
+    together = search(RandomState(seed), sources, config, SPECIAL, requirements=requirements)
+    for source, requirement, best in zip(sources, requirements, together, strict=True):
+        assert search(RandomState(seed), [source], config, SPECIAL, requirements=[requirement]) == [best]
 
 
 @given(st.integers(0, 2**32), st.lists(SOURCES, min_size=1, max_size=4), st.integers(1, 4))

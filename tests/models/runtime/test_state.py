@@ -1,10 +1,20 @@
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from heed.export.exporter import write_graphs
 from heed.models.arrays import BoolArray
-from heed.models.runtime.state import _computed
+from heed.models.decoding.batching import padded
+from heed.models.runtime.network import OnnxNetwork
+from heed.models.runtime.state import ENCODED, _computed
+from heed.models.spec.network import NetworkSpec
+from heed.transformer.decoding import TorchNetwork
+from heed.transformer.model import Transformer
 
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 6))
 
@@ -25,3 +35,22 @@ def test_without_a_mask_all_are_computed() -> None:
     tokens, rows = _computed((3, 2), None)
     assert tokens.tolist() == [0, 1, 2, 3, 4, 5]
     assert rows.tolist() == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_sources_of_unequal_lengths_are_encoded_as_by_pytorch(
+    tmp_path: Path, describe: Callable[..., NetworkSpec]
+) -> None:
+    """They are encoded some at a time, sorted by length, with less padding than the batch has."""
+    torch.manual_seed(3)
+    network = Transformer(describe(vocab_size=9)).eval()
+    files = write_graphs(network, "float32", tmp_path)
+    random = np.random.default_rng(3)
+    sources = [random.integers(4, 9, size=n).tolist() for n in random.permutation(2 * ENCODED + 3) % 12 + 1]
+    tgt = np.full((len(sources), 3), 5)
+    scores = []
+    for each in (OnnxNetwork(tmp_path, network.spec, files, device="cpu", threads=1), TorchNetwork(network)):
+        state = each.state()
+        src, src_mask = padded(sources)
+        state.encode(src, src_mask)
+        scores.append(state.score(tgt, tgt, src_mask))
+    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-4, atol=1e-5)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from heed.models.bundle.catalog import DEFAULT
 from heed.models.tasks import dynamic_batching
-from heed.models.tasks.dynamic_batching import CHARACTERS, DynamicBatcher
+from heed.models.tasks.dynamic_batching import CHARACTERS, DynamicBatcher, Unfinished
 from heed.models.tasks.translation.translation import Translation
 from heed.models.tasks.translation.translator import Translator
 
@@ -141,6 +141,43 @@ def test_a_line_that_fails_fails_its_own_request_alone() -> None:
         wait(futures, PATIENCE)
     assert [future.exception() is None for future in futures] == [True, True, False, True]
     assert futures[3].result() == ["fine"]
+
+
+def test_an_unfinished_line_joins_the_next_batch_before_those_that_wait() -> None:
+    batches: list[list[str]] = []
+    leave = threading.Semaphore(0)
+
+    def work(items: list[str], _: int) -> list[str | Unfinished]:
+        batches.append(items)
+        assert leave.acquire(timeout=PATIENCE)
+        return [Unfinished(f"{item}+") if item.startswith("long") and item.count("+") < 2 else item for item in items]
+
+    with DynamicBatcher[int, str](work, batch_size=2) as batcher:
+        futures = [batcher.submit(["long"], 1)]
+        end = time.monotonic() + PATIENCE
+        while not batches and time.monotonic() < end:
+            time.sleep(0.001)
+        futures.append(batcher.submit(["a", "b", "c"], 1))
+        leave.release(9)
+        assert [future.result(PATIENCE) for future in futures] == [["long++"], ["a", "b", "c"]]
+    assert batches[:3] == [["long"], ["long+", "c"], ["long++", "b"]]
+    assert batcher.n_waiting == 0
+
+
+def test_an_unfinished_line_of_a_cancelled_request_is_forgotten() -> None:
+    begun, leave = threading.Event(), threading.Event()
+
+    def work(items: list[str], _: int) -> list[str | Unfinished]:
+        begun.set()
+        assert leave.wait(PATIENCE)
+        return [Unfinished(item) for item in items]
+
+    with DynamicBatcher[int, str](work) as batcher:
+        future = batcher.submit(["a"], 1)
+        assert begun.wait(PATIENCE)
+        assert future.cancel()
+        leave.set()
+    assert batcher.n_waiting == 0
 
 
 def test_the_end_completes_what_was_asked_for_and_takes_no_more() -> None:

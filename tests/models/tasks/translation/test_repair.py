@@ -1,11 +1,13 @@
+import dataclasses
 from collections.abc import Sequence
 
 import pytest
 
 from heed.models.bundle.catalog import find
 from heed.models.decoding.constraints import Phrase
+from heed.models.tasks.translation.batch_search import Job
 from heed.models.tasks.translation.doubts import UNLIKELY, doubts
-from heed.models.tasks.translation.repair import Repair
+from heed.models.tasks.translation.repair import Repair, Search
 from heed.models.tasks.translation.translation import Translation
 from heed.models.tasks.translation.translator import Translator
 from heed.models.tokenizers.subwords import Tokenizer
@@ -36,15 +38,28 @@ def translated(text: str, log_prob: float, *, looped: bool = False) -> Translati
 class Searching:
     """Searches that find what a test tells, and remember what they were asked."""
 
-    def __init__(self, pieces: Tokenizer, *results: Translation) -> None:
-        self._pieces, self._results = pieces, list(results)
+    def __init__(self, pieces: Tokenizer, *results: Translation, beam: Sequence[Translation] = ()) -> None:
+        self._pieces, self._results, self._beam = pieces, list(results), list(beam)
         self.asked: list[tuple[str, list[str]]] = []
 
-    def __call__(self, texts: Sequence[str], phrases: Sequence[Sequence[Phrase]]) -> list[list[Translation]]:
-        for text, each in zip(texts, phrases, strict=True):
-            forms = [self._pieces.decode([list(form) for form in phrase])[0] for phrase in each]
-            self.asked.append((text, forms))
-        return [[self._results.pop(0)] for _ in texts]
+    def __call__(
+        self, text: str, phrases: Sequence[Phrase], floor: float, *, wants_all: bool = False
+    ) -> Job[list[Translation]]:
+        if wants_all:
+            return self._beam
+        forms = [self._pieces.decode([list(form) for form in phrase])[0] for phrase in phrases]
+        self.asked.append((text, forms))
+        found = self._results.pop(0)
+        return [found] if found.log_prob >= floor else []
+        yield  # as a search does that waits for others
+
+
+def mended(repair: Repair, source: str, first: Translation, search: Search) -> Translation:
+    """The best translation of a source after its repair."""
+    with pytest.raises(StopIteration) as end:
+        next(repair.mend(source, [first], search))
+    found: Translation = end.value.value[0]
+    return found
 
 
 SOURCE = "Ask Nakamura in 1987."
@@ -53,11 +68,14 @@ FIRST = translated("Frag Nakura.", -9.0)
 
 def test_a_name_is_translated_as_another_one_and_put_back(repair: Repair, pieces: Tokenizer) -> None:
     search = Searching(pieces, translated("Frag Tom 1987.", -5.0))
-    found = [[translated("Hallo.", -1.0)], [FIRST]]
-    repair.mend(["Hello.", SOURCE], found, search, search)
+    found = mended(repair, SOURCE, FIRST, search)
     assert search.asked == [("Ask Tom in 1987.", ["1987"])]
-    assert found[0][0].text == "Hallo."
-    assert (found[1][0].text, found[1][0].repaired) == ("Frag Nakamura 1987.", ("Nakamura", "1987"))
+    assert (found.text, found.repaired) == ("Frag Nakamura 1987.", ("Nakamura", "1987"))
+
+
+def test_what_lost_nothing_is_not_searched_again(repair: Repair, pieces: Tokenizer) -> None:
+    first = translated("Hallo.", -1.0)
+    assert mended(repair, "Hello.", first, Searching(pieces)) is first
 
 
 @pytest.mark.parametrize(
@@ -73,8 +91,7 @@ def test_a_name_is_translated_as_another_one_and_put_back(repair: Repair, pieces
 def test_what_does_not_help_is_tried_in_other_ways(repair: Repair, pieces: Tokenizer, second: Translation) -> None:
     bad = translated("Frag ihn.", -5.0)
     search = Searching(pieces, second, bad, bad, bad, bad)
-    found = [[FIRST]]
-    repair.mend([SOURCE], found, search, search)
+    found = mended(repair, SOURCE, FIRST, search)
     assert search.asked == [
         ("Ask Tom in 1987.", ["1987"]),
         ("Ask Boston in 1987.", ["1987", "Boston"]),
@@ -82,7 +99,15 @@ def test_what_does_not_help_is_tried_in_other_ways(repair: Repair, pieces: Token
         (SOURCE, ["Nakamura", "1987"]),
         (SOURCE, ["1987"]),
     ]
-    assert (found[0][0].text, found[0][0].repaired, found[0][0].lost) == (FIRST.text, (), ("1987",))
+    assert (found.text, found.repaired, found.lost) == (FIRST.text, (), ("1987",))
+
+
+def test_nothing_is_searched_that_would_have_to_be_more_than_certain(repair: Repair, pieces: Tokenizer) -> None:
+    """A name in the place of a word must make the sentence likelier by a nat at least."""
+    search = Searching(pieces, translated("Ask", -90.0))
+    first = translated("Frag die Bäcker.", -0.5)
+    assert mended(repair, "Ask Bakers.", first, search) == first
+    assert search.asked == [("Ask Bakers.", ["Bakers"])]
 
 
 def test_a_word_that_is_translated_is_not_copied(repair: Repair, pieces: Tokenizer) -> None:
@@ -90,18 +115,17 @@ def test_a_word_that_is_translated_is_not_copied(repair: Repair, pieces: Tokeniz
     search = Searching(
         pieces, translated("Frag Tom.", -2.0), translated("Frag Boston.", -2.0), translated("Ask", -90.0)
     )
-    found = [[translated("Frag die Bäcker.", -1.5)]]
-    repair.mend(["Ask Bakers."], found, search, search)
-    assert found[0][0].text == "Frag die Bäcker."
+    first = translated("Frag die Bäcker.", -1.5)
+    assert mended(repair, "Ask Bakers.", first, search) == first
+    assert len(search.asked) == 3
 
 
 def test_a_number_is_translated_as_an_easier_one_and_put_back(repair: Repair, pieces: Tokenizer) -> None:
     """As the target writes it."""
     search = Searching(pieces, translated("Die Tische 50.", -5.0))
-    found = [[translated("Die Tische.", -9.0)]]
-    repair.mend(["The books 866,997."], found, search, search)
+    found = mended(repair, "The books 866,997.", translated("Die Tische.", -9.0), search)
     assert search.asked == [("The books 50.", [])]
-    assert (found[0][0].text, found[0][0].repaired) == ("Die Tische 866.997.", ("866.997",))
+    assert (found.text, found.repaired) == ("Die Tische 866.997.", ("866.997",))
 
 
 @pytest.mark.parametrize(("first", "restored"), [("Frag ihn.", True), ("Frag Nakura.", False)])
@@ -110,33 +134,27 @@ def test_a_name_that_left_no_trace_is_restored_more_readily(
 ) -> None:
     """For a word that is translated mostly leaves one: with the same price, one is put back and one is not."""
     search = Searching(pieces, *[translated("Frag Tom.", -5.0)] * 2, translated("Ask", -90.0))
-    found = [[translated(first, -5.0)]]
-    repair.mend(["Ask Nakamura."], found, search, search)
-    assert found[0][0].text == ("Frag Nakamura." if restored else first)
+    found = mended(repair, "Ask Nakamura.", translated(first, -5.0), search)
+    assert found.text == ("Frag Nakamura." if restored else first)
 
 
 def test_names_that_follow_one_another_are_one(repair: Repair, pieces: Tokenizer) -> None:
     search = Searching(pieces, translated("Frag Tom und Boston.", -5.0))
-    found = [[translated("Frag Nak.", -9.0)]]
-    repair.mend(["Ask Ada Nakamura and Zoltan in the books."], found, search, search)
+    found = mended(repair, "Ask Ada Nakamura and Zoltan in the books.", translated("Frag Nak.", -9.0), search)
     assert search.asked == [("Ask Tom and Boston in the books.", [])]
-    assert found[0][0].text == "Frag Ada Nakamura und Zoltan."
+    assert found.text == "Frag Ada Nakamura und Zoltan."
 
 
 def test_a_name_keeps_the_ending_of_the_genitive(repair: Repair, pieces: Tokenizer) -> None:
-    found = [[translated("Das Auto.", -9.0)]]
     search = Searching(pieces, translated("Toms Auto.", -5.0))
-    repair.mend(["See Nakamura's books."], found, search, search)
-    assert found[0][0].text == "Nakamuras Auto."
+    found = mended(repair, "See Nakamura's books.", translated("Das Auto.", -9.0), search)
+    assert found.text == "Nakamuras Auto."
 
 
 def test_what_stays_lost_is_told_though_nothing_is_searched(pieces: Tokenizer) -> None:
-    def again(*_: object) -> list[list[Translation]]:
-        pytest.fail("searched again")
-
-    found = [[translated("Frag Nakura.", -0.1)]]
-    Repair(pieces, pieces, ("en", "de"), searches=False).mend(["Ask Nakamura in 1987."], found, again, again)
-    assert doubts(found[0][0]) == ["lost 1987"]
+    repair = Repair(pieces, pieces, ("en", "de"), searches=False)
+    found = mended(repair, "Ask Nakamura in 1987.", translated("Frag Nakura.", -0.1), Searching(pieces))
+    assert doubts(found) == ["lost 1987"]
 
 
 BEAM = [translated("\u201eHallo, sagte sie.", -2.0), translated("\u201eHallo\u201c, sagte sie.", -4.0)]
@@ -151,18 +169,16 @@ BEAM = [translated("\u201eHallo, sagte sie.", -2.0), translated("\u201eHallo\u20
     ],
 )
 def test_a_pair_of_quotation_marks_stays_a_pair(repair: Repair, pieces: Tokenizer, source: str, expected: str) -> None:
-    found, alone = [[BEAM[0]]], Searching(pieces)
-    repair.mend([source], found, alone, lambda texts, _: [BEAM for _ in texts])
-    assert [each.text for each in found[0]] == [expected]
-    assert (found[0][0].lost, found[0][0].repaired) == ((), ('"',) if expected == BEAM[1].text else ())
+    found = mended(repair, source, BEAM[0], Searching(pieces, beam=BEAM))
+    assert found.text == expected
+    assert (found.lost, found.repaired) == ((), ('"',) if expected == BEAM[1].text else ())
 
 
 @pytest.mark.parametrize("beam", [BEAM[:1], [BEAM[0], translated("\u201eHallo\u201c.", -9.0)]])
 def test_a_quotation_mark_that_stays_lost_is_told(repair: Repair, pieces: Tokenizer, beam: list[Translation]) -> None:
-    found = [[BEAM[0]]]
-    repair.mend(['"hello," she asked'], found, Searching(pieces), lambda texts, _: [beam for _ in texts])
-    assert found[0][0].text == BEAM[0].text
-    assert doubts(found[0][0]) == ['lost "']
+    found = mended(repair, '"hello," she asked', BEAM[0], Searching(pieces, beam=beam))
+    assert found.text == BEAM[0].text
+    assert doubts(found) == ['lost "']
 
 
 def test_the_model_s_own_doubts_are_told() -> None:
@@ -187,3 +203,35 @@ def test_repair_helps_and_leaves_other_lines_alone() -> None:
     assert all(now or not before for now, before in zip(*kept, strict=True))
     for now, before in zip(with_repair, without, strict=True):
         assert now == before or now.repaired
+
+
+LINES = [
+    "Ask Nakamura in 1987.", "The library owns 866,997 books.", "Dublin is the capital of Ireland.", "I love you.",
+    "Tell Nadia, Zofia and Hamish to wait.", "Here's $5.", "CALL OKSANA AT ONCE.", "I live in Mexico.", "Hello!",
+]  # fmt: skip
+
+
+def test_what_is_repaired_does_not_depend_on_the_lines_beside_it() -> None:
+    with Translator.load(find(None), threads=2) as translator:
+        for beam_size in (1, 4):
+            config = dataclasses.replace(translator.config, beam_size=beam_size)
+            together = translator.translate(LINES, config, batch_size=4)
+            for line, found in zip(LINES, together, strict=True):
+                alone = translator.translate([line], config)[0]
+                assert (found.text, found.repaired, found.lost) == (alone.text, alone.repaired, alone.lost)
+    assert sum(bool(each.repaired) for each in together) > 3
+
+
+def test_lines_that_are_advanced_step_by_step_are_translated_as_at_once() -> None:
+    """Each step has the lines that are not done, and a new one: as a server's batches do."""
+    lines = [*LINES, "", "Good morning! Ask Nakamura in 1987."]
+    with Translator.load(find(None), threads=1) as translator:
+        tasks = translator.begin(lines)
+        for n in range(len(tasks)):
+            translator.advance([each for each in tasks[: n + 1] if not each.is_done])
+        while waiting := [each for each in tasks if not each.is_done]:
+            translator.advance(waiting)
+        expected = translator.translate(lines)
+    assert [(task.translations[0].text, task.translations[0].repaired) for task in tasks] == [
+        (each.text, each.repaired) for each in expected
+    ]
