@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-# Threads of torch wait for one another in each product. Where tests share the cores, they would spin in vain most of
-# the time. OpenMP reads this when torch is loaded, here and in the programs that tests start.
+# Threads of torch sleep while they wait for one another, because tests share the cores. OpenMP reads this when torch is
+# loaded, here and in the programs that tests start.
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 import hypothesis
@@ -155,6 +155,14 @@ def one_thread() -> None:
 def seed() -> None:
     """A test draws the same weights whichever ran before it."""
     torch.manual_seed(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def core(worker_id: str) -> None:
+    """Each process of pytest-xdist has a core of its own, so that the threads of commands do not wait for others."""
+    cores = sorted(os.sched_getaffinity(0))
+    if worker_id != "master":
+        os.sched_setaffinity(0, {cores[int(worker_id.removeprefix("gw")) % len(cores)]})
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -144,7 +144,9 @@ class Beams:
         at_limit = length >= self._max_lengths
         if at_limit.any():
             standing = np.broadcast_to(np.arange(alive.shape[1]), alive.shape)
-            log_probs = np.where(at_limit[:, None], self._log_probs, -np.inf)
+            # One beam is greedy search, which has ended where its only hypothesis has.
+            counted = at_limit & ~(np.isfinite(self._ended.score[:, 0]) & (W == 1))
+            log_probs = np.where(counted[:, None], self._log_probs, -np.inf)
             if self._constraints:
                 log_probs = self._constraints.at_limit(log_probs, np.isfinite(self._ended.score[:, 0]))
             self._end(log_probs, standing, length + bool(self._config.end_forced), last_step=length - 1)

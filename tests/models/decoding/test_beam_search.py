@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from heed.models.arrays import BoolArray, FloatArray, IntArray
@@ -143,7 +143,8 @@ def beam_search(language: Language, source: Tokens, config: DecodeConfig, specia
         best = sorted(longer, key=lambda item: -item[1])[: 2 * W]
         ends = [(tokens[:-1], log_prob) for tokens, log_prob in best[:W] if tokens[-1] == SPECIAL.eos_id]
         alive = [(tokens, log_prob) for tokens, log_prob in best if tokens[-1] != SPECIAL.eos_id][:W]
-        at_limit = [(length + bool(config.end_forced), each) for each in alive if length == limit]
+        goes_on = length == limit and not (ends and W == 1)  # with one beam, what has ended has
+        at_limit = [(length + bool(config.end_forced), each) for each in alive if goes_on]
         for n, (tokens, total) in [*((length, each) for each in ends), *at_limit]:
             divisor = np.float32(((5 + n) / 6) ** config.length_penalty)
             ended.append(Hypothesis(list(tokens), float(total), float(total / divisor)))
@@ -262,6 +263,12 @@ def test_a_search_with_a_floor_finds_the_same_where_that_is_above_it(
         assert all(each.log_prob >= np.float32(floor) for each in above)
 
 
+@example(
+    Language(seed=547, vocab_size=6, end=-3.0, unknown=0.0),
+    [[5, 5, 4, 4, 3]],
+    DecodeConfig(max_length=3, end_forced=True),
+    SpecialIds(bos_id=2, eos_id=3, suppressed=(0, 1, 2)),
+)
 @given(LANGUAGES, SOURCES, CONFIGS, SPECIALS)
 def test_one_beam_is_greedy(
     language: Language, sources: list[list[int]], config: DecodeConfig, special: SpecialIds
