@@ -124,7 +124,6 @@ def test_no_dependency_is_idle_and_none_is_missing() -> None:
         "pandas",
         "playwright",
         "polib",
-        "pyright",
         "pysubs2",
         "pytest",
         "pytest-xdist",

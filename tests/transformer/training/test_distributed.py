@@ -40,6 +40,15 @@ SETTINGS += ["--vocab-size", "15", "--batch-tokens", "150", "--warmup", "200", "
 SETTINGS += ["--steps", str(N_STEPS), "--valid-every", str(N_STEPS // 2), *MACHINE]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def cores() -> Iterator[None]:
+    """All of them, and not the test process's alone: processes that train together poll for each other's messages."""
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    yield
+    os.sched_setaffinity(0, own)
+
+
 @pytest.fixture
 def text(
     digit_lines: Callable[[int, int], list[str]], write_lines: Callable[[str, list[str]], str], tmp_path: Path
