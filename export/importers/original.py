@@ -79,8 +79,8 @@ def _transformers(path: Path) -> Any | None:
         import transformers
     except ImportError:
         return None
-    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
     return transformers
 
 

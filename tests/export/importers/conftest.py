@@ -56,9 +56,7 @@ def marian(tmp_path_factory: pytest.TempPathFactory, pieces: Callable[..., bytes
     pad_id = len(vocabulary) - 1
     special = {"pad_token_id": pad_id, "eos_token_id": 0, "decoder_start_token_id": pad_id}
     model = tiny.draw("marian", vocab_size=len(vocabulary), bos_token_id=None, max_position_embeddings=99, **special)
-    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
-        num_beams=3, max_length=24, bad_words_ids=[[pad_id]], **special
-    )
+    model.generation_config = GenerationConfig(num_beams=3, max_length=24, bad_words_ids=[[pad_id]], **special)
     model.save_pretrained(path)
     return path
 

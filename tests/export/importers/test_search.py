@@ -128,7 +128,7 @@ def test_every_setting_of_transformers_is_known() -> None:
     read = {"early_stopping", "forced_bos_token_id", "length_penalty", "max_length", "max_new_tokens", "min_length"}
     read |= {"min_new_tokens", "no_repeat_ngram_size", "num_beams", "repetition_penalty", "renormalize_logits"}
     read |= {"bad_words_ids", "forced_eos_token_id", "suppress_tokens"}
-    settings = vars(transformers.GenerationConfig())  # type: ignore[no-untyped-call]
+    settings = vars(transformers.GenerationConfig())
     assert {key for key in settings if not key.startswith("_")} - read - NEUTRAL.keys() - IRRELEVANT == set()
 
 
