@@ -8,9 +8,9 @@ from collections.abc import Iterator
 # Words with all that holds them together inside; punctuation around them is no part.
 TOKEN = re.compile(
     r"""
-    (?: [A-Za-z][A-Za-z0-9+.-]*:// | www\. ) [^\s<>"]* [\w/]    # https://example.com/a?b=1
-    | [\w.+-]+ @ \w[\w-]* (?: \.[\w-]+ )+                       # someone@example.com
-    | (?<![\w/]) (?: ~?/ | \.{1,2}/ | --? )? \w+ (?: [.,:/\\_#&+'\u2019-]+ \w+ )*
+    (?: [A-Za-z][A-Za-z0-9+.-]*+:// | www\. ) [^\s<>"]* [\w/]   # https://example.com/a?b=1
+    | [\w.+-]++ @ \w[\w-]* (?: \.[\w-]+ )+                      # someone@example.com
+    | (?<![\w/]) (?: ~?/ | \.{1,2}/ | --? )? \w++ (?: [.,:/\\_#&+'\u2019-]+ \w+ )*
     """,
     re.VERBOSE,
 )  # fmt: skip
@@ -47,8 +47,8 @@ def find_literals(text: str) -> Iterator[Literal]:
     """The literals of a text, in their order."""
     for match in TOKEN.finditer(text):
         word, start = match[0], match.start()
-        if word.isalpha() and word[1:].islower():  # nearly every word: neither code nor number
-            if word[0].isupper():
+        if word.isalpha() and (len(word) == 1 or word[1:].islower()):  # nearly every word: neither code nor number
+            if len(word) > 1 and word[0].isupper():
                 yield Literal(LiteralKind.NAME, word, start)
         elif kind := _kind(word):
             yield Literal(kind, CLITIC.sub("", word) if kind is LiteralKind.NAME else word, start)

@@ -101,9 +101,11 @@ class Keeper:
 
         They are copied, and must part sentences still.
         """
+        unknown = [span for span in self._translator.unknown(line) if not any(overlap(span, each) for each in kept)]
+        if not unknown:
+            return []
         label = LABEL.match(line)
         brackets = {label.span(1), label.span(2)} if label and line[label.end()].isupper() else set[Span]()
-        unknown = [span for span in self._translator.unknown(line) if not any(overlap(span, each) for each in kept)]
         return [
             span
             for span in unknown

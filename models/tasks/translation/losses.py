@@ -1,6 +1,7 @@
 """What a translation lost of its source: numbers, addresses, code words and names that both languages write alike."""
 
 import dataclasses
+import functools
 import re
 
 from heed.models.text.dates import find_dates
@@ -15,6 +16,7 @@ SPELT = 12  # numbers up to this one are often written as words
 RARE, RARE_AT_FIRST = 2, 3
 HALF_DAY = re.compile(r"\s?([ap])\.?m\b", re.IGNORECASE)  # behind a time that may become one of 24 hours
 CLOCK = re.compile(r"(\d{1,2})(?::(\d{2}))?")
+N_WORDS = 4096  # that are remembered
 CAPITALIZING = ("de", "lb")  # languages in which a capital letter tells no name
 
 
@@ -49,6 +51,7 @@ class Losses:
         self._src, self._tgt, self._languages = src, tgt, languages
         marks = [separators(language) for language in languages]
         self._marks = (marks[0], marks[1]) if marks[0] and marks[1] else None
+        self._n_pieces = functools.lru_cache(N_WORDS)(self._count_pieces)
         self._has_names = (languages[0] or "").split("-")[0] not in CAPITALIZING
 
     def expected(self, source: str) -> dict[ExpectedLiteral, list[Literal]]:
@@ -63,21 +66,25 @@ class Losses:
         for literal in find_literals(source):
             if any(overlap((literal.start, literal.stop), span) for span in dates):
                 continue
-            is_name = literal.kind is LiteralKind.NAME
-            at_first = is_name and not re.search(r"\w", source[: literal.start])
-            if is_name and not self._is_copied(source, literal.text, RARE_AT_FIRST if at_first else RARE):
-                continue
-            if (
-                lost := self._number(source, literal)
-                if literal.kind is LiteralKind.NUMBER
-                else _as_it_is(literal, at_first)
-            ):
+            if lost := self._expected(source, literal):
                 found.setdefault(lost, []).append(literal)
         return found
 
     def find(self, source: str, translation: str) -> list[ExpectedLiteral]:
         """What of a sentence should stand in its translation, and does not."""
         return [lost for lost in self.expected(source) if self._misses(lost, translation)]
+
+    def _expected(self, source: str, literal: Literal) -> ExpectedLiteral | None:
+        if literal.kind is LiteralKind.NUMBER:
+            return self._number(source, literal)
+        if literal.kind is not LiteralKind.NAME:
+            return ExpectedLiteral(literal.kind, literal.text)
+        n_pieces = self._n_pieces(literal.text) if self._has_names else 0
+        if n_pieces < RARE:
+            return None
+        at_first = not re.search(r"\w", source[: literal.start])
+        is_copied = n_pieces >= (RARE_AT_FIRST if at_first else RARE) and _is_mostly_small(source)
+        return ExpectedLiteral(literal.kind, literal.text, at_first=at_first) if is_copied else None
 
     def _number(self, source: str, literal: Literal) -> ExpectedLiteral | None:
         if half := HALF_DAY.match(source, literal.stop):
@@ -87,6 +94,10 @@ class Losses:
             r"\s?[$€£¥%]", source[literal.stop :]
         )
         return ExpectedLiteral(LiteralKind.NUMBER, text, in_words=not is_amount)
+
+    def _count_pieces(self, word: str) -> int:
+        """Of how many pieces a word is, with a capital or without: "Neither" and "Monday" are frequent words."""
+        return min(map(len, self._src.encode([word, word.lower()])))
 
     def _misses(self, lost: ExpectedLiteral, translation: str) -> bool:
         if self._tgt.unk_id in self._tgt.encode([lost.text])[0]:
@@ -105,15 +116,6 @@ class Losses:
             return all(re.search(rf"(?<!\d)0?{int(part)}(?!\d)", translation) for part in re.findall(r"\d+", number))
         plain = number.replace(self._marks[1][0], "") if self._marks else number
         return _has_exactly(number, translation) or _has_exactly(plain, translation)
-
-    def _is_copied(self, source: str, word: str, least: int) -> bool:
-        """Whether a word with a capital is a name that the model cannot translate; "Neither" and "Monday" are not."""
-        is_rare = self._has_names and min(map(len, self._src.encode([word, word.lower()]))) >= least
-        return is_rare and _is_mostly_small(source)
-
-
-def _as_it_is(literal: Literal, at_first: bool) -> ExpectedLiteral:
-    return ExpectedLiteral(literal.kind, literal.text, at_first=at_first)
 
 
 def _has_exactly(number: str, translation: str) -> bool:

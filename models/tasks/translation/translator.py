@@ -104,6 +104,7 @@ class Translator(Model):
         n_positions = network.spec.encoder.n_positions if network.spec.encoder else None
         self._longest = LONGEST if n_positions is None else min(LONGEST, n_positions - 1)  # without the end token
         self._known, self._not_known = set[str](), set[str]()  # characters
+        self._plain = set[str]()  # characters that are known and never copied
         special = SpecialIds.of(tgt_tokenizer, blank=tgt_tokenizer.blank)
         search = functools.partial(BatchSearch, special=special, context=network.context, workers=workers)
         # A shortlist can have any token where both languages share a vocabulary, for it has those of the source.
@@ -250,10 +251,13 @@ class Translator(Model):
 
     def unknown(self, text: str) -> list[Span]:
         """Where the characters of a text are that the model does not know, with the rest of their words."""
+        if self._plain.issuperset(text):  # the usual case
+            return []
         sure = [match.span() for match in COPIED.finditer(text)]
         new = set(SPACE.sub(" ", INVISIBLE.sub("", text))) - self._known - self._not_known
         self._known |= {character for character in new if self._src.unk_id not in self._src.encode([character])[0]}
         self._not_known |= new - self._known
+        self._plain |= {character for character in new & self._known if not COPIED.match(character)}
         if self._not_known.isdisjoint(text):
             return sure
         ids, spans = self._src.encode_spans(text)

@@ -54,6 +54,8 @@ class Splitter:
             escaped: Whether the line may write characters as entities.
         """
         escaped = escaped and ENTITY.search(line) is not None
+        if not (kept or bounds or escaped or self._unknown(line)):  # the usual case
+            return [Unit("", line, "") if self._has_words(line) else Unit(line, "", "")]
         units, before, start = list[Unit](), "", 0
         inner = iter([*kept, (len(line), len(line))])
         span = next(inner)
