@@ -1,8 +1,8 @@
 """Which files `heed translate` reads, into which it writes, and how each is read."""
 
-import dataclasses
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
@@ -14,8 +14,7 @@ from heed.models.system.files import refuse_existing
 SHOWN = 3  # files told one by one
 
 
-@dataclasses.dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """Inputs that become one output."""
 
     names: tuple[str, ...]  # of files or URLs, "-" for stdin

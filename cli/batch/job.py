@@ -1,23 +1,20 @@
 """What a large job is made of: outputs, each of blocks of records, which workers answer."""
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
-@dataclasses.dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What a worker made of a block."""
 
     result: Any
     n_tokens: int  # that it wrote or scored
 
 
-@dataclasses.dataclass(frozen=True)
-class Failure:
+class Failure(NamedTuple):
     """A block that no worker could do."""
 
     reason: str
@@ -45,8 +42,7 @@ class Worker(Protocol):
         ...
 
 
-@dataclasses.dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """Records that are sent to a worker together."""
 
     first: int  # number of the first record within its output, counted from 0

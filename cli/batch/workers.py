@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from heed.cli.batch.job import Answer
 from heed.models.errors import DataError
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 # Models are imported where they are loaded: who sends blocks needs none.
 
 
-@dataclasses.dataclass(frozen=True)
-class TranslationRequest:
+class TranslationRequest(NamedTuple):
     """Texts of a block to translate."""
 
     texts: Sequence[str]
@@ -85,8 +84,7 @@ class TranslationWorker:
         return Answer(found, sum(len(best[0].tokens) for best in found))
 
 
-@dataclasses.dataclass(frozen=True)
-class PromptRequest:
+class PromptRequest(NamedTuple):
     """Prompts of a block to continue."""
 
     prompts: Sequence[str]

@@ -2,12 +2,11 @@
 
 import codecs
 import contextlib
-import dataclasses
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO, TypeVar, cast
+from typing import BinaryIO, NamedTuple, TypeVar, cast
 
 from heed.cli import messages
 from heed.cli.io.byte_lines import read_windows
@@ -23,8 +22,7 @@ COUNTED = 1 << 16  # lines counted at a time
 Parsed = TypeVar("Parsed")
 
 
-@dataclasses.dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """Lines of one input that have arrived."""
 
     name: str

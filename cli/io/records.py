@@ -1,9 +1,9 @@
 """Records: which part of a line is translated and which is copied."""
 
-import dataclasses
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from heed.models.errors import DataError
 
@@ -13,8 +13,7 @@ SURROGATE = re.compile(r"[\ud800-\udfff]")
 JSON = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 
 
-@dataclasses.dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """What is read, translated and written as one: a line, a paragraph, or a block of a document."""
 
     texts: tuple[str, ...]  # what is translated: one text of a line, none or several of a block
@@ -199,7 +198,7 @@ def _join(lines: list[Record]) -> list[Record]:
     if not lines:
         return []
     first, *rest = (line.words.rstrip() for line in lines)
-    return [dataclasses.replace(lines[-1], texts=(" ".join([first, *(words.lstrip() for words in rest)]),))]
+    return [lines[-1]._replace(texts=(" ".join([first, *(words.lstrip() for words in rest)]),))]
 
 
 def _cut_ending(line: bytes) -> tuple[bytes, bytes]:

@@ -1,6 +1,5 @@
 """Options of `heed translate` for mark-up, placeholders and glossaries, and a report of what could not be done."""
 
-import dataclasses
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -88,7 +87,7 @@ class OpenMarkup:
         _, self._inside = scan(record.words, inside)
         if self._inside and not inside:
             self._since = self._number
-        return dataclasses.replace(record, inside=inside) if inside else record
+        return record._replace(inside=inside) if inside else record
 
     def warnings(self) -> list[str]:
         """What is to be told at the end."""

@@ -1,9 +1,8 @@
 """What `heed translate` makes of one output's inputs: records, what is asked of a translator, lines, and warnings."""
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from heed.cli import messages
 from heed.cli.batch.job import Answer, Block, Numbering
@@ -20,8 +19,7 @@ from heed.cli.translation import kept
 INVITATION = "Type lines to translate; Ctrl-D ends."
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """What the outputs of a command share."""
 
     asked: dict[str, Any]  # the options

@@ -1,7 +1,7 @@
 """Beam search over any network that predicts the next token; with beam size 1 it is greedy search."""
 
-import dataclasses
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,7 @@ from heed.models.runtime.protocol import SearchState
 FEW = 16  # tokens that are looked for one by one
 
 
-@dataclasses.dataclass(frozen=True)
-class Hypothesis:
+class Hypothesis(NamedTuple):
     """An output and its score; a repetition penalty is part of its log-probability."""
 
     tokens: list[int]  # without special tokens
@@ -33,8 +32,7 @@ def length_penalty(length: IntArray | int, alpha: float, *, by_length: bool = Fa
     return np.asarray((length if by_length else (5 + length) / 6) ** alpha, dtype=np.float32)
 
 
-@dataclasses.dataclass
-class Ended:
+class Ended(NamedTuple):
     """The best ended hypotheses of each sentence, best first; a score of -inf is an empty entry."""
 
     score: FloatArray  # (B, W)
@@ -46,8 +44,15 @@ class Ended:
         """The best W of these and the new ones; ties go to the earlier ones."""
         W = self.score.shape[1]
         order = np.argsort(-np.concatenate([self.score, new.score], axis=1), axis=1, kind="stable")[:, :W]
-        pairs = [(getattr(self, field.name), getattr(new, field.name)) for field in dataclasses.fields(self)]
-        return Ended(*(np.take_along_axis(np.concatenate(pair, axis=1), order, axis=1) for pair in pairs))
+
+        def best(old: Any, more: Any) -> Any:
+            return np.take_along_axis(np.concatenate([old, more], axis=1), order, axis=1)
+
+        return Ended(*map(best, self, new))
+
+    def keep(self, rows: IntArray) -> "Ended":
+        """Those of these sentences."""
+        return Ended(self.score[rows], self.log_prob[rows], self.step[rows], self.beam[rows])
 
 
 class Beams:
@@ -244,7 +249,7 @@ class Beams:
             setattr(self, name, getattr(self, name)[rows])
         self._outputs = self._outputs[rows]
         self._history = [(parents[rows], tokens[rows]) for parents, tokens in self._history]
-        self._ended = Ended(*(getattr(self._ended, field.name)[rows] for field in dataclasses.fields(Ended)))
+        self._ended = self._ended.keep(rows)
         if self._constraints:
             self._constraints.keep(rows)
 

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -120,7 +119,7 @@ def sha256(path: Path) -> str:
 
 def hidden_beside(path: Path) -> Path:
     """A name for what becomes `path`: no other has it, and what is made under it has the permissions of the umask."""
-    return path.absolute().with_name(f".{path.name}.{secrets.token_hex(8)}")
+    return path.absolute().with_name(f".{path.name}.{os.urandom(8).hex()}")
 
 
 def share(file: Path) -> None:

@@ -1,8 +1,8 @@
 """How languages write dates, with the month in words (Unicode CLDR 48, "long")."""
 
-import dataclasses
 import re
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 _MONTHS = {
     "en": "January February March April May June July August September October November December",
@@ -28,8 +28,7 @@ _WRITTEN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Date:
+class Date(NamedTuple):
     """A date in a text."""
 
     start: int  # in characters

@@ -1,11 +1,11 @@
 """A glossary: source terms and their required translations."""
 
-import dataclasses
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,8 +25,7 @@ MOST_FORMS = 16  # combinations of forms that are tried for the terms of a sente
 Words = tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class Occurrence:
+class Occurrence(NamedTuple):
     """A term in a text."""
 
     translations: Words  # one of which must appear in the text's translation

@@ -1,9 +1,9 @@
 """What languages write alike: numbers, addresses, code words and, in some scripts, names."""
 
-import dataclasses
 import enum
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 # Words with all that holds them together inside; punctuation around them is no part.
 TOKEN = re.compile(
@@ -29,8 +29,7 @@ class LiteralKind(enum.Enum):
     NAME = enum.auto()  # any word with a capital letter: whether it is a name, its spelling does not say
 
 
-@dataclasses.dataclass(frozen=True)
-class Literal:
+class Literal(NamedTuple):
     """Something in a text that its translation may have as it is."""
 
     kind: LiteralKind

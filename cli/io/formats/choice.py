@@ -1,9 +1,8 @@
 """Which format a file has."""
 
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from heed.cli.io.formats.document import Document, Grammar
 from heed.cli.io.formats.lines import Lines
@@ -38,8 +37,7 @@ class Format(Protocol):
         ...
 
 
-@dataclasses.dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """How files are to be read; what is None was not asked."""
 
     column: str | None = None

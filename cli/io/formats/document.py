@@ -1,9 +1,8 @@
 """Documents: files that are read whole, of which segments are translated."""
 
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from heed.cli.io.inputs import Window
 from heed.cli.io.records import Decoder, Record, unchanged
@@ -12,8 +11,7 @@ from heed.models.errors import DataError
 BYTE_ORDER_MARK = "\ufeff"
 
 
-@dataclasses.dataclass(frozen=True)
-class Segment:
+class Segment(NamedTuple):
     """A place of a document, and what is translated of it."""
 
     start: int  # in characters of the document
@@ -27,7 +25,7 @@ class Segment:
         def fill(*translations: str) -> str:
             return text[self.start : self.end] if translations == self.texts else self.fill(*translations)
 
-        return dataclasses.replace(self, fill=fill)
+        return self._replace(fill=fill)
 
 
 class Grammar(Protocol):

@@ -77,7 +77,7 @@ class Markdown:
                 rows = lines[slice(*token.map)]
                 start, end = rows[0][0], rows[-1][1]
                 for segment in self._page.segments(text[start:end]):
-                    yield dataclasses.replace(segment, start=start + segment.start, end=start + segment.end)
+                    yield segment._replace(start=start + segment.start, end=start + segment.end)
             kind = token.type.removesuffix("_open")
 
     def _passage(self, text: str, block: Block) -> Segment:

@@ -1,11 +1,11 @@
 """Marks: what stands in a text for its mark-up and for what is not translated, as `<g>` and `<x/>` do in XLIFF."""
 
-import dataclasses
 import enum
 import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 # What a translation must keep besides tags: it stands for a word.
 KEPT = r"⟦\d+⟧"
@@ -22,8 +22,7 @@ class PieceKind(enum.Enum):
     WORD = enum.auto()  # what is not translated and stands for a word: code, a placeholder
 
 
-@dataclasses.dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """A part of a text."""
 
     kind: PieceKind

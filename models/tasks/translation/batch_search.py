@@ -6,7 +6,7 @@ import math
 import threading
 from bisect import insort
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from heed.models.decoding.batching import BATCH_TOKENS, padded, plan_batches
 from heed.models.decoding.beam_search import Hypothesis, length_penalty, search
@@ -17,8 +17,7 @@ from heed.models.system.forks import call_in_children
 from heed.models.system.threads import ThreadPool
 
 
-@dataclasses.dataclass(frozen=True)
-class Query:
+class Query(NamedTuple):
     """What to search for."""
 
     source: list[int]  # token ids, with the end token

@@ -1,14 +1,13 @@
 """A line that is translated step by step, its sentences together with those of other lines."""
 
-import dataclasses
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from heed.models.tasks.translation.batch_search import Jobs
 from heed.models.tasks.translation.translation import Sentence, Translation, combine
 
 
-@dataclasses.dataclass(frozen=True)
-class LineTask:
+class LineTask(NamedTuple):
     """A line that is being translated."""
 
     sentences: list[Sentence]

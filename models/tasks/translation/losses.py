@@ -1,8 +1,8 @@
 """What a translation lost of its source: numbers, addresses, code words and names that both languages write alike."""
 
-import dataclasses
 import functools
 import re
+from typing import NamedTuple
 
 from heed.models.text.dates import find_dates
 from heed.models.text.literals import Literal, LiteralKind, find_literals
@@ -20,8 +20,7 @@ N_WORDS = 4096  # that are remembered
 CAPITALIZING = ("de", "lb")  # languages in which a capital letter tells no name
 
 
-@dataclasses.dataclass(frozen=True)
-class ExpectedLiteral:
+class ExpectedLiteral(NamedTuple):
     """Something of a source that its translation should have, as the target writes it."""
 
     kind: LiteralKind

@@ -5,7 +5,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from heed.models.decoding.constraints import Phrase
 from heed.models.tasks.translation.batch_search import Job
@@ -46,8 +46,7 @@ class Search(Protocol):
         ...
 
 
-@dataclasses.dataclass(frozen=True)
-class _Attempt:
+class _Attempt(NamedTuple):
     """A search in the place of one that lost something."""
 
     text: StrippedLine  # the sentence, maybe with names that every model knows for what was lost
@@ -217,7 +216,7 @@ def _with_easy_numbers(
     places = sorted((at.start, at.stop, each.text) for each in numbers if not each.others for at in expected[each])
     text = take_out(source, [(start, stop) for start, stop, _ in places], names=NUMBERS)
     written = [text for _, _, text in places]
-    return text and dataclasses.replace(text, names=dict(zip(text.names, written, strict=True)))
+    return text and text._replace(names=dict(zip(text.names, written, strict=True)))
 
 
 def _sounds(word: str) -> str:

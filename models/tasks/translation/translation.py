@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from heed.models.text.words import Span
 
@@ -49,8 +49,7 @@ def word_pairs(source: str, text: str, links: Sequence[Link]) -> list[tuple[int,
     return sorted({(bisect_right(src, a) - 1, bisect_right(tgt, b) - 1) for (a, _), (b, _) in links})
 
 
-@dataclasses.dataclass(frozen=True)
-class Sentence:
+class Sentence(NamedTuple):
     """A unit of translation: a sentence, or a part of one that is too long."""
 
     text: str

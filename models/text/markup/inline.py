@@ -5,6 +5,7 @@ import html
 import re
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,8 +30,7 @@ class Mark:
     inner: "list[Mark]" = dataclasses.field(default_factory=list)
 
 
-@dataclasses.dataclass(frozen=True)
-class StrippedLine:
+class StrippedLine(NamedTuple):
     """A line without its mark-up, and with names in place of placeholders."""
 
     text: str

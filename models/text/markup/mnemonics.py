@@ -1,8 +1,8 @@
 """Mnemonics of menus and buttons: the mark before the letter that chooses an entry, as in "&File" and "_Open"."""
 
-import dataclasses
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from heed.models.text.words import Span
 
@@ -14,8 +14,7 @@ MARK = re.compile(
 LONGEST = 60  # characters of a label; a longer text has no mnemonic
 
 
-@dataclasses.dataclass(frozen=True)
-class Mnemonic:
+class Mnemonic(NamedTuple):
     """A mark and the letter after it."""
 
     mark: str

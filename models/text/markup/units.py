@@ -1,10 +1,10 @@
 """What of a line is translated by itself: the text between block elements, without what stands at its edges."""
 
-import dataclasses
 import html
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from heed.models.text.literals import LiteralKind, find_literals
 from heed.models.text.markup.placeholders import tidied
@@ -19,8 +19,7 @@ AFTER = re.compile(r"\s*[:;.!?)\]>|=\u2013\u2014-]+\s+")  # what parts a placeho
 BEFORE = re.compile(r"[:=]\s*\Z")  # and from the one before
 
 
-@dataclasses.dataclass(frozen=True)
-class Unit:
+class Unit(NamedTuple):
     """A part of a line with what stands around it; the units of a line, joined, are the line."""
 
     before: str
@@ -68,12 +67,12 @@ class Splitter:
             start, markup = bound[1], line[slice(*bound)]
             if unit.text or not units:
                 before += unit.before
-                units += [dataclasses.replace(unit, before=before, after=unit.after + markup)]
+                units += [unit._replace(before=before, after=unit.after + markup)]
                 before = ""
             else:
                 copied = units[-1].copied + unit.copied
                 after = units[-1].after + unit.before + markup
-                units[-1] = dataclasses.replace(units[-1], after=after, copied=copied)
+                units[-1] = units[-1]._replace(after=after, copied=copied)
         return units
 
     def _unit(self, raw: str, spans: Sequence[Span], *, escaped: bool) -> Unit:
