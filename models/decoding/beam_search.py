@@ -46,7 +46,7 @@ class Ended(NamedTuple):
         order = np.argsort(-np.concatenate([self.score, new.score], axis=1), axis=1, kind="stable")[:, :W]
 
         def best(old: Any, more: Any) -> Any:
-            return np.take_along_axis(np.concatenate([old, more], axis=1), order, axis=1)
+            return at(np.concatenate([old, more], axis=1), order)
 
         return Ended(*map(best, self, new))
 
@@ -130,21 +130,21 @@ class Beams:
             self._constraints.reorder(totals, ids, flat, order)
         totals = flat
         order = order[:, : (1 + len(self._ends)) * W]  # W of them are no ends
-        totals, parents = np.take_along_axis(totals, order, axis=1), order // ids.shape[2]
-        tokens = np.take_along_axis(ids.reshape(B, -1), order, axis=1)
+        totals, parents = at(totals, order), order // ids.shape[2]
+        tokens = at(ids.reshape(B, -1), order)
         is_end = among(tokens, self._ends)
         length = len(self._history) + 1
         self._end(np.where(is_end, totals, -np.inf)[:, :W], parents[:, :W], length, last_step=length - 2)
 
         alive = np.argsort(is_end, axis=1, kind="stable")[:, :W]
         # If the vocabulary is smaller than the beam, end tokens are among them; those are not extended.
-        self._log_probs = np.take_along_axis(np.where(is_end, -np.inf, totals), alive, axis=1)
-        self._tokens = np.take_along_axis(tokens, alive, axis=1)
-        parents = np.take_along_axis(parents, alive, axis=1)
+        self._log_probs = at(np.where(is_end, -np.inf, totals), alive)
+        self._tokens = at(tokens, alive)
+        parents = at(parents, alive)
         self._history.append((parents, self._tokens))
         if self._constraints:
             self._constraints.follow(parents, self._tokens)
-        self._seen = np.take_along_axis(mask, parents[:, :, None], axis=1)
+        self._seen = at(mask, parents)
         self._follow(parents)
         at_limit = length >= self._max_lengths
         if at_limit.any():
@@ -190,11 +190,11 @@ class Beams:
 
     def _follow(self, parents: IntArray) -> None:
         """Record the outputs of the chosen hypotheses, given their parents, (B, W)."""
-        self._blank = np.take_along_axis(self._blank, parents, axis=1)
+        self._blank = at(self._blank, parents)
         if self._special.blank is not None and self._blank.any():
             self._blank &= among(self._tokens, self._special.blank)
         if self._guarded:
-            before = np.take_along_axis(self._outputs, parents[:, :, None], axis=1)
+            before = at(self._outputs, parents)
             self._outputs = np.concatenate([before, self._tokens[:, :, None]], axis=2)
 
     def _end(self, log_probs: FloatArray, beams: IntArray, length: int, last_step: int) -> None:
@@ -239,8 +239,8 @@ class Beams:
         """The tokens of a hypothesis, traced back from its last step."""
         tokens = []
         for parents, chosen in reversed(self._history[: step + 1]):
-            tokens.append(int(chosen[row, beam]))
-            beam = parents[row, beam]
+            tokens.append(chosen.item(row, beam))
+            beam = parents.item(row, beam)
         return tokens[::-1]
 
     def keep(self, rows: IntArray) -> None:
@@ -252,6 +252,11 @@ class Beams:
         self._ended = self._ended.keep(rows)
         if self._constraints:
             self._constraints.keep(rows)
+
+
+def at(values: Any, places: IntArray) -> Any:
+    """The values of each sentence, (B, N, …), at places, (B, M): `np.take_along_axis` in half its time or less."""
+    return values[np.arange(len(values))[:, None], places]
 
 
 def among(ids: IntArray, tokens: Sequence[int]) -> BoolArray:
