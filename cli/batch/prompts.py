@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from heed.cli.batch.job import Answer, Block, Numbering
-from heed.cli.batch.workers import PromptRequest
+from heed.cli.batch.workers.generation import PromptRequest
 from heed.cli.io.inputs import read_lines, warn_replaced
 from heed.cli.io.records import Decoder
 from heed.models.errors import DataError

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from heed.cli import messages
 from heed.cli.batch.job import Answer, Block, Numbering
-from heed.cli.batch.workers import TranslationRequest
+from heed.cli.batch.workers.translation import TranslationRequest
 from heed.cli.io import results
 from heed.cli.io.formats import choice
 from heed.cli.io.formats.marks import KEPT

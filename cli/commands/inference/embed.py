@@ -11,7 +11,7 @@ import click
 
 from heed.cli import messages, options
 from heed.cli.batch.job import Numbering
-from heed.cli.batch.workers import EmbeddingWorker
+from heed.cli.batch.workers.embedding import EmbeddingWorker
 from heed.cli.command import Command
 from heed.cli.io.inputs import read_lines, warn_replaced
 from heed.cli.io.locations import InputFile, OutputPath, expand, is_url

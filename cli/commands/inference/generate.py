@@ -10,7 +10,7 @@ import click
 
 from heed.cli import messages, options
 from heed.cli.batch.prompts import PromptJob, json_lines
-from heed.cli.batch.workers import GenerationWorker
+from heed.cli.batch.workers.generation import GenerationWorker
 from heed.cli.command import Command
 from heed.cli.io.inputs import read_whole, warn_replaced
 from heed.cli.io.locations import InputFile, expand

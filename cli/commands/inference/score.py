@@ -163,7 +163,7 @@ def _score_files(
 ) -> int:
     """Score lines of files into files, here or on a Ray cluster; returns the exit status."""
     from heed.cli.batch.command import job_note, run_jobs
-    from heed.cli.batch.workers import ScoreWorker
+    from heed.cli.batch.workers.scoring import ScoreWorker
 
     make_directory(output)
     path = find_model(model, "generate")

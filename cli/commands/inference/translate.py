@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from heed.cli import messages, options
-from heed.cli.batch.workers import TranslationWorker
+from heed.cli.batch.workers.translation import TranslationWorker
 from heed.cli.command import Command
 from heed.cli.io import results
 from heed.cli.io.formats import choice
@@ -25,7 +25,7 @@ from heed.models.system.streams import is_stream
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from heed.cli.batch.workers import Translate
+    from heed.cli.batch.workers.translation import Translate
     from heed.models.decoding.config import DecodeConfig
 
 SEARCH = ("beam_size", "beam_threshold", "length_penalty", "max_length", "repetition_penalty", "no_repeat_ngram")
