@@ -19,11 +19,12 @@ from heed.models.errors import ModelError
 from heed.transformer.data.batching.pairs import Pairs
 
 FILE_NAME = "shortlist.safetensors"
-LIKELY = 40  # translations kept for a source token
+LIKELY = 80  # translations kept for a source token; most are shared, so that twice 40 make lists 8 % longer
 ALWAYS = 1000  # number of most frequent target tokens, which are in every shortlist
 ROUNDS = 5  # rounds of expectation maximization; the best translations hardly change afterwards
-# Limit of the summed products of both lengths of pairs: memory (some 60 bytes each) and time of a round grow with it.
-LIMIT = 20_000_000
+# Limit of the summed products of both lengths of pairs: memory (some 30 bytes each, 60 where the product of the
+# vocabularies' sizes exceeds 2^31) and time of a round grow with it.
+LIMIT = 40_000_000
 ENOUGH = (1, 3, 10, 30)  # pairs to find for each source token, in this order, if the text is larger
 
 Ids = npt.NDArray[np.int32]
@@ -109,7 +110,7 @@ def translation_probabilities(corpus: Pairs, tgt_size: int) -> tuple[IntArray, I
     """
     meetings, slots = _meetings(corpus, tgt_size)
     keys, meetings = np.unique(meetings, return_inverse=True)
-    src, tgt = np.divmod(keys, tgt_size)
+    src, tgt = np.divmod(keys.astype(np.int64), tgt_size)
     probability = np.ones(len(keys))
     for _ in range(ROUNDS):
         weight = probability[meetings]
@@ -119,19 +120,23 @@ def translation_probabilities(corpus: Pairs, tgt_size: int) -> tuple[IntArray, I
     return src, tgt, probability
 
 
-def _meetings(corpus: Pairs, tgt_size: int) -> tuple[IntArray, npt.NDArray[np.int32]]:
+def _meetings(corpus: Pairs, tgt_size: int) -> tuple[npt.NDArray[np.signedinteger], npt.NDArray[np.int32]]:
     """Every source token with every target token of its pair, as one number, and the index of the target token."""
-    keys: list[IntArray] = []
+    dtype: type[np.signedinteger] = np.int32 if (int(corpus.ids.max()) + 1) * tgt_size <= 2**31 else np.int64
+    keys: list[npt.NDArray[np.signedinteger]] = []
     lengths: list[int] = []
     for i in _telling_pairs(corpus):
-        src, tgt = corpus.src[i].astype(np.int64), corpus.tgt[i]
-        keys.append((src[None, :] * tgt_size + tgt[:, None]).ravel())
+        src, tgt = corpus.src[i].astype(dtype), corpus.tgt[i].astype(dtype)
+        keys.append((src[None, :] * dtype(tgt_size) + tgt[:, None]).ravel())
         lengths += [len(src)] * len(tgt)
     return np.concatenate(keys), np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
 
 
 def _telling_pairs(corpus: Pairs) -> Iterator[int]:
-    """All pairs or, above `LIMIT`, those with a source token that few pairs chosen so far have."""
+    """All pairs or, above `LIMIT`, those with a source token that few pairs chosen so far have, and then the shortest.
+
+    In a short pair fewer tokens can be meant by a token, and more such pairs fit.
+    """
     sizes = corpus.src.lengths * corpus.tgt.lengths
     if sizes.sum() <= LIMIT:
         yield from range(len(corpus))
@@ -146,3 +151,6 @@ def _telling_pairs(corpus: Pairs) -> Iterator[int]:
                 size += sizes[i]
                 taken[i] = True
                 yield i
+    left = np.flatnonzero(~taken)
+    left = left[np.argsort(sizes[left], kind="stable")]
+    yield from left[size + np.cumsum(sizes[left]) <= LIMIT].tolist()

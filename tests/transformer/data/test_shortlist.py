@@ -102,6 +102,24 @@ def test_of_more_text_than_the_limit_every_source_token_is_still_seen(monkeypatc
     assert (13, 23) in zip(src.tolist(), tgt.tolist(), strict=True)
 
 
+def test_the_shortest_pairs_fill_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each source token has been seen thirty times in the long pairs, which come first."""
+    long, short = ([10, 11, 12, 13], [20, 21, 22]), ([10, 11], [21, 24])
+    pairs = [long] * 100 + [short] * 50
+    monkeypatch.setattr(module, "LIMIT", 30 * 12 + 10 * 4 + 3)
+    src, tgt, _ = translation_probabilities(corpus(pairs), V)
+    assert (11, 24) in zip(src.tolist(), tgt.tolist(), strict=True)
+    taken = list(module._telling_pairs(corpus(pairs)))
+    assert taken == [*range(30), *range(100, 110)]
+
+
+def test_keys_beyond_32_bits_are_told_apart() -> None:
+    """A large vocabulary's, of which the numbers of pairs do not fit."""
+    far = 60_000
+    src, tgt, _ = translation_probabilities(corpus([([far], [far - 1]), ([10], [11])]), far + 1)
+    assert list(zip(src.tolist(), tgt.tolist(), strict=True)) == [(10, 11), (far, far - 1)]
+
+
 def test_with_one_vocabulary_every_token_can_be_copied() -> None:
     text, words = dictionary_corpus(300)
     found = learn_shortlist(text, V, V, EOS, joint=True, n_likely=3, n_always=2)
