@@ -157,6 +157,24 @@ def test_what_stays_lost_is_told_though_nothing_is_searched(pieces: Tokenizer) -
     assert doubts(found) == ["lost 1987"]
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (-6.0, -1.0, "SIE HAT DIE B\u00dcCHER."),  # unsure of capitals
+        (-6.0, -9.0, "SISCHE HAT."),  # and of small letters
+        (-1.0, None, "SISCHE HAT."),  # sure: not searched again
+    ],
+)
+def test_capitals_are_translated_in_small_letters_where_that_is_surer(
+    repair: Repair, pieces: Tokenizer, first: float, second: float | None, expected: str
+) -> None:
+    results = [] if second is None else [translated("Sie hat die B\u00fccher.", second)]
+    search = Searching(pieces, *results)
+    found = mended(repair, "SHE HAS THE BOOKS.", translated("SISCHE HAT.", first), search)
+    assert found.text == expected
+    assert [text for text, _ in search.asked] == ["She has the books."] * len(results)
+
+
 BEAM = [translated("\u201eHallo, sagte sie.", -2.0), translated("\u201eHallo\u201c, sagte sie.", -4.0)]
 
 
