@@ -118,7 +118,9 @@ class Tokenizer:
     @cached_property
     def is_lacking(self) -> npt.NDArray[np.bool_]:
         """Which pieces stand for what the vocabulary lacks: the unknown piece, and those of bytes, (V,)."""
-        return np.array([token_id == self.unk_id or self.is_byte(token_id) for token_id in range(len(self))])
+        found = np.zeros(len(self), dtype=bool)
+        found[[self._pieces.piece_to_id(f"<0x{byte:02X}>") for byte in range(256)]] = True  # the unknown piece, if none
+        return found
 
     def encode(self, lines: Sequence[str], threads: int = 1) -> list[list[int]]:
         """The token ids of each line, without special pieces; none for spaces.

@@ -5,7 +5,6 @@ import dataclasses
 import functools
 import math
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
@@ -21,6 +20,7 @@ from heed.models.system.processor import available_cores
 from heed.models.tasks.model import Model
 from heed.models.tasks.translation.aligner import Aligner
 from heed.models.tasks.translation.batch_search import BatchSearch, Job, Jobs, Query
+from heed.models.tasks.translation.characters import UnknownCharacters, visible
 from heed.models.tasks.translation.doubts import UNLIKELY
 from heed.models.tasks.translation.line_task import LineTask, joined
 from heed.models.tasks.translation.repair import Repair
@@ -29,7 +29,7 @@ from heed.models.tasks.translation.translation import Sentence, Translation
 from heed.models.text.glossary import Glossary
 from heed.models.text.markup.placeholders import has_letters
 from heed.models.text.sentences import cut, split_sentences
-from heed.models.text.words import Span, overlap
+from heed.models.text.words import Span
 from heed.models.tokenizers.protocol import LineTokenizer
 
 if TYPE_CHECKING:
@@ -40,19 +40,6 @@ if TYPE_CHECKING:
 BATCH_SIZE = 64  # maximum number of sentences decoded together
 WINDOW = 32  # batches that are sorted by length together
 WIDER = 2  # factor of the beam size with constraints, because hypotheses that lack more and less share the beam
-# Characters that are not seen, and no part of a word: tokenizers take them for spaces, or for what they do not know.
-# Joiners and variation selectors shape the letters of some scripts and emoji, but no Latin letter.
-LATIN = "[A-Za-z\u00c0-\u024f]"
-INVISIBLE = re.compile(
-    "[\u00ad\u034f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
-    f"|(?<={LATIN})[\u200c\u200d\ufe00-\ufe0f]"
-)
-SPACE = re.compile("[\v\f\x1c-\x1f\x85]")  # which tokenizers drop, so that two words would be one
-# What tokenizers drop or take for something else: escape sequences of terminals and other control characters, ½ and x².
-COPIED = re.compile(
-    r"\x1b\[[0-?]*+[ -/]*+[@-~]|[\x00-\x08\x0e-\x1a\x7f-\x84\x86-\x9f]++|\x1b"
-    "|[\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u2089\u2150-\u218b\u2460-\u249b\u24ea-\u24ff\u2776-\u2793]++"
-)
 LONGEST = 512  # tokens; a longer sentence is translated in parts, because attention grows with the square of the length
 
 
@@ -103,8 +90,7 @@ class Translator(Model):
         self._src, self._tgt = src_tokenizer, tgt_tokenizer
         n_positions = network.spec.encoder.n_positions if network.spec.encoder else None
         self._longest = LONGEST if n_positions is None else min(LONGEST, n_positions - 1)  # without the end token
-        self._known, self._not_known = set[str](), set[str]()  # characters
-        self._plain = set[str]()  # characters that are known and never copied
+        self._unknown = UnknownCharacters(src_tokenizer)
         special = SpecialIds.of(tgt_tokenizer, blank=tgt_tokenizer.blank)
         search = functools.partial(BatchSearch, special=special, context=network.context, workers=workers)
         # A shortlist can have any token where both languages share a vocabulary, for it has those of the source.
@@ -250,23 +236,8 @@ class Translator(Model):
         return any(has_letters(piece) for piece in pieces if not re.fullmatch("<.+>", piece))
 
     def unknown(self, text: str) -> list[Span]:
-        """Where the characters of a text are that the model does not know, with the rest of their words."""
-        if self._plain.issuperset(text):  # the usual case
-            return []
-        sure = [match.span() for match in COPIED.finditer(text)]
-        new = set(SPACE.sub(" ", INVISIBLE.sub("", text))) - self._known - self._not_known
-        self._known |= {character for character in new if self._src.unk_id not in self._src.encode([character])[0]}
-        self._not_known |= new - self._known
-        self._plain |= {character for character in new & self._known if not COPIED.match(character)}
-        if self._not_known.isdisjoint(text):
-            return sure
-        ids, spans = self._src.encode_spans(text)
-        found = [
-            _whole_characters(text, (start + len(part) - len(part.lstrip()), end))
-            for token, (start, end) in zip(ids, spans, strict=True)
-            if token == self._src.unk_id and (part := text[start:end]).strip()
-        ]
-        return sorted([*sure, *(span for span in found if not any(overlap(span, each) for each in sure))])
+        """Where the characters of a text are that the model does not know; see `UnknownCharacters`."""
+        return self._unknown.find(text)
 
     def _sentences(self, lines: Sequence[str]) -> list[list[Sentence]]:
         """The sentences of each line, split if they are too long; none for an empty line."""
@@ -277,7 +248,7 @@ class Translator(Model):
 
     def _readable(self, piece: str) -> str:
         """What the network reads of a piece; nothing where nothing is to translate."""
-        return SPACE.sub(" ", INVISIBLE.sub("", piece)).strip() if self.has_words(piece) else ""
+        return visible(piece).strip() if self.has_words(piece) else ""
 
     def _fit(self, piece: str, tokens: list[int]) -> list[Sentence]:
         """A sentence with its white space, in parts of a length that the network can read."""
@@ -374,16 +345,6 @@ def _linked(aligner: Aligner, sources: list[str], results: list[list[Translation
     pairs = [(source, each.text) for source, best in zip(sources, results, strict=True) for each in best]
     found = iter([tuple(links or ()) for links in aligner.links(pairs)] if pairs else [])
     return [[dataclasses.replace(each, links=next(found)) for each in best] for best in results]
-
-
-def _whole_characters(text: str, span: Span) -> Span:
-    """A span with the letters that its accents belong to, and with the accents of its letters."""
-    start, end = span
-    while start > 0 and unicodedata.category(text[start]) in ("Mn", "Me"):
-        start -= 1
-    while end < len(text) and unicodedata.category(text[end]) in ("Mn", "Me"):
-        end += 1
-    return start, end
 
 
 def loops(translation: Translation, source: list[int], config: DecodeConfig) -> bool:

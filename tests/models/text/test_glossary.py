@@ -16,8 +16,15 @@ from heed.models.tasks.translation.translator import Translator
 from heed.models.text.glossary import Glossary, appears
 from heed.models.text.words import word_spans
 from heed.models.tokenizers.subwords import Tokenizer, load_tokenizers
+from heed.transformer.data.vocabulary import train_tokenizer
 
 DATA = Path(__file__).parents[2] / "data"
+
+
+@pytest.fixture(scope="module")
+def letters() -> Tokenizer:
+    """A tokenizer of Latin letters, without bytes for others."""
+    return train_tokenizer(["B a h n o f station"] * 9, vocab_size=20, name="letters")
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +87,11 @@ def test_a_term_appears_as_a_whole_word(text: str, is_there: bool) -> None:
         (b"station\tBahnhof\r\nred\tr\xf6t\n", "line 2 is not UTF-8"),
     ],
 )
-def test_a_wrong_line_is_named(german: Tokenizer, tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_wrong_line_is_named(letters: Tokenizer, tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "terms.tsv"
     path.write_bytes(content)
     with pytest.raises(DataError) as caught:
-        Glossary.read(path, german)
+        Glossary.read(path, letters)
     assert str(caught.value).startswith(f"{path}: {message}")
 
 
@@ -165,7 +172,7 @@ def test_terms_appear_in_each_of_the_best(tmp_path: Path) -> None:
     [
         ("The dog sees the cat.", ["Köter", "Mieze"]),
         ("The cat sees the dog.", ["Mieze", "Köter"]),
-        ("The dog sees a dog.", ["Köter", "Köter"]),
+        ("My dog and your dog are friends.", ["Köter", "Köter"]),
         ("Well\u2026 the dog is hungry.", ["Köter"]),
         ("My sister reads a book in her room.", ["Schwesterherz", "Schmöker", "Kammer"]),
     ],

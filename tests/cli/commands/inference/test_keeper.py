@@ -202,9 +202,9 @@ def test_a_term_takes_the_place_of_its_word(heed: Heed, tmp_path: Path) -> None:
     """It was once hung on the end: "Das Café ist geschlossen Kaffeehaus."."""
     terms = tmp_path / "terms.tsv"
     terms.write_text("café\tKaffeehaus\nteacher\tPädagoge\n", "utf-8")
-    text = "The café is closed.\nTom must be a good teacher.\n"
+    text = "The café is closed.\nMy brother is a teacher.\n"
     found = translate(heed, text, "--glossary", terms)
-    assert found == ["Das Kaffeehaus ist geschlossen.", "Tom muss ein guter Pädagoge sein."]
+    assert found == ["Das Kaffeehaus ist geschlossen.", "Mein Bruder ist Pädagoge."]
 
 
 @pytest.mark.parametrize(
