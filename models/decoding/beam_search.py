@@ -211,7 +211,8 @@ class Beams:
         if stop == "beam_size":
             full: BoolArray = np.isfinite(worst)
             return full
-        longest = np.full_like(self._max_lengths, len(self._history)) if stop == "present" else self._max_lengths
+        at_limit = self._max_lengths + bool(self._config.end_forced)  # the length that counts there
+        longest = np.full_like(at_limit, len(self._history)) if stop == "present" else at_limit
         attainable = self._log_probs.max(axis=1) / self._penalty(longest)
         wanted = worst if stop == "present" else self._ended.score[:, self._n_best - 1]
         # One beam is greedy search, which ends with its only hypothesis.

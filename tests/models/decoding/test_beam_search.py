@@ -279,6 +279,11 @@ def test_one_beam_is_greedy(
     assert [[h.tokens for h in hypotheses] for hypotheses in found] == [[tokens] for tokens in expected]
 
 
+@example(
+    Language(seed=4294967296, vocab_size=12, end=2.0, unknown=5.0),
+    [[9, 6, 6, 8, 3]],
+    DecodeConfig(beam_size=2, length_penalty=2.0, max_length=5, end_forced=True),
+)
 @given(LANGUAGES, SOURCES, CONFIGS)
 def test_no_result_scores_below_greedy_s_where_that_was_in_the_beam(
     language: Language, sources: list[list[int]], config: DecodeConfig
