@@ -45,10 +45,10 @@ class Ended(NamedTuple):
         W = self.score.shape[1]
         order = np.argsort(-np.concatenate([self.score, new.score], axis=1), axis=1, kind="stable")[:, :W]
 
-        def best(old: Any, more: Any) -> Any:
+        def ordered(old: Any, more: Any) -> Any:
             return at(np.concatenate([old, more], axis=1), order)
 
-        return Ended(*map(best, self, new))
+        return Ended(*map(ordered, self, new))
 
     def keep(self, rows: IntArray) -> "Ended":
         """Those of these sentences."""

@@ -98,7 +98,7 @@ class LibraryTokenizer(ConventionalTokenizer):
         """Which tokens continue no word, (V,)."""
         return np.array([not re.match(r"\w", self.piece(number)) for number in range(self._n_tokens)])
 
-    @property
+    @cached_property
     def is_lacking(self) -> npt.NDArray[np.bool_]:
         """Which tokens stand for what the vocabulary lacks: none, (V,)."""
         return np.zeros(self._n_tokens, dtype=np.bool_)

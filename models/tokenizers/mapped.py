@@ -13,6 +13,7 @@ import sentencepiece
 from heed.models.errors import ModelError
 from heed.models.spec.conventions import Conventions
 from heed.models.tokenizers.conventional import ConventionalTokenizer
+from heed.models.tokenizers.protocol import BYTE_PIECES
 
 VOCABULARY = "vocabulary.json"  # in a bundle, beside the SentencePiece models: a list of pieces, by their ids
 SPACE = "\u2581"
@@ -67,7 +68,9 @@ class MappedTokenizer(ConventionalTokenizer):
     @cached_property
     def is_lacking(self) -> npt.NDArray[np.bool_]:
         """Which tokens stand for what the vocabulary lacks: the unknown token, and those of bytes, (V,)."""
-        return np.array([re.fullmatch(r"<unk>|<0x[0-9A-F]{2}>", piece) is not None for piece in self._list])
+        found = np.zeros(len(self), dtype=bool)
+        found[[self._ids[piece] for piece in ("<unk>", *BYTE_PIECES) if piece in self._ids]] = True
+        return found
 
     def encode(self, lines: Sequence[str], threads: int = -1) -> list[list[int]]:
         """The token ids of each line, with what sources begin with; none for a line of white space."""

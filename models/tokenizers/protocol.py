@@ -6,6 +6,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+BYTE_PIECES = tuple(f"<0x{byte:02X}>" for byte in range(256))  # as SentencePiece names them
+
 
 class Special(Protocol):
     """Token ids that mean something."""

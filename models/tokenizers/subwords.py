@@ -11,6 +11,7 @@ import numpy.typing as npt
 import sentencepiece
 
 from heed.models.errors import DataError, ModelError
+from heed.models.tokenizers.protocol import BYTE_PIECES
 
 SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -119,7 +120,7 @@ class Tokenizer:
     def is_lacking(self) -> npt.NDArray[np.bool_]:
         """Which pieces stand for what the vocabulary lacks: the unknown piece, and those of bytes, (V,)."""
         found = np.zeros(len(self), dtype=bool)
-        found[[self._pieces.piece_to_id(f"<0x{byte:02X}>") for byte in range(256)]] = True  # the unknown piece, if none
+        found[[self.unk_id, *filter(self.is_byte, map(self._pieces.piece_to_id, BYTE_PIECES))]] = True
         return found
 
     def encode(self, lines: Sequence[str], threads: int = 1) -> list[list[int]]:

@@ -95,8 +95,9 @@ COMMON: dict[str, object] = {
     "best_by": "bleu",
     "seed": SEED,
 }
-# The model in the wheel had copy_augment 0.9 and texts by size before step 1,223 of the first stage, a
-# learning_rate_scale of 0.16 before step 147 of the second, and of 0.02 after step 996 of the third.
+# The model in the wheel had copy_augment 0.9 and texts by size before step 1,223 of the first stage, and a
+# learning_rate_scale of 0.16 before step 147 of the second, and of 0.02 after step 996 of the third. It is the third
+# stage's last checkpoint, of step 1,415, which was not validated; this recipe takes the best one that was.
 STAGES = (
     Stage(
         "copying",

@@ -58,8 +58,9 @@ class UnknownCharacters:
         (ids,) = self._tokenizer.encode([character])
         if self._tokenizer.unk_id in ids:
             return False
-        has_case = unicodedata.category(character) != "Lo"
-        return not self._tokenizer.is_lacking[ids].any() or not (has_case or _script(character) not in self._scripts)
+        if not self._tokenizer.is_lacking[ids].any():
+            return True
+        return unicodedata.category(character) == "Lo" and _script(character) in self._scripts  # Lo: without case
 
     @cached_property
     def _scripts(self) -> set[str]:

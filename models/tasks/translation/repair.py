@@ -9,7 +9,6 @@ from typing import NamedTuple, Protocol
 
 from heed.models.decoding.constraints import Phrase
 from heed.models.tasks.translation.batch_search import Job
-from heed.models.tasks.translation.doubts import doubts
 from heed.models.tasks.translation.losses import ExpectedLiteral, Losses
 from heed.models.tasks.translation.translation import Translation
 from heed.models.text.capitals import in_small_letters, is_in_capitals
@@ -132,7 +131,7 @@ class Repair:
         That is tried where the model is not sure, and kept where it makes it surer.
         """
         small, names = in_small_letters(source, self._n_tokens)
-        doubtful = found[0].confidence < SURE or doubts(found[0]) or self._losses.find(source, found[0].text)
+        doubtful = found[0].confidence < SURE or found[0].looped or self._losses.find(source, found[0].text)
         if not doubtful or not (text := take_out(small, names)):
             return found
         numbers = [each for each in self._losses.expected(text.text) if each.kind is LiteralKind.NUMBER]

@@ -225,8 +225,8 @@ def test_repair_helps_and_leaves_other_lines_alone() -> None:
 
 LINES = [
     "Ask Nakamura in 1987.", "The library owns 866,997 books.", "Dublin is the capital of Ireland.", "I love you.",
-    "Please open settings.json now.", "Write to anna@example.org.", "Here's $5.",
-    "CALL OKSANA AT ONCE.", "I live in Mexico.", "Hello!",
+    "Tell Nadia, Zofia and Hamish to wait.", "Please open settings.json now.", "Write to anna@example.org.",
+    "Here's $5.", "CALL OKSANA AT ONCE.", "I live in Mexico.", "Hello!",
 ]  # fmt: skip
 
 
