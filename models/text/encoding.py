@@ -14,8 +14,8 @@ MARKS = {
 def other_encoding(start: bytes) -> str | None:
     """What is wrong with a file that begins so, and the way out; None where it may be UTF-8.
 
-    UTF-16 without a mark is known by NUL bytes, of which nearly all stand at even places, or at odd ones; UTF-32 by
-    those in the places of the two highest bytes of characters.
+    UTF-16 without a mark is known by NUL bytes, of which nearly all stand at even places, or at odd ones, where no line
+    feed does; UTF-32 by those in the places of the two highest bytes of characters.
     """
     for mark, name in MARKS.items():
         if start.startswith(mark):
@@ -27,6 +27,7 @@ def other_encoding(start: bytes) -> str | None:
     places = [place % 2 for place, byte in enumerate(start[:PROBED]) if byte == 0]
     for parity, name in enumerate(("UTF-16BE", "UTF-16LE")):
         same = places.count(parity)
-        if same >= 2 and same >= 0.4 * (len(start[:PROBED]) // 2) and same >= 0.95 * len(places):
+        is_usual = same >= 2 and same >= 0.4 * (len(start[:PROBED]) // 2) and same >= 0.95 * len(places)
+        if is_usual and b"\n" not in start[parity:PROBED:2]:
             return f"{name}; convert it: iconv -f {name} -t UTF-8"
     return None

@@ -16,7 +16,7 @@ def test_what_is_not_utf_8_is_named(text: str, encoding: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "start", [b"", b"\0", b"Good morning!", b"a\0b\n", b"I\0am\0hungry", "你好".encode(), b"\0" * 40]
+    "start", [b"", b"\0", b"Good morning!", b"a\0b\n", b"I\0am\0hungry", "你好".encode(), b"\0" * 40, b"\0\r\n\n\0\n "]
 )
 def test_what_may_be_utf_8_passes(start: bytes) -> None:
     assert other_encoding(start) is None
