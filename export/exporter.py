@@ -10,9 +10,7 @@ import torch
 from heed.export.alignment_heads import choose_heads
 from heed.export.manifest import write_manifest
 from heed.export.model_details import ModelDetails
-from heed.export.onnx.attention import Scales, can_stream
-from heed.export.onnx.blockwise import BITS
-from heed.export.onnx.calibration import cache_scales
+from heed.export.onnx.calibration import Calibration, calibrate
 from heed.export.onnx.graphs import NetworkWriter
 from heed.export.onnx.weights import FILE_NAME, Weights
 from heed.export.proof import encoder_parity, parity, quality
@@ -96,9 +94,9 @@ def _export_decoder(
     network, task = run.load_network(checkpoint), TASKS[run.task]
     found, imported = task.passages(run, 2 * task.n_passages), run.imported
     passages, others = found[: task.n_passages], found[task.n_passages :] or found
-    scales = _scales(network, precision, others, run.tokenizers[1].bos_id)
+    calibration = calibrate(network, precision, others, run.tokenizers[1].bos_id)
     with directory_whole(output, force=force) as aside:
-        files = write_graphs(network, precision, aside, Shortlist.load(run.path), scales)
+        files = write_graphs(network, precision, aside, Shortlist.load(run.path), calibration)
         proof = _Proof(network, aside, files, run.tokenizers, precision)
         compared = proof.compare(passages, task.n_bytes(run, passages))
         decode = imported.decode if imported else DecodeConfig(beam_threshold=proof.threshold(others))
@@ -223,19 +221,12 @@ class _Proof:
         return quality.measure(name, text, self._tokenizers, sides, config)
 
 
-def _scales(network: Transformer, precision: str, passages: list[ScoringInput], bos_id: int) -> Scales:
-    """Scales of the integer KV cache; empty: the cache holds floats."""
-    if precision not in BITS or not can_stream(network.spec):
-        return {}
-    return cache_scales(network, [[bos_id, *(each.given + each.tokens)[:-1]] for each in passages])
-
-
 def write_graphs(
     network: Transformer,
     precision: str,
     directory: Path,
     shortlist: Shortlist | None = None,
-    scales: Scales | None = None,
+    calibration: Calibration | None = None,
 ) -> list[str]:
     """Write the graphs of a network and their shared file of weights.
 
@@ -244,7 +235,7 @@ def write_graphs(
         precision: See `export`.
         directory: The output directory.
         shortlist: The shortlist, if any.
-        scales: Scales of an integer KV cache; see `heed.export.onnx.calibration`.
+        calibration: Scales of integers; None: none is known.
 
     Returns:
         The names of the graphs' files.
@@ -252,7 +243,7 @@ def write_graphs(
     with torch.inference_mode():
         state = {name: tensor.float().cpu().numpy() for name, tensor in network.state_dict().items()}
     with (directory / FILE_NAME).open("wb") as file:
-        writer = NetworkWriter(network.spec, state, precision, Weights(file), scales)
+        writer = NetworkWriter(network.spec, state, precision, Weights(file), calibration)
         graphs = {f"{graph.name}.onnx": graph for graph in writer.graphs(shortlist)}
     for name, graph in graphs.items():
         graph.save(directory / name)

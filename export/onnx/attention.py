@@ -63,25 +63,22 @@ class AttentionWriter(StackWriter):
 
     def self_heads(self, name: str, x: ir.Value, ids: ir.Value, positions: ir.Value) -> list[ir.Value]:
         """Queries, (B, H, T, K), keys and values, (B, G, T, K), of x, rotated by position."""
-        q, k, v = (self._split_heads(part, ids) for part in self._query_key_value(name, x))
-        q, k = self._normed(name, "query", q), self._normed(name, "key", k)
+        if self._packed:
+            heads, attention = self._split_heads(self._packed_projection(name, x), ids), self.attention
+            sizes = self.graph.integers(attention.n_heads, attention.n_kv_heads, attention.n_kv_heads)
+            q, k, v = self.graph.several("Split", heads, sizes, n=3, axis=1)
+        else:
+            q, k, v = (self.heads(name, part, x, ids) for part in ("query", "key", "value"))
         return [self._rotated(q, positions), self._rotated(k, positions), v]
 
     def heads(self, name: str, part: str, x: ir.Value, ids: ir.Value) -> ir.Value:
         """The "query", "key" or "value" heads of x, without rotation: (B, H, T, K)."""
         return self._normed(name, part, self._split_heads(self._projected(name, part, x), ids))
 
-    def _query_key_value(self, name: str, x: ir.Value) -> list[ir.Value]:
-        parts = ("query", "key", "value")
-        if not self._packed:
-            return [self._projected(name, part, x) for part in parts]
-        sizes = self.graph.integers(*(self._width(part) for part in parts))
-        return list(self.graph.several("Split", self._packed_projection(name, x), sizes, n=3, axis=-1))
-
     @property
     def _packed(self) -> bool:
-        """Whether one product computes queries, keys and values: with few rows, reading weights dominates."""
-        return not self.graph.many_rows and not self.attention.qk_norm
+        """Whether one product computes queries, keys and values, which are not normalized separately."""
+        return not self.attention.qk_norm
 
     def _packed_projection(self, name: str, x: ir.Value) -> ir.Value:
         weights = [self._weights(name, part) for part in ("query", "key", "value")]
@@ -113,11 +110,16 @@ class AttentionWriter(StackWriter):
     def _split_heads(self, x: ir.Value, ids: ir.Value) -> ir.Value:
         """Split x, (…, H K), of ids, (B, T), into heads: (B, H, T, K)."""
         graph = self.graph
-        if self.live is None:
-            shape = graph.op("Concat", graph.op("Shape", ids), graph.integers(-1, self.attention.d_head), axis=0)
-        else:
-            x, shape = graph.op("Gather", x, self.live.rows), graph.integers(0, 0, -1, self.attention.d_head)
-        return graph.op("Transpose", graph.op("Reshape", x, shape), perm=[0, 2, 1, 3])
+        split = graph.integers(0, 0, -1, self.attention.d_head)
+        return graph.op("Transpose", graph.op("Reshape", self._by_token(x, ids), split), perm=[0, 2, 1, 3])
+
+    def _by_token(self, x: ir.Value, ids: ir.Value) -> ir.Value:
+        """x, (…, D), for each of ids, (B, T): (B, T, D); anything for those that are not computed."""
+        graph = self.graph
+        if self.live is not None:
+            return graph.op("Gather", x, self.live.rows)
+        shape = graph.op("Concat", graph.op("Shape", ids), graph.integers(-1), axis=0)
+        return graph.op("Reshape", x, shape) if graph.many_rows else x
 
     def _rotated(self, x: ir.Value, positions: ir.Value) -> ir.Value:
         """x, (B, H, T, K), rotated by positions, (B, T)."""
@@ -290,11 +292,12 @@ class AttentionWriter(StackWriter):
     def _stream_inputs(self, name: str, x: ir.Value, ids: ir.Value) -> list[ir.Value | None]:
         """Queries, keys and values, (B, T, H K) each, or packed in the first."""
         if self._packed:
-            return [self._packed_projection(name, x), None, None]
+            return [self._by_token(self._packed_projection(name, x), ids), None, None]
         graph, found = self.graph, list[ir.Value | None]()
         for part in ("query", "key", "value"):
-            split = graph.op("Concat", graph.op("Shape", ids), graph.integers(-1, self.attention.d_head), axis=0)
-            heads = self._normed(name, part, graph.op("Reshape", self._projected(name, part, x), split))
+            projected = self._by_token(self._projected(name, part, x), ids)
+            split = graph.op("Reshape", projected, graph.integers(0, 0, -1, self.attention.d_head))
+            heads = self._normed(name, part, split)
             found.append(graph.op("Reshape", heads, graph.integers(0, 0, self._width(part))))
         return found
 

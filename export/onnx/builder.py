@@ -1,7 +1,7 @@
 """Building an ONNX graph: operators, constants, weights and their precision."""
 
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,8 @@ from heed.export.onnx.weights import Weights
 OPSET = 21
 IR_VERSION = 10
 CONTRIB = "com.microsoft"  # ONNX Runtime's own operators
+# Levels of a byte for values that are not negative, and for others, on each side of the middle.
+LEVELS, SIGNED_LEVELS, MIDDLE = 255, 127, 128
 
 Array = npt.NDArray[np.generic]
 Dim = int | str  # a number, or the name of a dynamic size
@@ -32,8 +34,9 @@ class _Rows(NamedTuple):
     """Quantized rows."""
 
     integers: ir.Value  # (R, D)
-    scales: ir.Value  # (R, 1)
+    scales: ir.Value  # (R, 1), or () if all rows share one
     zero: ir.Value | None  # zero point; None: 0
+    is_shared: bool  # whether all rows share a scale
 
 
 class GraphBuilder:
@@ -43,12 +46,13 @@ class GraphBuilder:
         name: Name of the graph.
         weights: The file of weights.
         precision: Precision of its matrix products: "float32", "float16" or "int8".
+        scales: Scales of what int8 products read, by the products' names; a product without one has a scale per row.
     """
 
     many_rows = True  # whether products are for many rows at a time, (R, D)
 
-    def __init__(self, name: str, weights: Weights, precision: str) -> None:
-        self.name, self.precision = name, precision
+    def __init__(self, name: str, weights: Weights, precision: str, scales: Mapping[str, float] | None = None) -> None:
+        self.name, self.precision, self._scales = name, precision, scales or {}
         # Type of the inputs and outputs of products, and of keys and values.
         self.dtype = ir.DataType.FLOAT16 if precision == "float16" else ir.DataType.FLOAT
         self._weights = weights
@@ -141,46 +145,57 @@ class GraphBuilder:
 
         With `rectified`, negative entries of x count as 0.
         """
-        y = self._product(x, self._own_columns(name, matrix), rectified)
-        return y if bias is None else self.op("Add", y, self.weight(f"{name}.bias", self._stored(bias)))
+        added = None if bias is None else self.weight(f"{name}.bias", self._stored(bias))
+        return self._product(x, name, self._own_columns(name, matrix), added, rectified=rectified)
 
     def project(self, x: ir.Value, name: str, matrix: Array) -> ir.Value:
         """Like `linear`, in float32, with a matrix that `lookup` shares."""
-        return self.product(x, self.columns(name, matrix))
+        return self.product(x, name, self.columns(name, matrix))
 
-    def product(self, x: ir.Value, columns: WeightColumns) -> ir.Value:
-        """x, (R, D), times columns, (D, V), in float32, for log-probabilities."""
-        return self.wide(self._product(x, columns, rectified=False))
+    def product(self, x: ir.Value, name: str, columns: WeightColumns) -> ir.Value:
+        """x, (R, D), times columns, (D, V), of the matrix of this name, in float32, for log-probabilities."""
+        return self.wide(self._product(x, name, columns))
 
-    def _product(self, x: ir.Value, columns: WeightColumns, rectified: bool) -> ir.Value:
+    def _product(
+        self, x: ir.Value, name: str, columns: WeightColumns, bias: ir.Value | None = None, *, rectified: bool = False
+    ) -> ir.Value:
         if columns.scales is None:
             x = self.op("Relu", x) if rectified else x
             # Fused with a transposition, so that lookup can share the matrix.
-            return self.op("FusedMatMul", x, columns.matrix, domain=CONTRIB, transB=1)
-        rows = self._quantized(x, rectified)
-        # The operator's bias would be multiplied by the rows' scales.
-        return self.op(
-            "MatMulIntegerToFloat",
-            *(rows.integers, columns.matrix, rows.scales, columns.scales, rows.zero),
-            domain=CONTRIB,
-        )
+            y = self.op("FusedMatMul", x, columns.matrix, domain=CONTRIB, transB=1)
+            return y if bias is None else self.op("Add", y, bias)
+        rows = self._quantized(x, rectified, self._scales.get(name))
+        inputs = rows.integers, columns.matrix, rows.scales, columns.scales, rows.zero
+        if rows.is_shared and bias is not None:
+            return self.op("MatMulIntegerToFloat", *inputs, None, bias, domain=CONTRIB)
+        y = self.op("MatMulIntegerToFloat", *inputs, domain=CONTRIB)
+        # The operator would multiply the bias by scales of rows.
+        return y if bias is None else self.op("Add", y, bias)
 
-    def _quantized(self, x: ir.Value, rectified: bool) -> _Rows:
-        """x quantized to 8 bits with a scale per row, so that a sentence's result does not depend on its batch.
+    def _quantized(self, x: ir.Value, rectified: bool, scale: float | None = None) -> _Rows:
+        """x quantized to 8 bits with a known scale, or one per row: a sentence's result does not depend on its batch.
 
         Unsigned, because the processor's instruction takes unsigned rows and signed columns. A rectified x uses all 255
         levels for positive values, and negative ones saturate at 0.
         """
         if (x, rectified) not in self._rows:
-            size, levels = (x, 255) if rectified else (self.op("Abs", x), 127)
-            largest = self.op("Max", self.op("ReduceMax", size, self.integers(-1), keepdims=0), self.floats(1e-12))
-            scales = self.op("Mul", largest, self.floats(1 / levels))
-            zero = None if rectified else self.constant(128, np.uint8)
-            if zero is not None and self._zeros is None:  # R is the same throughout a graph; but `own_rows`
-                self._zeros = self.op("Expand", zero, self.op("Shape", scales))
-            integers = self.op("QuantizeLinear", x, scales, None if rectified else self._zeros, axis=0)
-            self._rows[x, rectified] = _Rows(integers, self.op("Unsqueeze", scales, self.integers(1)), zero)
+            found = self._with_own_scales(x, rectified) if scale is None else self._with_scale(x, rectified, scale)
+            self._rows[x, rectified] = found
         return self._rows[x, rectified]
+
+    def _with_scale(self, x: ir.Value, rectified: bool, scale: float) -> _Rows:
+        step, zero = self.floats(scale), self.constant(0 if rectified else MIDDLE, np.uint8)
+        return _Rows(self.op("QuantizeLinear", x, step, zero), step, zero, is_shared=True)
+
+    def _with_own_scales(self, x: ir.Value, rectified: bool) -> _Rows:
+        size, levels = (x, LEVELS) if rectified else (self.op("Abs", x), SIGNED_LEVELS)
+        largest = self.op("Max", self.op("ReduceMax", size, self.integers(-1), keepdims=0), self.floats(1e-12))
+        scales = self.op("Mul", largest, self.floats(1 / levels))
+        zero = None if rectified else self.constant(MIDDLE, np.uint8)
+        if zero is not None and self._zeros is None:  # R is the same throughout a graph; but `own_rows`
+            self._zeros = self.op("Expand", zero, self.op("Shape", scales))
+        integers = self.op("QuantizeLinear", x, scales, None if rectified else self._zeros, axis=0)
+        return _Rows(integers, self.op("Unsqueeze", scales, self.integers(1)), zero, is_shared=False)
 
     def own_rows(self, x: ir.Value) -> ir.Value:
         """x, (N, D), for products of other rows than those of tokens, which share their zero points."""

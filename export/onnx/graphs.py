@@ -47,10 +47,11 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 
-from heed.export.onnx.attention import AttentionWriter, Scales, can_stream
+from heed.export.onnx.attention import AttentionWriter, can_stream
 from heed.export.onnx.block import BOOL, FLOAT, INT32, INT64, LiveTokens, State
 from heed.export.onnx.blockwise import BlockGraphBuilder
 from heed.export.onnx.builder import GraphBuilder
+from heed.export.onnx.calibration import Calibration
 from heed.export.onnx.relative import RelativeWriter
 from heed.export.onnx.weights import Weights
 from heed.models.spec.network import NetworkSpec
@@ -74,15 +75,20 @@ class NetworkWriter:
         state: Its weights, by the names of `heed.models.spec.parameters`.
         precision: Precision of matrix products: "float32", "float16", "int8" or "int4".
         weights: The file of weights.
-        scales: Scales of an integer KV cache, (G, 1, K), by the names of the caches; None: floats.
+        calibration: Scales of integers; None: none is known.
     """
 
     def __init__(
-        self, spec: NetworkSpec, state: State, precision: str, weights: Weights, scales: Scales | None = None
+        self,
+        spec: NetworkSpec,
+        state: State,
+        precision: str,
+        weights: Weights,
+        calibration: Calibration | None = None,
     ) -> None:
         self._weights = weights
         self._spec, self._state, self._precision = spec, state, precision
-        self._scales = scales or {}
+        self._calibration = calibration or Calibration()
 
     @property
     def _decoder(self) -> StackSpec:
@@ -98,14 +104,15 @@ class NetworkWriter:
             more = [self.shortlist(shortlist), self.decoder(shortlist=True)] if shortlist and narrowed else []
             return [self.encoder(), self.decoder(), *more]
         streams = [self.stream()] if can_stream(self._spec) else []
-        return [*streams, self.decoder(), *([self.rounding()] if self._scales and streams else [])]
+        return [*streams, self.decoder(), *([self.rounding()] if self._calibration.caches and streams else [])]
 
     def _begin(self, name: str) -> GraphBuilder:
-        builder = BlockGraphBuilder if is_blockwise(self._spec, self._precision) else GraphBuilder
-        return builder(name, self._weights, self._precision)
+        if is_blockwise(self._spec, self._precision):
+            return BlockGraphBuilder(name, self._weights, self._precision)
+        return GraphBuilder(name, self._weights, self._precision, self._calibration.inputs)
 
     def _stack(self, graph: GraphBuilder, name: str, live: LiveTokens | None = None) -> AttentionWriter:
-        scales = self._scales if name == "decoder" else None
+        scales = self._calibration.caches if name == "decoder" else None
         return AttentionWriter(graph, self._state, self._spec, name, live, scales)
 
     def encoder(self) -> GraphBuilder:
@@ -230,7 +237,7 @@ class NetworkWriter:
         """The graph that rounds the decoder's keys and values for the stream."""
         graph = self._begin("rounding")
         stack = self._stack(graph, "decoder")
-        for name in self._scales:
+        for name in self._calibration.caches:
             rounded = stack.rounded(name, stack.cache(f"past_{name}", "C", FLOAT))
             graph.output(name, rounded, ir.DataType.INT8, stack.cache_shape("C"))
         return graph
@@ -316,7 +323,7 @@ class NetworkWriter:
         columns = graph.input_columns("shortlist", "V'", self._spec.d_model)
         sentences = graph.op("Div", stack.live.tokens, graph.op("Shape", ids, start=1))  # of each row, (R,)
         mask = graph.op("Gather", graph.op("Squeeze", mask, graph.integers(1)), sentences)
-        logits = graph.product(x, columns)
+        logits = graph.product(x, self._spec.output, columns)
         if self._spec.output_bias:
             logits = graph.op("Add", logits, graph.input("shortlist_bias", FLOAT, ["V'"]))
         return graph.op("Add", logits, mask), chosen

@@ -71,7 +71,8 @@ def make(work: Path, n_prompt: int) -> None:
     import torch
 
     from heed.export.exporter import write_graphs
-    from heed.export.onnx.calibration import cache_scales
+    from heed.export.onnx.cache_scales import cache_scales
+    from heed.export.onnx.calibration import Calibration
     from heed.models.tokenizers.subwords import write_tokenizers
     from heed.transformer.data.vocabulary import train_tokenizer
     from heed.transformer.decoding import TorchNetwork
@@ -90,7 +91,7 @@ def make(work: Path, n_prompt: int) -> None:
     scales = cache_scales(network, np.random.default_rng(3).integers(1000, V, (8, 512)).tolist())
     for precision in FORMS["heed"]:
         (work / precision).mkdir(exist_ok=True)
-        write_graphs(network, precision, work / precision, None, scales)
+        write_graphs(network, precision, work / precision, None, Calibration(scales))
         write_tokenizers(work / precision, (pieces, pieces))
     state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     for number, part in itertools.product(range(STACK.n_layers), ("weight", "bias")):

@@ -1,9 +1,10 @@
 import copy
 import dataclasses
+import itertools
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch.nn import functional as F
 
 from heed.export import exporter
 from heed.export.exporter import write_graphs
+from heed.export.onnx.calibration import Calibration, calibrate
 from heed.export.onnx.rowwise import quantize_rows
 from heed.export.proof import parity
 from heed.export.proof.parity import LOG_PROB_LIMIT, LOSS_LIMITS, require
@@ -60,6 +62,7 @@ class Exported:
     torch: Transformer
     onnx: OnnxNetwork
     directory: Path
+    scales: Mapping[str, float] = dataclasses.field(default_factory=dict)  # of what int8 products read
 
 
 Draw = Callable[..., Transformer]
@@ -81,15 +84,22 @@ def varied(describe: Describe, **options: object) -> Transformer:
     return network
 
 
-def write(network: Transformer, directory: Path, precision: str) -> Exported:
+def write(network: Transformer, directory: Path, precision: str, *, calibrated: bool = False) -> Exported:
     with torch.no_grad():
         network.output_weight[SPECIAL.eos_id] *= 0.5  # outputs do not end at once
-    return Exported(network, load(network, directory, precision), directory)
+    calibration = calibrate(network, precision, random_pairs(60), SPECIAL.bos_id) if calibrated else Calibration()
+    return Exported(network, load(network, directory, precision, calibration), directory, calibration.inputs)
 
 
-def load(network: Transformer, directory: Path, precision: str) -> OnnxNetwork:
-    files = write_graphs(network, precision, directory)
+def load(network: Transformer, directory: Path, precision: str, calibration: Calibration | None = None) -> OnnxNetwork:
+    files = write_graphs(network, precision, directory, None, calibration)
     return OnnxNetwork(directory, network.spec, files, device="cpu", threads=1)
+
+
+def random_pairs(n: int) -> list[ScoringInput]:
+    random = np.random.default_rng(1)
+    rows = [random.integers(4, 19, random.integers(1, 15)).tolist() for _ in range(2 * n)]
+    return [ScoringInput([], tgt, [*src, SPECIAL.eos_id]) for src, tgt in zip(rows[:n], rows[n:], strict=True)]
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
@@ -97,9 +107,11 @@ def float32(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return write(varied(describe, **NETWORKS[request.param]), tmp_path_factory.mktemp("float32"), "float32")
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
+@pytest.fixture(scope="module", params=itertools.product(NETWORKS, [False, True]), ids=str)
 def int8(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, describe: Describe) -> Exported:
-    return write(varied(describe, **NETWORKS[request.param]), tmp_path_factory.mktemp("int8"), "int8")
+    form, calibrated = request.param
+    directory = tmp_path_factory.mktemp("int8")
+    return write(varied(describe, **NETWORKS[form]), directory, "int8", calibrated=calibrated)
 
 
 def draw_sources(network: Transformer, lengths: list[int]) -> list[list[int]]:
@@ -218,33 +230,40 @@ def test_the_top_candidates_are_the_best_in_order(float32: Exported) -> None:
 
 
 class RoundedLinear(nn.Module):
-    """What an int8 product means: rows of weights rounded to 63 levels; inputs to 127, or 255 if none is negative."""
+    """What an int8 product means: rows of weights rounded to 63 levels; inputs to 127, or 255 if none is negative.
 
-    def __init__(self, linear: nn.Linear, levels: int) -> None:
+    The levels of inputs reach to the largest of a row, or have a known scale, and larger inputs are clipped.
+    """
+
+    def __init__(self, linear: nn.Linear, levels: int, scale: float | None) -> None:
         super().__init__()
-        self.weight, self.bias, self.levels = rounded(linear.weight, 63), linear.bias, levels
+        self.weight, self.bias, self.levels, self.scale = rounded(linear.weight, 63), linear.bias, levels, scale
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(rounded(x, self.levels), self.weight, self.bias)
+        return F.linear(rounded(x, self.levels, self.scale), self.weight, self.bias)
 
 
-def rounded(x: Tensor, levels: int) -> Tensor:
-    scale = x.abs().amax(-1, keepdim=True).clamp(min=1e-12) / levels
-    return (x / scale).round() * scale
+def rounded(x: Tensor, levels: int, scale: float | None = None) -> Tensor:
+    if scale is not None:
+        return (x / scale).round().clamp(-128 if levels == 127 else 0, levels) * scale
+    scales = x.abs().amax(-1, keepdim=True).clamp(min=1e-12) / levels
+    return (x / scales).round() * scales
 
 
-def round_network(network: Transformer) -> Transformer:
+def round_network(network: Transformer, scales: Mapping[str, float]) -> Transformer:
     network = copy.deepcopy(network)
-    for module in list(network.modules()):
+    for place, module in list(network.named_modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.Linear):
-                setattr(module, name, RoundedLinear(child, 255 if name == "outer" else 127))
+                scale = scales.get(f"{place}.{name}")
+                setattr(module, name, RoundedLinear(child, 255 if name == "outer" else 127, scale))
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if name.endswith("embedding.weight") or name == "projection.weight":
                 parameter.copy_(rounded(parameter, 63))
     whole = network.logits
-    network.logits = lambda states: whole(rounded(states, 127))  # type: ignore[method-assign]
+    scale = scales.get(network.spec.output)
+    network.logits = lambda states: whole(rounded(states, 127, scale))  # type: ignore[method-assign]
     return network
 
 
@@ -255,8 +274,18 @@ def test_int8_is_pytorch_with_rounded_numbers(int8: Exported) -> None:
     """
     src = padded(draw_sources(int8.torch, [5, 9, 1, 14]))
     tgt = torch.randint(2, 23, (4, 20)).numpy()
-    expected = torch_log_probs(dataclasses.replace(int8, torch=round_network(int8.torch)), src, tgt)
+    expected = torch_log_probs(dataclasses.replace(int8, torch=round_network(int8.torch, int8.scales)), src, tgt)
     assert np.abs(onnx_log_probs(int8, src, tgt) - expected).mean() < 1e-3
+
+
+def test_known_scales_spare_looking_for_the_largest_number_of_each_row(int8: Exported) -> None:
+    """All of these random inputs have one: those of the encoder, the decoder and the output matrix."""
+    sought = {
+        name: sum(node.op_type == "ReduceMax" for node in onnx.load(path, load_external_data=False).graph.node)
+        for name in ("encoder", "decoder")
+        if (path := int8.directory / f"{name}.onnx")
+    }
+    assert all(n == 0 for n in sought.values()) if int8.scales else all(n > 0 for n in sought.values())
 
 
 @pytest.mark.parametrize("graph", ["encoder", "decoder"])
@@ -282,7 +311,7 @@ def test_int8_is_near_float32(int8: Exported) -> None:
 @settings(deadline=None, max_examples=25)
 @given(st.data())
 def test_int8_neighbours_of_the_same_length_change_no_bit(int8: Exported, data: st.DataObject) -> None:
-    """Each row has a scale of its own; with one scale for the tensor an outlier spoils the others."""
+    """Each row has a scale of its own, or all have a known one; with one of the batch an outlier spoils the others."""
     sentences = st.lists(st.integers(4, 18), min_size=S, max_size=S)
     source, neighbours = data.draw(sentences), data.draw(st.lists(sentences, min_size=1, max_size=6))
     tgt = np.arange(2, 2 + T)[None]

@@ -14,7 +14,8 @@ from torch import Tensor
 from heed.export.exporter import write_graphs
 from heed.export.importers.bundle import _Stored as Stored
 from heed.export.importers.bundle import find_weights, from_bundle, read_arrays
-from heed.export.onnx.calibration import cache_scales
+from heed.export.onnx.cache_scales import cache_scales
+from heed.export.onnx.calibration import Calibration
 from heed.models.arrays import FloatArray, IntArray
 from heed.models.bundle import manifest as manifests
 from heed.models.bundle.bundle import Bundle
@@ -63,7 +64,7 @@ def draw(draw_language_model: Draw, form: str) -> Transformer:
 def exported(
     network: Transformer, precision: str, directory: Path, scales: dict[str, FloatArray] | None = None
 ) -> OnnxNetwork:
-    files = write_graphs(network, precision, directory, None, scales)
+    files = write_graphs(network, precision, directory, None, Calibration(scales or {}))
     return OnnxNetwork(directory, network.spec, files, device="cpu", threads=1)
 
 
