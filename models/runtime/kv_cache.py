@@ -28,7 +28,7 @@ class KVCache:
         self.values: dict[str, OrtValue] = {}
         self._device = device
         self._memory: dict[str, Array] = {name: np.empty(0, dtype) for name in names}
-        self._before: Array = np.empty(0, dtype)  # old content of an array while its shape changes
+        self._spare: Array = np.empty(0, dtype)  # memory for an array whose shape changes
 
     def begin(self, shape: tuple[int, int, int, int]) -> None:
         """Set all arrays to zeros of this shape."""
@@ -65,9 +65,7 @@ class KVCache:
         for name, value in self.values.items():
             B, H, C, K = value.shape()
             if n_slots > C:
-                self._before = _room(self._before, B * H * C * K)
-                before = self._before[: B * H * C * K].reshape(B, H, C, K)
-                np.copyto(before, value.numpy())
+                before, self._spare, self._memory[name] = value.numpy(), self._memory[name], self._spare
                 array = self._array(name, (B, H, n_slots, K))
                 array[:, :, :C], array[:, :, C:] = before, 0
                 self._show(name, array)
