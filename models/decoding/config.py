@@ -1,7 +1,7 @@
 """Settings of the search, and the special token ids it uses."""
 
 import dataclasses
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from heed.models.errors import ModelError
 
@@ -51,15 +51,14 @@ class DecodeConfig:
             raise ModelError("; ".join(wrong))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SpecialIds:
+class SpecialIds(NamedTuple):
     """The special token ids of the target."""
 
     bos_id: int  # precedes every output without another prompt
     eos_id: int  # ends every output
-    ends: tuple[int, ...] = ()  # others that do
-    forced: tuple[int, ...] = ()  # what every output begins with after `bos_id`, as a token of its language
     suppressed: tuple[int, ...]  # never part of an output, in search or sampling
+    ends: tuple[int, ...] = ()  # others that end outputs
+    forced: tuple[int, ...] = ()  # what every output begins with after `bos_id`, as a token of its language
     blank: tuple[int, ...] | None = None  # tokens without text: an output must have others, too; None: it may be empty
 
     @classmethod

@@ -184,6 +184,10 @@ def _options(device: str, threads: int, spinning: bool) -> onnxruntime.SessionOp
     options.intra_op_num_threads = threads
     # Planning which values share memory takes half of loading a graph; the arena reuses freed memory as well.
     options.enable_mem_reuse = device != "cpu"
+    # Beyond this it looks for convolutions, and for pairs of operators that round and widen, which no graph here has:
+    # a seventh of loading one.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
     options.log_severity_level = 4  # no errors, for they become exceptions
     options.enable_mem_pattern = False  # keeps a plan for every input shape: memory that grows with a stream
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")

@@ -18,15 +18,12 @@ from heed.models.runtime.protocol import Network
 from heed.models.runtime.states import States
 from heed.models.system.processor import available_cores
 from heed.models.tasks.model import Model
-from heed.models.tasks.translation.aligner import Aligner
 from heed.models.tasks.translation.batch_search import BatchSearch, Job, Jobs, Query
 from heed.models.tasks.translation.characters import UnknownCharacters, visible
 from heed.models.tasks.translation.doubts import UNLIKELY
 from heed.models.tasks.translation.line_task import LineTask, joined
 from heed.models.tasks.translation.repair import Repair
-from heed.models.tasks.translation.terms import TermSearch
 from heed.models.tasks.translation.translation import Sentence, Translation
-from heed.models.text.glossary import Glossary
 from heed.models.text.markup.placeholders import has_letters
 from heed.models.text.sentences import cut, split_sentences
 from heed.models.text.words import Span
@@ -36,6 +33,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from heed.models.bundle.bundle import Bundle
+    from heed.models.tasks.translation.aligner import Aligner
+    from heed.models.tasks.translation.terms import TermSearch
+    from heed.models.text.glossary import Glossary
 
 BATCH_SIZE = 64  # maximum number of sentences decoded together
 WINDOW = 32  # batches that are sorted by length together
@@ -72,10 +72,10 @@ class Translator(Model):
         workers: int = 1,
         split: bool = True,
         language: str | None = None,
-        glossary: Glossary | None = None,
+        glossary: "Glossary | None" = None,
         whole: Callable[[], Network] | None = None,
         repair: Repair | None = None,
-        aligner: Callable[[States], Aligner] | None = None,
+        aligner: "Callable[[States], Aligner] | None" = None,
     ) -> None:
         self.config = config or DecodeConfig()
         self._language = language
@@ -86,7 +86,7 @@ class Translator(Model):
         super().__init__(self._states, self._whole_states)
         self._repair = repair
         self.aligner = aligner(self._whole_states) if aligner else None
-        self._terms = TermSearch(glossary, self.aligner) if glossary else None
+        self._terms = _term_search(glossary, self.aligner) if glossary else None
         self._src, self._tgt = src_tokenizer, tgt_tokenizer
         n_positions = network.spec.encoder.n_positions if network.spec.encoder else None
         self._longest = LONGEST if n_positions is None else min(LONGEST, n_positions - 1)  # without the end token
@@ -148,7 +148,6 @@ class Translator(Model):
             shortlist = shortlist and not others and bundle.has_shortlist
             network = _network(bundle, others, device, shortlist=shortlist)
             whole = functools.partial(bundle.network, device=device, threads=1) if shortlist else None
-            aligner = functools.partial(Aligner.of, bundle, (src, tgt), device)
         return cls(
             network,
             src,
@@ -157,10 +156,10 @@ class Translator(Model):
             workers=_workers(device, threads),
             split=split,
             language=manifest.src_language,
-            glossary=Glossary.read(glossary, tgt) if glossary else None,
+            glossary=_glossary(glossary, tgt) if glossary else None,
             whole=whole,
             repair=Repair(src, tgt, (manifest.src_language, manifest.tgt_language), searches=repair),
-            aligner=aligner if glossary or aligns or not shortlist else None,
+            aligner=_aligner(bundle, (src, tgt), device) if glossary or aligns or not shortlist else None,
         )
 
     def translate(
@@ -340,7 +339,30 @@ def _network(bundle: "Bundle", others: "Sequence[Bundle]", device: str, *, short
     return EnsembleNetwork([network, *(each.network(device=device, threads=1) for each in others)])
 
 
-def _linked(aligner: Aligner, sources: list[str], results: list[list[Translation]]) -> list[list[Translation]]:
+# What few need is imported where it is made: it would be a fiftieth of a start.
+
+
+def _glossary(path: "Path", tokenizer: LineTokenizer) -> "Glossary":
+    from heed.models.text.glossary import Glossary
+
+    return Glossary.read(path, tokenizer)
+
+
+def _term_search(glossary: "Glossary", aligner: "Aligner | None") -> "TermSearch":
+    from heed.models.tasks.translation.terms import TermSearch
+
+    return TermSearch(glossary, aligner)
+
+
+def _aligner(
+    bundle: "Bundle", tokenizers: tuple[LineTokenizer, LineTokenizer], device: str
+) -> "Callable[[States], Aligner]":
+    from heed.models.tasks.translation.aligner import Aligner
+
+    return functools.partial(Aligner.of, bundle, tokenizers, device)
+
+
+def _linked(aligner: "Aligner", sources: list[str], results: list[list[Translation]]) -> list[list[Translation]]:
     """The translations of each source with links of their words."""
     pairs = [(source, each.text) for source, best in zip(sources, results, strict=True) for each in best]
     found = iter([tuple(links or ()) for links in aligner.links(pairs)] if pairs else [])

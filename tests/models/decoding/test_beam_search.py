@@ -21,7 +21,7 @@ from heed.transformer.masks import padding_mask
 from heed.transformer.model import Transformer
 
 SPECIAL = SpecialIds(bos_id=2, eos_id=3, suppressed=(0, 1, 2))
-BLANK = dataclasses.replace(SPECIAL, blank=(4,))
+BLANK = SPECIAL._replace(blank=(4,))
 Tokens = tuple[int, ...]
 Alive = tuple[Tokens, np.float32]
 
