@@ -90,7 +90,7 @@ class Beams:
         self._max_lengths, self._constraints = max_lengths, constraints
         self._floors: FloatArray = np.full(B, -np.inf, dtype=np.float32) if floors is None else floors
         # What must appear, and more than one output, need hypotheses that are not the likeliest.
-        threshold = config.beam_threshold if config.beam_threshold and self._n_best == 1 else np.inf
+        threshold = config.beam_threshold if config.beam_threshold and W > 1 and self._n_best == 1 else np.inf
         self._thresholds: FloatArray = np.full(B, threshold, dtype=np.float32)
         if constraints:
             self._thresholds[constraints.rows] = np.inf
@@ -134,8 +134,8 @@ class Beams:
         tokens = at(ids.reshape(B, -1), order)
         is_end = among(tokens, self._ends)
         length = len(self._history) + 1
-        self._end(np.where(is_end, totals, -np.inf)[:, :W], parents[:, :W], length, last_step=length - 2)
-
+        if is_end[:, :W].any():
+            self._end(np.where(is_end, totals, -np.inf)[:, :W], parents[:, :W], length, last_step=length - 2)
         alive = np.argsort(is_end, axis=1, kind="stable")[:, :W]
         # If the vocabulary is smaller than the beam, end tokens are among them; those are not extended.
         self._log_probs = at(np.where(is_end, -np.inf, totals), alive)
@@ -168,8 +168,10 @@ class Beams:
         whose score, at their present length, is not above that of the worst that is wanted and has ended (Freitag and
         Al-Onaizan, 2017, arXiv 1702.01806).
         """
-        lost = self._log_probs < self._floors[:, None]
         prunes = np.isfinite(self._thresholds)
+        if not prunes.any() and np.isneginf(self._floors).all():
+            return
+        lost = self._log_probs < self._floors[:, None]
         if prunes.any():
             behind = self._log_probs < self._log_probs.max(axis=1, keepdims=True) - self._thresholds[:, None]
             scores = self._log_probs / self._penalty(length)
