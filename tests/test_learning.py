@@ -99,8 +99,8 @@ def test_a_tiny_language_model_learns(
         warmup=50,
         learning_rate=3e-3,
         precision="float32",
-        steps=400,
-        valid_every=200,
+        steps=300,
+        valid_every=150,
         average=1,
     )
     name, changes = form

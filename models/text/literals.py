@@ -14,6 +14,8 @@ TOKEN = re.compile(
     """,
     re.VERBOSE,
 )  # fmt: skip
+# Most sentences: small letters, but for the first one, in words that nothing joins; seen in a quarter of the time.
+PLAIN = re.compile(r"([A-ZÀ-Þ]?[a-zß-öø-ÿ]++)(?:,? [a-zß-öø-ÿ]++)*+[.!?]*+")
 NUMBER = re.compile(r"\d+(?:[.,:/'\u2019-]\d+)*")
 MEASURE = re.compile(r"(\d+(?:[.,]\d+)*)[^\W\d_]{1,3}")  # 3rd, 10km, 90s: the digits alone are written alike
 PARTS = re.compile(r"[^\W\d_](?:\.[^\W\d_])+")  # e.g, U.S: abbreviations, which are translated
@@ -44,6 +46,10 @@ class Literal(NamedTuple):
 
 def find_literals(text: str) -> Iterator[Literal]:
     """The literals of a text, in their order."""
+    if plain := PLAIN.fullmatch(text):
+        if len(plain[1]) > 1 and plain[1][0].isupper():
+            yield Literal(LiteralKind.NAME, plain[1], 0)
+        return
     for match in TOKEN.finditer(text):
         word, start = match[0], match.start()
         if word.isalpha() and (len(word) == 1 or word[1:].islower()):  # nearly every word: neither code nor number

@@ -1,6 +1,14 @@
-import pytest
+import re
+from unittest.mock import patch
 
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from heed.models.text import literals
 from heed.models.text.literals import LiteralKind, find_literals
+
+WORDS = st.sampled_from(["he", "Tom", "a", "I", "über", "Öl", "×a", "it's", "x.y", "3", "iPhone", "U", "_", "e.g"])
 
 
 @pytest.mark.parametrize(
@@ -33,3 +41,18 @@ def test_literals_are_found_without_the_punctuation_around_them(
     found = list(find_literals(text))
     assert [(literal.kind, literal.text) for literal in found] == expected
     assert [text[literal.start : literal.stop] for literal in found] == [literal.text for literal in found]
+
+
+@given(
+    st.lists(st.tuples(WORDS, st.sampled_from([" ", ", ", ",", ".", "-", "", "!? ", "\n"]))).map(
+        lambda parts: "".join(map("".join, parts))
+    )
+)
+@example("He is here.")
+@example("He is here.\n")
+@example("I am.")
+def test_plain_sentences_have_the_literals_that_looking_at_each_word_finds(text: str) -> None:
+    """What is seen at once is what would be found in a longer time."""
+    with patch.object(literals, "PLAIN", re.compile("(?!)")):
+        slowly = list(find_literals(text))
+    assert list(find_literals(text)) == slowly
