@@ -1,7 +1,6 @@
 """A model on disk: a directory whose manifest lists every file."""
 
 import contextlib
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,6 +65,8 @@ class Bundle:
         """Refuse symbolic links: ONNX Runtime would follow them out of the directory that was checked."""
         links = [name for name in self.manifest.files if (self.path / name).is_symlink()]
         if links:
+            import shlex  # imported here, because few have any
+
             path = shlex.quote(str(self.path))
             raise ModelError(
                 f"{self.path}: {', '.join(links)}: symbolic links, as in a cache of downloads, and a model is plain "

@@ -1,7 +1,6 @@
 """Models by name: the default models, and those in the user's models directory."""
 
 import contextlib
-import difflib
 import json
 import os
 from pathlib import Path
@@ -78,6 +77,8 @@ def find(model: str | None, task: str = "translate") -> Path:
     if model not in names and Path(model).is_dir():
         return Path(model)
     if model not in names:
+        import difflib  # imported here, because most names are known
+
         similar = difflib.get_close_matches(model, names)
         guess = f"did you mean {' or '.join(similar)}? " if similar else ""
         raise ModelError(

@@ -1,7 +1,6 @@
 """Tags and placeholders within a sentence: taken out before it is translated, and put into its translation."""
 
 import dataclasses
-import html
 import re
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
@@ -41,7 +40,7 @@ class StrippedLine(NamedTuple):
     def filled(self, text: str) -> str:
         """A part of a translation with the placeholders in the places of their names."""
         if self.escaped:
-            text = html.escape(text, quote=False)
+            text = _escaped(text)
         return re.sub("|".join(self.names), lambda match: self.names[match[0]], text) if self.names else text
 
 
@@ -87,7 +86,7 @@ def take_out(
             continue
         after = bool(text[-1:].strip()) and not line[end : end + 1].strip()
         if escaped and (start, stop) in symbols:
-            found = html.escape(found, quote=False)
+            found = _escaped(found)
         mark = Mark(found, "", (len(text), len(text)), after)
         open_marks[-1].inner.append(mark)
         if _encloses(mark, is_symbol=(start, stop) in symbols):
@@ -103,7 +102,7 @@ def written(line: str, span: Span, raw: Sequence[Span], *, escaped: bool) -> str
     inside = [each for each in raw if overlap(each, span)]
     places = [span[0], *(place for each in inside for place in each), span[1]]
     parts = [line[max(start, span[0]) : min(end, span[1])] for start, end in pairwise(places)]
-    return "".join(part if number % 2 else html.escape(part, quote=False) for number, part in enumerate(parts))
+    return "".join(part if number % 2 else _escaped(part) for number, part in enumerate(parts))
 
 
 def _encloses(mark: Mark, *, is_symbol: bool) -> bool:
@@ -357,3 +356,9 @@ def shown(pieces: list[str], names: dict[str, str]) -> dict[int, str]:
         found |= dict.fromkeys(range(first, last + 1), "")
         found[first] = before + placeholder + text[start + len(name) : ends[last]]
     return found
+
+
+def _escaped(text: str) -> str:
+    import html  # imported here, because plain lines need none of its 2,200 entities
+
+    return html.escape(text, quote=False)

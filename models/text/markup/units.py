@@ -1,6 +1,5 @@
 """What of a line is translated by itself: the text between block elements, without what stands at its edges."""
 
-import html
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -190,6 +189,8 @@ def _peeled(text: str, spans: list[Span], has_words: Callable[[str], bool]) -> t
 
 def _unescaped(text: str, spans: Sequence[Span]) -> tuple[str, list[Span]]:
     """A text with characters for its entities, but for those in what is kept; and where that is then."""
+    import html  # imported here, because plain lines need none of its 2,200 entities
+
     parts, found, start, length = list[str](), list[Span](), 0, 0
     for span in [*spans, (len(text), len(text))]:
         parts.append(html.unescape(text[start : span[0]]))
