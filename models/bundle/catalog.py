@@ -81,7 +81,8 @@ def find(model: str | None, task: str = "translate") -> Path:
 
         similar = difflib.get_close_matches(model, names)
         guess = f"did you mean {' or '.join(similar)}? " if similar else ""
+        hidden = f"; what is in the models directory is not known: {reason}" if (reason := unreadable()) else ""
         raise ModelError(
-            f"{model}: neither a directory nor the name of a model; {guess}the names are: {', '.join(names)}"
+            f"{model}: neither a directory nor the name of a model; {guess}the names are: {', '.join(names)}{hidden}"
         )
     return names[model]

@@ -11,6 +11,7 @@ import platformdirs  # noqa: F401 - a user without rights could not load it belo
 import pytest
 
 from heed.models.bundle import catalog
+from heed.models.errors import ModelError
 
 NOBODY = 65534
 
@@ -51,6 +52,8 @@ def test_a_directory_of_another_user_has_no_models(directory: Path) -> None:
         assert list(catalog.available()) == ["en-de", "shakespeare"]
         assert catalog.find("en-de") == catalog.DEFAULTS["translate"]
         assert (catalog.unreadable() or "").endswith(": Permission denied")
+        with pytest.raises(ModelError, match=r"models directory is not known: .*Permission denied"):
+            catalog.find("mine")  # which may be there
     assert str(directory) in (catalog.unreadable() or str(directory))
 
 
