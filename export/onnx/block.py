@@ -102,7 +102,7 @@ class StackWriter:
         if spec.gated:
             active = self._activated(self.linear(f"{name}.gate", x), spec.activation)
             return self.linear(f"{name}.outer", self.graph.op("Mul", active, inner))
-        if spec.activation == "relu":  # a product of integers includes the ReLU at no cost
+        if spec.rectifies:  # a product of integers includes the ReLU at no cost
             return self.linear(f"{name}.outer", inner, rectified=True)
         return self.linear(f"{name}.outer", self._activated(inner, spec.activation))
 

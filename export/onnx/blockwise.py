@@ -11,6 +11,7 @@ import onnx_ir as ir
 from heed.export.onnx.builder import CONTRIB, Array, GraphBuilder
 from heed.export.onnx.weights import Weights
 from heed.models.arrays import FloatArray
+from heed.models.spec.network import NetworkSpec
 
 BITS = {"int8": 8, "int4": 4}
 # Weights per scale: the largest size that divides a row, or else the smallest. Scales are bytes to read, too: with
@@ -27,6 +28,11 @@ INTEGER_PRODUCTS = 4  # the operator's accuracy level that quantizes rows to 8 b
 GIVEN_SIZE = 32
 GIVEN_REACHES = {4: (-8, 7, 6, 5), 8: (127, -128, -8, 7)}
 ON_GRID = 1e-3  # steps; float32 leaves 1e-5
+
+
+def is_blockwise(spec: NetworkSpec, precision: str) -> bool:
+    """Whether matrices are quantized blockwise: if products have few rows, or weights have four bits."""
+    return precision == "int4" or (precision == "int8" and spec.encoder is None)
 
 
 def block_size(columns: int) -> int:

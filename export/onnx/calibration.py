@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from heed.export.onnx.attention import Scales, can_stream
-from heed.export.onnx.blockwise import BITS
+from heed.export.onnx.blockwise import BITS, is_blockwise
 from heed.export.onnx.cache_scales import cache_scales
 from heed.export.onnx.input_scales import input_scales
 from heed.models.tasks.scorer import ScoringInput
@@ -30,8 +30,8 @@ def calibrate(network: Transformer, precision: str, passages: Sequence[ScoringIn
     """
     if precision not in BITS:
         return Calibration()
-    if network.spec.encoder is not None:
+    if not is_blockwise(network.spec, precision):
         return Calibration(inputs=input_scales(network, passages, bos_id))
     if not can_stream(network.spec):
         return Calibration()
-    return Calibration(cache_scales(network, [[bos_id, *(each.given + each.tokens)[:-1]] for each in passages]))
+    return Calibration(cache_scales(network, [each.read(bos_id) for each in passages]))

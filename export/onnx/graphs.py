@@ -49,7 +49,7 @@ import onnx_ir as ir
 
 from heed.export.onnx.attention import AttentionWriter, can_stream
 from heed.export.onnx.block import BOOL, FLOAT, INT32, INT64, LiveTokens, State
-from heed.export.onnx.blockwise import BlockGraphBuilder
+from heed.export.onnx.blockwise import BlockGraphBuilder, is_blockwise
 from heed.export.onnx.builder import GraphBuilder
 from heed.export.onnx.calibration import Calibration
 from heed.export.onnx.relative import RelativeWriter
@@ -60,11 +60,6 @@ from heed.models.spec.stack import StackSpec
 from heed.transformer.data.shortlist import Shortlist
 
 Attend = Callable[[int, ir.Value], ir.Value]  # attention of a layer, given its number and normalized input
-
-
-def is_blockwise(spec: NetworkSpec, precision: str) -> bool:
-    """Whether matrices are quantized blockwise: if products have few rows, or weights have four bits."""
-    return precision == "int4" or (precision == "int8" and spec.encoder is None)
 
 
 class NetworkWriter:

@@ -83,8 +83,7 @@ class _Sizes:
 
 def _levels(spec: NetworkSpec, name: str) -> int:
     """The levels on a side of 0 for what a product reads: all of a byte's where it follows a ReLU."""
-    feed_forward = spec.stacks[name.partition(".")[0]].feed_forward if name.endswith(".outer") else None
-    rectified = feed_forward is not None and feed_forward.activation == "relu" and not feed_forward.gated
+    rectified = name.endswith(".outer") and spec.stacks[name.partition(".")[0]].feed_forward.rectifies
     return LEVELS if rectified else SIGNED_LEVELS
 
 
@@ -101,7 +100,7 @@ def _read(network: Transformer, texts: list[ScoringInput], bos_id: int, seen: Se
     try:
         for text in texts:
             src = torch.tensor([text.source or []], device=device)
-            tgt = torch.tensor([[bos_id, *text.given, *text.tokens][:-1]], device=device)
+            tgt = torch.tensor([text.read(bos_id)], device=device)
             states = network.states(src, torch.ones_like(src, dtype=torch.bool)[:, None, None], tgt)
             seen(network.spec.output, states.float().abs().cpu())
     finally:

@@ -140,7 +140,7 @@ def _sources(batch: list[ScoringInput]) -> list[list[int]]:
 def _log_probs(state: State, batch: list[ScoringInput], special: SpecialIds) -> FloatArray:
     """The log-probabilities of all tokens, teacher-forced, (B, T, V)."""
     _encode(state, batch)
-    return state.forced(padded([[special.bos_id, *(each.given + each.tokens)[:-1]] for each in batch])[0])
+    return state.forced(padded([each.read(special.bos_id) for each in batch])[0])
 
 
 def _counted(batch: list[ScoringInput]) -> BoolArray:

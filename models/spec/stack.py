@@ -63,6 +63,11 @@ class FeedForwardSpec:
         wrong = below_one(self, "d_ff")
         refuse(wrong + no_choice("activation", self.activation, ACTIVATIONS))
 
+    @property
+    def rectifies(self) -> bool:
+        """Whether its second projection reads what a ReLU puts out."""
+        return self.activation == "relu" and not self.gated
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NormSpec:

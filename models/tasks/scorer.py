@@ -50,6 +50,10 @@ class ScoringInput:
     tokens: list[int]
     source: list[int] | None = None  # source tokens of a translation, including the end token
 
+    def read(self, bos_id: int) -> list[int]:
+        """What a decoder reads to predict its tokens: the beginning token, and all but the last."""
+        return [bos_id, *(self.given + self.tokens)[:-1]]
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:

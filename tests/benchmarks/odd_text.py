@@ -16,15 +16,12 @@ import json
 import re
 import subprocess
 import sys
-import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Any
 
 HEED = str(Path(sys.executable).with_name("heed"))
 ROOT = Path(__file__).parents[2]
@@ -74,37 +71,37 @@ def main() -> None:
 
 def lines_by_kind(data: Path) -> dict[str, list[str]]:
     """Lines of each kind, drawn by the seed."""
-    texts: dict[str, Callable[[], list[str]]] = {
-        name: lambda path=path: gzip.decompress((data / path).read_bytes()).decode("utf-8").split("\n")  # type: ignore[misc]
-        for name, path in SOURCES.items()
+    novels = [unpacked(path)[:200_000] for path in sorted((data / "lm/gutenberg").glob("*.gz"))]
+    sentences = (part for novel in novels for part in re.split(r"(?<=[.!?])\s+(?=[A-Z])", novel))
+    every = {name: unpacked(data / path).split("\n") for name, path in SOURCES.items()} | {
+        "code": lines_of(ROOT.glob("models/**/*.py")),
+        "tables": [line for line in lines_of(pages()) if "|" in line],
+        "long sentences": [" ".join(part.split()) for part in sentences if 250 < len(part) < 1200],
     }
-    texts["code"] = lambda: [
-        line for path in sorted(ROOT.glob("models/**/*.py")) for line in path.read_text("utf-8").split("\n")
-    ]
-    texts["tables"] = lambda: [
-        line for path in sorted(ROOT.glob("**/*.md")) for line in path.read_text("utf-8").split("\n") if "|" in line
-    ]
-    texts["long sentences"] = lambda: [
-        " ".join(part.split())
-        for path in sorted((data / "lm/gutenberg").glob("*.gz"))
-        for part in re.split(r"(?<=[.!?])\s+(?=[A-Z])", gzip.decompress(path.read_bytes()).decode("utf-8")[:200_000])
-        if 250 < len(part) < 1200
-    ]
-    return {
-        name: Random(SEED).sample(found, min(N_LINES, len(found)))
-        for name, read in texts.items()
-        if (found := list(dict.fromkeys(line for line in read() if line.strip())))
-    }
+    found = {name: list(dict.fromkeys(filter(str.strip, lines))) for name, lines in every.items()}
+    return {name: Random(SEED).sample(lines, min(N_LINES, len(lines))) for name, lines in found.items()}
+
+
+def unpacked(path: Path) -> str:
+    return gzip.decompress(path.read_bytes()).decode("utf-8")
+
+
+def pages() -> Iterable[Path]:
+    """The pages of this repository, and not those of environments that stand in it."""
+    return (
+        *ROOT.glob("*.md"),
+        *(page for folder in ("docs", "models", "tests") for page in ROOT.glob(f"{folder}/**/*.md")),
+    )
+
+
+def lines_of(paths: Iterable[Path]) -> list[str]:
+    return [line for path in sorted(paths) for line in path.read_text("utf-8").split("\n")]
 
 
 def translated(lines: list[str], options: list[str]) -> list[dict[str, Any]]:
     """The records of `heed translate --json`."""
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "lines"
-        path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-        done = subprocess.run(
-            [HEED, "translate", "--json", "-i", str(path), *options], check=True, capture_output=True, text=True
-        )
+    text, command = "".join(f"{line}\n" for line in lines), [HEED, "translate", "--json", *options]
+    done = subprocess.run(command, input=text, check=True, capture_output=True, text=True)
     return [json.loads(line) for line in done.stdout.split("\n")[:-1]]
 
 
