@@ -19,6 +19,10 @@ PLAIN = re.compile(r"([A-ZÀ-Þ]?[a-zß-öø-ÿ]++)(?:,? [a-zß-öø-ÿ]++)*+[.!
 NUMBER = re.compile(r"\d+(?:[.,:/'\u2019-]\d+)*")
 MEASURE = re.compile(r"(\d+(?:[.,]\d+)*)[^\W\d_]{1,3}")  # 3rd, 10km, 90s: the digits alone are written alike
 PARTS = re.compile(r"[^\W\d_](?:\.[^\W\d_])+")  # e.g, U.S: abbreviations, which are translated
+COMPOUND = re.compile(r"[^\W_]++(?:-[^\W_]++)+")
+PART = re.compile(r"(?<![^-])[^\W\d_][a-zß-öø-ÿ]+(?![^-])")  # of a compound: a word, which is translated
+SMALL_PART = re.compile(r"(?<![^-])[a-zß-öø-ÿ]{2,}(?![^-])")
+RUN = re.compile(r"[^\s-]+(?:-[^\s-]+)*")
 CLITIC = re.compile(r"['\u2019](?![A-ZÀ-Þ]).*$")  # of Tom's, I'm, don't; not of O'Brien
 
 
@@ -55,10 +59,30 @@ def find_literals(text: str) -> Iterator[Literal]:
         if word.isalpha() and (len(word) == 1 or word[1:].islower()):  # nearly every word: neither code nor number
             if len(word) > 1 and word[0].isupper():
                 yield Literal(LiteralKind.NAME, word, start)
-        elif kind := _kind(word):
-            yield Literal(kind, CLITIC.sub("", word) if kind is LiteralKind.NAME else word, start)
-        elif measure := MEASURE.fullmatch(word):
-            yield Literal(LiteralKind.NUMBER, measure[1], start)
+        else:
+            for part, at in _parts(word):
+                if literal := _literal(part, start + at):
+                    yield literal
+
+
+def _parts(word: str) -> Iterator[tuple[str, int]]:
+    """What of a compound is no word, and where: the 16 of "16-year-old", COVID-19 alone; all of what is no compound.
+
+    Without a number, words with capitals may belong to a name, such as Jean-Luc.
+    """
+    if "-" not in word or not COMPOUND.fullmatch(word):
+        yield word, 0
+        return
+    part = PART if re.search(r"\d", word) else SMALL_PART
+    for match in RUN.finditer(part.sub(lambda found: " " * len(found[0]), word)):
+        yield match[0], match.start()
+
+
+def _literal(word: str, start: int) -> Literal | None:
+    if kind := _kind(word):
+        return Literal(kind, CLITIC.sub("", word) if kind is LiteralKind.NAME else word, start)
+    measure = MEASURE.fullmatch(word)
+    return Literal(LiteralKind.NUMBER, measure[1], start) if measure else None
 
 
 def _kind(word: str) -> LiteralKind | None:

@@ -1,6 +1,7 @@
-"""Make the default model, English to German: gather the text, `heed train`, `heed export`, figures on held-out text.
+"""Make a default model: gather the text, `heed train`, `heed export`, figures on held-out text.
 
-    python tests/benchmarks/default_model.py --data DIR --work runs/default --first BUNDLE --minutes 60 110 110 40
+    python tests/benchmarks/default_model.py en-de --data DIR --work runs/en-de --first BUNDLE --minutes 60 110 110 40
+    python tests/benchmarks/default_model.py de-en --data DIR --work runs/de-en --first models/default --minutes 90 40
 
 The same command continues what was stopped; more --minutes let a stage train for longer. DIR holds
 

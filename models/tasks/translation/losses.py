@@ -4,6 +4,7 @@ import functools
 import re
 from typing import NamedTuple
 
+from heed.models.text.capitals import is_in_capitals
 from heed.models.text.dates import find_dates
 from heed.models.text.literals import Literal, LiteralKind, find_literals
 from heed.models.text.numbers import localized, separators
@@ -11,9 +12,8 @@ from heed.models.text.words import overlap
 from heed.models.tokenizers.protocol import LineTokenizer
 
 SPELT = 12  # numbers up to this one are often written as words
-# Tokens, at least, of a name that is copied: words that are translated are frequent, with pieces of their own. Any word
-# may begin a sentence.
-RARE, RARE_AT_FIRST = 2, 3
+RARE = 2  # tokens, at least, of a name that is copied: words that are translated are frequent, with pieces of their own
+NEXT = re.compile(r" ([^\W\d_][\w'\u2019-]+)")  # the word behind another one
 HALF_DAY = re.compile(r"\s?([ap])\.?m\b", re.IGNORECASE)  # behind a time that may become one of 24 hours
 CLOCK = re.compile(r"(\d{1,2})(?::(\d{2}))?")
 N_WORDS = 4096  # that are remembered
@@ -30,10 +30,10 @@ class ExpectedLiteral(NamedTuple):
     in_words: bool = False  # whether it may be written in words
 
     def stands(self, translation: str) -> bool:
-        """Whether it stands in a translation, as whole words, in any case."""
+        """Whether it stands in a translation, as whole words; the case of names does not matter."""
+        flags = re.IGNORECASE if self.kind is LiteralKind.NAME else 0
         return any(
-            re.search(rf"(?<!\w){re.escape(text)}(?!\w)", translation, re.IGNORECASE)
-            for text in (self.text, *self.others)
+            re.search(rf"(?<!\w){re.escape(text)}(?!\w)", translation, flags) for text in (self.text, *self.others)
         )
 
 
@@ -79,11 +79,15 @@ class Losses:
         if literal.kind is not LiteralKind.NAME:
             return ExpectedLiteral(literal.kind, literal.text)
         n_pieces = self._n_pieces(literal.text) if self._has_names else 0
-        if n_pieces < RARE:
+        if n_pieces < RARE or not _is_mostly_small(source):
             return None
-        at_first = not re.search(r"\w", source[: literal.start])
-        is_copied = n_pieces >= (RARE_AT_FIRST if at_first else RARE) and _is_mostly_small(source)
-        return ExpectedLiteral(literal.kind, literal.text, at_first=at_first) if is_copied else None
+        at_first = not re.search(r"\w", source[: literal.start]) and not self._is_first_name(source, literal)
+        return ExpectedLiteral(literal.kind, literal.text, at_first=at_first)
+
+    def _is_first_name(self, source: str, literal: Literal) -> bool:
+        """Whether what follows is a name too: any word may begin a sentence, but not many stand before a name."""
+        following = NEXT.match(source, literal.stop)
+        return following is not None and following[1][0].isupper() and self._n_pieces(following[1]) >= RARE
 
     def _number(self, source: str, literal: Literal) -> ExpectedLiteral | None:
         if half := HALF_DAY.match(source, literal.stop):
@@ -133,6 +137,7 @@ def _of_24_hours(time: str, half: str) -> ExpectedLiteral | None:
 
 
 def _is_mostly_small(text: str) -> bool:
-    """Whether words with a capital letter stand out, as they do not in titles."""
+    """Whether words with a capital letter stand out, as they do not in titles and in capitals."""
     words = re.findall(r"[^\W\d_]+", text)
-    return 2 * (sum(word[0].isupper() for word in words) - 1) <= len(words)  # the first one begins the sentence
+    n_capitals = sum(word[0].isupper() for word in words) - 1  # the first one begins the sentence
+    return 2 * n_capitals <= len(words) and not is_in_capitals(text)

@@ -13,7 +13,7 @@ from heed.models.tasks.translation.losses import ExpectedLiteral, Losses
 from heed.models.tasks.translation.translation import Translation
 from heed.models.text.capitals import in_small_letters, is_in_capitals
 from heed.models.text.literals import Literal, LiteralKind
-from heed.models.text.markup.inline import StrippedLine, keeps_names, shown, take_out
+from heed.models.text.markup.inline import CITIES, PEOPLE, StrippedLine, keeps_names, shown, take_out
 from heed.models.text.words import Span, keeps_quotes, n_quotes, with_straight_quotes
 from heed.models.tokenizers.protocol import LineTokenizer
 
@@ -23,15 +23,20 @@ NUMBERS = ("50", "20", "30", "40")  # that every model knows
 # A confidence from which a translation of capitals is taken as it is. Few models learn capitals: what they make of them
 # reads as nonsense at 0.46 to 0.59, and the same sentences in small letters have 0.8 to 0.95.
 SURE = 0.8
-TURNS = 2  # ways to name what was lost, before it is required as it is
+SURER = 0.25  # how much surer
+# What is put in the place of what was lost, one after another, before it is required as it is: few models believe that
+# somebody travelled through Maria.
+TURNS = (PEOPLE + CITIES, CITIES + PEOPLE)
 # By how many nats a repaired translation may be less likely than the first one, for each token that was required. With
 # the default model of 0.1, names that English and German write alike cost up to 4.2, other words 2.2 to 17.
 MARGIN = {LiteralKind.NUMBER: 6.0, LiteralKind.ADDRESS: 6.0, LiteralKind.CODE: 6.0, LiteralKind.NAME: 2.5}
+MARGIN_AT_FIRST = 2.0  # of a name that begins the sentence
 # By how many nats a translation must be more likely with another name in the place of a word, by which words that are
 # translated are told from names: three quarters of these gain more than 1. Any word may begin a sentence. A word that
 # left no trace is less likely to have been translated, for names that are translated are mostly alike: Mexico, Mexiko.
 GAIN, GAIN_AT_FIRST, WITHOUT_TRACE = 1.0, 3.0, -2.0
 TRACE = 3  # letters with which a word of the translation begins as the lost one does
+WITHIN = re.compile(r"[\w-]")  # beside a number that is part of a word
 SOUNDS = str.maketrans("cwyz", "kvis")  # letters that languages exchange
 
 
@@ -55,6 +60,7 @@ class _Attempt(NamedTuple):
     required: tuple[ExpectedLiteral, ...]  # what the search must put out
     kept: tuple[ExpectedLiteral, ...]  # what it keeps, if it succeeds
     allowed: float  # by how many nats the translation may be less likely than the first one
+    is_named: bool = False  # whether other names stand for what was lost; of these attempts, the likeliest counts
 
 
 class Repair:
@@ -102,16 +108,17 @@ class Repair:
     def _mend_lost(
         self, source: str, lost: tuple[ExpectedLiteral, ...], found: list[Translation], search: Search
     ) -> Job[list[Translation]]:
-        first = found[0]
+        first, mended = found[0], list[Translation]()
         for attempt in self._attempts(source, lost, first.text) if self._searches else ():
-            floor = first.log_prob - attempt.allowed
+            if mended and not attempt.is_named:
+                break
+            floor = max([first.log_prob - attempt.allowed, *(each.log_prob for each in mended[:1])])
             if floor > 0:  # nothing is as likely
                 continue
             phrases = [self._phrase(each) for each in attempt.required]
             best = yield from search(attempt.text.text, phrases, floor)
-            if mended := self._mended(source, attempt, best, first):
-                found = mended
-                break
+            mended = self._mended(source, attempt, best, first) or mended
+        found = mended or found
         left = (each for each in lost if each.kind is not LiteralKind.NAME and not each.stands(found[0].text))
         return [dataclasses.replace(found[0], lost=tuple(each.text for each in left)), *found[1:]]
 
@@ -130,19 +137,37 @@ class Repair:
 
         That is tried where the model is not sure, and kept where it makes it surer.
         """
-        small, names = in_small_letters(source, self._n_tokens)
-        doubtful = found[0].confidence < SURE or found[0].looped or self._losses.find(source, found[0].text)
-        if not doubtful or not (text := take_out(small, names)):
-            return found
+        small, names, rare = in_small_letters(source, self._n_tokens)
+        best = found
+        for taken, gain in ((names, 0.0), (rare, SURER)):
+            if (taken is rare and rare == names) or not self._is_doubtful(source, small, best[0]):
+                break
+            other = yield from self._in_small_letters(small, taken, search)
+            if other and (other[0].confidence > best[0].confidence + gain or self._restores(source, best, other)):
+                best = other
+        return best
+
+    def _is_doubtful(self, source: str, small: str, found: Translation) -> bool:
+        """Whether the translation of a sentence in capitals is unlikely, or lacks something."""
+        inner_names = (word for word in re.findall(r"\w+", small)[1:] if word[0].isupper())
+        unsure = found.confidence < SURE or found.looped or any(name.upper() not in found.text for name in inner_names)
+        return unsure or bool(self._losses.find(source, found.text))
+
+    def _restores(self, source: str, before: Sequence[Translation], after: Sequence[Translation]) -> bool:
+        """Whether translations have all that others lost."""
+        return bool(self._losses.find(source, before[0].text)) and not self._losses.find(source, after[0].text)
+
+    def _in_small_letters(self, small: str, names: Sequence[Span], search: Search) -> Job[list[Translation]]:
+        if not (text := take_out(small, names)):
+            return []
         numbers = [each for each in self._losses.expected(text.text) if each.kind is LiteralKind.NUMBER]
         best = yield from search(text.text, [self._phrase(each) for each in numbers], -math.inf)
-        good = [
+        return [
             dataclasses.replace(mended, text=mended.text.upper(), repaired=(CAPITALS,))
             for each in best
             if keeps_names(text, each.text, endings="s") and not each.looped
             for mended in [self._put_back(text, each)]
         ]
-        return good if good and good[0].confidence > found[0].confidence else found
 
     def _n_tokens(self, word: str) -> int:
         return len(self._src.encode([word])[0])
@@ -156,11 +181,11 @@ class Repair:
             places = _joined(
                 source, (at for each, of in expected.items() if each.kind is not LiteralKind.NUMBER for at in of)
             )
-            for turn in range(TURNS):
-                if text := take_out(source, places, turn):
+            for turn, others in enumerate(TURNS):
+                if text := take_out(source, places, names=others):
                     names = tuple(ExpectedLiteral(LiteralKind.NAME, name) for name in text.names) if turn else ()
                     allowed = sum(map(self._allowed, sure)) - sum(_gain(each, translation) for each in lost)
-                    yield _Attempt(text, (*numbers, *names), lost, allowed)
+                    yield _Attempt(text, (*numbers, *names), lost, allowed, is_named=True)
         dates = tuple(each for each in numbers if each.others)
         if numbers != dates and (easy := _with_easy_numbers(source, numbers, expected)):
             yield _Attempt(easy, dates, numbers, sum(map(self._allowed, numbers)))
@@ -198,7 +223,8 @@ class Repair:
         return dataclasses.replace(found, text=text.filled(found.text), shown=shown(pieces, text.names))
 
     def _allowed(self, lost: ExpectedLiteral) -> float:
-        return MARGIN[lost.kind] * len(self._tgt.encode([lost.text])[0])
+        margin = MARGIN_AT_FIRST if lost.at_first else MARGIN[lost.kind]
+        return margin * len(self._tgt.encode([lost.text])[0])
 
     def _phrase(self, lost: ExpectedLiteral) -> Phrase:
         """The tokens of the ways to write what was lost, one of which a search must put out."""
@@ -219,6 +245,8 @@ def _with_easy_numbers(
 ) -> StrippedLine | None:
     """A sentence with numbers that every model knows for long ones, to be replaced as the target writes these."""
     places = sorted((at.start, at.stop, each.text) for each in numbers if not each.others for at in expected[each])
+    if any(WITHIN.search(source[max(start - 1, 0) : start] + source[stop : stop + 1]) for start, stop, _ in places):
+        return None
     text = take_out(source, [(start, stop) for start, stop, _ in places], names=NUMBERS)
     written = [text for _, _, text in places]
     return text and text._replace(names=dict(zip(text.names, written, strict=True)))

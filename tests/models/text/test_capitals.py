@@ -4,7 +4,14 @@ import pytest
 
 from heed.models.text.capitals import in_small_letters, is_in_capitals
 
-NAMES = {"Thabo": 2, "thabo": 3, "umbrella": 2, "Umbrella": 4}  # tokens of words with more than one
+NAMES = {
+    "Thabo": 2,
+    "thabo": 3,
+    "umbrella": 2,
+    "Umbrella": 4,
+    "Monday": 1,
+    "monday": 2,
+}  # tokens of words with more than one
 
 
 @pytest.mark.parametrize(
@@ -25,6 +32,7 @@ def test_whether_a_sentence_is_in_capitals(text: str, is_so: bool) -> None:
 
 
 def test_names_keep_a_capital_and_words_do_not() -> None:
-    small, names = in_small_letters("THABO\u2019S UMBRELLA: CALL THABO!", lambda word: NAMES.get(word, 1))
-    assert small == "Thabo\u2019s umbrella: call Thabo!"
-    assert [small[slice(*name)] for name in names] == ["Thabo", "Thabo"]
+    text, names, rare = in_small_letters("THABO\u2019S UMBRELLA: CALL THABO MONDAY!", lambda word: NAMES.get(word, 1))
+    assert text == "Thabo\u2019s umbrella: call Thabo Monday!"
+    assert [text[slice(*name)] for name in names] == ["Thabo", "Thabo"]
+    assert [text[slice(*word)] for word in rare] == ["Thabo", "umbrella", "Thabo"]

@@ -9,6 +9,7 @@ from heed.models.text import literals
 from heed.models.text.literals import LiteralKind, find_literals
 
 WORDS = st.sampled_from(["he", "Tom", "a", "I", "über", "Öl", "×a", "it's", "x.y", "3", "iPhone", "U", "_", "e.g"])
+NUMBERS_50_AND_2_3 = [(LiteralKind.NUMBER, "50"), (LiteralKind.NUMBER, "2-3")]
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,13 @@ WORDS = st.sampled_from(["he", "Tom", "a", "I", "über", "Öl", "×a", "it's", "
         ("e.g. at 5 p.m. in the U.S.", [(LiteralKind.NUMBER, "5"), (LiteralKind.NAME, "U.S")]),
         ("Jean-Luc and Tom's dog", [(LiteralKind.NAME, "Jean-Luc"), (LiteralKind.NAME, "Tom")]),
         ("O'Brien\u2019s and/or don't", [(LiteralKind.NAME, "O'Brien")]),
+        (
+            "a 16-year-old in the mid-1990s, a 3-to-1 vote",
+            [(LiteralKind.NUMBER, number) for number in ("16", "1990", "3", "1")],
+        ),
+        ("A4-Papier der COVID-19-Pandemie", [(LiteralKind.CODE, "A4"), (LiteralKind.CODE, "COVID-19")]),
+        ("a 50-Euro-Schein from 2-3 US-based firms", [*NUMBERS_50_AND_2_3, (LiteralKind.NAME, "US")]),
+        ("well-known T-shirts of holiday-2019.pdf", [(LiteralKind.CODE, "holiday-2019.pdf")]),
         ("nothing of it", []),
     ],
 )

@@ -14,7 +14,7 @@ LETTERS = " ".join("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZäöüß
 def pieces() -> Tokenizer:
     """Frequent words have pieces of their own, other ones a piece for each letter."""
     return train_tokenizer(
-        [LETTERS, *["costs Monday the books in ask see she has good all they she hello"] * 50],
+        [LETTERS, *["costs Monday the books in ask see she has good all they she hello it"] * 50],
         vocab_size=150,
         name="letters",
     )
@@ -55,6 +55,9 @@ def losses(pieces: Tokenizer) -> Losses:
         ("Costs are high.", "Die Kosten sind hoch.", []),  # a frequent word, at the beginning of a sentence
         ("All The News That Nakamura Prints", "Alle Nachrichten von N.", []),  # a title
         ("See a_b.pdf at www.x.de.", "Siehe dort.", [(LiteralKind.CODE, "a_b.pdf"), (LiteralKind.ADDRESS, "www.x.de")]),
+        ("See max_retries.", "Siehe Max_retries.", [(LiteralKind.CODE, "max_retries")]),  # whose case matters
+        ("Ask NAKAMURA.", "Frag Nakamura.", []),  # as that of a name does not
+        ("A 16-year-old has 20-30 books.", "Ein 16-Jähriger hat 20-30 Bücher.", []),
         ("Good morning!", "Guten Morgen!", []),
     ],
 )
@@ -66,6 +69,13 @@ def test_what_is_lost_is_found(
 
 def test_capitals_tell_no_name_in_german(pieces: Tokenizer) -> None:
     assert Losses(pieces, pieces, ("de", "en")).find("Das ist ein Hausdach.", "This is a roof.") == []
+
+
+def test_a_word_before_a_name_is_a_name_though_it_begins_the_sentence(losses: Losses) -> None:
+    first_name, name = losses.find("Zoltan Nakamura has books.", "Er hat Bücher.")
+    (alone,) = losses.find("Zoltan has books.", "Er hat Bücher.")
+    assert (first_name.text, first_name.at_first, name.text) == ("Zoltan", False, "Nakamura")
+    assert alone.at_first
 
 
 def test_numbers_keep_their_marks_where_a_language_is_not_known(pieces: Tokenizer) -> None:

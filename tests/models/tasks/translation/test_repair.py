@@ -20,8 +20,8 @@ LETTERS = " ".join("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZäöüß
 def pieces() -> Tokenizer:
     """Frequent words have pieces of their own, other ones a piece for each letter."""
     return train_tokenizer(
-        [LETTERS, *["costs Monday the books in ask see she has good all they she hello"] * 50],
-        vocab_size=120,
+        [LETTERS, *["costs Monday the books in ask see she has good all they she hello it"] * 50],
+        vocab_size=124,
         name="letters",
     )
 
@@ -67,10 +67,16 @@ FIRST = translated("Frag Nakura.", -9.0)
 
 
 def test_a_name_is_translated_as_another_one_and_put_back(repair: Repair, pieces: Tokenizer) -> None:
-    search = Searching(pieces, translated("Frag Tom 1987.", -5.0))
+    search = Searching(pieces, translated("Frag Tom 1987.", -5.0), translated("Frag Boston 1987!", -6.0))
     found = mended(repair, SOURCE, FIRST, search)
-    assert search.asked == [("Ask Tom in 1987.", ["1987"])]
+    assert search.asked == [("Ask Tom in 1987.", ["1987"]), ("Ask Boston in 1987.", ["1987", "Boston"])]
     assert (found.text, found.repaired) == ("Frag Nakamura 1987.", ("Nakamura", "1987"))
+
+
+def test_what_is_likelier_as_a_city_is_translated_as_one(repair: Repair, pieces: Tokenizer) -> None:
+    search = Searching(pieces, translated("Sie fragt zu Tom.", -5.0), translated("Sie fragt in Boston.", -4.0))
+    found = mended(repair, "She asks in Nakamura.", translated("Sie fragt.", -9.0), search)
+    assert found.text == "Sie fragt in Nakamura."
 
 
 def test_what_lost_nothing_is_not_searched_again(repair: Repair, pieces: Tokenizer) -> None:
@@ -139,14 +145,17 @@ def test_a_name_that_left_no_trace_is_restored_more_readily(
 
 
 def test_names_that_follow_one_another_are_one(repair: Repair, pieces: Tokenizer) -> None:
-    search = Searching(pieces, translated("Frag Tom und Boston.", -5.0))
+    search = Searching(pieces, translated("Frag Tom und Maria.", -5.0), translated("Frag Boston und London.", -6.0))
     found = mended(repair, "Ask Ada Nakamura and Zoltan in the books.", translated("Frag Nak.", -9.0), search)
-    assert search.asked == [("Ask Tom and Boston in the books.", [])]
+    assert [text for text, _ in search.asked] == [
+        "Ask Tom and Maria in the books.",
+        "Ask Boston and London in the books.",
+    ]
     assert found.text == "Frag Ada Nakamura und Zoltan."
 
 
 def test_a_name_keeps_the_ending_of_the_genitive(repair: Repair, pieces: Tokenizer) -> None:
-    search = Searching(pieces, translated("Toms Auto.", -5.0))
+    search = Searching(pieces, translated("Toms Auto.", -5.0), translated("Bostons Auto.", -6.0))
     found = mended(repair, "See Nakamura's books.", translated("Das Auto.", -9.0), search)
     assert found.text == "Nakamuras Auto."
 
@@ -173,6 +182,16 @@ def test_capitals_are_translated_in_small_letters_where_that_is_surer(
     found = mended(repair, "SHE HAS THE BOOKS.", translated("SISCHE HAT.", first), search)
     assert found.text == expected
     assert [text for text, _ in search.asked] == ["She has the books."] * len(results)
+
+
+@pytest.mark.parametrize(("third", "expected"), [(-0.5, "ASK HELLOS."), (-3.0, "ASK VIELE.")])
+def test_rare_words_in_capitals_are_names_where_that_is_much_surer(
+    repair: Repair, pieces: Tokenizer, third: float, expected: str
+) -> None:
+    search = Searching(pieces, translated("Ask viele.", -4.0), translated("Ask Tom.", third))
+    found = mended(repair, "ASK HELLOS.", translated("SASK HALS.", -9.0), search)
+    assert found.text == expected
+    assert [text for text, _ in search.asked] == ["Ask hellos.", "Ask Tom."]
 
 
 BEAM = [translated("\u201eHallo, sagte sie.", -2.0), translated("\u201eHallo\u201c, sagte sie.", -4.0)]
