@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from heed.models.text.words import Span
+
 # Words with all that holds them together inside; punctuation around them is no part.
 TOKEN = re.compile(
     r"""
@@ -46,6 +48,11 @@ class Literal(NamedTuple):
     def stop(self) -> int:
         """Where it ends."""
         return self.start + len(self.text)
+
+    @property
+    def span(self) -> Span:
+        """Where it is."""
+        return self.start, self.stop
 
 
 def find_literals(text: str) -> Iterator[Literal]:

@@ -2,6 +2,7 @@
 
 import functools
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from heed.models.text.capitals import is_in_capitals
@@ -13,7 +14,7 @@ from heed.models.tokenizers.protocol import LineTokenizer
 
 SPELT = 12  # numbers up to this one are often written as words
 RARE = 2  # tokens, at least, of a name that is copied: words that are translated are frequent, with pieces of their own
-NEXT = re.compile(r" ([^\W\d_][\w'\u2019-]+)")  # the word behind another one
+BETWEEN_NAMES = re.compile(r" (?:(?:al|bin|da|de|del|den|der|di|dos|du|el|ibn|la|le|ten|ter|van|von) )*+")
 HALF_DAY = re.compile(r"\s?([ap])\.?m\b", re.IGNORECASE)  # behind a time that may become one of 24 hours
 CLOCK = re.compile(r"(\d{1,2})(?::(\d{2}))?")
 N_WORDS = 4096  # that are remembered
@@ -26,7 +27,7 @@ class ExpectedLiteral(NamedTuple):
     kind: LiteralKind
     text: str
     others: tuple[str, ...] = ()  # other ways to write it
-    at_first: bool = False  # whether it begins the sentence
+    at_first: bool = False  # whether it is a word that begins the sentence, as any word may
     in_words: bool = False  # whether it may be written in words
 
     def stands(self, translation: str) -> bool:
@@ -62,9 +63,8 @@ class Losses:
             ]
             for span, date in dates.items()
         }
-        for literal in find_literals(source):
-            if any(overlap((literal.start, literal.stop), span) for span in dates):
-                continue
+        literals = (each for each in find_literals(source) if not any(overlap(each.span, span) for span in dates))
+        for literal in self._with_whole_names(source, literals):
             if lost := self._expected(source, literal):
                 found.setdefault(lost, []).append(literal)
         return found
@@ -73,21 +73,29 @@ class Losses:
         """What of a sentence should stand in its translation, and does not."""
         return [lost for lost in self.expected(source) if self._misses(lost, translation)]
 
+    def _with_whole_names(self, source: str, literals: Iterable[Literal]) -> list[Literal]:
+        """The literals without words that are no names; names that follow one another are one, as "Ada Lovelace" is."""
+        found = list[Literal]()
+        for literal in literals:
+            is_name = literal.kind is LiteralKind.NAME
+            if is_name and not self._is_name(source, literal.text):
+                continue
+            last = found[-1] if found and is_name else None
+            if last and last.kind is LiteralKind.NAME and BETWEEN_NAMES.fullmatch(source, last.stop, literal.start):
+                found[-1] = Literal(LiteralKind.NAME, source[last.start : literal.stop], last.start)
+            else:
+                found.append(literal)
+        return found
+
+    def _is_name(self, source: str, word: str) -> bool:
+        return self._has_names and self._n_pieces(word) >= RARE and _is_mostly_small(source)
+
     def _expected(self, source: str, literal: Literal) -> ExpectedLiteral | None:
         if literal.kind is LiteralKind.NUMBER:
             return self._number(source, literal)
-        if literal.kind is not LiteralKind.NAME:
-            return ExpectedLiteral(literal.kind, literal.text)
-        n_pieces = self._n_pieces(literal.text) if self._has_names else 0
-        if n_pieces < RARE or not _is_mostly_small(source):
-            return None
-        at_first = not re.search(r"\w", source[: literal.start]) and not self._is_first_name(source, literal)
+        is_word = literal.kind is LiteralKind.NAME and " " not in literal.text
+        at_first = is_word and not re.search(r"\w", source[: literal.start])
         return ExpectedLiteral(literal.kind, literal.text, at_first=at_first)
-
-    def _is_first_name(self, source: str, literal: Literal) -> bool:
-        """Whether what follows is a name too: any word may begin a sentence, but not many stand before a name."""
-        following = NEXT.match(source, literal.stop)
-        return following is not None and following[1][0].isupper() and self._n_pieces(following[1]) >= RARE
 
     def _number(self, source: str, literal: Literal) -> ExpectedLiteral | None:
         if half := HALF_DAY.match(source, literal.stop):

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from heed.models.decoding.constraints import Phrase
@@ -178,8 +178,8 @@ class Repair:
         numbers = tuple(each for each in lost if each.kind is LiteralKind.NUMBER)
         expected = self._losses.expected(source)
         if numbers != lost:  # also what was kept is in the way of the rest: a sentence of such names is hard to read
-            places = _joined(
-                source, (at for each, of in expected.items() if each.kind is not LiteralKind.NUMBER for at in of)
+            places = sorted(
+                at.span for each, of in expected.items() if each.kind is not LiteralKind.NUMBER for at in of
             )
             for turn, others in enumerate(TURNS):
                 if text := take_out(source, places, names=others):
@@ -256,14 +256,3 @@ def _sounds(word: str) -> str:
     """The letters of a word without case and accents, and with one for those that languages exchange."""
     plain = unicodedata.normalize("NFKD", word.casefold())
     return "".join(filter(str.isalpha, plain)).translate(SOUNDS)
-
-
-def _joined(source: str, places: Iterable[Literal]) -> list[Span]:
-    """Spans of a sentence; names with only a space between them are one, such as "Ada Lovelace"."""
-    spans: list[Span] = []
-    for place in sorted(places, key=lambda place: place.start):
-        if spans and source[spans[-1][1] : place.start] == " ":
-            spans[-1] = (spans[-1][0], place.stop)
-        else:
-            spans.append((place.start, place.stop))
-    return spans

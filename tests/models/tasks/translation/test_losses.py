@@ -71,11 +71,18 @@ def test_capitals_tell_no_name_in_german(pieces: Tokenizer) -> None:
     assert Losses(pieces, pieces, ("de", "en")).find("Das ist ein Hausdach.", "This is a roof.") == []
 
 
-def test_a_word_before_a_name_is_a_name_though_it_begins_the_sentence(losses: Losses) -> None:
-    first_name, name = losses.find("Zoltan Nakamura has books.", "Er hat Bücher.")
-    (alone,) = losses.find("Zoltan has books.", "Er hat Bücher.")
-    assert (first_name.text, first_name.at_first, name.text) == ("Zoltan", False, "Nakamura")
-    assert alone.at_first
+@pytest.mark.parametrize("translation", ["Zoltan hat Nakamura.", "Nakamura.", "Zoltan Nakura.", "Nakamura Zoltan."])
+@pytest.mark.parametrize("particles", ["", "van der "])
+def test_names_that_follow_one_another_are_one(losses: Losses, translation: str, particles: str) -> None:
+    (whole,) = losses.find(f"Zoltan {particles}Nakamura has books.", translation)
+    assert (whole.text, whole.at_first) == (f"Zoltan {particles}Nakamura", False)
+    assert not whole.stands(translation)
+    assert whole.stands(f"Das ist Zoltan {particles}Nakamura.")
+
+
+def test_a_single_word_may_begin_a_sentence_and_be_no_name(losses: Losses) -> None:
+    first, second = losses.find("Zoltan and Nakamura.", "Er und sie.")
+    assert (first.at_first, second.at_first) == (True, False)
 
 
 def test_numbers_keep_their_marks_where_a_language_is_not_known(pieces: Tokenizer) -> None:
