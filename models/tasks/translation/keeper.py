@@ -158,7 +158,9 @@ class Keeper:
                 shares = aligner.shares(marked.text, translation.text) if aligner else None
                 text = put_back(marked, translation.text, shares)
                 pieces = self._translator.pieces(translation.tokens)
-                found.append(dataclasses.replace(translation, text=text, shown=shown(pieces, marked.names)))
+                repaired, lost = (tuple(map(marked.filled, told)) for told in (translation.repaired, translation.lost))
+                names = shown(pieces, marked.names)
+                found.append(dataclasses.replace(translation, text=text, shown=names, repaired=repaired, lost=lost))
         return found
 
     def _linked(self, source: str, best: Sequence[Translation]) -> list[Translation]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from heed.models.text.capitals import is_in_capitals
 from heed.models.text.dates import find_dates
 from heed.models.text.literals import Literal, LiteralKind, find_literals
+from heed.models.text.markup.inline import NAMES
 from heed.models.text.numbers import localized, separators
 from heed.models.text.words import overlap
 from heed.models.tokenizers.protocol import LineTokenizer
@@ -17,7 +18,9 @@ RARE = 2  # tokens, at least, of a name that is copied: words that are translate
 BETWEEN_NAMES = re.compile(r" (?:(?:al|bin|da|de|del|den|der|di|dos|du|el|ibn|la|le|ten|ter|van|von) )*+")
 HALF_DAY = re.compile(r"\s?([ap])\.?m\b", re.IGNORECASE)  # behind a time that may become one of 24 hours
 CLOCK = re.compile(r"(\d{1,2})(?::(\d{2}))?")
+CAMEL_NAME = re.compile(r"[A-ZÀ-Þ][a-zß-öø-ÿ]+[A-ZÀ-Þ][a-zß-öø-ÿ]+")  # McAllister
 N_WORDS = 4096  # that are remembered
+SPELT_WITH_K = ("de", "da", "no", "nb", "sv")  # languages that write Mexiko and Inkas
 CAPITALIZING = ("de", "lb")  # languages in which a capital letter tells no name
 
 
@@ -52,6 +55,7 @@ class Losses:
         marks = [separators(language) for language in languages]
         self._marks = (marks[0], marks[1]) if marks[0] and marks[1] else None
         self._n_pieces = functools.lru_cache(N_WORDS)(self._count_pieces)
+        self._has_k = (languages[1] or "").split("-")[0] in SPELT_WITH_K
         self._has_names = (languages[0] or "").split("-")[0] not in CAPITALIZING
 
     def expected(self, source: str) -> dict[ExpectedLiteral, list[Literal]]:
@@ -74,28 +78,32 @@ class Losses:
         return [lost for lost in self.expected(source) if self._misses(lost, translation)]
 
     def _with_whole_names(self, source: str, literals: Iterable[Literal]) -> list[Literal]:
-        """The literals without words that are no names; names that follow one another are one, as "Ada Lovelace" is."""
+        """The literals without words that are no names; names that follow one another are one, as "Ada Lovelace" is.
+
+        The names that stand for placeholders are known to every model, and expected only as parts of such names.
+        """
         found = list[Literal]()
         for literal in literals:
-            is_name = literal.kind is LiteralKind.NAME
-            if is_name and not self._is_name(source, literal.text):
+            is_name = literal.kind is LiteralKind.NAME or CAMEL_NAME.fullmatch(literal.text) is not None
+            if literal.kind is LiteralKind.NAME and not self._is_name(source, literal.text):
                 continue
             last = found[-1] if found and is_name else None
             if last and last.kind is LiteralKind.NAME and BETWEEN_NAMES.fullmatch(source, last.stop, literal.start):
                 found[-1] = Literal(LiteralKind.NAME, source[last.start : literal.stop], last.start)
             else:
                 found.append(literal)
-        return found
+        return [literal for literal in found if literal.text not in NAMES]
 
     def _is_name(self, source: str, word: str) -> bool:
-        return self._has_names and self._n_pieces(word) >= RARE and _is_mostly_small(source)
+        return self._has_names and (self._n_pieces(word) >= RARE or word in NAMES) and _is_mostly_small(source)
 
     def _expected(self, source: str, literal: Literal) -> ExpectedLiteral | None:
         if literal.kind is LiteralKind.NUMBER:
             return self._number(source, literal)
-        is_word = literal.kind is LiteralKind.NAME and " " not in literal.text
-        at_first = is_word and not re.search(r"\w", source[: literal.start])
-        return ExpectedLiteral(literal.kind, literal.text, at_first=at_first)
+        is_name = literal.kind is LiteralKind.NAME
+        at_first = is_name and " " not in literal.text and not re.search(r"\w", source[: literal.start])
+        others = (re.sub("c(?![hk])", "k", literal.text),) if is_name and self._has_k else ()
+        return ExpectedLiteral(literal.kind, literal.text, others, at_first=at_first)
 
     def _number(self, source: str, literal: Literal) -> ExpectedLiteral | None:
         if half := HALF_DAY.match(source, literal.stop):

@@ -51,6 +51,8 @@ def losses(pieces: Tokenizer) -> Losses:
         ("It is May 12th.", "Es ist der 12. Juni.", [(LiteralKind.NUMBER, "12. Mai")]),
         ("Ask Nakamura.", "Frag Nakura.", [(LiteralKind.NAME, "Nakamura")]),
         ("Ask Nakamura.", "Frag Nakamura.", []),
+        ("Ask in Mexico.", "Frag in Mexiko.", []),
+        ("Ask in Mexico.", "Frag in Mexio.", [(LiteralKind.NAME, "Mexico")]),
         ("They came on Monday.", "Sie kamen am Montag.", []),  # a frequent word, which is translated
         ("Costs are high.", "Die Kosten sind hoch.", []),  # a frequent word, at the beginning of a sentence
         ("All The News That Nakamura Prints", "Alle Nachrichten von N.", []),  # a title
@@ -78,6 +80,19 @@ def test_names_that_follow_one_another_are_one(losses: Losses, translation: str,
     assert (whole.text, whole.at_first) == (f"Zoltan {particles}Nakamura", False)
     assert not whole.stands(translation)
     assert whole.stands(f"Das ist Zoltan {particles}Nakamura.")
+
+
+def test_names_that_stand_for_placeholders_are_parts_of_names(losses: Losses) -> None:
+    assert [each.text for each in losses.find("She has Tom Nakamura.", "Sie hat Tom.")] == ["Tom Nakamura"]
+    assert [each.text for each in losses.find("She has books of Nakamura Tom.", "Sie.")] == ["Nakamura Tom"]
+    assert losses.find("She has Tom.", "Sie hat ihn.") == []
+
+
+def test_a_name_with_a_capital_inside_is_part_of_a_name(losses: Losses) -> None:
+    assert [each.text for each in losses.find("She has the books of Zoltan McNakamura.", "Sie.")] == [
+        "Zoltan McNakamura"
+    ]
+    assert [each.kind for each in losses.find("Ask McNakamura.", "Frag.")] == [LiteralKind.CODE]
 
 
 def test_a_single_word_may_begin_a_sentence_and_be_no_name(losses: Losses) -> None:

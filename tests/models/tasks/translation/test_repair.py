@@ -7,6 +7,7 @@ from heed.models.bundle.catalog import find
 from heed.models.decoding.constraints import Phrase
 from heed.models.tasks.translation.batch_search import Job
 from heed.models.tasks.translation.doubts import UNLIKELY, doubts
+from heed.models.tasks.translation.keeper import Keeper
 from heed.models.tasks.translation.repair import Repair, Search
 from heed.models.tasks.translation.translation import Translation
 from heed.models.tasks.translation.translator import Translator
@@ -240,6 +241,13 @@ def test_repair_helps_and_leaves_other_lines_alone() -> None:
     assert all(now or not before for now, before in zip(*kept, strict=True))
     for now, before in zip(with_repair, without, strict=True):
         assert now == before or now.repaired
+
+
+def test_a_name_with_a_letter_that_the_model_does_not_know_is_told_as_it_is() -> None:
+    with Translator.load(find(None), threads=1) as translator:
+        ((found,),) = Keeper(translator, (), tags=False).n_best(["Priya Wiśniewska wrote this song."])
+    assert "Priya Wiśniewska" in found.text
+    assert found.repaired == ("Priya Wiśniewska",)
 
 
 LINES = [
