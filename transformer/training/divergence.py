@@ -4,7 +4,8 @@ import dataclasses
 
 from heed.transformer.training.runs.checkpoint import Progress
 
-SMOOTHING = 0.99  # decay of the running mean of the loss
+SMOOTHED = 100  # steps that the running mean of the loss remembers
+FIRST = 20  # steps before its minimum counts: a batch or two may be far easier than the rest of the text
 MARGIN = 1.0  # nats per token that the mean may exceed its minimum; hard batches of an epoch move it by tenths
 SKIPS = 5  # consecutive steps without a finite gradient before training rolls back
 ROLLBACKS = 3  # maximum number of rollbacks
@@ -13,8 +14,11 @@ SLOWER = 0.5  # factor of the learning rate at each rollback
 
 def followed(progress: Progress, nll: float) -> Progress:
     """Progress after a step with this negative log-likelihood per token, in nats."""
-    trend = nll if progress.trend is None else SMOOTHING * progress.trend + (1 - SMOOTHING) * nll
-    lowest = trend if progress.lowest is None else min(progress.lowest, trend)
+    before, share = progress.trend, 1 / max(1, min(progress.step, SMOOTHED))
+    trend = nll if before is None else (1 - share) * before + share * nll
+    lowest = progress.lowest
+    if progress.step >= FIRST:
+        lowest = trend if lowest is None else min(lowest, trend)
     return dataclasses.replace(progress, trend=trend, lowest=lowest, n_skipped=0)
 
 

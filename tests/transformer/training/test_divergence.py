@@ -115,18 +115,32 @@ def test_training_that_never_recovers_ends_with_a_way_out(
     assert run.steps()  # the good ones are there
 
 
+def followed(progress: Progress, nll: float) -> Progress:
+    """Progress after one more step."""
+    return stability.followed(dataclasses.replace(progress, step=progress.step + 1), nll)
+
+
 def test_a_loss_that_runs_away_is_noticed() -> None:
     progress = Progress()
     for nll in [9.0 - 0.01 * step for step in range(600)]:
-        progress = stability.followed(progress, nll)
+        progress = followed(progress, nll)
         assert not stability.is_lost(progress)
     for nll in [3.0 + 0.3 * (step % 3 - 1) for step in range(300)]:  # batches are not equally hard
-        progress = stability.followed(progress, nll)
+        progress = followed(progress, nll)
         assert not stability.is_lost(progress)
     n_steps = 0
     while not stability.is_lost(progress):
-        progress, n_steps = stability.followed(progress, 7.0), n_steps + 1
+        progress, n_steps = followed(progress, 7.0), n_steps + 1
     assert n_steps < 100
+
+
+@pytest.mark.parametrize("easy", [1, 3])
+def test_easy_batches_at_the_start_are_no_minimum(easy: int) -> None:
+    """As in a warm start with short lines before long ones."""
+    progress = Progress()
+    for nll in [0.3] * easy + [1.9] * 300:
+        progress = followed(progress, nll)
+        assert not stability.is_lost(progress)
 
 
 def test_going_back_goes_on_with_the_text_that_comes_next() -> None:
