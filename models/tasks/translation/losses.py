@@ -2,6 +2,7 @@
 
 import functools
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -15,13 +16,17 @@ from heed.models.tokenizers.protocol import LineTokenizer
 
 SPELT = 12  # numbers up to this one are often written as words
 RARE = 2  # tokens, at least, of a name that is copied: words that are translated are frequent, with pieces of their own
-BETWEEN_NAMES = re.compile(r" (?:(?:al|bin|da|de|del|den|der|di|dos|du|el|ibn|la|le|ten|ter|van|von) )*+")
+PARTICLES = re.compile(r" (?:(?:al|bin|da|de|del|den|der|di|dos|du|el|ibn|la|le|ten|ter|van|von) )++")
 HALF_DAY = re.compile(r"\s?([ap])\.?m\b", re.IGNORECASE)  # behind a time that may become one of 24 hours
 CLOCK = re.compile(r"(\d{1,2})(?::(\d{2}))?")
 CAMEL_NAME = re.compile(r"[A-ZÀ-Þ][a-zß-öø-ÿ]+[A-ZÀ-Þ][a-zß-öø-ÿ]+")  # McAllister
 N_WORDS = 4096  # that are remembered
 SPELT_WITH_K = ("de", "da", "no", "nb", "sv")  # languages that write Mexiko and Inkas
-CAPITALIZING = ("de", "lb")  # languages in which a capital letter tells no name
+# Languages in which a capital letter tells no name. A word of these is lost only where the translation has one that
+# begins as it does, and garbles it: Nakura for Nakamura.
+CAPITALIZING = ("de", "lb")
+TRACE = 3  # letters
+SOUNDS = str.maketrans("cwyz", "kvis")  # letters that languages exchange
 
 
 class ExpectedLiteral(NamedTuple):
@@ -34,11 +39,16 @@ class ExpectedLiteral(NamedTuple):
     in_words: bool = False  # whether it may be written in words
 
     def stands(self, translation: str) -> bool:
-        """Whether it stands in a translation, as whole words; the case of names does not matter."""
-        flags = re.IGNORECASE if self.kind is LiteralKind.NAME else 0
-        return any(
-            re.search(rf"(?<!\w){re.escape(text)}(?!\w)", translation, flags) for text in (self.text, *self.others)
-        )
+        """Whether it stands in a translation, as whole words; a name in any case, but with a capital."""
+        is_name = self.kind is LiteralKind.NAME
+        pattern = "|".join(map(re.escape, (self.text, *self.others)))
+        found = re.finditer(rf"(?<!\w)(?:{pattern})(?!\w)", translation, re.IGNORECASE if is_name else 0)
+        return any(match[0][0].isupper() or not is_name for match in found)
+
+    def has_trace(self, translation: str) -> bool:
+        """Whether a word of a translation begins as it does."""
+        begins = _sounds(self.text)[:TRACE]
+        return any(_sounds(word).startswith(begins) for word in re.findall(r"\w+", translation))
 
 
 class Losses:
@@ -56,7 +66,7 @@ class Losses:
         self._marks = (marks[0], marks[1]) if marks[0] and marks[1] else None
         self._n_pieces = functools.lru_cache(N_WORDS)(self._count_pieces)
         self._has_k = (languages[1] or "").split("-")[0] in SPELT_WITH_K
-        self._has_names = (languages[0] or "").split("-")[0] not in CAPITALIZING
+        self._capitals_tell = (languages[0] or "").split("-")[0] not in CAPITALIZING
 
     def expected(self, source: str) -> dict[ExpectedLiteral, list[Literal]]:
         """What of a sentence should stand in its translation, with its places."""
@@ -88,14 +98,17 @@ class Losses:
             if literal.kind is LiteralKind.NAME and not self._is_name(source, literal.text):
                 continue
             last = found[-1] if found and is_name else None
-            if last and last.kind is LiteralKind.NAME and BETWEEN_NAMES.fullmatch(source, last.stop, literal.start):
+            if last and last.kind is LiteralKind.NAME and self._are_one(source[last.stop : literal.start]):
                 found[-1] = Literal(LiteralKind.NAME, source[last.start : literal.stop], last.start)
             else:
                 found.append(literal)
         return [literal for literal in found if literal.text not in NAMES]
 
+    def _are_one(self, between: str) -> bool:
+        return between == " " or (self._capitals_tell and PARTICLES.fullmatch(between) is not None)
+
     def _is_name(self, source: str, word: str) -> bool:
-        return self._has_names and (self._n_pieces(word) >= RARE or word in NAMES) and _is_mostly_small(source)
+        return (self._n_pieces(word) >= RARE or word in NAMES) and _is_mostly_small(source)
 
     def _expected(self, source: str, literal: Literal) -> ExpectedLiteral | None:
         if literal.kind is LiteralKind.NUMBER:
@@ -121,9 +134,10 @@ class Losses:
     def _misses(self, lost: ExpectedLiteral, translation: str) -> bool:
         if self._tgt.unk_id in self._tgt.encode([lost.text])[0]:
             return False
-        return not (
-            self._has_number(lost, translation) if lost.kind is LiteralKind.NUMBER else lost.stands(translation)
-        )
+        if lost.kind is LiteralKind.NUMBER:
+            return not self._has_number(lost, translation)
+        may_be_lost = self._capitals_tell or lost.kind is not LiteralKind.NAME or lost.has_trace(translation)
+        return may_be_lost and not lost.stands(translation)
 
     def _has_number(self, lost: ExpectedLiteral, translation: str) -> bool:
         """Whether a number stands in a translation, between thousands with marks or without, or may stand in words."""
@@ -135,6 +149,12 @@ class Losses:
             return all(re.search(rf"(?<!\d)0?{int(part)}(?!\d)", translation) for part in re.findall(r"\d+", number))
         plain = number.replace(self._marks[1][0], "") if self._marks else number
         return _has_exactly(number, translation) or _has_exactly(plain, translation)
+
+
+def _sounds(word: str) -> str:
+    """The letters of a word without case and accents, and with one for those that languages exchange."""
+    plain = unicodedata.normalize("NFKD", word.casefold())
+    return "".join(filter(str.isalpha, plain)).translate(SOUNDS)
 
 
 def _has_exactly(number: str, translation: str) -> bool:

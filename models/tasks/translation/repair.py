@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
@@ -35,9 +34,7 @@ MARGIN_AT_FIRST = 2.0  # of a name that begins the sentence
 # translated are told from names: three quarters of these gain more than 1. Any word may begin a sentence. A word that
 # left no trace is less likely to have been translated, for names that are translated are mostly alike: Mexico, Mexiko.
 GAIN, GAIN_AT_FIRST, WITHOUT_TRACE = 1.0, 3.0, -2.0
-TRACE = 3  # letters with which a word of the translation begins as the lost one does
 WITHIN = re.compile(r"[\w-]")  # beside a number that is part of a word
-SOUNDS = str.maketrans("cwyz", "kvis")  # letters that languages exchange
 
 
 class Search(Protocol):
@@ -178,9 +175,9 @@ class Repair:
         numbers = tuple(each for each in lost if each.kind is LiteralKind.NUMBER)
         expected = self._losses.expected(source)
         if numbers != lost:  # also what was kept is in the way of the rest: a sentence of such names is hard to read
-            places = sorted(
-                at.span for each, of in expected.items() if each.kind is not LiteralKind.NUMBER for at in of
-            )
+            copied = [each for each in expected if each.kind is not LiteralKind.NUMBER]
+            copied = [each for each in copied if each in lost or each.stands(translation)]
+            places = sorted(at.span for each in copied for at in expected[each])
             for turn, others in enumerate(TURNS):
                 if text := take_out(source, places, names=others):
                     names = tuple(ExpectedLiteral(LiteralKind.NAME, name) for name in text.names) if turn else ()
@@ -235,9 +232,7 @@ class Repair:
 def _gain(lost: ExpectedLiteral, translation: str) -> float:
     if lost.kind is not LiteralKind.NAME:
         return 0.0
-    begins = _sounds(lost.text)[:TRACE]
-    trace = any(_sounds(word).startswith(begins) for word in re.findall(r"\w+", translation))
-    return (GAIN_AT_FIRST if lost.at_first else GAIN) + (0.0 if trace else WITHOUT_TRACE)
+    return (GAIN_AT_FIRST if lost.at_first else GAIN) + (0.0 if lost.has_trace(translation) else WITHOUT_TRACE)
 
 
 def _with_easy_numbers(
@@ -250,9 +245,3 @@ def _with_easy_numbers(
     text = take_out(source, [(start, stop) for start, stop, _ in places], names=NUMBERS)
     written = [text for _, _, text in places]
     return text and text._replace(names=dict(zip(text.names, written, strict=True)))
-
-
-def _sounds(word: str) -> str:
-    """The letters of a word without case and accents, and with one for those that languages exchange."""
-    plain = unicodedata.normalize("NFKD", word.casefold())
-    return "".join(filter(str.isalpha, plain)).translate(SOUNDS)

@@ -58,7 +58,8 @@ def losses(pieces: Tokenizer) -> Losses:
         ("All The News That Nakamura Prints", "Alle Nachrichten von N.", []),  # a title
         ("See a_b.pdf at www.x.de.", "Siehe dort.", [(LiteralKind.CODE, "a_b.pdf"), (LiteralKind.ADDRESS, "www.x.de")]),
         ("See max_retries.", "Siehe Max_retries.", [(LiteralKind.CODE, "max_retries")]),  # whose case matters
-        ("Ask NAKAMURA.", "Frag Nakamura.", []),  # as that of a name does not
+        ("Ask NAKAMURA.", "Frag Nakamura.", []),  # as that of a name does not,
+        ("Ask Nakamura.", "Frag nakamura.", [(LiteralKind.NAME, "Nakamura")]),  # but for its capital
         ("A 16-year-old has 20-30 books.", "Ein 16-Jähriger hat 20-30 Bücher.", []),
         ("Good morning!", "Guten Morgen!", []),
     ],
@@ -70,7 +71,9 @@ def test_what_is_lost_is_found(
 
 
 def test_capitals_tell_no_name_in_german(pieces: Tokenizer) -> None:
-    assert Losses(pieces, pieces, ("de", "en")).find("Das ist ein Hausdach.", "This is a roof.") == []
+    losses = Losses(pieces, pieces, ("de", "en"))
+    assert losses.find("Das ist ein Hausdach.", "This is a roof.") == []
+    assert [each.text for each in losses.find("Das ist das Dach von Nakamura.", "It is Nakura's roof.")] == ["Nakamura"]
 
 
 @pytest.mark.parametrize("translation", ["Zoltan hat Nakamura.", "Nakamura.", "Zoltan Nakura.", "Nakamura Zoltan."])
