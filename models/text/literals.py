@@ -12,6 +12,7 @@ TOKEN = re.compile(
     r"""
     (?: [A-Za-z][A-Za-z0-9+.-]*+:// | www\. ) [^\s<>"]* [\w/]   # https://example.com/a?b=1
     | [\w.+-]++ @ \w[\w-]* (?: \.[\w-]+ )+                      # someone@example.com
+    | °[A-Z]?                                                   # °C
     | (?<![\w/]) (?: ~?/ | \.{1,2}/ | --? )? \w++ (?: [.,:/\\_#&+'\u2019-]+ \w+ )*
     """,
     re.VERBOSE,
@@ -19,7 +20,7 @@ TOKEN = re.compile(
 # Most sentences: small letters, but for the first one, in words that nothing joins; seen in a quarter of the time.
 PLAIN = re.compile(r"([A-ZÀ-Þ]?[a-zß-öø-ÿ]++)(?:,? [a-zß-öø-ÿ]++)*+[.!?]*+")
 NUMBER = re.compile(r"\d+(?:[.,:/'\u2019-]\d+)*")
-MEASURE = re.compile(r"(\d+(?:[.,]\d+)*)[^\W\d_]{1,3}")  # 3rd, 10km, 90s: the digits alone are written alike
+MEASURE = re.compile(r"-?(\d+(?:[.,]\d+)*)[^\W\d_]{0,3}")  # 3rd, 10km, 90s, -12: the digits alone are written alike
 PARTS = re.compile(r"[^\W\d_](?:\.[^\W\d_])+")  # e.g, U.S: abbreviations, which are translated
 COMPOUND = re.compile(r"[^\W_]++(?:-[^\W_]++)+")
 PART = re.compile(r"(?<![^-])[^\W\d_][a-zß-öø-ÿ]+(?![^-])")  # of a compound: a word, which is translated
@@ -89,7 +90,7 @@ def _literal(word: str, start: int) -> Literal | None:
     if kind := _kind(word):
         return Literal(kind, CLITIC.sub("", word) if kind is LiteralKind.NAME else word, start)
     measure = MEASURE.fullmatch(word)
-    return Literal(LiteralKind.NUMBER, measure[1], start) if measure else None
+    return Literal(LiteralKind.NUMBER, measure[1], start + measure.start(1)) if measure else None
 
 
 def _kind(word: str) -> LiteralKind | None:
@@ -106,7 +107,7 @@ def _kind(word: str) -> LiteralKind | None:
 
 def _is_code(word: str) -> bool:
     """Whether a word is spelt as no word of a language is."""
-    if re.search(r"[_\\]|^(?:~?/|\.{1,2}/|--)", word):
+    if re.search(r"[_\\]|^(?:~?/|\.{1,2}/|--|°)", word):
         return True
     if re.search(r"\d", word):
         return bool(re.search(r"[^\W\d_]", word)) and not re.search(r"['\u2019]", word)

@@ -6,19 +6,16 @@ import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from heed.models.tasks.translation.number_forms import NumberForms, Numbers
 from heed.models.text.capitals import is_in_capitals
-from heed.models.text.dates import find_dates
+from heed.models.text.dates import MONTHS, WEEKDAYS, find_dates
 from heed.models.text.literals import Literal, LiteralKind, find_literals
 from heed.models.text.markup.inline import NAMES
-from heed.models.text.numbers import localized, separators
 from heed.models.text.words import overlap
 from heed.models.tokenizers.protocol import LineTokenizer
 
-SPELT = 12  # numbers up to this one are often written as words
 RARE = 2  # tokens, at least, of a name that is copied: words that are translated are frequent, with pieces of their own
 PARTICLES = re.compile(r" (?:(?:al|bin|da|de|del|den|der|di|dos|du|el|ibn|la|le|ten|ter|van|von) )++")
-HALF_DAY = re.compile(r"\s?([ap])\.?m\b", re.IGNORECASE)  # behind a time that may become one of 24 hours
-CLOCK = re.compile(r"(\d{1,2})(?::(\d{2}))?")
 CAMEL_NAME = re.compile(r"[A-ZÀ-Þ][a-zß-öø-ÿ]+[A-ZÀ-Þ][a-zß-öø-ÿ]+")  # McAllister
 N_WORDS = 4096  # that are remembered
 SPELT_WITH_K = ("de", "da", "no", "nb", "sv")  # languages that write Mexiko and Inkas
@@ -36,7 +33,7 @@ class ExpectedLiteral(NamedTuple):
     text: str
     others: tuple[str, ...] = ()  # other ways to write it
     at_first: bool = False  # whether it is a word that begins the sentence, as any word may
-    in_words: bool = False  # whether it may be written in words
+    words: str | None = ""  # of a number; see `NumberForms`
 
     def stands(self, translation: str) -> bool:
         """Whether it stands in a translation, as whole words; a name in any case, but with a capital."""
@@ -62,11 +59,15 @@ class Losses:
 
     def __init__(self, src: LineTokenizer, tgt: LineTokenizer, languages: tuple[str | None, str | None]) -> None:
         self._src, self._tgt, self._languages = src, tgt, languages
-        marks = [separators(language) for language in languages]
-        self._marks = (marks[0], marks[1]) if marks[0] and marks[1] else None
+        self._numbers = Numbers(languages)
         self._n_pieces = functools.lru_cache(N_WORDS)(self._count_pieces)
+        language = (languages[0] or "").split("-")[0]
+        self._known = {
+            *MONTHS.get(language, ()),
+            *WEEKDAYS.get(language, ()),
+        }  # which are translated, however rare they are
         self._has_k = (languages[1] or "").split("-")[0] in SPELT_WITH_K
-        self._capitals_tell = (languages[0] or "").split("-")[0] not in CAPITALIZING
+        self._capitals_tell = language not in CAPITALIZING
 
     def expected(self, source: str) -> dict[ExpectedLiteral, list[Literal]]:
         """What of a sentence should stand in its translation, with its places."""
@@ -108,24 +109,17 @@ class Losses:
         return between == " " or (self._capitals_tell and PARTICLES.fullmatch(between) is not None)
 
     def _is_name(self, source: str, word: str) -> bool:
-        return (self._n_pieces(word) >= RARE or word in NAMES) and _is_mostly_small(source)
+        may_be = (self._n_pieces(word) >= RARE and word not in self._known) or word in NAMES
+        return may_be and _is_mostly_small(source)
 
     def _expected(self, source: str, literal: Literal) -> ExpectedLiteral | None:
         if literal.kind is LiteralKind.NUMBER:
-            return self._number(source, literal)
+            forms = self._numbers.expected(source, literal)
+            return forms and ExpectedLiteral(literal.kind, forms.text, forms.others, words=forms.words)
         is_name = literal.kind is LiteralKind.NAME
         at_first = is_name and " " not in literal.text and not re.search(r"\w", source[: literal.start])
         others = (re.sub("c(?![hk])", "k", literal.text),) if is_name and self._has_k else ()
         return ExpectedLiteral(literal.kind, literal.text, others, at_first=at_first)
-
-    def _number(self, source: str, literal: Literal) -> ExpectedLiteral | None:
-        if half := HALF_DAY.match(source, literal.stop):
-            return _of_24_hours(literal.text, half[1])
-        text = localized(literal.text, *self._marks) if self._marks else literal.text
-        is_amount = re.search(r"[$€£¥]\s?\Z", source[: literal.start]) or re.match(
-            r"\s?[$€£¥%]", source[literal.stop :]
-        )
-        return ExpectedLiteral(LiteralKind.NUMBER, text, in_words=not is_amount)
 
     def _count_pieces(self, word: str) -> int:
         """Of how many pieces a word is, with a capital or without: "Neither" and "Monday" are frequent words."""
@@ -135,20 +129,9 @@ class Losses:
         if self._tgt.unk_id in self._tgt.encode([lost.text])[0]:
             return False
         if lost.kind is LiteralKind.NUMBER:
-            return not self._has_number(lost, translation)
+            return not self._numbers.stands(NumberForms(lost.text, lost.others, lost.words), translation)
         may_be_lost = self._capitals_tell or lost.kind is not LiteralKind.NAME or lost.has_trace(translation)
         return may_be_lost and not lost.stands(translation)
-
-    def _has_number(self, lost: ExpectedLiteral, translation: str) -> bool:
-        """Whether a number stands in a translation, between thousands with marks or without, or may stand in words."""
-        number = lost.text
-        if lost.others or number.isdecimal():
-            spelt = lost.in_words and number.isdecimal() and int(number) <= SPELT
-            return spelt or any(_has_exactly(text, translation) for text in (number, *lost.others))
-        if re.search(r"[-/:]", number):  # a date or a time, of which the parts may change places
-            return all(re.search(rf"(?<!\d)0?{int(part)}(?!\d)", translation) for part in re.findall(r"\d+", number))
-        plain = number.replace(self._marks[1][0], "") if self._marks else number
-        return _has_exactly(number, translation) or _has_exactly(plain, translation)
 
 
 def _sounds(word: str) -> str:
@@ -157,23 +140,12 @@ def _sounds(word: str) -> str:
     return "".join(filter(str.isalpha, plain)).translate(SOUNDS)
 
 
-def _has_exactly(number: str, translation: str) -> bool:
-    return re.search(rf"(?<![\d.,:]){re.escape(number)}(?![.,:]?\d)", translation) is not None
-
-
-def _of_24_hours(time: str, half: str) -> ExpectedLiteral | None:
-    """A time with "a.m." or "p.m.", which other languages count up to 24."""
-    parts = CLOCK.fullmatch(time)
-    if parts is None or not parts[2] or not 1 <= int(parts[1]) <= 12:
-        return None
-    hour, minutes = int(parts[1]) % 12 + (12 if half in "pP" else 0), parts[2]
-    hours = dict.fromkeys((str(hour), parts[1], f"{hour:02}"))
-    first, *others = [hour + mark + minutes for mark in ":." for hour in hours]
-    return ExpectedLiteral(LiteralKind.NUMBER, first, tuple(others))
-
-
 def _is_mostly_small(text: str) -> bool:
     """Whether words with a capital letter stand out, as they do not in titles and in capitals."""
     words = re.findall(r"[^\W\d_]+", text)
-    n_capitals = sum(word[0].isupper() for word in words) - 1  # the first one begins the sentence
-    return 2 * n_capitals <= len(words) and not is_in_capitals(text)
+    capital = [word[0].isupper() for word in words]
+    n_small = len(words) - sum(capital)
+    n_runs = sum(now and not before for now, before in zip(capital, [False, *capital], strict=False))
+    few = 2 * (sum(capital) - 1) <= len(words)  # the first one begins the sentence
+    # Names of several words are as one word with a capital: "Angela Merkel met Emmanuel Macron".
+    return (few or (n_runs - 1 <= n_small and sum(capital) - 1 <= 3 * n_small)) and not is_in_capitals(text)

@@ -209,8 +209,8 @@ class Repair:
             return []
         if keeps_quotes(source, first.text) and not keeps_quotes(source, good[0].text):
             return []
-        missing = set(self._losses.find(source, good[0].text)) - set(attempt.kept)
-        return [] if any(each.kind is not LiteralKind.NAME for each in missing) and attempt.text.names else good
+        newly_lost = set(self._losses.find(source, good[0].text)) - set(self._losses.find(source, first.text))
+        return [] if any(each.kind is not LiteralKind.NAME for each in newly_lost) else good
 
     def _put_back(self, text: StrippedLine, found: Translation) -> Translation:
         """A translation with the names of the sentence in the places of others."""

@@ -12,6 +12,9 @@ from heed.models.text.dates import MONTHS, find_dates
         ("on May 12 1987.", ("en", "de"), "12. Mai 1987"),
         ("on 3rd March 2020.", ("en-GB", "de_AT"), "3. März 2020"),
         ("on June 1st", ("en", "de"), "1. Juni"),
+        ("May 1987 was warm.", ("en", "de"), "Mai 1987"),
+        ("in March, 2022.", ("en", "fr"), "mars 2022"),
+        ("en marzo de 2022", ("es", "en"), "March 2022"),
         ("am 12. Mai 1987", ("de", "en"), "May 12, 1987"),
         ("le 1er août 1914", ("fr", "es"), "1 de agosto de 1914"),
         ("el 1 de agosto de 1914", ("es", "fr"), "1 août 1914"),
@@ -23,7 +26,7 @@ def test_a_date_is_written_as_the_target_does(text: str, languages: tuple[str, s
     assert text[date.start : date.stop] in text.removesuffix(".")
 
 
-@pytest.mark.parametrize("text", ["May I come?", "May 1987 was warm.", "March 40, 1987", "on 1/2 May 3:30", "in March"])
+@pytest.mark.parametrize("text", ["May I come?", "March 40, 1987", "on 1/2 May 3:30", "in March"])
 def test_what_is_no_date(text: str) -> None:
     assert list(find_dates(text, ("en", "de"))) == []
 

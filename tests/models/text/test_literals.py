@@ -9,6 +9,7 @@ from heed.models.text import literals
 from heed.models.text.literals import LiteralKind, find_literals
 
 WORDS = st.sampled_from(["he", "Tom", "a", "I", "über", "Öl", "×a", "it's", "x.y", "3", "iPhone", "U", "_", "e.g"])
+TEMPERATURE = [(LiteralKind.NUMBER, "10.4"), (LiteralKind.CODE, "°F")]
 NUMBERS_50_AND_2_3 = [(LiteralKind.NUMBER, "50"), (LiteralKind.NUMBER, "2-3")]
 
 
@@ -40,6 +41,7 @@ NUMBERS_50_AND_2_3 = [(LiteralKind.NUMBER, "50"), (LiteralKind.NUMBER, "2-3")]
         ("A4-Papier der COVID-19-Pandemie", [(LiteralKind.CODE, "A4"), (LiteralKind.CODE, "COVID-19")]),
         ("a 50-Euro-Schein from 2-3 US-based firms", [*NUMBERS_50_AND_2_3, (LiteralKind.NAME, "US")]),
         ("well-known T-shirts of holiday-2019.pdf", [(LiteralKind.CODE, "holiday-2019.pdf")]),
+        ("at -12 °C, that is 10.4°F", [*[(LiteralKind.NUMBER, "12"), (LiteralKind.CODE, "°C")], *TEMPERATURE]),
         ("nothing of it", []),
     ],
 )
