@@ -10,6 +10,7 @@ from heed.models.errors import ModelError
 DEFAULT = Path(__file__).parents[1] / "default"
 DEFAULT_TEXT = DEFAULT.with_name("default_text")
 DEFAULTS = {"translate": DEFAULT, "generate": DEFAULT_TEXT}  # by task
+BROUGHT = (DEFAULT, DEFAULT.with_name("default_de_en"), DEFAULT_TEXT)  # what comes with heed
 MANIFEST = "heed.json"  # a directory with this file is a model
 
 
@@ -25,8 +26,7 @@ def models_directory() -> Path:
 def available() -> dict[str, Path]:
     """The models that have a name, the default models first."""
     # Reads no manifests, because a shell that completes names waits for this.
-    brought = [path for path in DEFAULTS.values() if _is_model(path)]
-    found = {json.loads((path / MANIFEST).read_bytes())["name"]: path for path in brought}
+    found = {json.loads((path / MANIFEST).read_bytes())["name"]: path for path in BROUGHT if _is_model(path)}
     with contextlib.suppress(PermissionError):  # another user's, as under sudo -E; see `unreadable`
         for path in _own_models():
             found.setdefault(path.name, path)
@@ -86,3 +86,46 @@ def find(model: str | None, task: str = "translate") -> Path:
             f"{model}: neither a directory nor the name of a model; {guess}the names are: {', '.join(names)}{hidden}"
         )
     return names[model]
+
+
+def find_by_languages(source: str, target: str) -> Path:
+    """The first model that translates from a language to another: of those that come with heed, then by name.
+
+    Args:
+        source: Code of the language, of two or three letters, with or without a country; empty: any.
+        target: The same.
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    languages = {path: found for path in available().values() if (found := languages_of(path)) is not None}
+    for path, found in languages.items():
+        if fits((source, target), found):
+            return path
+    pairs = ", ".join(f"{path.name if path not in BROUGHT else '-'.join(found)}" for path, found in languages.items())
+    raise ModelError(
+        f"no model here translates {source or 'any language'} to {target or 'any language'}; there are: {pairs}; "
+        "import one, see heed import --help, or name one with -m"
+    )
+
+
+def languages_of(path: Path) -> tuple[str, str] | None:
+    """The codes of a translation model's languages; None: it is another model, or damaged."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_bytes())
+        return (manifest["src_language"], manifest["tgt_language"]) if manifest["task"] == "translate" else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def fits(asked: tuple[str, str], languages: tuple[str, str]) -> bool:
+    """Whether a model's languages, source and target, are those that are asked for; an empty one is any."""
+    return all(not one or _code(one) == _code(other) for one, other in zip(asked, languages, strict=True))
+
+
+def _code(language: str) -> str:
+    """The code of a language, of three letters if it has one, without its country or script."""
+    from heed.models.spec.conventions import ISO_639_3  # imported here, because a start does without
+
+    code = language.lower().replace("-", "_").partition("_")[0]
+    return ISO_639_3.get(code, code)

@@ -34,6 +34,7 @@ MARGIN_AT_FIRST = 2.0  # of a name that begins the sentence
 # translated are told from names: three quarters of these gain more than 1. Any word may begin a sentence. A word that
 # left no trace is less likely to have been translated, for names that are translated are mostly alike: Mexico, Mexiko.
 GAIN, GAIN_AT_FIRST, WITHOUT_TRACE = 1.0, 3.0, -2.0
+CERTAIN = 0.5  # nats: a translation that is likelier has translated a word of which it has a trace
 WITHIN = re.compile(r"[\w-]")  # beside a number that is part of a word
 
 
@@ -106,7 +107,7 @@ class Repair:
         self, source: str, lost: tuple[ExpectedLiteral, ...], found: list[Translation], search: Search
     ) -> Job[list[Translation]]:
         first, mended = found[0], list[Translation]()
-        for attempt in self._attempts(source, lost, first.text) if self._searches else ():
+        for attempt in self._attempts(source, lost, first) if self._searches else ():
             if mended and not attempt.is_named:
                 break
             floor = max([first.log_prob - attempt.allowed, *(each.log_prob for each in mended[:1])])
@@ -169,27 +170,34 @@ class Repair:
     def _n_tokens(self, word: str) -> int:
         return len(self._src.encode([word])[0])
 
-    def _attempts(self, source: str, lost: tuple[ExpectedLiteral, ...], translation: str) -> Iterator[_Attempt]:
+    def _attempts(self, source: str, lost: tuple[ExpectedLiteral, ...], first: Translation) -> Iterator[_Attempt]:
         """What to search for a sentence, one after another until one succeeds."""
         sure = tuple(each for each in lost if each.kind is not LiteralKind.NAME)
         numbers = tuple(each for each in lost if each.kind is LiteralKind.NUMBER)
         expected = self._losses.expected(source)
         if numbers != lost:  # also what was kept is in the way of the rest: a sentence of such names is hard to read
             copied = [each for each in expected if each.kind is not LiteralKind.NUMBER]
-            copied = [each for each in copied if each in lost or each.stands(translation)]
+            copied = [each for each in copied if each in lost or each.stands(first.text)]
             places = sorted(at.span for each in copied for at in expected[each])
             for turn, others in enumerate(TURNS):
                 if text := take_out(source, places, names=others):
                     names = tuple(ExpectedLiteral(LiteralKind.NAME, name) for name in text.names) if turn else ()
-                    allowed = sum(map(self._allowed, sure)) - sum(_gain(each, translation) for each in lost)
+                    allowed = sum(map(self._allowed, sure)) - sum(_gain(each, first.text) for each in lost)
                     yield _Attempt(text, (*numbers, *names), lost, allowed, is_named=True)
         dates = tuple(each for each in numbers if each.others)
         if numbers != dates and (easy := _with_easy_numbers(source, numbers, expected)):
             yield _Attempt(easy, dates, numbers, sum(map(self._allowed, numbers)))
         plain = StrippedLine(source, [], {})
-        yield _Attempt(plain, lost, lost, sum(map(self._allowed, lost)))
+        if not self._is_translated(lost, first):
+            yield _Attempt(plain, lost, lost, sum(map(self._allowed, lost)))
         if sure and sure != lost:  # what cannot be had with a name may be had without it
             yield _Attempt(plain, sure, sure, sum(map(self._allowed, sure)))
+
+    @staticmethod
+    def _is_translated(lost: tuple[ExpectedLiteral, ...], first: Translation) -> bool:
+        """Whether all that was lost are words that left a trace in a translation that the model is sure of: Spanien."""
+        traces = all(each.kind is LiteralKind.NAME and each.has_trace(first.text) for each in lost)
+        return traces and first.log_prob > -CERTAIN
 
     def _mended(
         self, source: str, attempt: _Attempt, best: Sequence[Translation], first: Translation

@@ -127,6 +127,24 @@ def test_a_word_that_is_translated_is_not_copied(repair: Repair, pieces: Tokeniz
     assert len(search.asked) == 3
 
 
+@pytest.mark.parametrize(("log_prob", "n_searches"), [(-0.3, 0), (-0.6, 1)])
+def test_a_word_with_a_trace_in_a_sure_translation_is_not_required(
+    repair: Repair, pieces: Tokenizer, log_prob: float, n_searches: int
+) -> None:
+    search = Searching(pieces, translated("Ask", -90.0))
+    first = translated("Frag Nakamurien.", log_prob)
+    assert mended(repair, "Ask Nakamura.", first, search) == first
+    assert len(search.asked) == n_searches
+
+
+def test_what_is_repaired_at_the_cost_of_another_number_is_not_taken(repair: Repair, pieces: Tokenizer) -> None:
+    """The easier number and the required one each come without the one that stood there."""
+    search = Searching(pieces, translated("Die 50.", -5.0), translated("Die 452.", -5.0))
+    first = translated("Die 95 Bücher.", -5.0)
+    assert mended(repair, "The 95 books of 452.", first, search).text == first.text
+    assert search.asked == [("The 95 books of 50.", []), ("The 95 books of 452.", ["452"])]
+
+
 def test_a_number_is_translated_as_an_easier_one_and_put_back(repair: Repair, pieces: Tokenizer) -> None:
     """As the target writes it."""
     search = Searching(pieces, translated("Die Tische 50.", -5.0))
