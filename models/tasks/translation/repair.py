@@ -117,7 +117,7 @@ class Repair:
             best = yield from search(attempt.text.text, phrases, floor)
             mended = self._mended(source, attempt, best, first) or mended
         found = mended or found
-        left = (each for each in lost if each.kind is not LiteralKind.NAME and not each.stands(found[0].text))
+        left = (each for each in self._losses.find(source, found[0].text) if each.kind is not LiteralKind.NAME)
         return [dataclasses.replace(found[0], lost=tuple(each.text for each in left)), *found[1:]]
 
     def _mend_quotes(self, source: str, found: list[Translation], search: Search) -> Job[list[Translation]]:
