@@ -33,13 +33,29 @@ def find_model(model: str | None, task: str = "translate") -> Path:
         raise
 
 
-def find_models(models: Sequence[str]) -> list[Path]:
+def find_models(models: Sequence[str], languages: tuple[str, str] = ("", "")) -> list[Path]:
     """The directories of the models of an ensemble, or of one; see `find_model`.
 
+    Args:
+        models: Names or directories; empty: the default model, or the first one for the languages.
+        languages: Codes of source and target that were asked for; an empty one is any.
+
     Raises:
-        ModelError: There is no such model.
+        ModelError: There is no such model, or one is for other languages.
     """
-    return [find_model(model) for model in models] or [find_model(None)]
+    from heed.models.bundle import catalog
+
+    if not any(languages):
+        return [find_model(model) for model in models] or [find_model(None)]
+    if not models:
+        return [catalog.find_by_languages(*languages)]
+    found = [find_model(model) for model in models]
+    for path in found:
+        if (its := catalog.languages_of(path)) and not catalog.fits(languages, its):
+            raise ModelError(
+                f"{path} translates {its[0]} to {its[1]}; leave out --from and --to, or name another model"
+            )
+    return found
 
 
 def load_translator(

@@ -15,6 +15,7 @@ from heed.cli.io.outputs import in_growing_steps
 from heed.cli.io.records import Decoder, Record
 from heed.cli.jobs import Job
 from heed.cli.translation import kept
+from heed.cli.translation.source_language import SourceLanguage
 
 INVITATION = "Type lines to translate; Ctrl-D ends."
 
@@ -26,7 +27,7 @@ class Settings(NamedTuple):
     shard: tuple[int, int] | None
     limit: int  # lines that are translated together, at most
     result: results.Result
-    language: Callable[[], str]  # of the translations
+    languages: Callable[[], tuple[str, str]]  # of the texts and of the translations; empty: not known
     note: Callable[[Job], dict[str, object]]  # what an output depends on, besides its input
 
 
@@ -42,7 +43,9 @@ class TranslatedFile:
         self._job, self._settings = job, settings
         asked = settings.asked
         self._decoder = Decoder(strict=asked["strict"])
-        self._format = choice.Reading.asked(asked, settings.language).format(job.format, self._decoder)
+        source, target = settings.languages()
+        self._format = choice.Reading.asked(asked, lambda: target).format(job.format, self._decoder)
+        self._language = SourceLanguage(source)
         self._tags = bool(asked["keep_tags"] or self._format.has_marks)
         self._patterns: tuple[str, ...] = (KEPT, *asked["protect"]) if self._format.has_marks else asked["protect"]
         self._report = kept.Report("text" if self._format.has_marks else "line")
@@ -65,6 +68,7 @@ class TranslatedFile:
     def request(self, records: list[Record]) -> TranslationRequest:
         """What a translator is asked."""
         texts = [text for record in records for text in record.texts]
+        self._language.look(texts)
         inside = [record.inside for record in records for _ in record.texts]
         return TranslationRequest(texts, inside, self._patterns, self._tags)
 

@@ -10,7 +10,7 @@ from heed.models.errors import ModelError
 DEFAULT = Path(__file__).parents[1] / "default"
 DEFAULT_TEXT = DEFAULT.with_name("default_text")
 DEFAULTS = {"translate": DEFAULT, "generate": DEFAULT_TEXT}  # by task
-BROUGHT = (DEFAULT, DEFAULT.with_name("default_de_en"), DEFAULT_TEXT)  # what comes with heed
+GERMAN = DEFAULT.with_name("default_de_en")  # the other one that comes with heed
 MANIFEST = "heed.json"  # a directory with this file is a model
 
 
@@ -26,11 +26,16 @@ def models_directory() -> Path:
 def available() -> dict[str, Path]:
     """The models that have a name, the default models first."""
     # Reads no manifests, because a shell that completes names waits for this.
-    found = {json.loads((path / MANIFEST).read_bytes())["name"]: path for path in BROUGHT if _is_model(path)}
+    found = {json.loads((path / MANIFEST).read_bytes())["name"]: path for path in brought()}
     with contextlib.suppress(PermissionError):  # another user's, as under sudo -E; see `unreadable`
         for path in _own_models():
             found.setdefault(path.name, path)
     return found
+
+
+def brought() -> list[Path]:
+    """The models that come with heed, the defaults of tasks first."""
+    return [path for path in (*DEFAULTS.values(), GERMAN) if _is_model(path)]
 
 
 def unreadable() -> str | None:
@@ -98,14 +103,14 @@ def find_by_languages(source: str, target: str) -> Path:
     Raises:
         ModelError: There is no such model.
     """
-    languages = {path: found for path in available().values() if (found := languages_of(path)) is not None}
-    for path, found in languages.items():
+    models = available()
+    languages = {name: found for name, path in models.items() if (found := languages_of(path))}
+    for name, found in languages.items():
         if fits((source, target), found):
-            return path
-    pairs = ", ".join(f"{path.name if path not in BROUGHT else '-'.join(found)}" for path, found in languages.items())
+            return models[name]
     raise ModelError(
-        f"no model here translates {source or 'any language'} to {target or 'any language'}; there are: {pairs}; "
-        "import one, see heed import --help, or name one with -m"
+        f"no model here translates {source or 'any language'} to {target or 'any language'}; there are: "
+        f"{', '.join(languages)}; import one, see heed import --help, or name one with -m"
     )
 
 

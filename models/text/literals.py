@@ -22,10 +22,10 @@ PLAIN = re.compile(r"([A-ZÀ-Þ]?[a-zß-öø-ÿ]++)(?:,? [a-zß-öø-ÿ]++)*+[.!
 NUMBER = re.compile(r"\d+(?:[.,:/'\u2019-]\d+)*")
 MEASURE = re.compile(r"-?(\d+(?:[.,]\d+)*)[^\W\d_]{0,3}")  # 3rd, 10km, 90s, -12: the digits alone are written alike
 PARTS = re.compile(r"[^\W\d_](?:\.[^\W\d_])+")  # e.g, U.S: abbreviations, which are translated
-COMPOUND = re.compile(r"[^\W_]++(?:-[^\W_]++)+")
-PART = re.compile(r"(?<![^-])[^\W\d_][a-zß-öø-ÿ]+(?![^-])")  # of a compound: a word, which is translated
-SMALL_PART = re.compile(r"(?<![^-])[a-zß-öø-ÿ]{2,}(?![^-])")
-RUN = re.compile(r"[^\s-]+(?:-[^\s-]+)*")
+COMPOUND = r"[^\W_]++(?:-[^\W_]++)+"
+PART = r"(?<![^-])[^\W\d_][a-zß-öø-ÿ]+(?![^-])"  # of a compound: a word, which is translated
+SMALL_PART = r"(?<![^-])[a-zß-öø-ÿ]{2,}(?![^-])"
+RUN = r"[^\s-]+(?:-[^\s-]+)*"
 CLITIC = re.compile(r"['\u2019](?![A-ZÀ-Þ]).*$")  # of Tom's, I'm, don't; not of O'Brien
 
 
@@ -78,11 +78,11 @@ def _parts(word: str) -> Iterator[tuple[str, int]]:
 
     Without a number, words with capitals may belong to a name, such as Jean-Luc.
     """
-    if "-" not in word or not COMPOUND.fullmatch(word):
+    if "-" not in word or not re.fullmatch(COMPOUND, word):
         yield word, 0
         return
     part = PART if re.search(r"\d", word) else SMALL_PART
-    for match in RUN.finditer(part.sub(lambda found: " " * len(found[0]), word)):
+    for match in re.finditer(RUN, re.sub(part, lambda found: " " * len(found[0]), word)):
         yield match[0], match.start()
 
 
@@ -112,5 +112,5 @@ def _is_code(word: str) -> bool:
     if re.search(r"\d", word):
         return bool(re.search(r"[^\W\d_]", word)) and not re.search(r"['\u2019]", word)
     if re.search(r"[^\W\d_]\.[^\W\d_]", word):
-        return not PARTS.match(word)
+        return not PARTS.fullmatch(word)
     return bool(re.search(r"[a-zß-ÿ][A-Z]", word)) and "-" not in word  # JavaScript, iPhone

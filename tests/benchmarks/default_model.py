@@ -1,7 +1,7 @@
 """Make a default model: gather the text, `heed train`, `heed export`, figures on held-out text.
 
     python tests/benchmarks/default_model.py en-de --data DIR --work runs/en-de --first BUNDLE --minutes 60 110 110 40
-    python tests/benchmarks/default_model.py de-en --data DIR --work runs/de-en --first models/default --minutes 90 40
+    python tests/benchmarks/default_model.py de-en --data DIR --work runs/de-en --first models/default --minutes 75 25
 
 The same command continues what was stopped; more --minutes let a stage train for longer. DIR holds
 
@@ -10,9 +10,10 @@ The same command continues what was stopped; more --minutes let a stage train fo
 - prose, software, handbooks and dictionary, each with en-de.{en,de}.gz, dev.{en,de}.gz and sources.tsv, which says
   under which licence which lines stand: only those under `OPEN` are taken.
 
-Beside the text stand pairs made from patterns (default_model/made_pairs.py): dates, times, prices, counts, lists. The
-network and its first weights are those of BUNDLE, the default model of 0.1, which learnt Tatoeba for a hundred minutes,
-with a vocabulary that copies (first_weights.py).
+Beside the text stand pairs made from patterns (default_model/made_pairs.py): dates, times, prices, counts, lists.
+
+English to German. The network and its first weights are those of BUNDLE, the default model of 0.1, which learnt Tatoeba
+for a hundred minutes, with a vocabulary that copies (first_weights.py).
 
 The first stage learns to copy, by `guided_alignment`, and forgets some of Tatoeba. The second begins with the mean of
 what was learnt and of BUNDLE's weights; beside the text, it learns BUNDLE's own translations of Tatoeba
@@ -21,9 +22,14 @@ more of Tatoeba and less of all else, slowly: it gives back what Tatoeba had los
 at a falling rate. Shares of the means were chosen on the validation text. copying/, distilled/, settled/ and continued/
 have the logs of the model in the wheel.
 
-What is held out is held out by English sentence, whatever its case, punctuation and spacing: the test set in
-tests/data, 1,000 pairs of Tatoeba; the dev sets of all folders; and some of Tatoeba for validation, which BUNDLE has
-seen, so that BLEU on validation is too high at first. The last line is JSON.
+German to English. The vocabulary and the first weights are those of the model for the other direction, so pieces have
+their meanings, and names and numbers are copied, from the first step on. The first stage turns it around at a high
+rate, and the second ends at a low one. turned/ and calmed/ have the logs of the model in the wheel.
+
+What is held out is held out by both sentences, whatever their case, punctuation and spacing (by the English one alone
+for the English-German model in the wheel): the test set in tests/data, 1,000 pairs of Tatoeba; the dev sets of all
+folders; and some of Tatoeba for validation, which the model of 0.1 has seen, so that BLEU on validation is too high at
+first. The last line is JSON.
 """
 
 import argparse
@@ -43,6 +49,7 @@ from distilled_pairs import distilled
 from first_weights import first_weights
 from made_pairs import Maker
 
+from heed.export.importers.bundle import from_bundle
 from heed.transformer.data.preparation.translation_run import new_run
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.checkpoint import Weights
@@ -112,7 +119,7 @@ SETTLED = {
 }
 SLOWLY = COMMON | {"ema": 0.997, "copy_augment": 0.3, "case_augment": 0.03, "guided_alignment": 0.3}
 SLOWLY |= {"batch_tokens": 2048, "warmup": 100, "learning_rate_scale": 0.05}
-STAGES = (
+TO_GERMAN = (
     Stage(
         "copying",
         share=0.0,
@@ -151,36 +158,67 @@ STAGES = (
     ),
 )
 
-Pair = tuple[str, str]
+TO_ENGLISH = (
+    Stage(
+        "turned",
+        share=1.0,
+        weights={
+            "tatoeba": 2.0,
+            "gnome": 0.3,
+            "prose": 1.0,
+            "software": 0.35,
+            "handbooks": 0.1,
+            "dictionary": 0.4,
+            "made": 0.5,
+        },
+        settings=COMMON | {"batch_tokens": 2048, "warmup": 400, "learning_rate_scale": 0.45, "best_by": "loss"},
+    ),
+    Stage(
+        "calmed",
+        share=1.0,
+        weights={name: weight for name, weight in SETTLED.items() if name != "translated"} | {"tatoeba": 2.0},
+        settings=SLOWLY | {"valid_every": 300, "best_by": "loss"},
+    ),
+)
+STAGES = {"en-de": TO_GERMAN, "de-en": TO_ENGLISH}
+
+Pair = tuple[str, str]  # English and German
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("direction", choices=STAGES)
     parser.add_argument("--data", type=Path, required=True, help="directory of the text, see above")
     parser.add_argument("--work", type=Path, required=True, help="directory for the text, the runs and the bundle")
-    parser.add_argument("--first", type=Path, required=True, help="default model of 0.1: models/default of its release")
-    parser.add_argument(
-        "--minutes", type=float, nargs=len(STAGES), default=[60, 110, 110, 40], help="of each stage's training"
-    )
+    parser.add_argument("--first", type=Path, required=True, help="model to begin with, see above")
+    parser.add_argument("--minutes", type=float, nargs="+", required=True, help="of each stage's training")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    work: Path = arguments.work
+    direction, work, first = arguments.direction, arguments.work, arguments.first
     work.mkdir(parents=True, exist_ok=True)
     if not (work / "valid.de").exists():
         write_text(arguments.data, work)
-    if not (work / "translated.de").exists():
-        write_pairs(work, "translated", list(distilled(HEED, arguments.first, *sides(work, "tatoeba"))))
-    files = [file for name in STAGES[0].weights for file in sides(work, name)]
-    lines = (line for file in files for line in file.read_text("utf-8").split("\n"))
-    first = first_weights(arguments.first, lines, work / "tokenizer.model")
-    weights = first.weights
-    for stage, minutes in zip(STAGES, arguments.minutes, strict=True):
+    initial = (
+        first_german(work, first) if direction == "en-de" else dataclasses.replace(from_bundle(first), shortlist=None)
+    )
+    weights = initial.weights
+    for stage, minutes in zip(STAGES[direction], arguments.minutes, strict=True):
         if not (work / stage.name).exists():
-            begin(work, stage, dataclasses.replace(first, weights=mean(weights, first.weights, stage.share)))
+            mixed = mean(weights, initial.weights, stage.share)
+            begin(work, direction, stage, dataclasses.replace(initial, weights=mixed))
         train(work / stage.name, minutes, arguments.threads)
         weights = checkpoint.read_weights(last_checkpoint(work / stage.name))
-    export(work)
-    print(json.dumps(figures(arguments.data, work)))
+    export(work, direction)
+    print(json.dumps(figures(arguments.data, work, direction)))
+
+
+def first_german(work: Path, first: Path) -> InitialNetwork:
+    """What the model that translates to German begins with; its own translations of Tatoeba are written."""
+    if not (work / "translated.de").exists():
+        write_pairs(work, "translated", list(distilled(HEED, first, *sides(work, "tatoeba"))))
+    files = [file for name in TO_GERMAN[0].weights for file in sides(work, name)]
+    lines = (line for file in files for line in file.read_text("utf-8").split("\n"))
+    return first_weights(first, lines, work / "tokenizer.model")
 
 
 def mean(new: Weights, old: Weights, share: float) -> Weights:
@@ -192,20 +230,21 @@ def last_checkpoint(run: Path) -> Path:
     return max(path for path in (run / "checkpoints").iterdir() if path.name.startswith("step-"))
 
 
-def sides(work: Path, name: str) -> tuple[Path, Path]:
-    """The English and the German file of a text."""
-    return work / f"{name}.en", work / f"{name}.de"
+def sides(work: Path, name: str, direction: str = "en-de") -> tuple[Path, Path]:
+    """The files of a text, of the source and of the target."""
+    src, tgt = direction.split("-")
+    return work / f"{name}.{src}", work / f"{name}.{tgt}"
 
 
 def write_text(data: Path, work: Path) -> None:
     """Write the pairs of each folder, and those to validate on, which come last."""
-    held = {letters(english) for english in (TEST / "tatoeba.test.en").read_text("utf-8").splitlines()}
+    test = [line for side in sides(TEST, "tatoeba.test") for line in side.read_text("utf-8").splitlines()]
     dev = {name: list(side_by_side(data / name, "dev")) for name in DEVELOPED}
-    held |= {letters(english) for pairs in dev.values() for english, _ in pairs}
+    held = {letters(text) for text in [*test, *(text for pairs in dev.values() for pair in pairs for text in pair)]}
     chosen = random.Random(SEED)
-    tatoeba = [pair for pair in tatoeba_pairs(data) if letters(pair[0]) not in held]
+    tatoeba = [pair for pair in tatoeba_pairs(data) if held.isdisjoint(map(letters, pair))]
     valid = chosen.sample(tatoeba, N_VALID["tatoeba"])
-    held |= {letters(english) for english, _ in valid}
+    held |= {letters(text) for pair in valid for text in pair}
     valid += [pair for name, n in N_VALID.items() if name != "tatoeba" for pair in chosen.sample(dev[name], n)]
     maker = Maker(SEED)
     every: dict[str, Iterable[Pair]] = {
@@ -215,7 +254,7 @@ def write_text(data: Path, work: Path) -> None:
         "made": (maker.pair() for _ in range(N_MADE)),
     }
     for name, pairs in every.items():
-        kept = [pair for pair in pairs if letters(pair[0]) not in held]
+        kept = [pair for pair in pairs if held.isdisjoint(map(letters, pair))]
         write_pairs(work, name, kept)
         print(f"{name}: {len(kept):,} pairs")
     write_pairs(work, "valid", valid)
@@ -262,14 +301,16 @@ def letters(text: str) -> str:
     return re.sub(r"\W+", " ", text.casefold()).strip()
 
 
-def begin(work: Path, stage: Stage, initial: InitialNetwork) -> None:
+def begin(work: Path, direction: str, stage: Stage, initial: InitialNetwork) -> None:
     """Make the run of a stage."""
+    src, tgt = direction.split("-")
+    data = {name: ",".join(map(str, sides(work, name, direction))) for name in stage.weights}
     config = TranslationConfig(
-        data=tuple(",".join(map(str, sides(work, name))) + f":{weight}" for name, weight in stage.weights.items()),
-        valid_src=(str(work / "valid.en"),),
-        valid_tgt=(str(work / "valid.de"),),
-        src_language="en",
-        tgt_language="de",
+        data=tuple(f"{data[name]}:{weight}" for name, weight in stage.weights.items()),
+        valid_src=(str(work / f"valid.{src}"),),
+        valid_tgt=(str(work / f"valid.{tgt}"),),
+        src_language=src,
+        tgt_language=tgt,
         tokenizer=initial.tokenizer,
         minutes=1.0,  # to be given anew with each sitting
         **stage.settings,  # type: ignore[arg-type]
@@ -283,32 +324,27 @@ def train(run: Path, minutes: float, threads: int) -> None:
     subprocess.run([HEED, "train", *asked], check=True)
 
 
-def export(work: Path) -> None:
-    asked = [
-        str(work / STAGES[-1].name),
-        "-o",
-        str(work / "en-de"),
-        "--name",
-        "en-de",
-        "--precision",
-        "int8",
-        "--force",
-    ]
-    asked += ["--test-src", str(TEST / "tatoeba.test.en"), "--test-tgt", str(TEST / "tatoeba.test.de")]
-    asked += ["--licence", LICENCE, "--trained-on", TRAINED_ON]
-    subprocess.run([HEED, "export", *asked], check=True)
+def export(work: Path, direction: str) -> None:
+    """Export what the last stage learnt."""
+    test_src, test_tgt = sides(TEST, "tatoeba.test", direction)
+    asked = [work / STAGES[direction][-1].name, "-o", work / direction, "--name", direction, "--precision", "int8"]
+    asked += ["--force", "--test-src", test_src, "--test-tgt", test_tgt]
+    subprocess.run([HEED, "export", *map(str, asked), "--licence", LICENCE, "--trained-on", TRAINED_ON], check=True)
 
 
-def figures(data: Path, work: Path) -> dict[str, object]:
+def figures(data: Path, work: Path, direction: str) -> dict[str, object]:
     """BLEU and chrF on the test set and on each folder's dev set."""
-    found: dict[str, object] = {"test": evaluated(work, TEST / "tatoeba.test.en", TEST / "tatoeba.test.de")}
+    model = work / direction
+    found: dict[str, object] = {"test": evaluated(model, *sides(TEST, "tatoeba.test", direction))}
     for name in DEVELOPED:
-        found[name] = evaluated(work, data / name / "dev.en.gz", data / name / "dev.de.gz")
+        src, tgt = sides(data / name, "dev", direction)
+        found[name] = evaluated(model, src.with_name(f"{src.name}.gz"), tgt.with_name(f"{tgt.name}.gz"))
     return found
 
 
-def evaluated(work: Path, src: Path, tgt: Path) -> dict[str, float]:
-    asked = [HEED, "evaluate", "-m", str(work / "en-de"), "--src", str(src), "--ref", str(tgt), "--json"]
+def evaluated(model: Path, src: Path, tgt: Path) -> dict[str, float]:
+    """BLEU and chrF of a model on a text."""
+    asked = [HEED, "evaluate", "-m", str(model), "--src", str(src), "--ref", str(tgt), "--json"]
     scores = json.loads(subprocess.run(asked, check=True, capture_output=True, text=True).stdout)
     return {
         name: scores[name]["score"] if isinstance(scores[name], dict) else scores[name] for name in ("bleu", "chrf")

@@ -23,7 +23,7 @@ LIMITS = ("body", "lines", "tokens", "requests", "streams", "seconds")
 @options.model_option(
     "models",
     multiple=True,
-    help="Directory or name of a model. Repeat for more.  [default: en-de and shakespeare, which come with heed]",
+    help="Directory or name of a model. Repeat for more.  [default: those that come with heed]",
 )
 @click.option(
     "--host",
@@ -100,7 +100,7 @@ def command(
     from heed.cli.serve.server import address, listen, serve
     from heed.models.bundle import catalog
 
-    paths = [catalog.find(name) for name in models] or list(catalog.DEFAULTS.values())
+    paths = [catalog.find(name) for name in models] or catalog.brought()
     limit, keys, metrics = Limits(**limits), Keys.parse(os.environ.get("HEED_API_KEY")), Metrics()  # type: ignore[arg-type]
     logs = messages.verbosity() >= messages.VERBOSE
     with listen(host, port) as listening:  # first, because an address in use is told at once

@@ -65,11 +65,13 @@ class Shard(click.ParamType[tuple[int, int]]):
         "Formats": ("input_format", "column", "field", "document", "everything", "skip_bad", "strict"),
         "Results": ("as_json", "n_best", "alignments"),
         "Terms and tags": ("protect", "keep_tags", "glossary", "repair"),
-        "Model and search": ("model", *SEARCH, "shortlist", "split"),
+        "Model and search": ("model", "source", "target", *SEARCH, "shortlist", "split"),
         "Running": ("shard", "resume", "batch_size", "device", "threads", "ray"),
     },
 )
 @options.models
+@click.option("--from", "source", default="", help="Language of the lines: choose a model of it, such as de.")
+@click.option("--to", "target", default="", help="Language to translate to: choose a model of it.")
 @click.argument("files", nargs=-1, type=InputFile())
 @click.option(
     "-i",
@@ -141,6 +143,8 @@ def command(
     ctx: click.Context,
     /,
     model: tuple[str, ...],
+    source: str,
+    target: str,
     files: tuple[str, ...],
     inputs: tuple[str, ...],
     output: str | None,
@@ -155,7 +159,7 @@ def command(
 
     \b
     echo "Good morning!" | heed translate
-    heed translate -i news.en -o news.de
+    heed translate --from de --to en -i news.de -o news.en
     heed translate *.srt -o german/
     heed translate -m ende --beam-size 1 < news.en > news.de
     heed translate en.jsonl.gz --field text.en -o de.jsonl.gz --resume
@@ -177,7 +181,7 @@ def command(
     if not jobs:
         return
     tell_formats(jobs, asked["input_format"])
-    paths = find_models(model)
+    paths = find_models(model, (source, target))
     settings, loading = _settings(paths, asked, shard), _loading(jobs, asked)
     if is_large:
         threads = threads or 1 if ray else threads
@@ -279,13 +283,6 @@ def _is_complete(job: Job, *, resume: bool, force: bool) -> bool:
     return False
 
 
-def _language(model: Path) -> str:
-    """The language of a model's translations."""
-    from heed.models.bundle import manifest
-
-    return str(getattr(manifest.read(model), "tgt_language", ""))
-
-
 def _refuse(
     jobs: list[Job], shard: tuple[int, int] | None, *, resume: bool, is_large: bool, asked: dict[str, Any]
 ) -> None:
@@ -346,13 +343,19 @@ def _settings(
     paths: list[Path], asked: dict[str, Any], shard: tuple[int, int] | None
 ) -> "Callable[[results.Pieces], Settings]":
     """What the outputs share, once it is known how tokens are shown."""
+    from heed.models.bundle import catalog
     from heed.models.tasks.translation.translator import WINDOW
 
     def note(job: Job) -> dict[str, object]:
         return _job(paths, {"shard": shard, **asked, "input_format": job.format})
 
     return lambda pieces: Settings(
-        asked, shard, asked["batch_size"] * WINDOW, _result(pieces, asked), lambda: _language(paths[0]), note
+        asked,
+        shard,
+        asked["batch_size"] * WINDOW,
+        _result(pieces, asked),
+        lambda: catalog.languages_of(paths[0]) or ("", ""),
+        note,
     )
 
 

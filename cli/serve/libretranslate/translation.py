@@ -7,9 +7,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from heed.cli.language_names import language_name
 from heed.cli.serve.bodies import Language, TranslateBody, Translated
 from heed.cli.serve.gate import json_response
-from heed.cli.serve.libretranslate.languages import language_name
 from heed.cli.serve.limits import Limits
 from heed.cli.serve.models import ServedModels, ServedTranslator, Wish
 from heed.cli.serve.refusal import Refusal

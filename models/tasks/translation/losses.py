@@ -15,8 +15,8 @@ from heed.models.text.words import overlap
 from heed.models.tokenizers.protocol import LineTokenizer
 
 RARE = 2  # tokens, at least, of a name that is copied: words that are translated are frequent, with pieces of their own
-PARTICLES = re.compile(r" (?:(?:al|bin|da|de|del|den|der|di|dos|du|el|ibn|la|le|ten|ter|van|von) )++")
-CAMEL_NAME = re.compile(r"[A-ZÀ-Þ][a-zß-öø-ÿ]+[A-ZÀ-Þ][a-zß-öø-ÿ]+")  # McAllister
+PARTICLES = r" (?:(?:al|bin|da|de|del|den|der|di|dos|du|el|ibn|la|le|ten|ter|van|von) )++"
+CAMEL_NAME = r"[A-ZÀ-Þ][a-zß-öø-ÿ]+[A-ZÀ-Þ][a-zß-öø-ÿ]+"  # McAllister
 N_WORDS = 4096  # that are remembered
 SPELT_WITH_K = ("de", "da", "no", "nb", "sv")  # languages that write Mexiko and Inkas
 # Languages in which a capital letter tells no name. A word of these is lost only where the translation has one that
@@ -95,7 +95,7 @@ class Losses:
         """
         found = list[Literal]()
         for literal in literals:
-            is_name = literal.kind is LiteralKind.NAME or CAMEL_NAME.fullmatch(literal.text) is not None
+            is_name = literal.kind is LiteralKind.NAME or re.fullmatch(CAMEL_NAME, literal.text) is not None
             if literal.kind is LiteralKind.NAME and not self._is_name(source, literal.text):
                 continue
             last = found[-1] if found and is_name else None
@@ -106,7 +106,7 @@ class Losses:
         return [literal for literal in found if literal.text not in NAMES]
 
     def _are_one(self, between: str) -> bool:
-        return between == " " or (self._capitals_tell and PARTICLES.fullmatch(between) is not None)
+        return between == " " or (self._capitals_tell and re.fullmatch(PARTICLES, between) is not None)
 
     def _is_name(self, source: str, word: str) -> bool:
         may_be = (self._n_pieces(word) >= RARE and word not in self._known) or word in NAMES

@@ -7,11 +7,12 @@ from typing import NamedTuple
 from heed.models.text.literals import Literal
 from heed.models.text.numbers import localized, separators
 
-HALF_DAY = re.compile(r"\s?([ap])\.?m\b", re.IGNORECASE)  # behind a time that may become one of 24 hours
-CLOCK = re.compile(r"(\d{1,2})(?::(\d{2}))?")
+# Patterns are compiled where they are first used: a start with plain lines does without.
+HALF_DAY = r"(?i)\s?([ap])\.?m\b"  # behind a time that may become one of 24 hours
+CLOCK = r"(\d{1,2})(?::(\d{2}))?"
 AMOUNT = r"[$€£¥]\s?\Z", r"\s?[$€£¥%]"  # around numbers that are not written in words
-NAMED = re.compile(r"(?:\A|[\s(])[^\W\d_a-zß-öø-ÿ]\w*[ -]\Z")  # a name in front of a number: Python 3.11
-NEGATIVE = re.compile(r"(?:\A|[\s(])[-\u2212]\Z")
+NAMED = r"(?:\A|[\s(])[^\W\d_a-zß-öø-ÿ]\w*[ -]\Z"  # a name in front of a number: Python 3.11
+NEGATIVE = r"(?:\A|[\s(])[-\u2212]\Z"
 # Beginnings of the words for numbers from 2 to 12, which are often written in words. What no word is known of may be.
 _SPELT: Mapping[str, str] = {
     "de": "zwei|zwo|beid|paar drei|dritt vier|viert fünf sech sieb|siebt acht neun zehn elf zwölf|dutzend|mitt",
@@ -49,12 +50,12 @@ class Numbers:
     def expected(self, source: str, literal: Literal) -> NumberForms | None:
         """The ways to write a number of a source; None where nobody knows."""
         before, after = source[: literal.start], source[literal.stop :]
-        if half := HALF_DAY.match(after):
+        if half := re.match(HALF_DAY, after):
             return self._of_24_hours(literal.text, half[1])
         text = localized(literal.text, *self._marks) if self._marks else literal.text
-        if NEGATIVE.search(before):
+        if re.search(NEGATIVE, before):
             return NumberForms(f"-{text}", (f"\u2212{text}", f"\u2013{text}", f"minus {text}"), "")
-        if text != literal.text and NAMED.search(before):  # a version, or an amount behind a word with a capital
+        if text != literal.text and re.search(NAMED, before):  # a version, or an amount behind a word with a capital
             return NumberForms(text, (literal.text,), "")
         is_amount = re.search(AMOUNT[0], before) or re.match(AMOUNT[1], after)
         return NumberForms(text, (), "" if is_amount else self._words(text))
@@ -79,7 +80,7 @@ class Numbers:
 
     def _of_24_hours(self, time: str, half: str) -> NumberForms | None:
         """A time with "a.m." or "p.m.", which other languages count up to 24."""
-        parts = CLOCK.fullmatch(time)
+        parts = re.fullmatch(CLOCK, time)
         if parts is None or not 1 <= int(parts[1]) <= len(SMALL) + 1:
             return None
         hour, minutes = int(parts[1]) % 12 + (12 if half in "pP" else 0), parts[2]

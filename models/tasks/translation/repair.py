@@ -18,7 +18,7 @@ from heed.models.tokenizers.protocol import LineTokenizer
 
 CAPITALS = "capitals"  # what is told of a sentence that was translated in small letters
 QUOTE = '"'  # and of one in which quotation marks lost their partners
-NUMBERS = ("50", "20", "30", "40")  # that every model knows
+NUMBERS = ("50", "20", "30", "40", "60", "70", "80", "90")  # that every model knows
 # A confidence from which a translation of capitals is taken as it is. Few models learn capitals: what they make of them
 # reads as nonsense at 0.46 to 0.59, and the same sentences in small letters have 0.8 to 0.95.
 SURE = 0.8
@@ -35,7 +35,7 @@ MARGIN_AT_FIRST = 2.0  # of a name that begins the sentence
 # left no trace is less likely to have been translated, for names that are translated are mostly alike: Mexico, Mexiko.
 GAIN, GAIN_AT_FIRST, WITHOUT_TRACE = 1.0, 3.0, -2.0
 CERTAIN = 0.5  # nats: a translation that is likelier has translated a word of which it has a trace
-WITHIN = re.compile(r"[\w-]")  # beside a number that is part of a word
+WITHIN = r"[\w-]"  # beside a number that is part of a word
 
 
 class Search(Protocol):
@@ -184,14 +184,19 @@ class Repair:
                     names = tuple(ExpectedLiteral(LiteralKind.NAME, name) for name in text.names) if turn else ()
                     allowed = sum(map(self._allowed, sure)) - sum(_gain(each, first.text) for each in lost)
                     yield _Attempt(text, (*numbers, *names), lost, allowed, is_named=True)
-        dates = tuple(each for each in numbers if each.others)
-        if numbers != dates and (easy := _with_easy_numbers(source, numbers, expected)):
-            yield _Attempt(easy, dates, numbers, sum(map(self._allowed, numbers)))
+        values = tuple(each for each in expected if each.kind is not LiteralKind.NAME)
+        every = tuple(each for each in values if each.kind is LiteralKind.NUMBER)
+        for some in dict.fromkeys((numbers, every)) if numbers else ():  # what was kept may be in the way, too
+            dates = tuple(each for each in some if each.others)
+            if some != dates and (easy := _with_easy_numbers(source, some, expected)):
+                yield _Attempt(easy, dates, numbers, sum(map(self._allowed, numbers)))
         plain = StrippedLine(source, [], {})
-        if not self._is_translated(lost, first):
-            yield _Attempt(plain, lost, lost, sum(map(self._allowed, lost)))
-        if sure and sure != lost:  # what cannot be had with a name may be had without it
-            yield _Attempt(plain, sure, sure, sum(map(self._allowed, sure)))
+        # What cannot be had with a name may be had without it, and nothing else may be lost.
+        wanted = [lost, sure, (*lost, *(each for each in values if each not in lost)), values]
+        for some in dict.fromkeys(each for each in wanted if each):
+            if some != lost or not self._is_translated(lost, first):
+                kept = tuple(each for each in some if each in lost)
+                yield _Attempt(plain, some, kept, sum(map(self._allowed, some)))
 
     @staticmethod
     def _is_translated(lost: tuple[ExpectedLiteral, ...], first: Translation) -> bool:
@@ -248,7 +253,7 @@ def _with_easy_numbers(
 ) -> StrippedLine | None:
     """A sentence with numbers that every model knows for long ones, to be replaced as the target writes these."""
     places = sorted((at.start, at.stop, each.text) for each in numbers if not each.others for at in expected[each])
-    if any(WITHIN.search(source[max(start - 1, 0) : start] + source[stop : stop + 1]) for start, stop, _ in places):
+    if any(re.search(WITHIN, source[max(start - 1, 0) : start] + source[stop : stop + 1]) for start, stop, _ in places):
         return None
     text = take_out(source, [(start, stop) for start, stop, _ in places], names=NUMBERS)
     written = [text for _, _, text in places]

@@ -1,5 +1,6 @@
 """Models by name, where the user's directory may not be read."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -34,9 +35,11 @@ def directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The user's models, with one in it; beside it what heed brings, for the checkout may be closed to other users."""
     with tempfile.TemporaryDirectory() as root:
         Path(root).chmod(0o755)
-        for task, model in catalog.DEFAULTS.items():
-            shutil.copytree(model, Path(root, task))
-        monkeypatch.setattr(catalog, "DEFAULTS", {task: Path(root, task) for task in catalog.DEFAULTS})
+        for model in catalog.brought():
+            shutil.copytree(model, Path(root, model.name))
+        monkeypatch.setattr(catalog, "GERMAN", Path(root, catalog.GERMAN.name))
+        defaults = {task: Path(root, model.name) for task, model in catalog.DEFAULTS.items()}
+        monkeypatch.setattr(catalog, "DEFAULTS", defaults)
         path = Path(root, "models")
         shutil.copytree(catalog.DEFAULT, path / "mine")
         monkeypatch.setenv("HEED_MODELS", str(path))
@@ -49,7 +52,7 @@ def test_a_directory_of_another_user_has_no_models(directory: Path) -> None:
     """As with HOME=/root after sudo: what heed brings works all the same."""
     directory.chmod(0)
     with without_rights():
-        assert list(catalog.available()) == ["en-de", "shakespeare"]
+        assert list(catalog.available()) == ["en-de", "shakespeare", "de-en"]
         assert catalog.find("en-de") == catalog.DEFAULTS["translate"]
         assert (catalog.unreadable() or "").endswith(": Permission denied")
         with pytest.raises(ModelError, match=r"models directory is not known: .*Permission denied"):
@@ -58,9 +61,51 @@ def test_a_directory_of_another_user_has_no_models(directory: Path) -> None:
 
 
 def test_models_that_may_be_read_have_names(directory: Path) -> None:
-    assert list(catalog.available()) == ["en-de", "shakespeare", "mine"]
+    assert list(catalog.available()) == ["en-de", "shakespeare", "de-en", "mine"]
     assert catalog.find("mine") == directory / "mine"
     assert catalog.unreadable() is None
     shutil.rmtree(directory)
-    assert list(catalog.available()) == ["en-de", "shakespeare"]
+    assert list(catalog.available()) == ["en-de", "shakespeare", "de-en"]
     assert catalog.unreadable() is None
+
+
+def add(directory: Path, name: str, **facts: str) -> Path:
+    """A directory that has only a manifest."""
+    path = directory / name
+    path.mkdir()
+    (path / catalog.MANIFEST).write_text(json.dumps(facts))
+    return path
+
+
+def translating(source: str, target: str) -> dict[str, str]:
+    return {"task": "translate", "src_language": source, "tgt_language": target}
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "name"),
+    [
+        ("en", "de", "default"),  # what heed brings comes first
+        ("EN", "de-AT", "default"),
+        ("eng", "deu", "default"),
+        ("en", "", "default"),
+        ("de", "en", "default_de_en"),
+        ("", "en", "default_de_en"),
+        ("pt", "fr", "pt-fr"),
+        ("por", "fra", "pt-fr"),
+        ("", "fr", "pt-fr"),
+        ("pt", "ja", "nllb"),
+        ("pt", "jpn_Jpan", "nllb"),
+    ],
+)
+def test_a_model_is_found_by_its_languages(directory: Path, source: str, target: str, name: str) -> None:
+    add(directory, "damaged", task="translate")
+    add(directory, "text", task="generate")
+    add(directory, "pt-fr", **translating("pt", "fr"))
+    add(directory, "nllb", **translating("por_Latn", "jpn_Jpan"))
+    assert catalog.find_by_languages(source, target).name == name
+
+
+def test_what_no_model_translates_is_told_with_what_they_do(directory: Path) -> None:
+    add(directory, "opus", **translating("fr", "es"))
+    with pytest.raises(ModelError, match=r"no model here translates en to ja; there are: en-de, de-en, mine, opus;"):
+        catalog.find_by_languages("en", "ja")

@@ -396,7 +396,7 @@ def test_a_name_that_is_none_is_answered_by_the_names(heed: Heed, named: Path) -
     result = heed("translate", "-m", "nowhere", stdin=b"1 2\n")
     assert result.exit_code == 4
     assert result.stdout_bytes == b""
-    names = "bundle, shakespeare, mine"
+    names = "bundle, shakespeare, de-en, mine"
     assert result.stderr == f"Error: nowhere: neither a directory nor the name of a model; the names are: {names}\n"
 
 
@@ -446,3 +446,41 @@ def test_stdout_by_its_name_is_stdout(program: Path, bundle: Path, tmp_path: Pat
     assert every.read_bytes().startswith(b"before\n")
     assert every.read_bytes().count(b"\n") == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == (["all.txt", "link"] if "link" in name else ["all.txt"])
+
+
+# Languages
+
+
+def test_a_model_is_chosen_by_its_languages(heed: Heed) -> None:
+    there, back = (
+        heed("translate", "--from", source, "--to", target, "--threads", "1", stdin=line.encode())
+        for source, target, line in (("en", "de", "Good morning!\n"), ("de", "en", "Guten Morgen!\n"))
+    )
+    assert there.stdout == "Guten Morgen!\n"
+    assert back.stdout.startswith("Good morning")
+
+
+def test_a_model_of_other_languages_is_refused(heed: Heed) -> None:
+    result = heed("translate", "-m", catalog.DEFAULT, "--to", "fr", stdin=b"Hello!\n")
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert result.stderr.startswith(f"Error: {catalog.DEFAULT} translates en to de; ")
+
+
+def test_languages_that_no_model_has_are_refused(heed: Heed) -> None:
+    result = heed("translate", "--from", "de", "--to", "fr", stdin=b"Hallo!\n")
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert "no model here translates de to fr" in result.stderr
+
+
+GERMAN = "Das ist der Mann, der nicht auf die Frau wartet, und ich bin es auch nicht.\n" * 3
+
+
+def test_a_text_in_another_language_is_told_once(heed: Heed) -> None:
+    result = heed("translate", "--threads", "1", stdin=GERMAN.encode())
+    assert result.exit_code == 0
+    assert result.stderr.count("Warning: the text looks like German, and the model translates from en; --from de") == 1
+
+
+def test_a_text_in_the_model_s_language_is_not(heed: Heed) -> None:
+    result = heed("translate", "--from", "de", "--threads", "1", stdin=GERMAN.encode())
+    assert "looks like" not in result.stderr

@@ -139,10 +139,16 @@ def test_a_word_with_a_trace_in_a_sure_translation_is_not_required(
 
 def test_what_is_repaired_at_the_cost_of_another_number_is_not_taken(repair: Repair, pieces: Tokenizer) -> None:
     """The easier number and the required one each come without the one that stood there."""
-    search = Searching(pieces, translated("Die 50.", -5.0), translated("Die 452.", -5.0))
-    first = translated("Die 95 Bücher.", -5.0)
-    assert mended(repair, "The 95 books of 452.", first, search).text == first.text
-    assert search.asked == [("The 95 books of 50.", []), ("The 95 books of 452.", ["452"])]
+    without = [translated("Die 50.", -5.0), translated("Die 20.", -5.0), translated("Die 452.", -5.0)]
+    search = Searching(pieces, *without, translated("Die 95 von 452.", -9.0))
+    found = mended(repair, "The 95 books of 452.", translated("Die 95 Bücher.", -5.0), search)
+    assert search.asked == [
+        ("The 95 books of 50.", []),
+        ("The 50 books of 20.", []),
+        ("The 95 books of 452.", ["452"]),
+        ("The 95 books of 452.", ["452", "95"]),
+    ]
+    assert (found.text, found.repaired) == ("Die 95 von 452.", ("452",))
 
 
 def test_a_number_is_translated_as_an_easier_one_and_put_back(repair: Repair, pieces: Tokenizer) -> None:
