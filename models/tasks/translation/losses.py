@@ -20,8 +20,9 @@ CAMEL_NAME = r"[A-ZÀ-Þ][a-zß-öø-ÿ]+[A-ZÀ-Þ][a-zß-öø-ÿ]+"  # McAllist
 N_WORDS = 4096  # that are remembered
 SPELT_WITH_K = ("de", "da", "no", "nb", "sv")  # languages that write Mexiko and Inkas
 # Languages in which a capital letter tells no name. A word of these is lost only where the translation has one that
-# begins as it does, and garbles it: Nakura for Nakamura.
+# begins as it does, and garbles it (Nakura for Nakamura), or where it stands as hardly any other noun does.
 CAPITALIZING = ("de", "lb")
+BARE = r"(?:\b(?:[Ii]n|[Nn]ach|[Aa]us|[Vv]on|[Zz]wischen|[Dd]urch) |, | und | oder )\Z"
 TRACE = 3  # letters
 SOUNDS = str.maketrans("cwyz", "kvis")  # letters that languages exchange
 
@@ -33,6 +34,9 @@ class ExpectedLiteral(NamedTuple):
     text: str
     others: tuple[str, ...] = ()  # other ways to write it
     at_first: bool = False  # whether it is a word that begins the sentence, as any word may
+    # In a language that writes all nouns with a capital: whether it stands as hardly any but names do, or as any may.
+    is_bare: bool = False
+    may_be_noun: bool = False
     words: str | None = ""  # of a number; see `NumberForms`
 
     def stands(self, translation: str) -> bool:
@@ -119,7 +123,11 @@ class Losses:
         is_name = literal.kind is LiteralKind.NAME
         at_first = is_name and " " not in literal.text and not re.search(r"\w", source[: literal.start])
         others = (re.sub("c(?![hk])", "k", literal.text),) if is_name and self._has_k else ()
-        return ExpectedLiteral(literal.kind, literal.text, others, at_first=at_first)
+        found = ExpectedLiteral(literal.kind, literal.text, others, at_first=at_first)
+        if not is_name or self._capitals_tell:
+            return found
+        is_bare = re.search(BARE, source[: literal.start]) is not None
+        return found._replace(is_bare=is_bare, may_be_noun=not is_bare)
 
     def _count_pieces(self, word: str) -> int:
         """Of how many pieces a word is, with a capital or without: "Neither" and "Monday" are frequent words."""
@@ -130,8 +138,10 @@ class Losses:
             return False
         if lost.kind is LiteralKind.NUMBER:
             return not self._numbers.stands(NumberForms(lost.text, lost.others, lost.words), translation)
-        may_be_lost = self._capitals_tell or lost.kind is not LiteralKind.NAME or lost.has_trace(translation)
-        return may_be_lost and not lost.stands(translation)
+        if lost.kind is not LiteralKind.NAME or self._capitals_tell:
+            return not lost.stands(translation)
+        in_small_letters = re.search(rf"(?i)\b{re.escape(lost.text)}\b", translation)  # Computer, computer
+        return (lost.is_bare or lost.has_trace(translation)) and not in_small_letters
 
 
 def _sounds(word: str) -> str:

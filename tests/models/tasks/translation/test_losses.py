@@ -94,7 +94,11 @@ def test_what_is_lost_is_found(
 def test_capitals_tell_no_name_in_german(pieces: Tokenizer) -> None:
     losses = Losses(pieces, pieces, ("de", "en"))
     assert losses.find("Das ist ein Hausdach.", "This is a roof.") == []
-    assert [each.text for each in losses.find("Das ist das Dach von Nakamura.", "It is Nakura's roof.")] == ["Nakamura"]
+    (garbled,) = losses.find("Er fragt den Nakamura.", "He asks Nakura.")
+    assert (garbled.text, garbled.may_be_noun, garbled.is_bare) == ("Nakamura", True, False)
+    (bare,) = losses.find("Das ist das Haus in Nakamura.", "It is the house.")
+    assert (bare.text, bare.may_be_noun, bare.is_bare) == ("Nakamura", False, True)
+    assert losses.find("Er fragt den Computer.", "He asks the computer.") == []
 
 
 @pytest.mark.parametrize("translation", ["Zoltan hat Nakamura.", "Nakamura.", "Zoltan Nakura.", "Nakamura Zoltan."])

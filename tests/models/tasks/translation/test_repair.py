@@ -137,6 +137,15 @@ def test_a_word_with_a_trace_in_a_sure_translation_is_not_required(
     assert len(search.asked) == n_searches
 
 
+@pytest.mark.parametrize(("source", "n_searches"), [("ask in Nakamura.", 3), ("ask the Nakamura.", 2)])
+def test_a_noun_that_may_be_no_name_is_not_required(pieces: Tokenizer, source: str, n_searches: int) -> None:
+    """As in German, where all nouns have capitals."""
+    search = Searching(pieces, *[translated("He asks.", -9.0)] * 3)
+    first = translated("He asks Nakura.", -9.0)
+    assert mended(Repair(pieces, pieces, ("de", "en")), source, first, search) == first
+    assert len(search.asked) == n_searches
+
+
 def test_what_is_repaired_at_the_cost_of_another_number_is_not_taken(repair: Repair, pieces: Tokenizer) -> None:
     """The easier number and the required one each come without the one that stood there."""
     without = [translated("Die 50.", -5.0), translated("Die 20.", -5.0), translated("Die 452.", -5.0)]
