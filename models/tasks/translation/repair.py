@@ -186,7 +186,7 @@ class Repair:
                     names = tuple(ExpectedLiteral(LiteralKind.NAME, name) for name in text.names) if turn else ()
                     allowed = sum(map(self._allowed, sure)) - sum(_gain(each, first.text) for each in lost)
                     yield _Attempt(text, (*numbers, *names), lost, allowed, is_named=True)
-        values = tuple(each for each in expected if each.kind is not LiteralKind.NAME)
+        values = tuple(each for each in expected if each.kind is not LiteralKind.NAME and self._phrase(each))
         every = tuple(each for each in values if each.kind is LiteralKind.NUMBER)
         for some in dict.fromkeys((numbers, every)) if numbers else ():  # what was kept may be in the way, too
             dates = tuple(each for each in some if each.others)

@@ -137,6 +137,13 @@ def test_a_word_with_a_trace_in_a_sure_translation_is_not_required(
     assert len(search.asked) == n_searches
 
 
+def test_what_the_vocabulary_lacks_is_not_required(repair: Repair, pieces: Tokenizer) -> None:
+    search = Searching(pieces, *[translated("Das.", -9.0)] * 2)
+    first = translated("Das www.\u2603.de.", -9.0)
+    assert mended(repair, "the books at www.\u2603.de of 452.", first, search).lost == ("452",)
+    assert search.asked == [("the books at www.\u2603.de of 50.", []), ("the books at www.\u2603.de of 452.", ["452"])]
+
+
 @pytest.mark.parametrize(("source", "n_searches"), [("ask in Nakamura.", 3), ("ask the Nakamura.", 2)])
 def test_a_noun_that_may_be_no_name_is_not_required(pieces: Tokenizer, source: str, n_searches: int) -> None:
     """As in German, where all nouns have capitals."""
