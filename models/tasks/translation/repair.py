@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from heed.models.decoding.constraints import Phrase
 from heed.models.tasks.translation.batch_search import Job
+from heed.models.tasks.translation.doubts import UNLIKELY
 from heed.models.tasks.translation.losses import ExpectedLiteral, Losses
 from heed.models.tasks.translation.translation import Translation
 from heed.models.text.capitals import in_small_letters, is_in_capitals
@@ -110,7 +111,8 @@ class Repair:
     ) -> Job[list[Translation]]:
         first, mended = found[0], list[Translation]()
         for attempt in self._attempts(source, lost, first) if self._searches else ():
-            if mended and not attempt.is_named:
+            # What the model itself has given up may be saved by an easier sentence, but not by a requirement.
+            if (mended and not attempt.is_named) or (first.confidence < UNLIKELY and not attempt.text.names):
                 break
             floor = max([first.log_prob - attempt.allowed, *(each.log_prob for each in mended[:1])])
             if floor > 0:  # nothing is as likely
