@@ -209,6 +209,7 @@ def test_models_are_listed(heed: Heed, bundle: Path, models: Path) -> None:
     assert [line.split("\t") for line in result.stdout.splitlines()] == [
         ["bundle", "digits-numbers", "float32", str(bundle)],
         ["shakespeare", "text", "int8", str(catalog.DEFAULT_TEXT)],
+        ["de-en", "de-en", "int8", str(catalog.GERMAN)],
         ["mine", "digits-numbers", "float32", str(models / "mine")],
     ]
 
@@ -223,7 +224,7 @@ def test_without_a_directory_of_models_there_are_the_default_ones(
     heed: Heed, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEED_MODELS", str(models / "nowhere"))
-    assert len(heed("models", "list").stdout.splitlines()) == 2
+    assert len(heed("models", "list").stdout.splitlines()) == 3
 
 
 def test_a_damaged_model_hides_no_other(heed: Heed, models: Path) -> None:

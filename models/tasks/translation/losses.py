@@ -33,7 +33,7 @@ class ExpectedLiteral(NamedTuple):
     kind: LiteralKind
     text: str
     others: tuple[str, ...] = ()  # other ways to write it
-    at_first: bool = False  # whether it is a word that begins the sentence, as any word may
+    at_first: bool = False  # whether it begins the sentence, as any word may
     # In a language that writes all nouns with a capital: whether it stands as hardly any but names do, or as any may.
     is_bare: bool = False
     may_be_noun: bool = False
@@ -45,6 +45,17 @@ class ExpectedLiteral(NamedTuple):
         pattern = "|".join(map(re.escape, (self.text, *self.others)))
         found = re.finditer(rf"(?<!\w)(?:{pattern})(?!\w)", translation, re.IGNORECASE if is_name else 0)
         return any(match[0][0].isupper() or not is_name for match in found)
+
+    @property
+    def may_be_word(self) -> bool:
+        """Whether it is a word alone that begins the sentence."""
+        return self.at_first and " " not in self.text
+
+    def is_addressed(self, translation: str) -> bool:
+        """Whether only its first word was translated, at the beginning of a sentence: "Hello Nakamura"."""
+        first, _, name = self.text.partition(" ")
+        found = re.match(rf"\W*(\w+) {re.escape(name)}(?!\w)", translation) if self.at_first and name else None
+        return found is not None and not _sounds(found[1]).startswith(_sounds(first)[:TRACE])
 
     def has_trace(self, translation: str) -> bool:
         """Whether a word of a translation begins as it does."""
@@ -121,7 +132,7 @@ class Losses:
             forms = self._numbers.expected(source, literal)
             return forms and ExpectedLiteral(literal.kind, forms.text, forms.others, words=forms.words)
         is_name = literal.kind is LiteralKind.NAME
-        at_first = is_name and " " not in literal.text and not re.search(r"\w", source[: literal.start])
+        at_first = is_name and not re.search(r"\w", source[: literal.start])
         others = (re.sub("c(?![hk])", "k", literal.text),) if is_name and self._has_k else ()
         found = ExpectedLiteral(literal.kind, literal.text, others, at_first=at_first)
         if not is_name or self._capitals_tell:
@@ -139,7 +150,7 @@ class Losses:
         if lost.kind is LiteralKind.NUMBER:
             return not self._numbers.stands(NumberForms(lost.text, lost.others, lost.words), translation)
         if lost.kind is not LiteralKind.NAME or self._capitals_tell:
-            return not lost.stands(translation)
+            return not (lost.stands(translation) or lost.is_addressed(translation))
         in_small_letters = re.search(rf"(?i)\b{re.escape(lost.text)}\b", translation)  # Computer, computer
         return (lost.is_bare or lost.has_trace(translation)) and not in_small_letters
 

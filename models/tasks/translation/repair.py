@@ -242,7 +242,7 @@ class Repair:
         return dataclasses.replace(found, text=text.filled(found.text), shown=shown(pieces, text.names))
 
     def _allowed(self, lost: ExpectedLiteral) -> float:
-        margin = MARGIN_AT_FIRST if lost.at_first else MARGIN[lost.kind]
+        margin = MARGIN_AT_FIRST if lost.may_be_word else MARGIN[lost.kind]
         return margin * len(self._tgt.encode([lost.text])[0])
 
     def _phrase(self, lost: ExpectedLiteral) -> Phrase:
@@ -256,7 +256,7 @@ def _gain(lost: ExpectedLiteral, translation: str) -> float:
         return 0.0
     if lost.may_be_noun or lost.is_bare:
         return GAIN_OF_NOUN if lost.may_be_noun else GAIN
-    return (GAIN_AT_FIRST if lost.at_first else GAIN) + (0.0 if lost.has_trace(translation) else WITHOUT_TRACE)
+    return (GAIN_AT_FIRST if lost.may_be_word else GAIN) + (0.0 if lost.has_trace(translation) else WITHOUT_TRACE)
 
 
 def _with_easy_numbers(

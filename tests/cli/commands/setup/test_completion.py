@@ -43,7 +43,10 @@ def test_options_and_their_values_are_completed(complete: Callable[..., list[str
 
 
 def test_models_are_completed(complete: Callable[..., list[str]]) -> None:
-    assert complete("heed", "doctor", "-m", "") == ["dir,", "plain,en-de", "plain,shakespeare", "plain,mine"]
+    assert complete("heed", "doctor", "-m", "") == [
+        "dir,",
+        *(f"plain,{name}" for name in ("en-de", "shakespeare", "de-en", "mine")),
+    ]
     assert complete("heed", "doctor", "--model", "m") == ["dir,m", "plain,mine"]
     assert complete("heed", "models", "verify", "mi") == ["dir,mi", "plain,mine"]
 

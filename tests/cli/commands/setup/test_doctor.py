@@ -83,10 +83,10 @@ def test_the_environment_and_the_models_are_told(
     monkeypatch.setenv("HEED_MODEL", "mine")
     report = json.loads(heed("doctor", "--json").stdout)
     assert report["environment"] == {"HEED_MODELS": str(tmp_path), "HEED_MODEL": "mine"}
-    names = ["en-de", "shakespeare", "mine"]
+    names = ["en-de", "shakespeare", "de-en", "mine"]
     assert report["models"] == {"directory": str(tmp_path), "names": names, "unreadable": None}
     lines = dict(line.split(None, 1) for line in heed("doctor").stdout.splitlines())
-    assert lines["models"] == f"en-de, shakespeare, mine; the user's own are in {tmp_path}"
+    assert lines["models"] == f"en-de, shakespeare, de-en, mine; the user's own are in {tmp_path}"
     assert f"HEED_MODELS={tmp_path}" in lines["environment"]
 
 

@@ -105,7 +105,7 @@ def test_capitals_tell_no_name_in_german(pieces: Tokenizer) -> None:
 @pytest.mark.parametrize("particles", ["", "van der "])
 def test_names_that_follow_one_another_are_one(losses: Losses, translation: str, particles: str) -> None:
     (whole,) = losses.find(f"Zoltan {particles}Nakamura has books.", translation)
-    assert (whole.text, whole.at_first) == (f"Zoltan {particles}Nakamura", False)
+    assert (whole.text, whole.may_be_word) == (f"Zoltan {particles}Nakamura", False)
     assert not whole.stands(translation)
     assert whole.stands(f"Das ist Zoltan {particles}Nakamura.")
 
@@ -125,7 +125,20 @@ def test_a_name_with_a_capital_inside_is_part_of_a_name(losses: Losses) -> None:
 
 def test_a_single_word_may_begin_a_sentence_and_be_no_name(losses: Losses) -> None:
     first, second = losses.find("Zoltan and Nakamura.", "Er und sie.")
-    assert (first.at_first, second.at_first) == (True, False)
+    assert (first.may_be_word, second.may_be_word) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("translation", "is_lost"),
+    [
+        ("Grüße Nakamura!", False),  # the first word was translated
+        ("Greefings Nakamura!", True),  # and here garbled, so it may be a name
+        ("Ich habe Nakamura!", True),
+        ("Greetings Nakamura!", False),
+    ],
+)
+def test_a_word_before_a_name_may_be_translated(losses: Losses, translation: str, is_lost: bool) -> None:
+    assert bool(losses.find("Greetings Nakamura, she has books.", translation)) == is_lost
 
 
 def test_numbers_keep_their_marks_where_a_language_is_not_known(pieces: Tokenizer) -> None:
