@@ -151,8 +151,10 @@ class Losses:
             return not self._numbers.stands(NumberForms(lost.text, lost.others, lost.words), translation)
         if lost.kind is not LiteralKind.NAME or self._capitals_tell:
             return not (lost.stands(translation) or lost.is_addressed(translation))
-        in_small_letters = re.search(rf"(?i)\b{re.escape(lost.text)}\b", translation)  # Computer, computer
-        return (lost.is_bare or lost.has_trace(translation)) and not in_small_letters
+        if lost.is_bare:
+            return not lost.stands(translation)
+        is_alike = re.search(rf"(?i)\b{re.escape(lost.text)}\b", translation) is not None  # Computer, computer
+        return lost.has_trace(translation) and not is_alike
 
 
 def _sounds(word: str) -> str:
