@@ -172,7 +172,7 @@ def test_terms_appear_in_each_of_the_best(tmp_path: Path) -> None:
     [
         ("The dog sees the cat.", ["Köter", "Mieze"]),
         ("The cat sees the dog.", ["Mieze", "Köter"]),
-        ("My dog and your dog are friends.", ["Köter", "Köter"]),
+        ("My dog and your cat are friends.", ["Köter", "Mieze"]),
         ("Well\u2026 the dog is hungry.", ["Köter"]),
         ("My sister reads a book in her room.", ["Schwesterherz", "Schmöker", "Kammer"]),
     ],
