@@ -77,10 +77,8 @@ class Losses:
         self._numbers = Numbers(languages)
         self._n_pieces = functools.lru_cache(N_WORDS)(self._count_pieces)
         language = (languages[0] or "").split("-")[0]
-        self._known = {
-            *MONTHS.get(language, ()),
-            *WEEKDAYS.get(language, ()),
-        }  # which are translated, however rare they are
+        # Words that are translated, however rare they are.
+        self._known = {*MONTHS.get(language, ()), *WEEKDAYS.get(language, ())}
         self._has_k = (languages[1] or "").split("-")[0] in SPELT_WITH_K
         self._capitals_tell = language not in CAPITALIZING
 
