@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from heed.models.errors import ModelError
+from heed.models.text.languages import base_language
 
 DEFAULT = Path(__file__).parents[1] / "default"
 DEFAULT_TEXT = DEFAULT.with_name("default_text")
@@ -116,11 +117,12 @@ def find_by_languages(source: str, target: str) -> Path:
 
 def languages_of(path: Path) -> tuple[str, str] | None:
     """The codes of a translation model's languages; None: it is another model, or damaged."""
-    try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
-        return (manifest["src_language"], manifest["tgt_language"]) if manifest["task"] == "translate" else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    from heed.models.bundle import manifest  # imported here, because a shell that completes names does without
+
+    with contextlib.suppress(ModelError, OSError):
+        if (found := manifest.read(path)).task == "translate":
+            return found.src_language, found.tgt_language
+    return None
 
 
 def fits(asked: tuple[str, str], languages: tuple[str, str]) -> bool:
@@ -132,5 +134,5 @@ def _code(language: str) -> str:
     """The code of a language, of three letters if it has one, without its country or script."""
     from heed.models.spec.conventions import ISO_639_3  # imported here, because a start does without
 
-    code = language.lower().replace("-", "_").partition("_")[0]
+    code = base_language(language)
     return ISO_639_3.get(code, code)

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from heed.models.text.languages import base_language
+
 _MONTHS = {
     "en": "January February March April May June July August September October November December",
     "de": "Januar Februar März April Mai Juni Juli August September Oktober November Dezember",
@@ -60,7 +62,7 @@ def find_dates(text: str, languages: tuple[str | None, str | None]) -> Iterator[
         text: A text.
         languages: The codes of the text's language, and of the one to write the dates in.
     """
-    src, tgt = ((language or "").lower().split("-")[0].split("_")[0] for language in languages)
+    src, tgt = map(base_language, languages)
     if src not in MONTHS or tgt not in MONTHS or not re.search(r"\d", text):
         return
     end = 0

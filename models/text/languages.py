@@ -1,4 +1,4 @@
-"""Which language a text is in, by its most frequent words."""
+"""Languages: their codes, and which one a text is in, by its most frequent words."""
 
 import re
 from collections import Counter
@@ -21,6 +21,11 @@ FREQUENT: Mapping[str, frozenset[str]] = {
 }
 ENOUGH = 12  # frequent words of a text before its language is told
 CLEARLY = 2.5  # times as many as of any other language
+
+
+def base_language(code: str | None) -> str:
+    """The code of a language without its country or script: "de" of "de-AT", "pt" of "pt_BR"; "" of None."""
+    return re.split("[-_]", (code or "").lower())[0]
 
 
 class LanguageGuess:

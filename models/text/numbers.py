@@ -3,6 +3,8 @@
 import re
 from collections.abc import Mapping
 
+from heed.models.text.languages import base_language
+
 # The mark between thousands and the one before decimals (Unicode CLDR 48, "standard").
 _ENGLISH, _GERMAN, _FRENCH, _RUSSIAN = (",", "."), (".", ","), ("\u202f", ","), ("\u00a0", ",")
 SEPARATORS: Mapping[str, tuple[str, str]] = {
@@ -19,7 +21,7 @@ def separators(language: str | None) -> tuple[str, str] | None:
     Args:
         language: Its code, with or without a country: "de", "de-AT", "pt_BR".
     """
-    return SEPARATORS.get(re.split("[-_]", (language or "").lower())[0])
+    return SEPARATORS.get(base_language(language))
 
 
 def digits_of(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from heed.models.tasks.translation.number_forms import NumberForms, Numbers
 from heed.models.text.capitals import is_in_capitals
 from heed.models.text.dates import MONTHS, WEEKDAYS, find_dates
+from heed.models.text.languages import base_language
 from heed.models.text.literals import Literal, LiteralKind, find_literals
 from heed.models.text.markup.inline import NAMES
 from heed.models.text.words import overlap
@@ -76,10 +77,10 @@ class Losses:
         self._src, self._tgt, self._languages = src, tgt, languages
         self._numbers = Numbers(languages)
         self._n_pieces = functools.lru_cache(N_WORDS)(self._count_pieces)
-        language = (languages[0] or "").split("-")[0]
+        language = base_language(languages[0])
         # Words that are translated, however rare they are.
         self._known = {*MONTHS.get(language, ()), *WEEKDAYS.get(language, ())}
-        self._has_k = (languages[1] or "").split("-")[0] in SPELT_WITH_K
+        self._has_k = base_language(languages[1]) in SPELT_WITH_K
         self._capitals_tell = language not in CAPITALIZING
 
     def expected(self, source: str) -> dict[ExpectedLiteral, list[Literal]]:

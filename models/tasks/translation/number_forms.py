@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from heed.models.text.languages import base_language
 from heed.models.text.literals import Literal
 from heed.models.text.numbers import localized, separators
 
@@ -44,7 +45,7 @@ class Numbers:
     def __init__(self, languages: tuple[str | None, str | None]) -> None:
         marks = [separators(language) for language in languages]
         self._marks = (marks[0], marks[1]) if marks[0] and marks[1] else None
-        tgt = re.split("[-_]", (languages[1] or "").lower())[0]
+        tgt = base_language(languages[1])
         self._spelt, self._hours = _SPELT.get(tgt, "").split(), _HOURS.get(tgt, "{}")
 
     def expected(self, source: str, literal: Literal) -> NumberForms | None:

@@ -70,10 +70,11 @@ def test_models_that_may_be_read_have_names(directory: Path) -> None:
 
 
 def add(directory: Path, name: str, **facts: str) -> Path:
-    """A directory that has only a manifest."""
+    """A directory that has only a manifest, which is as the default model's but for some facts."""
     path = directory / name
     path.mkdir()
-    (path / catalog.MANIFEST).write_text(json.dumps(facts))
+    like = json.loads((catalog.DEFAULT / catalog.MANIFEST).read_text())
+    (path / catalog.MANIFEST).write_text(json.dumps(like | facts))
     return path
 
 
@@ -98,7 +99,7 @@ def translating(source: str, target: str) -> dict[str, str]:
     ],
 )
 def test_a_model_is_found_by_its_languages(directory: Path, source: str, target: str, name: str) -> None:
-    add(directory, "damaged", task="translate")
+    (add(directory, "damaged") / catalog.MANIFEST).write_text("{")
     add(directory, "text", task="generate")
     add(directory, "pt-fr", **translating("pt", "fr"))
     add(directory, "nllb", **translating("por_Latn", "jpn_Jpan"))
@@ -109,3 +110,7 @@ def test_what_no_model_translates_is_told_with_what_they_do(directory: Path) -> 
     add(directory, "opus", **translating("fr", "es"))
     with pytest.raises(ModelError, match=r"no model here translates en to ja; there are: en-de, de-en, mine, opus;"):
         catalog.find_by_languages("en", "ja")
+
+
+def test_the_languages_of_an_old_bundle_are_known() -> None:
+    assert catalog.languages_of(Path(__file__).parents[2] / "data/format2") == ("en", "de")
