@@ -15,9 +15,9 @@ from heed.models.text.words import Span, overlap, word_spans
 # Symbols that enclose words, and those at the end of these.
 PARTNERS = dict(zip("[{<「『【⟦*_~`", "]}>」』】⟧*_~`", strict=True))
 # Names, which translations keep, stand for placeholders: the first ones that are not in the line.
-PEOPLE = ("Tom", "Maria", "Peter", "David", "Anna", "Martin", "Robert")
-CITIES = ("Boston", "London", "Berlin", "Paris", "Chicago")
 NAMES = ("Tom", "Boston", "Maria", "Peter", "London", "David", "Berlin", "Anna", "Paris", "Martin", "Robert", "Chicago")
+CITIES = ("Boston", "London", "Berlin", "Paris", "Chicago")
+PEOPLE = tuple(name for name in NAMES if name not in CITIES)
 
 
 @dataclasses.dataclass
