@@ -2,6 +2,7 @@
 
 import codecs
 import contextlib
+import select
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import BufferedIOBase
@@ -79,6 +80,14 @@ class Inputs:
         if self.size is None:
             return 0
         return self._done + (min(self._given, self._file.tell()) if self._file else 0)
+
+    def waits(self) -> bool:
+        """Whether nothing more has arrived; a file on disk has always arrived."""
+        file = self._file or sys.stdin.buffer
+        try:
+            return not select.select([file], [], [], 0)[0]
+        except (OSError, ValueError):  # it has no descriptor: a URL
+            return False
 
     def close(self) -> None:
         """Close what an error left open."""

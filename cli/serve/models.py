@@ -3,33 +3,28 @@
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from heed.cli.processes import suit_processes
 from heed.cli.serve.limits import Limits
+from heed.cli.serve.line_work import BATCH_SIZE, Batch, BegunLine, Found, LineWork, Wish
 from heed.cli.serve.metrics import Metrics
 from heed.cli.serve.refusal import Refusal
 from heed.cli.serve.streams import Streams
 from heed.models.errors import ModelError
-from heed.models.tasks.dynamic_batching import DynamicBatcher, Unfinished
+from heed.models.system.processor import available_cores
+from heed.models.tasks.dynamic_batching import DynamicBatcher
 
 if TYPE_CHECKING:
     from heed.models.arrays import FloatArray
     from heed.models.bundle.manifest import Manifest
+    from heed.models.system.worker_process import WorkerProcess
     from heed.models.tasks.embedder import Embedder
     from heed.models.tasks.generator import Generator
-    from heed.models.tasks.translation.line_task import LineTask
-    from heed.models.tasks.translation.translation import Translation
-    from heed.models.tasks.translation.translator import Translator
 
-BATCH_SIZE = 64  # lines translated together
-
-
-class Wish(NamedTuple):
-    """How lines are to be translated."""
-
-    n_best: int = 1
-    is_html: bool = False
+Translate = Callable[[Sequence[str | BegunLine], Wish], Found]
 
 
 class Setup(NamedTuple):
@@ -39,61 +34,57 @@ class Setup(NamedTuple):
     metrics: Metrics  # where work is counted
     device: str  # "cpu" or "cuda"
     threads: int | None  # CPU threads of each; None: as many as the cores that this process may use
+    processes: "Sequence[WorkerProcess[Batch, Found]]" = ()  # that translate; none: threads do
 
 
 class ServedTranslator:
     """A translation model; what clients send is translated together.
 
     Args:
-        name: Its name for clients.
-        translator: The model.
-        languages: Codes of source and target.
+        manifest: Its manifest.
+        works: What translates batches, for each thread.
         metrics: Where lines are counted.
+        close: Frees the model.
     """
 
     task = "translate"
 
-    def __init__(self, name: str, translator: "Translator", languages: tuple[str, str], metrics: Metrics) -> None:
-        from heed.models.tasks.translation.keeper import Keeper
-
-        self.name, self.translator, self.metrics = name, translator, metrics
-        self.source, self.target = languages
-        self._keeper = Keeper(translator, (), tags=True)
-        self.batcher = DynamicBatcher(self._translate, threads=translator.workers, batch_size=BATCH_SIZE)
-        metrics.waiting.labels(name).set_function(lambda: self.batcher.n_waiting)
+    def __init__(
+        self, manifest: "Manifest", works: Sequence[Translate], metrics: Metrics, close: Callable[[], None]
+    ) -> None:
+        self.name, self.metrics, self._close = manifest.name, metrics, close
+        self.source, self.target = manifest.src_language, manifest.tgt_language
+        self.beam_size = manifest.decode.beam_size
+        self.batcher = DynamicBatcher([partial(self._translate, work) for work in works], batch_size=BATCH_SIZE)
+        metrics.waiting.labels(self.name).set_function(lambda: self.batcher.n_waiting)
 
     @classmethod
     def load(cls, path: Path, manifest: "Manifest", setup: Setup) -> "ServedTranslator":
         """Load a model."""
+        if setup.processes:
+            works = [partial(_asked, process, manifest.name) for process in setup.processes]
+            return cls(manifest, works, setup.metrics, lambda: None)
         from heed.models.tasks.translation.translator import Translator
 
         translator = Translator.load(path, device=setup.device, threads=setup.threads, aligns=True)
-        return cls(manifest.name, translator, (manifest.src_language, manifest.tgt_language), setup.metrics)
+        return cls(manifest, [LineWork(translator) for _ in range(translator.workers)], setup.metrics, translator.close)
 
-    def _translate(self, lines: "list[str | LineTask]", wish: Wish) -> "list[list[Translation] | Unfinished]":
-        """Translate lines, and go on with those that other batches have begun."""
+    def _translate(self, work: Translate, lines: list[str | BegunLine], wish: Wish) -> Found:
         self.metrics.batch.labels(self.name).observe(len(lines))
-        found = self._kept(lines, wish.n_best) if wish.is_html else self._advanced(lines, wish.n_best)
+        found = work(lines, wish)
         done = [best for best in found if isinstance(best, list)]
         self.metrics.lines.labels(self.name).inc(len(done))
         self.metrics.tokens.labels(self.name).inc(sum(len(best[0].tokens) for best in done))
         return found
 
-    def _kept(self, lines: "Sequence[str | LineTask]", n: int) -> "list[list[Translation] | Unfinished]":
-        texts = [line for line in lines if isinstance(line, str)]
-        return [*self._keeper.n_best(texts, n=n, batch_size=BATCH_SIZE)]
-
-    def _advanced(self, lines: "Sequence[str | LineTask]", n: int) -> "list[list[Translation] | Unfinished]":
-        """Search once for each line: one that is to be searched again joins the next batch."""
-        begun = iter(self.translator.begin([line for line in lines if isinstance(line, str)], n))
-        tasks = [next(begun) if isinstance(line, str) else line for line in lines]
-        self.translator.advance(tasks, batch_size=BATCH_SIZE)
-        return [task.translations if task.is_done else Unfinished(task) for task in tasks]
-
     def close(self) -> None:
         """Complete what was asked for, and free the model."""
         self.batcher.close()
-        self.translator.close()
+        self._close()
+
+
+def _asked(process: "WorkerProcess[Batch, Found]", model: str, lines: Sequence[str | BegunLine], wish: Wish) -> Found:
+    return process.ask(Batch(model, lines, wish))
 
 
 class ServedGenerator:
@@ -137,7 +128,7 @@ class ServedEmbedder:
 
     def __init__(self, name: str, embedder: "Embedder") -> None:
         self.name, self.embedder = name, embedder
-        self.batcher = DynamicBatcher(self._embed, batch_size=BATCH_SIZE)
+        self.batcher = DynamicBatcher([self._embed], batch_size=BATCH_SIZE)
 
     @classmethod
     def load(cls, path: Path, manifest: "Manifest", setup: Setup) -> "ServedEmbedder":
@@ -170,6 +161,7 @@ class ServedModels:
         self.created = int(time.time())  # seconds since 1970
         self.by_name: dict[str, Served] = {}
         self.by_languages: dict[tuple[str, str], ServedTranslator] = {}
+        self._processes: Sequence[WorkerProcess[Batch, Found]] = ()  # that translate
 
     @classmethod
     def load(
@@ -189,14 +181,19 @@ class ServedModels:
         """
         from heed.models.bundle import manifest
 
-        models, setup = cls(), Setup(limits, metrics, device, threads)
+        models, found = cls(), [(path, manifest.read(path)) for path in paths]
         with contextlib.ExitStack() as loaded:
             loaded.callback(models.close)
-            for path in paths:
-                found = manifest.read(path)
-                if found.name in models.by_name:
-                    raise ModelError(f"{path}: another model is called {found.name!r}, too; serve one of them")
-                models._add(SERVED[found.task](path, found, setup))
+            translators = {each.name: path for path, each in found if each.task == "translate"}
+            models._processes = _processes(translators, device, threads or available_cores())
+            setup = Setup(limits, metrics, device, threads, models._processes)
+            for path, each in found:
+                if each.name in models.by_name:
+                    raise ModelError(f"{path}: another model is called {each.name!r}, too; serve one of them")
+                models._add(SERVED[each.task](path, each, setup))
+            for process in models._processes:
+                for name in translators:
+                    process.ask(Batch(name, [], Wish()))  # fails where a model could not be loaded
             loaded.pop_all()
         return models
 
@@ -223,3 +220,21 @@ class ServedModels:
         """Complete what was asked for, and free the models."""
         for model in self.by_name.values():
             model.close()
+        for process in self._processes:
+            process.close()
+
+
+def _processes(models: Mapping[str, Path], device: str, n: int) -> "list[WorkerProcess[Batch, Found]]":
+    """Processes, each of which loads models by their names; none where threads do as well, or are all there can be."""
+    if n == 1 or not models or not suit_processes([*models.values()], device):
+        return []
+    from heed.cli.serve import line_work
+    from heed.models.system.worker_process import WorkerProcess
+
+    with contextlib.ExitStack() as started:
+        try:
+            found = [started.enter_context(WorkerProcess(partial(line_work.load, models))) for _ in range(n)]
+        except OSError:
+            return []
+        started.pop_all()
+    return found

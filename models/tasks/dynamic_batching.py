@@ -2,18 +2,14 @@
 
 import dataclasses
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from heed.models.system.closable import Closable
 
-GATHERING = (
-    0.25  # of a batch's time, for which its thread then waits at most, because who got its results may ask again
-)
 CHARACTERS = 16_384  # of a batch; more only if its first line has more
 
 Settings = TypeVar("Settings", bound=Hashable)
@@ -22,7 +18,7 @@ Result = TypeVar("Result")
 
 @dataclasses.dataclass(frozen=True)
 class Unfinished:
-    """What is returned for a line that another batch is to go on with."""
+    """What is returned for a line that the next batch of the same work is to go on with."""
 
     item: Any  # what that batch gets in the place of the line
 
@@ -46,6 +42,17 @@ class _Request(Generic[Settings, Result]):
                 self.future.set_result([self._results[i] for i in range(len(self.lines))])
 
 
+class _Line(NamedTuple, Generic[Settings, Result]):
+    """A line of a batch."""
+
+    request: _Request[Settings, Result]
+    i: int  # its number within the request
+
+
+Batch: TypeAlias = list[_Line[Settings, Result]]
+Work: TypeAlias = Callable[[list[Any], Settings], Sequence[Result | Unfinished]]
+
+
 class DynamicBatcher(Closable, Generic[Settings, Result]):
     """Works on the lines of many callers together.
 
@@ -53,24 +60,17 @@ class DynamicBatcher(Closable, Generic[Settings, Result]):
     does not hold up a short one. Only lines with equal settings share a batch.
 
     Args:
-        work: Gives the result of each line, in order, or says that it is unfinished. It may be called by all threads at
-            once, and no result may depend on the other lines.
-        threads: Number of threads, each with a batch of its own.
+        works: For each thread what gives the result of each line of a batch, in order, or says that it is unfinished;
+            then the thread's next batch has it. No result may depend on the other lines.
         batch_size: Maximum number of lines of a batch.
     """
 
-    def __init__(
-        self,
-        work: Callable[[list[Any], Settings], Sequence[Result | Unfinished]],
-        *,
-        threads: int = 1,
-        batch_size: int = 64,
-    ) -> None:
-        self._work, self._n_threads, self._batch_size = work, threads, batch_size
+    def __init__(self, works: Sequence[Work[Settings, Result]], *, batch_size: int = 64) -> None:
+        self._n_threads, self._batch_size = len(works), batch_size
         self._requests: deque[_Request[Settings, Result]] = deque()  # that have lines waiting
         self._n_waiting, self._n_working, self._is_closed = 0, 0, False  # lines
         self._changed = threading.Condition()
-        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(threads)]
+        self._threads = [threading.Thread(target=self._run, args=(work,), daemon=True) for work in works]
         for thread in self._threads:
             thread.start()
 
@@ -89,7 +89,7 @@ class DynamicBatcher(Closable, Generic[Settings, Result]):
             if lines:
                 self._requests.append(request)
                 self._n_waiting += len(lines)
-                self._changed.notify_all()  # a thread that waits for more must not keep it from a free one
+                self._changed.notify_all()
         if not lines:
             request.future.set_result([])
         return request.future
@@ -108,20 +108,12 @@ class DynamicBatcher(Closable, Generic[Settings, Result]):
             self._n_waiting -= len(request.waiting)
             request.waiting.clear()
 
-    def _run(self) -> None:
-        while batch := self._take():
-            began = time.monotonic()
-            self._do(batch)
-            self._gather(len(batch), GATHERING * (time.monotonic() - began))
-
-    def _gather(self, n_done: int, seconds: float) -> None:
-        """After a batch, wait for a while until as many lines wait as if all callers had asked again."""
-        until = time.monotonic() + seconds
-        with self._changed:
-            enough = self._share
-            self._n_working -= n_done
-            while self._n_waiting < enough and not self._is_closed and (left := until - time.monotonic()) > 0:
-                self._changed.wait(left)
+    def _run(self, work: Work[Settings, Result]) -> None:
+        begun: Batch[Settings, Result] = []
+        while batch := self._take(begun):
+            begun = self._do(work, batch)
+            with self._changed:
+                self._n_working -= len(batch)
 
     @property
     def _share(self) -> int:
@@ -132,10 +124,10 @@ class DynamicBatcher(Closable, Generic[Settings, Result]):
         """
         return min(self._batch_size, -(-(self._n_waiting + self._n_working) // self._n_threads))
 
-    def _take(self) -> list[tuple[_Request[Settings, Result], int]]:
-        """The next batch, as requests and the numbers of their lines; nothing after the end."""
+    def _take(self, begun: Batch[Settings, Result]) -> Batch[Settings, Result]:
+        """The next batch: lines that the thread has begun, and others; nothing after the end."""
         with self._changed:
-            while not (batch := self._next()):
+            while not (batch := self._next(begun)):
                 if self._is_closed:
                     return []
                 self._changed.wait()
@@ -143,56 +135,51 @@ class DynamicBatcher(Closable, Generic[Settings, Result]):
                 self._changed.notify()
             return batch
 
-    def _next(self) -> list[tuple[_Request[Settings, Result], int]]:
-        """The next batch among what waits now."""
-        batch: list[tuple[_Request[Settings, Result], int]] = []
+    def _next(self, begun: Batch[Settings, Result]) -> Batch[Settings, Result]:
+        """The next batch, of what waits now; its first lines are those of `begun` that somebody still wants."""
+        batch = [each for each in begun if not each.request.future.done()]
         others: list[_Request[Settings, Result]] = []
-        n_characters, limit = 0, self._share
+        n_begun, limit = len(batch), self._share
+        n_characters = sum(len(request.lines[i]) for request, i in batch)
         while self._requests and len(batch) < limit:
             request = self._requests.popleft()
             if not request.waiting:
                 continue
-            if batch and request.settings != batch[0][0].settings:
+            if batch and request.settings != batch[0].request.settings:
                 others.append(request)
                 continue
             n_characters += len(request.lines[request.waiting[-1]])
             if batch and n_characters > CHARACTERS:
                 others.append(request)
                 break
-            batch.append((request, request.waiting.pop()))
+            batch.append(_Line(request, request.waiting.pop()))
             if request.waiting:
                 self._requests.append(request)
         self._requests.extendleft(reversed(others))
-        self._n_waiting -= len(batch)
+        self._n_waiting -= len(batch) - n_begun
         self._n_working += len(batch)
         return batch
 
-    def _do(self, batch: list[tuple[_Request[Settings, Result], int]]) -> None:
-        """Work on a batch; if it fails, on each line alone, so that a request fails for its own lines only."""
+    def _do(self, work: Work[Settings, Result], batch: Batch[Settings, Result]) -> Batch[Settings, Result]:
+        """Work on a batch; returns its unfinished lines.
+
+        If it fails, each line is begun again alone, so that a request fails for its own lines only.
+        """
         try:
-            results = self._work([request.items[i] for request, i in batch], batch[0][0].settings)
+            results = work([request.items[i] for request, i in batch], batch[0].request.settings)
         except Exception as error:  # noqa: BLE001 - whoever waits for the result gets it
             if len(batch) == 1:
                 with suppress(InvalidStateError):
-                    batch[0][0].future.set_exception(error)
-            else:
-                for each in batch:
-                    self._do([each])
-            return
-        for (request, i), result in zip(batch, results, strict=True):
+                    batch[0].request.future.set_exception(error)
+                return []
+            for request, i in batch:
+                request.items[i] = request.lines[i]
+            return [unfinished for each in batch for unfinished in self._do(work, [each])]
+        unfinished: Batch[Settings, Result] = []
+        for each, result in zip(batch, results, strict=True):
             if isinstance(result, Unfinished):
-                self._put_back(request, i, result)
+                each.request.items[each.i] = result.item
+                unfinished.append(each)
             else:
-                request.done(i, result)
-
-    def _put_back(self, request: _Request[Settings, Result], i: int, unfinished: Unfinished) -> None:
-        """Let a line wait again, before all others."""
-        with self._changed:
-            if request.future.done():  # it was cancelled, or has failed
-                return
-            request.items[i] = unfinished.item
-            if not request.waiting:
-                self._requests.appendleft(request)
-            request.waiting.append(i)
-            self._n_waiting += 1
-            self._changed.notify_all()
+                each.request.done(each.i, result)
+        return unfinished

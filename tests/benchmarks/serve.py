@@ -11,7 +11,7 @@ told, and besides the ratio of the rates by the clock (`of_batch`) that of the t
 of the server and of the engine (`of_batch_by_processor`).
 
 Memory: so many requests that are quickly answered (one in ten translates a word, the others are refused, or ask for
-languages or figures), with the resident memory of the server in each tenth. The last line is JSON. Needs the extra
+languages or figures), with the memory of the server's processes in each tenth. The last line is JSON. Needs the extra
 `serve`; Linux only.
 """
 
@@ -50,10 +50,22 @@ def batch_rate(model: str, lines: list[str], seconds: float, threads: int) -> tu
         return n_tokens / (time.perf_counter() - began), n_tokens / (time.process_time() - used)
 
 
+def processes(pid: int) -> list[Path]:
+    """A process and those that it has started, as directories of /proc."""
+    started = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [Path(f"/proc/{pid}"), *(each for other in started for each in processes(int(other)))]
+
+
 def processor_seconds(pid: int) -> float:
-    """Processor time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Processor time that a server's processes have used."""
+    fields = [(each / "stat").read_text().rpartition(")")[2].split() for each in processes(pid)]
+    return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
+
+
+def memory(pid: int) -> float:
+    """Memory of a server's processes, in MiB; what several share counts in parts."""
+    found = [re.findall(r"(?m)^Pss:\s+(\d+)", (each / "smaps_rollup").read_text())[0] for each in processes(pid)]
+    return sum(map(int, found)) / 1024
 
 
 @contextlib.contextmanager
@@ -141,7 +153,7 @@ def served_rate(arguments: argparse.Namespace, lines: list[str], n_lines: int) -
 
 
 async def many(host: str, port: int, n_requests: int, pid: int) -> list[float]:
-    """The resident memory, in MiB, after each tenth of so many requests."""
+    """The memory, in MiB, after each tenth of so many requests."""
     word = json.dumps({"q": "Hello!", "source": "en", "target": "de"}).encode()
     refused = json.dumps({"q": "x", "source": "x", "target": "de"}).encode()
     kinds = [("POST", "/translate", word), *[("POST", "/translate", refused)] * 6, ("GET", "/languages", b"")]
@@ -155,7 +167,7 @@ async def many(host: str, port: int, n_requests: int, pid: int) -> list[float]:
 
     for _ in range(10):
         await asyncio.gather(*(client(n_requests // 160) for _ in range(16)))
-        found.append(int(re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[0]) / 1024)
+        found.append(memory(pid))
     return found
 
 
@@ -178,11 +190,11 @@ def main() -> None:
         for n, found in served.items():
             found.append(served_rate(arguments, lines, n))
             print(f"{n} lines a request: {found[-1]}", file=sys.stderr)
-    memory = list[float]()
+    sizes = list[float]()
     if arguments.requests:
         with server(arguments.model, arguments.threads) as (host, port, process):
-            memory = asyncio.run(many(host, port, arguments.requests, process.pid))
-        print(f"memory after each tenth, MiB: {[round(each, 1) for each in memory]}", file=sys.stderr)
+            sizes = asyncio.run(many(host, port, arguments.requests, process.pid))
+        print(f"memory after each tenth, MiB: {[round(each, 1) for each in sizes]}", file=sys.stderr)
     print(
         json.dumps(
             {
@@ -198,7 +210,7 @@ def main() -> None:
                     ]
                     for n, found in served.items()
                 },
-                "memory_mib": memory,
+                "memory_mib": sizes,
             }
         )
     )

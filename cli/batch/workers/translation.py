@@ -21,6 +21,12 @@ class TranslationRequest(NamedTuple):
     patterns: tuple[str, ...]  # of what is protected
     tags: bool  # protect mark-up, too
 
+    def parts(self, size: int) -> "list[TranslationRequest]":
+        """Requests of at most so many texts."""
+        starts = range(0, len(self.texts), size)
+        cut = [(self.texts[start : start + size], self.inside[start : start + size]) for start in starts]
+        return [self._replace(texts=texts, inside=inside) for texts, inside in cut]
+
 
 Translate = Callable[[TranslationRequest], Answer]
 

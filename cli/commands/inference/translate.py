@@ -17,6 +17,7 @@ from heed.cli.io.locations import InputFile, OutputPath, expand, is_url
 from heed.cli.jobs import Job, make_directory, plan, tell_formats
 from heed.cli.loading import find_models, load_translator, search_config
 from heed.cli.translation import kept
+from heed.cli.translation.pipeline import Pipeline, processes
 from heed.cli.translation.translated_file import Settings, TranslatedFile, TranslationJob
 from heed.models.errors import HeedError
 from heed.models.system.files import refuse_existing, sha256
@@ -25,7 +26,6 @@ from heed.models.system.streams import is_stream
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from heed.cli.batch.workers.translation import Translate
     from heed.models.decoding.config import DecodeConfig
 
 SEARCH = ("beam_size", "beam_threshold", "length_penalty", "max_length", "repetition_penalty", "no_repeat_ngram")
@@ -188,9 +188,10 @@ def command(
         ctx.exit(_translate_large(jobs, paths, settings, loading, ray=ray, threads=threads, force=force))
     device, glossary = asked["device"], asked["glossary"]
     translator = load_translator(paths, device=device, threads=threads, glossary=glossary, **loading)
-    translate = _worker(_config(translator.config, asked), loading, threads, asked).using(translator)
-    run = _Run(translate, {"resume": resume, "force": force}, settings(translator.pieces))
-    ctx.exit(run.translate_all(jobs))
+    worker = _worker(_config(translator.config, asked), loading, threads, asked)
+    with Pipeline(worker.using(translator), processes(worker, paths, translator.workers)) as pipeline:
+        run = _Run(pipeline, {"resume": resume, "force": force}, settings(translator.pieces))
+        ctx.exit(run.translate_all(jobs))
 
 
 def _loading(jobs: list[Job], asked: dict[str, Any]) -> dict[str, Any]:
@@ -229,8 +230,8 @@ def _translate_large(
 class _Run:
     """What the jobs of a command share, when this process does them."""
 
-    def __init__(self, translate: "Translate", how: dict[str, bool], settings: Settings) -> None:
-        self._translate, self._how, self._settings = translate, how, settings
+    def __init__(self, pipeline: Pipeline, how: dict[str, bool], settings: Settings) -> None:
+        self._pipeline, self._how, self._settings = pipeline, how, settings
 
     def translate_all(self, jobs: list[Job]) -> int:
         """Do all jobs; returns the exit status.
@@ -260,9 +261,9 @@ class _Run:
             open_output(job.file, note, **self._how) as sink,
             LineProgress(source.size, hidden=job.output is None and sys.stdout.isatty()) as progress,
         ):
-            for window in sink.unwritten(file.windows()):
-                best = self._translate(file.request(window)).result
-                sink.write(file.lines(source.first + sink.n_records, window, best), window)
+            asked = ((window, file.request(window)) for window in sink.unwritten(file.windows()))
+            for window, answer in self._pipeline.answers(asked, source.waits):
+                sink.write(file.lines(source.first + sink.n_records, window, answer.result), window)
                 progress.add(len(window), source.position)
         file.tell()
 

@@ -11,9 +11,11 @@ from heed.cli.language_names import language_name
 from heed.cli.serve.bodies import Language, TranslateBody, Translated
 from heed.cli.serve.gate import json_response
 from heed.cli.serve.limits import Limits
-from heed.cli.serve.models import ServedModels, ServedTranslator, Wish
+from heed.cli.serve.line_work import Wish
+from heed.cli.serve.models import ServedModels, ServedTranslator
 from heed.cli.serve.refusal import Refusal
 from heed.models.errors import HeedError
+from heed.models.system.worker_process import LostWorkerError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +44,8 @@ class Translations:
             raise Refusal(413, f"there are {len(lines):,} lines; send at most {self._limits.lines:,} at a time")
         try:
             found = await asyncio.wrap_future(model.batcher.submit(lines, _wish(model, body)))
+        except LostWorkerError:
+            raise Refusal(503, "the server lacks memory for this; send less at a time, or try again later") from None
         except HeedError as error:
             raise Refusal(400, str(error)) from None
         each = iter(found)
@@ -68,7 +72,7 @@ class Translations:
 
 
 def _wish(model: ServedTranslator, body: TranslateBody) -> Wish:
-    n_best, beam_size = 1 + body.alternatives, model.translator.config.beam_size
+    n_best, beam_size = 1 + body.alternatives, model.beam_size
     if n_best > beam_size:
         raise Refusal(400, f"at most {beam_size - 1} alternatives are found, not {body.alternatives}")
     return Wish(n_best, body.format == "html")

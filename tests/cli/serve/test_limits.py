@@ -11,8 +11,9 @@ import pytest
 
 from heed.cli.serve.keys import Keys
 from heed.cli.serve.limits import Limits
+from heed.cli.serve.line_work import LineWork
 from heed.cli.serve.metrics import Metrics
-from heed.cli.serve.models import ServedGenerator, ServedModels, ServedTranslator
+from heed.cli.serve.models import ServedGenerator, ServedModels
 from heed.models.bundle.catalog import DEFAULT, DEFAULT_TEXT
 from tests.cli.serve.conftest import PATIENCE, Client, running
 
@@ -68,11 +69,10 @@ def slow_models(metrics: Metrics) -> Iterator[ServedModels]:
 
 @pytest.fixture
 def held(slow_models: ServedModels, brake: Brake, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedModels]:
-    translating, generating = slow_models.by_name["en-de"], slow_models.by_name[MODEL]
-    assert isinstance(translating, ServedTranslator)
+    generating = slow_models.by_name[MODEL]
     assert isinstance(generating, ServedGenerator)
-    batcher, generator = translating.batcher, generating.generator
-    monkeypatch.setattr(batcher, "_work", brake.translating(batcher._work))
+    generator = generating.generator
+    monkeypatch.setattr(LineWork, "__call__", brake.translating(LineWork.__call__))
     monkeypatch.setattr(generator, "stream_all", brake.generating(generator.stream_all))
     yield slow_models
     brake.go.set()
