@@ -23,7 +23,8 @@ Weights = dict[str, list[FloatArray]]  # by kind, for each layer, (B, H, queries
 
 def kinds(spec: NetworkSpec) -> list[str]:
     """The kinds of attention that a network has."""
-    return [*spec.stacks, *(["cross"] if len(spec.stacks) > 1 else [])]
+    own = [name for name, stack in spec.stacks.items() if stack.recurrence is None]
+    return [*own, *(["cross"] if len(spec.stacks) > 1 else [])]
 
 
 class AttentionGraphs:
@@ -79,10 +80,10 @@ class AttentionGraphs:
         path = self._directory / f"{name}{SUFFIX}"
         model = path.read_bytes()
         found = [node.outputs[0] for node in nodes(model) if node.operator == OPERATOR]
-        crosses = name == "decoder" and self.spec.encoder is not None
-        if len(found) != self.spec.stacks[name].n_layers * (1 + crosses):
+        there = [kind for kind in shown if kind in kinds(self.spec)]  # in the order of a layer
+        if len(found) != self.spec.stacks[name].n_layers * len(there):
             raise ModelError(f"{path}: its graph does not show attention weights; export the model again")
-        each = {"encoder": found, "decoder": found[:: 1 + crosses], "cross": found[1::2]}
+        each = {kind: found[number :: len(there)] for number, kind in enumerate(there)}
         wanted = {kind: [each[kind][layer] for layer in self._layers[kind]] for kind in shown if kind in self._layers}
         outputs = [*others, *(value for values in wanted.values() for value in values)]
         part = subgraph(model, outputs)
