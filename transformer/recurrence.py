@@ -13,9 +13,10 @@ class StateCache:
     def __init__(self) -> None:
         self._states: Tensor | None = None  # (B, C, D)
 
-    def read(self, slots: Tensor) -> Tensor:
-        """The states in slots, (B, T), and zeros for slots below 0: (B, T, D)."""
-        assert self._states is not None
+    def read(self, slots: Tensor) -> Tensor | float:
+        """The states in slots, (B, T), and zeros for slots below 0: (B, T, D); 0 before anything was written."""
+        if self._states is None:
+            return 0.0
         rows = torch.arange(len(slots), device=slots.device)[:, None]
         return self._states[rows, slots.clamp(min=0)] * (slots >= 0)[..., None]
 

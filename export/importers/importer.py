@@ -61,7 +61,7 @@ def import_model(
     with directory_whole(output, force=force) as aside:
         for name, data in model.vocabulary.files.items():
             (aside / name).write_bytes(data)
-        files = write_graphs(network, precision, aside)
+        files = write_graphs(network, precision, aside, model.shortlist, model.calibration)
         unfinished = UnfinishedBundle(aside, model.spec, conventions, languages, model.embedding or EmbeddingSpec())
         proofs = TASKS[model.task]
         compared = proofs.compare(path, network, unfinished)

@@ -9,6 +9,7 @@ from heed.export.importers import original
 from heed.export.importers.texts import UnfinishedBundle
 from heed.export.proof import encoder_parity, parity
 from heed.export.proof.encoder_parity import Proof
+from heed.models.bundle.bundle import SHORTLIST
 from heed.models.bundle.manifest import Comparison
 from heed.models.runtime.encoder import OnnxEncoder
 from heed.models.runtime.network import OnnxNetwork
@@ -35,6 +36,11 @@ def _prove(network: Transformer, files: list[str], precision: str, unfinished: U
     passages, special = unfinished.passages(), unfinished.special
     found = parity.compare(TorchNetwork(network), exported, passages, special)
     parity.require(found, precision)
+    if set(SHORTLIST) <= set(files):
+        narrowed = OnnxNetwork(
+            unfinished.directory, unfinished.spec, files, device="cpu", threads=available_cores(), shortlist=True
+        )
+        parity.require_shortlist(exported, narrowed, passages, special)
     own = translated(exported, passages, special)
     return Proof(found, alignment=choose_heads(unfinished.directory, exported, files, own, special))
 
