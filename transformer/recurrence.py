@@ -35,9 +35,9 @@ class StateCache:
 
 
 class SSRU(nn.Module):
-    """A simpler simple recurrent unit (Kim et al., 2019, "From Research to Production and Back", section 3.1).
+    """A simpler simple recurrent unit (Kim et al., 2019, "From Research to Production and Back").
 
-    c_t = f_t · c_(t-1) + (1 - f_t) · W x_t with the forget gate f_t = σ(W_f x_t + b_f); it puts out ReLU(c_t).
+    c_t = f_t · c_(t-1) + (1 - f_t) · W x_t with the forget gate f_t = sigmoid(W_f x_t + b_f); it puts out ReLU(c_t).
 
     Args:
         d_model: Width (D).
@@ -65,6 +65,7 @@ class SSRU(nn.Module):
             states = forget * cache.read(inputs.previous) + new
         if cache is not None:
             assert inputs.slots is not None
+            assert isinstance(inputs.mask, Tensor)
             cache.write(states, inputs.slots, inputs.mask.shape[-1])
         return states.relu().to(x.dtype)
 

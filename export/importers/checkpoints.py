@@ -63,7 +63,7 @@ class ImportedModel:
     chat_template: ChatTemplate | None = None
     embedding: EmbeddingSpec | None = None  # of an encoder alone
     shortlist: Shortlist | None = None  # of a translator's outputs
-    calibration: Calibration = Calibration()  # scales of integers that stand in the checkpoint
+    calibration: Calibration | None = None  # scales of integers, where they stand in the checkpoint
 
     @property
     def task(self) -> str:

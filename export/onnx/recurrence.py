@@ -47,7 +47,9 @@ class RecurrenceWriter:
         name, D = f"decoder.layers.{number}.recurrence", stack.spec.d_model
         shape: list[int | str] = ["B", 1, "C", D]
         past = graph.input(f"past_states.{number}", graph.dtype, shape)
-        before = graph.op("Where", self._begins, graph.constant(0, graph.dtype.numpy()), graph.op("GatherND", past, self._previous))
+        before = graph.op(
+            "Where", self._begins, graph.constant(0, graph.dtype.numpy()), graph.op("GatherND", past, self._previous)
+        )
         before = stack.by_row(before) if graph.many_rows else graph.op("Squeeze", before, graph.integers(1))
         forget, candidate = graph.op("Sigmoid", stack.linear(f"{name}.forget", x)), stack.linear(f"{name}.candidate", x)
         state = graph.op("Add", candidate, graph.op("Mul", forget, graph.op("Sub", before, candidate)))

@@ -36,7 +36,7 @@ def quantize_rows(matrix: FloatArray) -> tuple[npt.NDArray[np.int8], FloatArray]
 
 
 def _steps(matrix: FloatArray, most: int) -> npt.NDArray[np.int64]:
-    """The fewest steps from 0 to the largest weight of each row, (V, D), by which all are whole; 0: not up to `most`."""
+    """The fewest steps from 0 to a row's largest weight by which all are whole, (V,); 0: more than `most`."""
     largest = np.abs(matrix).max(axis=1, keepdims=True)
     parts = matrix / np.where(largest > 0, largest, 1)
     found, left = np.zeros(len(matrix), dtype=np.int64), np.arange(len(matrix))

@@ -121,8 +121,8 @@ class AttentionGraphs:
         parts, read = list[Weights](), dict[str, npt.NDArray[Any]]()
         for first in range(T if states else 1):
             columns = slice(first, first + 1 if states else T)
-            arrays = _decoder_inputs(tgt, shape, columns) | given
-            weights, others = decoder.run(arrays | read, *tgt.shape)
+            arrays = {**_decoder_inputs(tgt, shape, columns), **given, **read}
+            weights, others = decoder.run(arrays, *tgt.shape)
             read = {f"past_{name}": array for name, array in others.items()}
             parts.append(weights)
         return {
@@ -159,10 +159,8 @@ def _by_head(weights: npt.NDArray[Any]) -> FloatArray:
     return weights.reshape(B, -1, T, S).astype(np.float32)
 
 
-def _decoder_inputs(
-    tgt: IntArray, positions_shape: Sequence[int | str], columns: slice
-) -> dict[str, npt.NDArray[Any]]:
-    """The inputs of a decoder that reads columns of outputs, (B, T), each in the slots from 0, with causal attention."""
+def _decoder_inputs(tgt: IntArray, positions_shape: Sequence[int | str], columns: slice) -> dict[str, npt.NDArray[Any]]:
+    """The inputs of a decoder that reads columns of outputs, (B, T), in the slots from 0, with causal attention."""
     (B, T), places = tgt.shape, np.arange(tgt.shape[1])
     slots, mask = np.broadcast_to(places, tgt.shape), np.broadcast_to(np.tri(T, dtype=bool), (B, T, T))
     ids, positions, wide = tgt[:, columns], places[columns], slots[:, columns]

@@ -1,4 +1,7 @@
-"""Marian's binary models: headers, names and shapes of items, then their numbers (marian-dev, src/common/binary.cpp)."""
+"""Marian's binary models: headers, names and shapes of items, then their numbers.
+
+The form is that of marian-dev, src/common/binary.cpp.
+"""
 
 import math
 import mmap
@@ -19,6 +22,7 @@ VERSION = 1
 CONFIG = "special:model.yml"  # the item that holds the configuration
 LONGEST_CONFIG = 1 << 16  # bytes
 DEEPEST = 8  # dimensions
+MOST = 1 << 16  # items
 FLOAT32, INT8, INTGEMM8 = 0x404, 0x101, 0x4101  # codes of types; those of one processor alone are others
 HEADER = struct.Struct("<4Q")  # of an item: lengths of its name, type, number of dimensions, bytes
 NUMBERS = {"true": True, "false": False, "[]": [], '""': "", "~": None, "null": None}
@@ -70,6 +74,8 @@ class MarianFile:
         version, n_items = struct.unpack_from("<2Q", self._data)
         if version != VERSION:
             raise self._damaged(f"version {version}, where {VERSION} is known")
+        if n_items > MOST:
+            raise self._damaged(f"{n_items:,} items")
         place = self._after(16, n_items * HEADER.size)
         headers = [HEADER.unpack_from(self._data, 16 + number * HEADER.size) for number in range(n_items)]
         names, shapes = list[str](), list[Shape]()
@@ -128,8 +134,7 @@ def _integers(data: mmap.mmap, begin: int, shape: Shape, name: str) -> FloatArra
     (multiplier,) = np.frombuffer(data, "<f4", 1, begin + n)
     stored = integers.reshape(shape) if "Wemb" in name else integers.reshape(shape[::-1]).T
     with np.errstate(divide="ignore", invalid="ignore"):  # of a crafted multiplier; NaN is refused later
-        found: FloatArray = stored / np.float32(multiplier)
-    return found
+        return stored.astype(np.float32) / np.float32(multiplier)
 
 
 # What reads the numbers of a type, and how many bytes so many numbers have.
