@@ -5,11 +5,10 @@ share states as they share keys and values, and no state moves between steps. Th
 is the next one of another hypothesis.
 """
 
-import numpy as np
 import onnx_ir as ir
 
 from heed.export.onnx.attention import AttentionWriter
-from heed.export.onnx.block import INT64
+from heed.export.onnx.block import FLOAT, INT64
 
 
 class RecurrenceWriter:
@@ -35,10 +34,11 @@ class RecurrenceWriter:
         graph = self._stack.graph
         keys = graph.op("Unsqueeze", graph.input("key_positions", INT64, ["B", "C"]), graph.integers(1))
         earlier = graph.op("Less", keys, graph.op("Unsqueeze", positions, graph.integers(2)))  # (B, T, C)
-        ages = graph.op("Where", graph.op("And", mask, earlier), keys, graph.constant(-1, np.int64))
-        slots = graph.op("ArgMax", ages, axis=2, keepdims=0)  # (B, T)
-        latest = graph.op("ReduceMax", ages, graph.integers(2), keepdims=1)
-        begins = graph.op("Unsqueeze", graph.op("Less", latest, graph.constant(0, np.int64)), graph.integers(1))
+        numbers = graph.op("Cast", keys, to=FLOAT)  # of which a GPU finds the largest, too
+        seen = graph.op("Where", graph.op("And", mask, earlier), numbers, graph.floats(-1.0))
+        slots = graph.op("ArgMax", seen, axis=2, keepdims=0)  # (B, T)
+        last = graph.op("ReduceMax", seen, graph.integers(2), keepdims=1)
+        begins = graph.op("Unsqueeze", graph.op("Less", last, graph.floats(0.0)), graph.integers(1))
         return self._stack.places(self._rows, slots, 1), begins
 
     def __call__(self, number: int, x: ir.Value) -> ir.Value:

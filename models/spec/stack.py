@@ -98,7 +98,7 @@ class StackSpec:
     feed_forward: FeedForwardSpec = FeedForwardSpec()
     norm: NormSpec = NormSpec()
     positions: PositionSpec = Sinusoidal()
-    # In place of a decoder's self-attention; "ssru": simpler simple recurrent units (Kim et al., 2019). None: attention.
+    # In place of a decoder's self-attention; "ssru": simple recurrent units (Kim et al., 2019). None: self-attention
     recurrence: str | None = None
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ import pytest
 from click.testing import Result
 from numpy.testing import assert_allclose
 
+from heed.export.importers.bundle import from_bundle
 from heed.export.importers.checkpoints import read_model
 from heed.export.importers.families.bergamot import HARMLESS, ONLY
 from heed.export.importers.importer import load_network
@@ -110,6 +111,15 @@ def test_lines_are_translated(imported: tuple[Path, Reference], heed: Callable[.
     assert every.stdout.count("\n") == len(LINES)
 
 
+def test_a_bundle_gives_back_its_weights(imported: tuple[Path, Reference]) -> None:
+    """For further training: from a bundle come the numbers of the file."""
+    path, _ = imported
+    model, found = read_model(path.parent / "student"), from_bundle(path)
+    assert model.weights.keys() == found.weights.keys()
+    for name, numbers in found.weights.items():
+        assert_allclose(numbers.numpy(), model.weights[name], rtol=1e-6, atol=0)
+
+
 def test_a_shortlist_has_the_tokens_that_marian_chooses(pieces: Callable[..., bytes], tmp_path: Path) -> None:
     """Those of the file's lists, the common ones, the end, and with one vocabulary the source's own."""
     for form in ("ssru", "ssru, two vocabularies"):
@@ -129,7 +139,9 @@ def test_a_shortlist_has_the_tokens_that_marian_chooses(pieces: Callable[..., by
 def test_the_files_scales_go_over_to_int8(pieces: Callable[..., bytes], tmp_path: Path) -> None:
     """What a product reads has so many levels a unit; behind a ReLU twice as many fit a byte."""
     found = made(tmp_path, pieces, "attention")  # with ReLU
-    scales = read_model(tmp_path).calibration.inputs
+    calibration = read_model(tmp_path).calibration
+    assert calibration is not None
+    scales = calibration.inputs
     for name, theirs, levels in (
         ("decoder.layers.2.cross_attention.key", "decoder_l3_context_Wk", 127),
         ("encoder.layers.1.feed_forward.inner", "encoder_l2_ffn_W1", 127),
