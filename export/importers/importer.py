@@ -41,7 +41,7 @@ def import_model(
     """Make a bundle of a checkpoint, and prove that it predicts the same.
 
     Args:
-        path: A directory in the layout of Hugging Face, or a .gguf file.
+        path: A directory in the layout of Hugging Face or of a Bergamot student, or a .gguf file.
         output: The bundle's directory, made when everything has been compared.
         precision: Of matrix products, "float32", "float16", "int8" or "int4".
         details: Name and credits.

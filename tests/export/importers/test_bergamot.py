@@ -120,6 +120,27 @@ def test_a_bundle_gives_back_its_weights(imported: tuple[Path, Reference]) -> No
         assert_allclose(numbers.numpy(), model.weights[name], rtol=1e-6, atol=0)
 
 
+def test_a_student_is_trained_further(
+    pieces: Callable[..., bytes], heed: Callable[..., Result], tmp_path: Path
+) -> None:
+    """From its directory to a run, and to a bundle that translates by the same rules."""
+    made(tmp_path / "student", pieces, "ssru")
+    for side in ("src", "tgt"):
+        (tmp_path / side).write_text("\n".join(LINES * 4), "utf-8")
+    run, bundle = tmp_path / "run", tmp_path / "bundle"
+    machine = ["--precision", "float32", "--device", "cpu", "--threads", "1", "--average", "1"]
+    pairs = ["--src", tmp_path / "src", "--tgt", tmp_path / "tgt", "--steps", "2", "--batch-tokens", "256"]
+    for command in (
+        ["train", "--init-from", tmp_path / "student", *pairs, *machine, "-o", run],
+        ["export", run, "-o", bundle, "--licence", "CC0", "--trained-on", "nothing"],
+    ):
+        result = heed(*command)
+        assert result.exit_code == 0, result.stderr
+    manifest = Bundle(bundle).manifest
+    assert manifest.conventions == read_model(tmp_path / "student").vocabulary.conventions
+    assert manifest.network.stacks["decoder"].recurrence == "ssru"
+
+
 def test_a_shortlist_has_the_tokens_that_marian_chooses(pieces: Callable[..., bytes], tmp_path: Path) -> None:
     """Those of the file's lists, the common ones, the end, and with one vocabulary the source's own."""
     for form in ("ssru", "ssru, two vocabularies"):
