@@ -47,7 +47,8 @@ def _stack(spec: StackSpec) -> str:
     gated = "gated " if feed_forward.gated else ""
     recurrent = "" if spec.recurrence is None else f" and {spec.recurrence.upper()} in place of self-attention"
     return (
-        f"{spec.n_layers} layers, {attention.n_heads} heads{shared}{recurrent}, feed-forward width (d_ff) {feed_forward.d_ff}, "
+        f"{spec.n_layers} layers, {attention.n_heads} heads{shared}{recurrent}, "
+        f"feed-forward width (d_ff) {feed_forward.d_ff}, "
         f"{gated}{feed_forward.activation}, {norm.kind} norm {norm.placement} each sub-layer, "
         f"{spec.positions.kind} positions{limit}, {spec.vocab_size:,} pieces"
     )

@@ -105,8 +105,9 @@ class Stack(nn.Module):
                     mask = mask | (distances == 0)
             bias = self._bias(distances)
         added = as_numbers(mask) if bias is None else bias.float().masked_fill(~mask, -math.inf)
-        steps = self.spec.recurrence is not None and keys is not None
-        previous = previous_slots(mask, positions, keys) if steps and keys is not None else None
+        previous = None
+        if self.spec.recurrence is not None and keys is not None:
+            previous = previous_slots(mask, positions, keys)
         return AttentionInputs(added, self._rotation(positions), slots=slots, previous=previous)
 
     def causal_inputs(self, positions: Tensor, device: torch.device) -> AttentionInputs:

@@ -25,7 +25,7 @@ DEEPEST = 8  # dimensions
 MOST = 1 << 16  # items
 FLOAT32, INT8, INTGEMM8 = 0x404, 0x101, 0x4101  # codes of types; those of one processor alone are others
 HEADER = struct.Struct("<4Q")  # of an item: lengths of its name, type, number of dimensions, bytes
-NUMBERS = {"true": True, "false": False, "[]": [], '""': "", "~": None, "null": None}
+WORDS = {"true": True, "false": False, "[]": [], '""': "", "~": None, "null": None}
 
 
 def begins(path: Path) -> int:
@@ -167,8 +167,8 @@ def _table(text: bytes, where: str) -> dict[str, object]:
 
 
 def _value(text: str) -> object:
-    if text in NUMBERS:
-        return NUMBERS[text]
+    if text in WORDS:
+        return WORDS[text]
     for kind in (int, float):
         try:
             return kind(text)
