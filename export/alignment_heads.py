@@ -12,6 +12,7 @@ from heed.models.decoding.beam_search import search
 from heed.models.decoding.config import AlignmentHeads, DecodeConfig, SpecialIds
 from heed.models.runtime.attention import AttentionGraphs
 from heed.models.runtime.network import OnnxNetwork
+from heed.models.runtime.protocol import Network
 from heed.models.tasks.scorer import ScoringInput
 
 TEXTS = 40  # pairs of the validation text
@@ -59,7 +60,7 @@ def choose_heads(
     return best if best.agreement >= ENOUGH else None
 
 
-def translated(network: OnnxNetwork, passages: Sequence[ScoringInput], special: SpecialIds) -> list[ScoringInput]:
+def translated(network: Network, passages: Sequence[ScoringInput], special: SpecialIds) -> list[ScoringInput]:
     """The network's own translations of short sources, where there are no others."""
     sources = [each.source for each in passages if each.source and len(each.source) <= LONGEST][:TEXTS]
     config = DecodeConfig(beam_size=1, max_length=min(LONGEST, network.context or LONGEST))

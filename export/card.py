@@ -45,8 +45,10 @@ def _stack(spec: StackSpec) -> str:
     shared = f", {attention.n_kv_heads} key-value heads" if attention.n_kv_heads != attention.n_heads else ""
     limit = "" if spec.n_positions is None else f" (at most {spec.n_positions:,} tokens)"
     gated = "gated " if feed_forward.gated else ""
+    recurrent = "" if spec.recurrence is None else f" and {spec.recurrence.upper()} in place of self-attention"
     return (
-        f"{spec.n_layers} layers, {attention.n_heads} heads{shared}, feed-forward width (d_ff) {feed_forward.d_ff}, "
+        f"{spec.n_layers} layers, {attention.n_heads} heads{shared}{recurrent}, "
+        f"feed-forward width (d_ff) {feed_forward.d_ff}, "
         f"{gated}{feed_forward.activation}, {norm.kind} norm {norm.placement} each sub-layer, "
         f"{spec.positions.kind} positions{limit}, {spec.vocab_size:,} pieces"
     )

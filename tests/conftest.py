@@ -1,5 +1,6 @@
 """What several test files share."""
 
+import dataclasses
 import io
 import json
 import os
@@ -120,11 +121,20 @@ def stacks(vocab_size: int, places: st.SearchStrategy[Any]) -> st.SearchStrategy
     )
 
 
+def recurrent(stack: StackSpec) -> StackSpec:
+    """A decoder with a recurrence in place of self-attention."""
+    attention = dataclasses.replace(stack.attention, window=None)
+    places = stack.positions if isinstance(stack.positions, Learned) else Sinusoidal(offset=1)
+    return dataclasses.replace(stack, attention=attention, positions=places, recurrence="ssru")
+
+
 @st.composite
 def network_specs(draw: st.DrawFn) -> NetworkSpec:
     shared, there = draw(st.booleans()), draw(st.sampled_from(["both", "both", "decoder", "encoder"]))
     encoder = draw(stacks(11, encoder_positions())) if there != "decoder" else None
     decoder = draw(stacks(11 if shared else 13, positions())) if there != "encoder" else None
+    if there == "both" and decoder and draw(st.booleans()):
+        decoder = recurrent(decoder)
     return NetworkSpec(
         d_model=draw(st.sampled_from([8, 12])),
         encoder=encoder,

@@ -79,7 +79,8 @@ class AttentionInputs:
     rotation: Rotation | None = None  # rotation for the tokens' positions
     distances: Distances | None = None  # for scores of distances
     memory: Tensor | None = None  # encoder output, (B, S, D); None: self-attention
-    slots: Tensor | None = None  # slots of the cache for their keys and values, (B, T)
+    slots: Tensor | None = None  # slots of the cache for their keys and values, or states, (B, T)
+    previous: Tensor | None = None  # of a recurrence: slots of the tokens before them, (B, T)
 
 
 class KeyValueCache:

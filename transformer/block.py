@@ -10,6 +10,7 @@ from heed.transformer.attention import AttentionInputs, KeyValueCache, MultiHead
 from heed.transformer.feed_forward import FeedForward
 from heed.transformer.kernels.dropout import Dropout
 from heed.transformer.norm import new_norm
+from heed.transformer.recurrence import SSRU, StateCache
 
 
 class Residual(nn.Module):
@@ -33,18 +34,30 @@ class Residual(nn.Module):
 
 
 class BlockCache(NamedTuple):
-    """The KV caches of a layer during decoding."""
+    """The caches of a layer during decoding."""
 
-    own: KeyValueCache  # of self-attention
+    own: KeyValueCache | StateCache  # of self-attention, or of a recurrence
     memory: KeyValueCache  # of the encoder's output
 
 
+def new_cache(spec: StackSpec) -> BlockCache:
+    """Empty caches of a layer."""
+    return BlockCache(KeyValueCache() if spec.recurrence is None else StateCache(), KeyValueCache())
+
+
 class Block(nn.Module):
-    """Self-attention, attention to the encoder's output if there is one, and feed-forward network (Figure 1)."""
+    """Self-attention, attention to the encoder's output if there is one, and feed-forward network (Figure 1).
+
+    A recurrence may take the place of self-attention.
+    """
 
     def __init__(self, spec: StackSpec, d_model: int, dropout: float, *, crosses: bool) -> None:
         super().__init__()
-        self.self_attention = MultiHeadAttention(spec.attention, d_model, spec.norm.eps, spec.positions)
+        if spec.recurrence is None:
+            self.self_attention = MultiHeadAttention(spec.attention, d_model, spec.norm.eps, spec.positions)
+        else:
+            self.recurrence = SSRU(d_model)
+        self._is_recurrent = spec.recurrence is not None
         self.self_residual = Residual(spec, d_model, dropout)
         if crosses:
             self.cross_attention = MultiHeadAttention(spec.attention, d_model, spec.norm.eps)
@@ -61,9 +74,10 @@ class Block(nn.Module):
             x: Inputs.
             inputs: What self-attention attends to.
             memory: What cross-attention attends to.
-            cache: The KV caches.
+            cache: Its caches.
         """
-        x = self.self_residual(x, self.self_attention, inputs, cache and cache.own)
+        mixing = self.recurrence if self._is_recurrent else self.self_attention
+        x = self.self_residual(x, mixing, inputs, cache and cache.own)
         if memory is not None:
             x = self.cross_residual(x, self.cross_attention, memory, cache and cache.memory)
         return self.feed_residual(x, self.feed_forward)

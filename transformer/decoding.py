@@ -7,8 +7,8 @@ from torch import Tensor
 from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.runtime.protocol import Padded
 from heed.models.spec.network import NetworkSpec
-from heed.transformer.attention import AttentionInputs, KeyValueCache
-from heed.transformer.block import BlockCache
+from heed.transformer.attention import AttentionInputs
+from heed.transformer.block import new_cache
 from heed.transformer.masks import as_numbers, causal_mask
 from heed.transformer.model import Stack, Transformer
 
@@ -119,7 +119,7 @@ class _Prefilled:
 
     def __init__(self, decoder: Stack, mask: Tensor) -> None:
         self._decoder, self._mask = decoder, mask
-        self.caches = [BlockCache(KeyValueCache(), KeyValueCache()) for _ in decoder.layers]
+        self.caches = [new_cache(decoder.spec) for _ in decoder.layers]
         self._positions = torch.arange(mask.shape[1], device=mask.device).expand(
             len(mask), -1
         )  # positions of the tokens in slots, (B, C)

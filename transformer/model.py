@@ -18,6 +18,7 @@ from heed.transformer.kernels.linear import Linear
 from heed.transformer.masks import Causal, as_numbers, causal_mask, packed, text_mask, window_mask
 from heed.transformer.norm import new_norm
 from heed.transformer.positions import Rotation, buckets, rotation, sinusoids
+from heed.transformer.recurrence import previous_slots
 from heed.transformer.relative import distances
 
 INITIAL_STD = 0.02  # of weights if embeddings are not scaled, as in GPT-2
@@ -104,7 +105,10 @@ class Stack(nn.Module):
                     mask = mask | (distances == 0)
             bias = self._bias(distances)
         added = as_numbers(mask) if bias is None else bias.float().masked_fill(~mask, -math.inf)
-        return AttentionInputs(added, self._rotation(positions), slots=slots)
+        previous = None
+        if self.spec.recurrence is not None and keys is not None:
+            previous = previous_slots(mask, positions, keys)
+        return AttentionInputs(added, self._rotation(positions), slots=slots, previous=previous)
 
     def causal_inputs(self, positions: Tensor, device: torch.device) -> AttentionInputs:
         """Causal attention within complete texts (section 3.2.3).

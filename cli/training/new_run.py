@@ -236,7 +236,8 @@ def _read_checkpoint(path: Path) -> "InitialNetwork":
     Raises:
         ModelError: Heed cannot read it, or the extra is not installed.
     """
-    if path.suffix != ".gguf" and not (path / "config.json").is_file():
+    known = path.suffix == ".gguf" or (path / "config.json").is_file() or any(path.glob("*.spm"))
+    if not known:
         raise ModelError(f"{path}: no run, no bundle and no checkpoint; name a directory with one, or a .gguf file")
     try:
         from heed.export.importers.checkpoints import from_checkpoint

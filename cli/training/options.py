@@ -13,7 +13,7 @@ from heed.cli.training.new_run import OBJECTIVES
 from heed.models.runs.settings import NOISES
 from heed.models.spec.positions import PositionSpec
 from heed.models.spec.preset import MASKED_PRESETS, TEXT_PRESETS, TRANSLATION_PRESETS
-from heed.models.spec.stack import ACTIVATIONS, NORMS, PLACEMENTS
+from heed.models.spec.stack import ACTIVATIONS, NORMS, PLACEMENTS, RECURRENCES
 
 Function = Callable[..., Any]
 # What --norm meant in heed 0.1, where it said one thing to translate and another to continue text.
@@ -31,7 +31,7 @@ SECTIONS = {
     "Language-model data": ("text", "objective", "pairs", "valid_text", "valid_pairs", "text_field"),
     "Run": ("output", "resume", "preset_name", "init_from", "config"),
     "Network": ("n_layers", "encoder_layers", "decoder_layers", "d_model", "d_ff", "dropout", "tied"),
-    "Attention": ("n_heads", "n_kv_heads", "d_head", "positions", "context"),
+    "Attention": ("n_heads", "n_kv_heads", "d_head", "positions", "context", "recurrence"),
     "Layers": ("activation", "gated", "norm_kind", "norm_placement", "biases"),
     "Vocabulary": ("tokenizer", "extend_vocabulary", "joint", "vocab_size", "src_normalization", "tgt_normalization"),
     "Batches and optimizer": ("batch_tokens", "warmup", "precision", "seed"),
@@ -160,6 +160,11 @@ NETWORK = (
         help="Position encoding; relative-sinusoids is for an encoder alone.",
     ),
     click.option("--context", type=int, help="Maximum number of tokens, for learned and rotary positions."),
+    click.option(
+        "--recurrence",
+        type=click.Choice(RECURRENCES),
+        help="Recurrence in place of the self-attention of a translator's decoder.",
+    ),
     click.option(
         "--activation",
         type=click.Choice([*(name.replace("_", "-") for name in ACTIVATIONS), "swiglu"]),

@@ -8,6 +8,7 @@ import torch
 
 from heed.export.importers.chat import chat_of
 from heed.export.importers.families import bart, bert, gpt2, llama, m2m100, marian, mbart, t5, xlnet
+from heed.export.importers.families.bergamot import DECODE, Student
 from heed.export.importers.families.family import Family
 from heed.export.importers.formats.checkpoint import Checkpoint, read_table
 from heed.export.importers.formats.gguf_file import GgufFile
@@ -16,6 +17,7 @@ from heed.export.importers.tokenizers.gguf_vocabulary import gguf_vocabulary
 from heed.export.importers.tokenizers.reading import embedding
 from heed.export.importers.tokenizers.vocabulary import Vocabulary, sentencepiece_pieces
 from heed.export.importers.weights import ImportedWeights, WithoutTokens
+from heed.export.onnx.calibration import Calibration
 from heed.models.arrays import FloatArray
 from heed.models.decoding.config import DecodeConfig
 from heed.models.errors import ModelError
@@ -25,6 +27,7 @@ from heed.models.spec.tables import to_table
 from heed.models.text.chat import ChatTemplate
 from heed.models.tokenizers.library import FILE, load_library
 from heed.models.tokenizers.subwords import JOINT
+from heed.transformer.data.shortlist import Shortlist
 from heed.transformer.training.runs.import_record import ImportRecord
 from heed.transformer.training.runs.warm_start import InitialNetwork
 
@@ -59,6 +62,8 @@ class ImportedModel:
     origin: str  # what it was, in words
     chat_template: ChatTemplate | None = None
     embedding: EmbeddingSpec | None = None  # of an encoder alone
+    shortlist: Shortlist | None = None  # of a translator's outputs
+    calibration: Calibration | None = None  # scales of integers, where they stand in the checkpoint
 
     @property
     def task(self) -> str:
@@ -82,6 +87,10 @@ def read_model(path: Path, task: str | None = None) -> ImportedModel:
         if task is not None:
             raise ModelError(f"{path}: a GGUF file names no tasks; leave out --task")
         return _gguf(GgufFile(path))
+    if Student.stands_at(path):
+        if task is not None:
+            raise ModelError(f"{path}: a Bergamot student has no tasks; leave out --task")
+        return _student(Student(path))
     checkpoint = Checkpoint(path, task)
     family, (spec, weights) = _family(checkpoint), read_network(checkpoint)
     if (forbidden := renormalized(checkpoint)) and not spec.output_bias:
@@ -107,6 +116,18 @@ def _chat(checkpoint: Checkpoint, vocabulary: Vocabulary) -> tuple[object, Calla
         return source, lambda token: library.id_to_token(token) or ""
     pieces = sentencepiece_pieces(vocabulary.files[JOINT], checkpoint)
     return source, pieces.__getitem__
+
+
+def _student(student: Student) -> ImportedModel:
+    return ImportedModel(
+        student.spec,
+        student.weights,
+        student.vocabulary,
+        DECODE,
+        "a Bergamot student in Marian's binary form",
+        shortlist=student.shortlist,
+        calibration=student.calibration,
+    )
 
 
 def _gguf(file: GgufFile) -> ImportedModel:

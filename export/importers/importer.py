@@ -41,7 +41,7 @@ def import_model(
     """Make a bundle of a checkpoint, and prove that it predicts the same.
 
     Args:
-        path: A directory in the layout of Hugging Face, or a .gguf file.
+        path: A directory in the layout of Hugging Face or of a Bergamot student, or a .gguf file.
         output: The bundle's directory, made when everything has been compared.
         precision: Of matrix products, "float32", "float16", "int8" or "int4".
         details: Name and credits.
@@ -61,7 +61,7 @@ def import_model(
     with directory_whole(output, force=force) as aside:
         for name, data in model.vocabulary.files.items():
             (aside / name).write_bytes(data)
-        files = write_graphs(network, precision, aside)
+        files = write_graphs(network, precision, aside, model.shortlist, model.calibration)
         unfinished = UnfinishedBundle(aside, model.spec, conventions, languages, model.embedding or EmbeddingSpec())
         proofs = TASKS[model.task]
         compared = proofs.compare(path, network, unfinished)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from heed.export.importers.formats.checkpoint import Checkpoint
+from heed.export.importers.formats.checkpoint import CONFIG, Checkpoint
 from heed.export.importers.search import renormalized
 from heed.export.importers.texts import TEXTS, UnfinishedBundle
 from heed.export.importers.weights import IMPOSSIBLE
@@ -31,7 +31,7 @@ def compare(path: Path, network: Network, unfinished: UnfinishedBundle) -> Compa
         unfinished: The bundle that is made of it.
 
     Returns:
-        What was found; None where transformers is not installed, or the checkpoint is no directory.
+        What was found; None where transformers is not installed, or the checkpoint is none of its own.
 
     Raises:
         ModelError: They differ.
@@ -72,8 +72,8 @@ def compare(path: Path, network: Network, unfinished: UnfinishedBundle) -> Compa
 
 
 def _transformers(path: Path) -> Any | None:
-    """The library, without its bars and reports; None where it is not installed, or the checkpoint is no directory."""
-    if not path.is_dir():
+    """The library, without its bars and reports; None where it is not installed, or the checkpoint is none of its."""
+    if not (path / CONFIG).is_file():
         return None
     try:
         import transformers

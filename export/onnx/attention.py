@@ -111,9 +111,9 @@ class AttentionWriter(StackWriter):
         """Split x, (…, H K), of ids, (B, T), into heads: (B, H, T, K)."""
         graph = self.graph
         split = graph.integers(0, 0, -1, self.attention.d_head)
-        return graph.op("Transpose", graph.op("Reshape", self._by_token(x, ids), split), perm=[0, 2, 1, 3])
+        return graph.op("Transpose", graph.op("Reshape", self.by_token(x, ids), split), perm=[0, 2, 1, 3])
 
-    def _by_token(self, x: ir.Value, ids: ir.Value) -> ir.Value:
+    def by_token(self, x: ir.Value, ids: ir.Value) -> ir.Value:
         """x, (…, D), for each of ids, (B, T): (B, T, D); anything for those that are not computed."""
         graph = self.graph
         if self.live is not None:
@@ -181,9 +181,9 @@ class AttentionWriter(StackWriter):
         """The shape of an input or output of keys or values."""
         return ["B", self.attention.n_kv_heads, n_slots, self.attention.d_head]
 
-    def places(self, rows: ir.Value, slots: ir.Value) -> ir.Value:
-        """ScatterND's indices for keys of tokens in rows, (N,), and slots, (N, T): (N, G, T, 3)."""
-        graph, G = self.graph, self.attention.n_kv_heads
+    def places(self, rows: ir.Value, slots: ir.Value, n_heads: int | None = None) -> ir.Value:
+        """ScatterND's indices for tokens in rows, (N,), and slots, (N, T), by default of keys: (N, G, T, 3)."""
+        graph, G = self.graph, n_heads or self.attention.n_kv_heads
         length = graph.op("Shape", slots, start=1)
         shape = graph.op("Concat", graph.op("Shape", slots, end=1), graph.integers(G), length, axis=0)
         parts = [
@@ -292,10 +292,10 @@ class AttentionWriter(StackWriter):
     def _stream_inputs(self, name: str, x: ir.Value, ids: ir.Value) -> list[ir.Value | None]:
         """Queries, keys and values, (B, T, H K) each, or packed in the first."""
         if self._packed:
-            return [self._by_token(self._packed_projection(name, x), ids), None, None]
+            return [self.by_token(self._packed_projection(name, x), ids), None, None]
         graph, found = self.graph, list[ir.Value | None]()
         for part in ("query", "key", "value"):
-            projected = self._by_token(self._projected(name, part, x), ids)
+            projected = self.by_token(self._projected(name, part, x), ids)
             split = graph.op("Reshape", projected, graph.integers(0, 0, -1, self.attention.d_head))
             heads = self._normed(name, part, split)
             found.append(graph.op("Reshape", heads, graph.integers(0, 0, self._width(part))))

@@ -56,8 +56,12 @@ class StackWriter:
         added = position_writer.added(graph, self.stack.positions, positions, learned, table, spec.d_model)
         x = x if added is None else graph.op("Add", x, added)
         if graph.many_rows:
-            x = self._gathered(graph.op("Reshape", x, graph.integers(-1, spec.d_model)))
+            x = self.by_row(x)
         return self.norm(f"{self.name}.embedding_norm", x) if self.stack.norm.embedding else x
+
+    def by_row(self, x: ir.Value) -> ir.Value:
+        """x of B · T tokens, (…, D), for those that are computed: (R, D)."""
+        return self._gathered(self.graph.op("Reshape", x, self.graph.integers(-1, self.spec.d_model)))
 
     def _gathered(self, x: ir.Value) -> ir.Value:
         """The rows of x, (B · T, …), that are computed: (R, …)."""

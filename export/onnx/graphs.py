@@ -9,13 +9,13 @@ network with an encoder and a decoder, `encoder` computes the keys and values of
 `decoder` reads tokens with an explicit mask, so that hypotheses or samples can stand side by side:
 
     decoder: ids, slots (B, T), positions (1 or B, 1 or T), or (B, T) where they are rotary, mask (B, T, C), top (1),
-             past_keys.L, past_values.L (B, G, C, K);
-             key_positions (B, C), the positions of the tokens in slots, if distances matter;
+             past_keys.L, past_values.L (B, G, C, K), or past_states.L (B, 1, C, D) of a recurrence;
+             key_positions (B, C), the positions of the tokens in slots, if distances matter or there is a recurrence;
              src_mask (B, M), memory_keys.L, memory_values.L (B, G, M, K), if there is an encoder;
              predicted (N), the tokens, row by row, after which to predict, if there is no encoder
              tokens (R), rows (B, T): those that are computed, and the row of each, where products are of many rows
           -> top_log_probs, top_ids, log_probs: (B, T, top) and (B, T, V); (N, top) and (N, V); (R, top) and (R, V)
-             keys.L, values.L: the same with those of the tokens in their slots
+             keys.L, values.L, or states.L: the same with those of the tokens in their slots
 
 An encoder alone has two graphs, and `predictor` reads those of the states after which something is to be predicted:
 
@@ -52,6 +52,7 @@ from heed.export.onnx.block import BOOL, FLOAT, INT32, INT64, LiveTokens, State
 from heed.export.onnx.blockwise import BlockGraphBuilder, is_blockwise
 from heed.export.onnx.builder import GraphBuilder
 from heed.export.onnx.calibration import Calibration
+from heed.export.onnx.recurrence import RecurrenceWriter
 from heed.export.onnx.relative import RelativeWriter
 from heed.export.onnx.weights import Weights
 from heed.models.spec.network import NetworkSpec
@@ -186,19 +187,29 @@ class NetworkWriter:
         stack = self._stack(graph, "decoder", self._live(graph))
         each = isinstance(self._decoder.positions, Rotary)
         positions = graph.input("positions", INT64, ["B", "T"] if each else ["1 or B", "1 or T"])
-        slots = graph.input("slots", INT64, ["B", "T"])
-        mask = self._decoder_mask(stack, graph.input("mask", BOOL, ["B", "T", "C"]), positions)
-        places = stack.places(graph.range(ids, 0), slots)
+        slots, mask = graph.input("slots", INT64, ["B", "T"]), graph.input("mask", BOOL, ["B", "T", "C"])
+        if self._decoder.recurrence is None:
+            mixing = self._self_attention(stack, ids, positions, slots, mask)
+        else:
+            mixing = RecurrenceWriter(stack, ids, positions, slots, mask)
+        x = self._layers(stack, ids, positions, mixing)
+        self._predict(stack, x, ids, shortlist=shortlist)
+        return graph
+
+    def _self_attention(
+        self, stack: AttentionWriter, ids: ir.Value, positions: ir.Value, slots: ir.Value, mask: ir.Value
+    ) -> Attend:
+        """The self-attention of the decoder's layers to tokens in slots."""
+        additive = self._decoder_mask(stack, mask, positions)
+        places = stack.places(stack.graph.range(ids, 0), slots)
 
         def attend(number: int, x: ir.Value) -> ir.Value:
             name = f"decoder.layers.{number}.self_attention"
             q, k, v = stack.self_heads(name, x, ids, positions)
             k, v = (stack.write(f"{part}.{number}", new, places, "C") for part, new in (("keys", k), ("values", v)))
-            return stack.attend(name, q, k, v, mask, ids)
+            return stack.attend(name, q, k, v, additive, ids)
 
-        x = self._layers(stack, ids, positions, attend)
-        self._predict(stack, x, ids, shortlist=shortlist)
-        return graph
+        return attend
 
     def _live(self, graph: GraphBuilder) -> LiveTokens | None:
         """The tokens that are computed, where the hypotheses of many sources are decoded together."""

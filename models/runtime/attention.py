@@ -23,7 +23,8 @@ Weights = dict[str, list[FloatArray]]  # by kind, for each layer, (B, H, queries
 
 def kinds(spec: NetworkSpec) -> list[str]:
     """The kinds of attention that a network has."""
-    return [*spec.stacks, *(["cross"] if len(spec.stacks) > 1 else [])]
+    own = [name for name, stack in spec.stacks.items() if stack.recurrence is None]
+    return [*own, *(["cross"] if len(spec.stacks) > 1 else [])]
 
 
 class AttentionGraphs:
@@ -64,7 +65,7 @@ class AttentionGraphs:
 
     def _load(self) -> None:
         spec, self._is_loaded = self.spec, True
-        self._decoder = self._open("decoder", ["decoder", "cross"]) if spec.decoder else None
+        self._decoder = self._open("decoder", ["decoder", "cross"], self._states()) if spec.decoder else None
         memory = [name for name in self._decoder.shapes if name.startswith("memory_")] if self._decoder else []
         self._encoder = self._open("encoder", ["encoder"], memory) if spec.encoder else None
 
@@ -75,14 +76,20 @@ class AttentionGraphs:
                 never_free(part.session)
         self._is_loaded = False
 
+    def _states(self) -> list[str]:
+        """The states of a recurrence that the wanted layers depend on."""
+        if self.spec.decoder is None or self.spec.decoder.recurrence is None:
+            return []
+        return [f"states.{number}" for number in range(max(self._layers.get("cross", ()), default=-1) + 1)]
+
     def _open(self, name: str, shown: Sequence[str], others: Sequence[str] = ()) -> "_Part":
         path = self._directory / f"{name}{SUFFIX}"
         model = path.read_bytes()
         found = [node.outputs[0] for node in nodes(model) if node.operator == OPERATOR]
-        crosses = name == "decoder" and self.spec.encoder is not None
-        if len(found) != self.spec.stacks[name].n_layers * (1 + crosses):
+        there = [kind for kind in shown if kind in kinds(self.spec)]  # in the order of a layer
+        if len(found) != self.spec.stacks[name].n_layers * len(there):
             raise ModelError(f"{path}: its graph does not show attention weights; export the model again")
-        each = {"encoder": found, "decoder": found[:: 1 + crosses], "cross": found[1::2]}
+        each = {kind: found[number :: len(there)] for number, kind in enumerate(there)}
         wanted = {kind: [each[kind][layer] for layer in self._layers[kind]] for kind in shown if kind in self._layers}
         outputs = [*others, *(value for values in wanted.values() for value in values)]
         part = subgraph(model, outputs)
@@ -104,11 +111,24 @@ class AttentionGraphs:
             weights, memory = self._encoder.run(arrays, len(src), src.shape[1])
             found |= weights
         if self._decoder and tgt is not None:
-            arrays = _decoder_inputs(tgt, self._decoder.shapes.get("positions", []))
-            arrays |= memory | ({} if src_mask is None else {"src_mask": src_mask})
-            weights, _ = self._decoder.run(arrays, *tgt.shape)
-            found |= weights
+            given = memory | ({} if src_mask is None else {"src_mask": src_mask})
+            found |= self._read_target(self._decoder, tgt, given)
         return found
+
+    def _read_target(self, decoder: "_Part", tgt: IntArray, given: Mapping[str, npt.NDArray[Any]]) -> Weights:
+        """The decoder's weights; a recurrence reads the tokens one after another."""
+        T, shape, states = tgt.shape[1], decoder.shapes.get("positions", []), self._states()
+        parts, read = list[Weights](), dict[str, npt.NDArray[Any]]()
+        for first in range(T if states else 1):
+            columns = slice(first, first + 1 if states else T)
+            arrays = {**_decoder_inputs(tgt, shape, columns), **given, **read}
+            weights, others = decoder.run(arrays, *tgt.shape)
+            read = {f"past_{name}": array for name, array in others.items()}
+            parts.append(weights)
+        return {
+            kind: [np.concatenate(layer, axis=2) for layer in zip(*(part[kind] for part in parts), strict=True)]
+            for kind in parts[0]
+        }
 
 
 class _Part:
@@ -121,11 +141,11 @@ class _Part:
     def run(
         self, arrays: Mapping[str, npt.NDArray[Any]], n_rows: int, n_slots: int
     ) -> tuple[Weights, dict[str, npt.NDArray[Any]]]:
-        """The weights by kind, and the other outputs by name; past keys and values are zeros."""
+        """The weights by kind, and the other outputs by name; past keys and values that are not given are zeros."""
         names = [*self._others, *(value for values in self._shown.values() for value in values)]
         feeds = {name: arrays[name] for name in self.shapes if name in arrays}
         for value in self.session.get_inputs():
-            if value.name.startswith("past_"):
+            if value.name.startswith("past_") and value.name not in feeds:
                 _, n_heads, _, d_head = value.shape
                 feeds[value.name] = np.zeros((n_rows, n_heads, n_slots, d_head), TYPES[value.type])
         found = dict(zip(names, compute(self.session, names, feeds), strict=True) if names else ())
@@ -139,19 +159,20 @@ def _by_head(weights: npt.NDArray[Any]) -> FloatArray:
     return weights.reshape(B, -1, T, S).astype(np.float32)
 
 
-def _decoder_inputs(tgt: IntArray, positions_shape: Sequence[int | str]) -> dict[str, npt.NDArray[Any]]:
-    """The inputs of a decoder that reads whole outputs, (B, T), each in the slots from 0, with causal attention."""
-    B, T = tgt.shape
-    positions = np.arange(T)
-    wide = np.broadcast_to(positions, tgt.shape)
+def _decoder_inputs(tgt: IntArray, positions_shape: Sequence[int | str], columns: slice) -> dict[str, npt.NDArray[Any]]:
+    """The inputs of a decoder that reads columns of outputs, (B, T), in the slots from 0, with causal attention."""
+    (B, T), places = tgt.shape, np.arange(tgt.shape[1])
+    slots, mask = np.broadcast_to(places, tgt.shape), np.broadcast_to(np.tri(T, dtype=bool), (B, T, T))
+    ids, positions, wide = tgt[:, columns], places[columns], slots[:, columns]
+    n = ids.size
     fitting = positions if len(positions_shape) == 1 else positions[None] if positions_shape[:1] == ["1 or B"] else wide
     return {
-        "tgt": tgt,
-        "ids": tgt,
+        "tgt": ids,
+        "ids": ids,
         "positions": fitting,
         "slots": wide,
-        "mask": np.broadcast_to(np.tri(T, dtype=bool), (B, T, T)),
-        "key_positions": wide,
-        "tokens": np.arange(B * T),
-        "rows": np.arange(B * T).reshape(B, T),
+        "mask": mask[:, columns],
+        "key_positions": slots,
+        "tokens": np.arange(n),
+        "rows": np.arange(n).reshape(ids.shape),
     }

@@ -61,8 +61,14 @@ class Graphs:
         if spec.decoder is None:
             raise ModelError(f"{directory}: this model is an encoder alone, with which nothing is decoded")
         self.decoder_spec = spec.decoder
-        self.cache_names = [f"{part}.{n}" for n in range(spec.decoder.n_layers) for part in ("keys", "values")]
-        self.memory_names = [f"memory_{name}" for name in self.cache_names] if spec.encoder else []
+        layers, heads = range(spec.decoder.n_layers), spec.decoder.attention
+        names = [f"{part}.{n}" for n in layers for part in ("keys", "values")]
+        self.is_recurrent = spec.decoder.recurrence is not None
+        self.cache_names = [f"states.{n}" for n in layers] if self.is_recurrent else names
+        self.memory_names = [f"memory_{name}" for name in names] if spec.encoder else []
+        # The heads of keys and values, and their width, in the memory and in the decoder's own cache.
+        self.memory_heads = heads.n_kv_heads, heads.d_head
+        self.cache_heads = (1, spec.d_model) if self.is_recurrent else self.memory_heads
         # whether the decoder needs the positions of tokens in slots
         self.sees_distances = _sees_distances(spec.decoder)
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
@@ -141,8 +147,7 @@ class Graphs:
         past = [value for value in session.get_inputs() if value.name.startswith("past_")]
         found = {value.name: value.shape[1::2] for value in past}
         found |= {value.name: value.shape[-1] for value in session.get_outputs() if value.name == "log_probs"}
-        shape = [stack.attention.n_kv_heads, stack.attention.d_head]
-        expected: dict[str, Any] = {f"past_{name}": shape for name in self.cache_names}
+        expected: dict[str, Any] = {f"past_{name}": [*self.cache_heads] for name in self.cache_names}
         expected["log_probs"] = "V'" if self.has_shortlist else stack.vocab_size
         typed = {value.type for value in past} in [{kind} for kind in TYPES]
         if not typed or found != expected or (self.rounds and "rounding" not in self._graphs):
@@ -150,4 +155,5 @@ class Graphs:
 
 
 def _sees_distances(stack: StackSpec) -> bool:
-    return stack.attention.window is not None or isinstance(stack.positions, RelativeBuckets)
+    has_bias = isinstance(stack.positions, RelativeBuckets)
+    return stack.attention.window is not None or has_bias or stack.recurrence is not None

@@ -13,7 +13,7 @@ Array = npt.NDArray[np.number]
 
 
 class KVCache:
-    """Named arrays of keys and values, (B, H, C, K).
+    """Named arrays of keys and values, or of a recurrence's states with one head, (B, H, C, K).
 
     Allocating memory costs the operating system more time than filling it, so memory is kept. On the CPU ONNX Runtime
     reads and writes this memory directly. On another device, arrays are copied only when their shape changes.

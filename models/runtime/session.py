@@ -40,7 +40,7 @@ HEAVY = {
     *("GroupQueryAttention", "Attention", "MultiHeadAttention", "DecoderMaskedMultiHeadAttention", "RotaryEmbedding"),
     *("LayerNormalization", "SimplifiedLayerNormalization", "SkipLayerNormalization"),
     *("SkipSimplifiedLayerNormalization", "RMSNormalization"),
-    *("LogSoftmax", "Softmax", "ScatterND", "Gelu", "FastGelu", "QuickGelu", "BiasGelu"),
+    *("LogSoftmax", "Softmax", "GatherND", "ScatterND", "Gelu", "FastGelu", "QuickGelu", "BiasGelu"),
 }
 
 

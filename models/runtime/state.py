@@ -52,7 +52,7 @@ class OnnxState:
         """See `heed.models.runtime.protocol.State`."""
         B, S = src.shape
         self._src_mask, self._bound = src_mask, {}
-        self._begin_cache(self._memory, B, S)
+        self._memory.begin(_shape(self._graphs.memory_heads, B, S))
         encoder = self._graphs.session("encoder")
         lengths = src_mask.sum(axis=1)
         order = np.argsort(lengths, kind="stable")  # so that little padding is encoded
@@ -79,7 +79,7 @@ class OnnxState:
         self._begin(B, self._room(P), self._streams if streams else self._decoders)
         # Slots after a row's prompt are overwritten before they are attended to.
         last, predicted = np.maximum(self._lengths - 1, 0), np.zeros(1, dtype=np.int64)
-        size = P if self._by_stream else max(1, READ // B)
+        size = self._at_once(P if self._by_stream else max(1, READ // B))
         for first in range(0, P - 1, size):
             self._see(prompts[:, first : min(first + size, P - 1)], first, last, predicted, "top_ids", 1)
         if alone and not streams:
@@ -134,7 +134,7 @@ class OnnxState:
         """
         B, T = tgt.shape
         self._src_mask = self._src_mask if src_mask is None else src_mask
-        n_rows, size, n_slots = (B, T, T) if self._translates else (1, READ, self._room(T))
+        n_rows, size, n_slots = (B, self._at_once(T), T) if self._translates else (1, READ, self._room(T))
         for row in range(0, B, n_rows):
             rows = slice(row, row + n_rows)
             self._begin(n_rows, n_slots, self._decoders)
@@ -173,6 +173,10 @@ class OnnxState:
         """Whether keys and values are in the stream's cache."""
         return self._graphs.has_stream and self._past is self._streams
 
+    def _at_once(self, n_tokens: int) -> int:
+        """Tokens of a row to read at a time: a recurrence reads them one after another."""
+        return 1 if self._graphs.is_recurrent else n_tokens
+
     def _room(self, n_slots: int) -> int:
         """Slots to allocate: more than needed, because growing copies the cache."""
         size = SHORT_ROOM if self._translates else ROOM
@@ -181,12 +185,8 @@ class OnnxState:
     def _begin(self, n_rows: int, n_slots: int, past: KVCache) -> None:
         self._bound, self._past = {}, past
         self._key_positions = np.zeros((n_rows, 0), dtype=np.int64)
-        self._begin_cache(past, n_rows, 0)
+        past.begin(_shape(self._graphs.cache_heads, n_rows, 0))
         self._widen(n_slots)
-
-    def _begin_cache(self, cache: KVCache, n_rows: int, n_slots: int) -> None:
-        attention = self._graphs.decoder_spec.attention
-        cache.begin((n_rows, attention.n_kv_heads, n_slots, attention.d_head))
 
     def _widen(self, n_slots: int) -> None:
         """Provide at least this many slots."""
@@ -217,7 +217,7 @@ class OnnxState:
         binding = session.io_binding()
         self._past.bind_past(binding)
         self._bound, self._past = {}, self._streams
-        self._begin_cache(self._past, len(self._lengths), self._key_positions.shape[1])
+        self._past.begin(_shape(self._graphs.cache_heads, len(self._lengths), self._key_positions.shape[1]))
         self._past.bind_present(binding)
         run(session, binding)
 
@@ -334,6 +334,12 @@ class OnnxState:
         kinds = {"top_log_probs": (top, np.float32), "top_ids": (top, np.int64), "log_probs": (V, np.float32)}
         memory = {name: np.empty((*before, kinds[name][0]), kinds[name][1]) for name in outputs}
         return BoundGraph(session, binding, self._graphs.device, arrays, memory)
+
+
+def _shape(heads: tuple[int, int], n_rows: int, n_slots: int) -> tuple[int, int, int, int]:
+    """The shape of a cache with heads of a width, (B, H, C, K)."""
+    n_heads, width = heads
+    return n_rows, n_heads, n_slots, width
 
 
 def _computed(shape: tuple[int, ...], live: BoolArray | None) -> tuple[IntArray, IntArray]:

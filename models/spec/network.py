@@ -42,6 +42,9 @@ class NetworkSpec:
             wrong.append(f"d_model must be even for sinusoidal positions (section 3.5), not {self.d_model!r}")
         if self.decoder and isinstance(self.decoder.positions, RelativeSinusoids):
             wrong.append("relative_sinusoids positions are for an encoder; choose others for the decoder")
+        recurrent = [name for name, stack in self.stacks.items() if stack.recurrence is not None]
+        if "encoder" in recurrent or (recurrent and self.encoder is None):
+            wrong.append("recurrence is for the decoder of a network with an encoder; leave it out")
         if self.output_transform is not None:
             wrong += no_choice("output_transform", self.output_transform, ACTIVATIONS)
         if not 0 <= self.dropout < 1:

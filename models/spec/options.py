@@ -23,6 +23,7 @@ PATHS: Mapping[str, tuple[str, ...]] = {
     "norm_placement": ("stack.norm.placement",),
     "positions": ("stack.positions.kind",),
     "context": ("stack.positions.n_positions",),
+    "recurrence": ("decoder.recurrence",),
     "biases": (
         "stack.attention.biases",
         "stack.attention.output_bias",

@@ -40,11 +40,15 @@ def _stack(spec: NetworkSpec, name: str, stack: StackSpec) -> Iterator[tuple[str
     crosses = name == "decoder" and spec.encoder is not None
     for number in range(stack.n_layers):
         layer = f"layers.{number}"
-        for part in ("self", "cross")[: 1 + crosses]:
-            yield from _attention(f"{layer}.{part}_attention", stack.attention, D)
-            if part == "self":
-                yield from _relative(f"{layer}.self_attention.relative", positions, stack.attention, D)
-            yield from _norm(f"{layer}.{part}_residual.norm", norm, D)
+        if stack.recurrence is None:
+            yield from _attention(f"{layer}.self_attention", stack.attention, D)
+            yield from _relative(f"{layer}.self_attention.relative", positions, stack.attention, D)
+        else:
+            yield from _recurrence(f"{layer}.recurrence", D)
+        yield from _norm(f"{layer}.self_residual.norm", norm, D)
+        if crosses:
+            yield from _attention(f"{layer}.cross_attention", stack.attention, D)
+            yield from _norm(f"{layer}.cross_residual.norm", norm, D)
         yield from _feed_forward(f"{layer}.feed_forward", stack.feed_forward, D)
         yield from _norm(f"{layer}.feed_residual.norm", norm, D)
     if norm.last:
@@ -63,6 +67,12 @@ def _attention(name: str, spec: AttentionSpec, d_model: int) -> Iterator[tuple[s
     if spec.qk_norm:
         yield f"{name}.query_norm.weight", (spec.d_head,)
         yield f"{name}.key_norm.weight", (spec.d_head,)
+
+
+def _recurrence(name: str, d_model: int) -> Iterator[tuple[str, Shape]]:
+    yield f"{name}.candidate.weight", (d_model, d_model)
+    yield f"{name}.forget.weight", (d_model, d_model)
+    yield f"{name}.forget.bias", (d_model,)
 
 
 def _relative(name: str, positions: PositionSpec, spec: AttentionSpec, d_model: int) -> Iterator[tuple[str, Shape]]:

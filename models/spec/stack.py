@@ -3,11 +3,12 @@
 import dataclasses
 
 from heed.models.spec.checks import below_one, no_choice, refuse
-from heed.models.spec.positions import PositionSpec, Rotary, Sinusoidal
+from heed.models.spec.positions import Learned, PositionSpec, Rotary, Sinusoidal
 
 ACTIVATIONS = ("relu", "gelu", "gelu_tanh", "silu")
 NORMS = ("layer", "rms")
 PLACEMENTS = ("after", "before")
+RECURRENCES = ("ssru",)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,9 +98,15 @@ class StackSpec:
     feed_forward: FeedForwardSpec = FeedForwardSpec()
     norm: NormSpec = NormSpec()
     positions: PositionSpec = Sinusoidal()
+    # In place of a decoder's self-attention; "ssru": simple recurrent units (Kim et al., 2019). None: self-attention
+    recurrence: str | None = None
 
     def __post_init__(self) -> None:
         wrong = below_one(self, "vocab_size", "n_layers")
+        if self.recurrence is not None:
+            wrong += no_choice("recurrence", self.recurrence, RECURRENCES)
+            if self.attention.window is not None or not isinstance(self.positions, Sinusoidal | Learned):
+                wrong.append("recurrence needs sinusoidal or learned positions, and attention without a window")
         if isinstance(self.positions, Rotary):
             d_head, d_rotary = self.attention.d_head, self.positions.d_rotary
             if d_head % 2:

@@ -36,7 +36,8 @@ def step_flops(spec: NetworkSpec, n_src: int, n_tgt: int, n_rows: int) -> float:
             products += math.prod(shape) * (n_src if name.endswith(OF_MEMORY) else n_tokens[stack])
     for stack, of in spec.stacks.items():
         crossed = n_src if stack == "decoder" else 0  # 0, too, without an encoder
-        per_row = (n_tokens[stack] + crossed) / max(n_rows, 1)
+        own = n_tokens[stack] if of.recurrence is None else 0
+        per_row = (own + crossed) / max(n_rows, 1)
         products += 2 * of.n_layers * of.attention.d_heads * n_tokens[stack] * per_row
     last, of = list(spec.stacks.items())[-1]
     return 6.0 * (products + of.vocab_size * spec.d_model * n_tokens[last])

@@ -113,7 +113,8 @@ def read_table(path: Path) -> dict[str, object]:
         table = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ModelError(
-            f"{path}: {error.strerror}; name a directory with a model's {CONFIG}, or a .gguf file"
+            f"{path}: {error.strerror}; name a directory with a model's {CONFIG} or a student's .bin and .spm, "
+            "or a .gguf file"
         ) from None
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: no JSON ({error}); get it again") from None

@@ -185,12 +185,22 @@ def sentencepiece_pieces(model: bytes, checkpoint: Checkpoint) -> list[str]:
     Raises:
         ModelError: The bytes are no such model.
     """
-    processor = sentencepiece.SentencePieceProcessor()
+    loaded = processor(model, checkpoint.path)
+    return [str(loaded.id_to_piece(number)) for number in range(loaded.get_piece_size())]
+
+
+def processor(model: bytes, where: Path) -> sentencepiece.SentencePieceProcessor:
+    """A SentencePiece model.
+
+    Raises:
+        ModelError: The bytes are no such model.
+    """
+    loaded = sentencepiece.SentencePieceProcessor()
     try:
-        processor.LoadFromSerializedProto(model)
+        loaded.LoadFromSerializedProto(model)
     except RuntimeError:
-        raise ModelError(f"{checkpoint.path}: its SentencePiece model is damaged; get it again") from None
-    return [str(processor.id_to_piece(number)) for number in range(processor.get_piece_size())]
+        raise ModelError(f"{where}: its SentencePiece model is damaged; get it again") from None
+    return loaded
 
 
 def shifted(model: bytes, checkpoint: Checkpoint) -> list[str]:

@@ -69,6 +69,8 @@ def computed(network: Transformer) -> Weights:
         src, src_mask = padded(SOURCES)
         network(torch.from_numpy(src), torch.from_numpy(src_mask)[:, None, None], tgt)
     n = spec.encoder.n_layers
+    if spec.decoder is None or spec.decoder.recurrence is not None:
+        return {"encoder": calls[:n], "cross": calls[n:]}
     return {"encoder": calls[:n], "decoder": calls[n::2], "cross": calls[n + 1 :: 2]}
 
 

@@ -149,7 +149,7 @@ LIGHT = {
     *("Shape", "Gather", "Unsqueeze", "Squeeze", "Concat", "Slice", "Range", "Reshape", "Transpose", "Expand", "Split"),
     *("Constant", "Cast", "Where", "And", "Or", "Not", "Less", "Equal", "NonZero", "CumSum", "ScatterElements", "Min"),
     *("Max", "Clip", "Abs", "Add", "Sub", "Mul", "Div", "Pow", "Sqrt", "Sin", "Cos", "Tanh", "Relu", "ReduceMean"),
-    *("ReduceMax", "ReduceSum", "Neg", "QuantizeLinear", "TopK"),
+    *("ReduceMax", "ReduceSum", "ArgMax", "Neg", "QuantizeLinear", "TopK", "Sigmoid"),
 }
 
 

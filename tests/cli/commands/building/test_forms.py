@@ -14,6 +14,7 @@ FORMS = {
     "bart": ["--preset", "bart-small"],
     "deep and shallow": ["--preset", "fast", "--encoder-layers", "3", "--decoder-layers", "1"],
     "relative": ["--positions", "relative", "--norm-kind", "rms", "--norm-placement", "before", "--d-head", "12"],
+    "recurrent": ["--recurrence", "ssru", "--decoder-layers", "2"],
 }
 
 
