@@ -11,6 +11,7 @@ from heed.transformer.data.shortlist import Shortlist
 MAGIC = 0xF11A48D5013417F5
 HEADER = struct.Struct("<6Q")  # magic, checksum, common tokens, longest list, number of offsets, number of entries
 HASHED = 16  # bytes before what the checksum is of
+FILLING = 7  # tokens after the common ones, at most, by which Marian makes a sentence's list a multiple of 8 long
 LONGEST = 1000  # translations of a token; the lists become a table
 
 
@@ -44,7 +45,8 @@ def read(path: Path, sizes: tuple[int, int], eos_id: int, *, joint: bool) -> Sho
     src_size, tgt_size = sizes
     if len(lengths) > src_size or n_common > tgt_size or entries.max(initial=0) >= tgt_size:
         raise ModelError(f"{path}: it is of another vocabulary than the model; get the whole model again")
-    always = np.array([eos_id, *(token for token in range(n_common) if token != eos_id)], dtype=np.int32)
+    common = range(min(n_common + FILLING, tgt_size))
+    always = np.array([eos_id, *(token for token in common if token != eos_id)], dtype=np.int32)
     likely = np.full((src_size, lengths.max(initial=0) + 1), eos_id, dtype=np.int32)
     rows = np.repeat(np.arange(len(lengths)), lengths)
     likely[rows, np.arange(n_entries) - offsets[rows]] = entries

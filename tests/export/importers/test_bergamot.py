@@ -142,16 +142,19 @@ def test_a_student_is_trained_further(
 
 
 def test_a_shortlist_has_the_tokens_that_marian_chooses(pieces: Callable[..., bytes], tmp_path: Path) -> None:
-    """Those of the file's lists, the common ones, the end, and with one vocabulary the source's own."""
+    """Those of the file's lists, the common ones, the end, and with one vocabulary the source's own.
+
+    Marian also fills the list of a sentence with the next tokens until it is a multiple of 8 long.
+    """
     for form in ("ssru", "ssru, two vocabularies"):
         path = tmp_path / form
         made(path, pieces, form)
-        (path / "lex.50.50.s2t.bin").write_bytes(student.shortlist([[9, 30], [], [8], [11, 12, 399]], 5))
+        (path / "lex.50.50.s2t.bin").write_bytes(student.shortlist([[19, 30], [], [18], [21, 22, 399]], 5))
         model = read_model(path)
         assert model.shortlist is not None
-        assert sorted(model.shortlist.always) == list(range(5))
+        assert sorted(model.shortlist.always) == list(range(5 + 7))
         copied = form == "ssru"
-        expected = [{9, 30}, set(), {8}, {11, 12, 399}]
+        expected = [{19, 30}, set(), {18}, {21, 22, 399}]
         for token, own in enumerate(expected):
             chosen = {*model.shortlist.likely[token].tolist()} - {*range(5)}
             assert chosen == own | ({token} if copied else set()) - {*range(5)}
