@@ -63,13 +63,15 @@ class WorkerProcess(Closable, Generic[Request, Result]):
 
     def _started(self) -> "subprocess.Popen[bytes]":
         process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-c", f"from {__name__} import main; main()"],
+            # -P: files of the working directory are no modules of ours.
+            [sys.executable, "-P", "-c", f"from {__name__} import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             process_group=0,  # Ctrl-C is for the process that started it, which ends it
         )
         with suppress(BrokenPipeError):  # told when it is asked
-            _send(self._load, cast("BinaryIO", process.stdin))
+            for thing in (sys.path, self._load):
+                _send(thing, cast("BinaryIO", process.stdin))
         return process
 
     def _answer_again(self, request: Request) -> tuple[Result | _Error]:
@@ -115,6 +117,7 @@ def main() -> None:
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints does not belong between the answers
     with suppress(EOFError, BrokenPipeError):
+        sys.path[:] = pickle.load(requests)  # noqa: S301 - from the process that started this one
         answer = _loaded(pickle.load(requests))  # noqa: S301 - from the process that started this one
         gc.freeze()  # what is loaded stays: no cycles need be looked for there
         while True:

@@ -65,6 +65,14 @@ def test_a_process_answers_and_raises() -> None:
     assert not running(pid)
 
 
+def test_files_of_the_working_directory_are_no_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("pickle", "random", "subprocess", "numpy"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.chdir(tmp_path)
+    with WorkerProcess(doubling) as process:
+        assert process.ask(21) == 42
+
+
 def test_what_cannot_be_loaded_is_told_to_whoever_asks() -> None:
     with WorkerProcess(failing) as process:
         for _ in range(2):
