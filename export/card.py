@@ -58,7 +58,8 @@ def _origin(manifest: Manifest) -> str:
     compared = manifest.compared
     if compared is None:
         return f"Imported from {manifest.origin}. It was not compared with another program's results.\n"
-    ids = "" if compared.ids_identical is None else f" {compared.ids_identical} of them have the same token ids."
+    n_texts = compared.ids_texts or compared.texts
+    ids = "" if compared.ids_identical is None else f" {compared.ids_identical} of {n_texts} texts have the same ids."
     found = []
     if compared.cosine_difference is not None:
         found.append(f"the cosines of all pairs of texts differ by at most {compared.cosine_difference:.2g}")

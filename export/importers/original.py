@@ -9,7 +9,7 @@ import torch
 
 from heed.export.importers.formats.checkpoint import CONFIG, Checkpoint
 from heed.export.importers.search import renormalized
-from heed.export.importers.texts import TEXTS, UnfinishedBundle
+from heed.export.importers.texts import VARIANTS, UnfinishedBundle
 from heed.export.importers.weights import IMPOSSIBLE
 from heed.export.proof.encoder_parity import compare_masked, compare_vectors
 from heed.models.arrays import BoolArray, FloatArray, IntArray
@@ -67,6 +67,7 @@ def compare(path: Path, network: Network, unfinished: UnfinishedBundle) -> Compa
         tokens=n_tokens,
         likeliest_identical=n_same,
         log_prob_difference=difference,
+        ids_texts=len(VARIANTS),
         ids_identical=_same_ids(path, unfinished),
     )
 
@@ -117,6 +118,7 @@ def compare_encoder(path: Path, network: Encoder, unfinished: UnfinishedBundle) 
         likeliest_identical=found.n_likeliest if found else None,
         log_prob_difference=found.log_prob_difference if found else None,
         cosine_difference=vectors.cosine_difference,
+        ids_texts=len(VARIANTS),
         ids_identical=_same_ids(path, unfinished),
     )
 
@@ -190,7 +192,7 @@ def _same_ids(path: Path, unfinished: UnfinishedBundle) -> int | None:
     theirs = _their_tokenizer(path)
     if theirs is None:
         return None
-    lines = [" ".join(text.split()) for text in TEXTS]
+    lines = [" ".join(text.split()) for text in VARIANTS]
     ours = unfinished.read(lines)
     conventions, (source, target) = unfinished.conventions, unfinished.languages
     if conventions.source_tag == "source":

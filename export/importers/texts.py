@@ -3,6 +3,7 @@
 # ruff: noqa: RUF001 - these texts are odd on purpose
 
 import dataclasses
+import itertools
 import math
 from functools import cached_property
 from pathlib import Path
@@ -79,6 +80,13 @@ NASTY = [
     "ไม่มีช่องว่างระหว่างคำในภาษาไทย",
 ]
 TEXTS = ORDINARY + NASTY
+# Ids cost little to compare, so more texts are read for them: capitals, halves that may end within a word, and pairs.
+VARIANTS = [
+    *TEXTS,
+    *(text.upper() for text in TEXTS),
+    *(text[: len(text) // 2] for text in TEXTS if len(text) > 1),
+    *(f"{text} {other}" for text, other in itertools.pairwise(TEXTS)),
+]
 # Operations of a proof on either side, and how many tokens it computes for a text: it reads 40 and searches twice.
 OPERATIONS, TOKENS = 3 * 10**12, 200
 FEWEST = 4  # texts

@@ -69,6 +69,7 @@ class Comparison:
     log_prob_difference: float | None = None  # largest difference of a token's log-probability, teacher-forced
     cosine_difference: float | None = None  # of an encoder alone: largest difference of the cosine of two texts
     ids_identical: int | None = None  # texts with the same token ids; None: there was no tokenizer to compare with
+    ids_texts: int | None = None  # texts whose ids were compared; None: `texts`
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,13 +10,13 @@ import transformers
 
 from heed.export.importers.checkpoints import ImportedModel, read_model
 from heed.export.importers.families.m2m100 import LANGUAGES
-from heed.export.importers.texts import TEXTS
+from heed.export.importers.texts import VARIANTS
 from heed.models.tokenizers.loading import line_tokenizers, text_tokenizer
 from heed.models.tokenizers.protocol import LineTokenizer
 from tests.export.importers import tiny
 from tests.export.importers.conftest import names
 
-LINES = [" ".join(text.split()) for text in TEXTS]
+LINES = [" ".join(text.split()) for text in VARIANTS]
 
 
 def lines_of(
@@ -114,7 +114,7 @@ def test_llama_2_s_pieces_have_sentencepiece_s_ids(pieces: Callable[..., bytes],
     for name, data in found.vocabulary.files.items():
         (tmp_path / "bundle" / name).write_bytes(data)
     tokenizer = text_tokenizer(tmp_path / "bundle", found.spec, found.vocabulary.conventions)
-    for text in TEXTS:
+    for text in VARIANTS:
         ids = tokenizer.encode(text)
         assert tokenizer.decode(ids) == " " + text.replace("▁", " ")  # which SentencePiece takes for a space
 
