@@ -74,9 +74,9 @@ def command(
 
     PATH is a directory in the layout of Hugging Face (config.json, .safetensors or pytorch_model.bin, a tokenizer's
     files) of the families Marian, M2M100, NLLB, BART, mBART-50, T5, GPT-2, Llama, Mistral, Qwen2, Qwen3, BERT,
-    RoBERTa, XLM-RoBERTa or DistilBERT, a directory of a Bergamot student (Marian's .bin and .spm, as Firefox translates
-    with), or a .gguf file of Llama's form. heed compares the bundle with the network in
-    PyTorch, and writes none that differs. It never runs code that comes with a model.
+    RoBERTa, XLM-RoBERTa or DistilBERT; a directory of a Bergamot student, with which Firefox translates (Marian's .bin
+    and .spm); or a .gguf file of Llama's form. heed compares the bundle with the network in PyTorch, and writes none
+    that differs. It never runs code that comes with a model.
     """
     refuse_existing(output, force=force)
     if output.exists() and not (output / "heed.json").is_file():
