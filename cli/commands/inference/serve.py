@@ -111,3 +111,4 @@ def command(
             messages.note(f"Serving {', '.join(served.by_name)} on {address(listening)}; Ctrl-C ends.")
 
         serve(app, listening, seconds=limit.seconds, logs=logs, started=started)
+        served.close()
