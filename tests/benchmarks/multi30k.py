@@ -27,8 +27,8 @@ def train(data: Path, run: Path, minutes: float, threads: int) -> None:
     for option, name in (("", "train"), ("valid-", "val")):
         for side, language in (("src", "en"), ("tgt", "de")):
             command += [f"--{option}{side}", str(data / f"{name}.{language}.gz")]
-    # 29,000 pairs are few: a narrow network, as Wu et al.'s Transformer-Tiny (2021), much dropout, and many passes. With
-    # norms after each sub-layer, attention to the source takes more than 3,500 steps to come at this learning rate.
+    # 29,000 pairs are few: a narrow network, as Wu et al.'s Transformer-Tiny (2021), much dropout, and many passes.
+    # With norms after each sub-layer, attention to the source takes more than 3,500 steps to come at this rate.
     command += ["--preset", "small", "--n-layers", "4", "--d-model", "128", "--d-ff", "256", "--n-heads", "4"]
     command += ["--norm-placement", "before", "--dropout", "0.3", "--vocab-size", "8000", "--batch-tokens", "4096"]
     command += ["--warmup", "2000", "--learning-rate-scale", "2.5", "--ema", "0.998"]
