@@ -56,33 +56,29 @@ class LineWork:
 
     def __call__(self, lines: Sequence[str | BegunLine], wish: Wish) -> Found:
         """The translations of lines, best first, as far as they are finished."""
+        texts = [line if isinstance(line, str) else line.line for line in lines]
         if wish.is_html:
-            texts = [line for line in lines if isinstance(line, str)]
             return [*self._keeper.n_best(texts, n=wish.n_best, batch_size=BATCH_SIZE)]
-        tasks = self._begun(lines, wish.n_best)
+        tasks = self._begun(lines, texts, wish.n_best)
         self._translator.advance(tasks, batch_size=BATCH_SIZE)
         self._tasks = {next(self._numbers): task for task in tasks if not task.is_done}
         numbers = iter(self._tasks)
-        texts = [line if isinstance(line, str) else line.line for line in lines]
         return [
             task.translations if task.is_done else Unfinished(BegunLine(text, next(numbers)))
             for text, task in zip(texts, tasks, strict=True)
         ]
 
-    def _begun(self, lines: Sequence[str | BegunLine], n: int) -> "list[LineTask]":
+    def _begun(self, lines: Sequence[str | BegunLine], texts: Sequence[str], n: int) -> "list[LineTask]":
         """The tasks of lines; a line begins again if its task is gone, as with the process that had it."""
         found = [None if isinstance(line, str) else self._tasks.get(line.number) for line in lines]
-        pairs = zip(lines, found, strict=True)
-        new = [line if isinstance(line, str) else line.line for line, task in pairs if task is None]
+        new = [text for text, task in zip(texts, found, strict=True) if task is None]
         made = iter(self._translator.begin(new, n))
         return [task or next(made) for task in found]
 
 
 def load(models: Mapping[str, Path]) -> Callable[[Batch], Found]:
     """What works on batches in a process of its own, given the directories of models by their names."""
-    from heed.models.system.huge_pages import allow_huge_pages
     from heed.models.tasks.translation.translator import Translator
 
-    allow_huge_pages()
     works = {name: LineWork(Translator.load(path, threads=1, aligns=True)) for name, path in models.items()}
     return lambda batch: works[batch.model](batch.lines, batch.wish)

@@ -103,20 +103,13 @@ def processes(worker: TranslationWorker, models: Sequence[Path], n: int) -> "Cal
     """What starts `n` processes for a worker; None: threads do as well."""
     if n < FEWEST or not suit_processes(models, worker.device):
         return None
-    return partial(_pool, partial(_load, dataclasses.replace(worker, threads=1), models), n)
+    return partial(_pool, partial(dataclasses.replace(worker, threads=1).load, models), n)
 
 
 def _pool(load: Callable[[], Translate], n: int) -> Pool:
     from heed.models.system.process_pool import ProcessPool  # imported here: few jobs are long
 
     return ProcessPool(load, n)
-
-
-def _load(worker: TranslationWorker, models: Sequence[Path]) -> Translate:
-    from heed.models.system.huge_pages import allow_huge_pages
-
-    allow_huge_pages()
-    return worker.load(models)
 
 
 def _tried(start: Callable[[], Pool]) -> "Pool | None":

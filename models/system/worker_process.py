@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Generic, NamedTuple, TypeVar, cast
 
 from heed.models.errors import HeedError
 from heed.models.system.closable import Closable
+from heed.models.system.huge_pages import allow_huge_pages
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
@@ -118,6 +119,7 @@ def main() -> None:
     os.dup2(2, 1)  # what a library prints does not belong between the answers
     with suppress(EOFError, BrokenPipeError):
         sys.path[:] = pickle.load(requests)  # noqa: S301 - from the process that started this one
+        allow_huge_pages()  # this process is nobody else's
         answer = _loaded(pickle.load(requests))  # noqa: S301 - from the process that started this one
         gc.freeze()  # what is loaded stays: no cycles need be looked for there
         while True:

@@ -128,7 +128,7 @@ class Student:
 
     def _vocabulary(self) -> Vocabulary:
         """The pieces have their own ids; behind them is the token that outputs begin with, which is never put out."""
-        names = sorted(file for file in self._path.glob("*.spm"))
+        names = sorted(self._path.glob("*.spm"))
         n_needed = 1 if self.spec.shared_embedding else 2
         if len(names) != n_needed:
             raise ModelError(f"{self._path}: has {len(names)} .spm files, and the model needs {n_needed}; get it whole")
