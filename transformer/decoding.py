@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.runtime.protocol import Padded
@@ -52,7 +53,7 @@ class TorchState:
         live: BoolArray | None = None,  # noqa: ARG002 - all are computed
     ) -> tuple[FloatArray, IntArray]:
         """See `heed.models.runtime.protocol.State`."""
-        log_probs = self._log_probs(tokens, position, slots, mask)
+        log_probs = self._log_probs(tokens, np.array([position]), slots, mask)
         values, ids = log_probs.topk(min(top, log_probs.shape[-1]), dim=-1)
         if wanted is not None:
             ids = torch.cat([ids, self._array(wanted)], dim=-1)
@@ -62,9 +63,12 @@ class TorchState:
     @torch.inference_mode()
     def log_probs(self, tokens: IntArray, position: int, slots: IntArray | None, mask: BoolArray) -> FloatArray:
         """See `heed.models.runtime.protocol.State`."""
+        steps = np.array([position])
         if slots is None:
-            slots, mask = np.full(tokens.shape, position), np.ones((*tokens.shape, position + 1), dtype=bool)
-        found: FloatArray = self._log_probs(tokens, position, slots, mask).cpu().numpy()
+            steps = np.arange(position, position + tokens.shape[1])
+            slots = np.tile(steps, (len(tokens), 1))
+            mask = np.arange(steps[-1] + 1) <= slots[:, :, None]
+        found: FloatArray = self._log_probs(tokens, steps, slots, mask).cpu().numpy()
         return found
 
     @torch.inference_mode()
@@ -91,9 +95,10 @@ class TorchState:
             self._memory = _kept(self._memory, chosen)
         self._prefilled.keep(chosen)
 
-    def _log_probs(self, tokens: IntArray, position: int, slots: IntArray, mask: BoolArray) -> Tensor:
-        """The log-probabilities of the next token, (B, W, V)."""
-        positions, inputs = self._prefilled.step_inputs(position, self._array(slots), self._array(mask))
+    def _log_probs(self, tokens: IntArray, steps: IntArray, slots: IntArray, mask: BoolArray) -> Tensor:
+        """The log-probabilities after each token, (B, W, V), read in the same step or in one each, (1 or W,)."""
+        arrays = (self._array(array) for array in (steps, slots, mask))
+        positions, inputs = self._prefilled.step_inputs(*arrays)
         states = self._network.decode(self._array(tokens), positions, inputs, self._memory, self._prefilled.caches)
         return _normal(self._network.logits(states))
 
@@ -134,20 +139,18 @@ class _Prefilled:
         mask = causal_mask(len(positions), positions.device)
         return self._decoder.attention_inputs(mask, positions, slots=positions.expand(len(self._mask), -1))
 
-    def step_inputs(self, position: int, slots: Tensor, mask: Tensor) -> tuple[Tensor, AttentionInputs]:
-        """The positions of a step's tokens, (B, 1), and what they attend to; see `State.step`."""
+    def step_inputs(self, steps: Tensor, slots: Tensor, mask: Tensor) -> tuple[Tensor, AttentionInputs]:
+        """The positions of tokens, (B, 1 or W), and what they attend to; see `State.step`."""
         n_prompt, n_slots = self._mask.shape[1], self._mask.shape[1] + mask.shape[2]
-        positions = self._mask.sum(dim=1, keepdim=True) + position
+        positions = self._mask.sum(dim=1, keepdim=True) + steps
         if (limit := self._decoder.spec.n_positions) is not None:
             positions = positions.clamp(max=limit - 1)
-        lacking = max(0, n_slots - self._positions.shape[1])
-        self._positions = torch.nn.functional.pad(self._positions, (0, lacking))
+        lacking = n_slots - self._positions.shape[1]
+        self._positions = functional.pad(self._positions, (0, max(0, lacking)))
         self._positions.scatter_(1, slots + n_prompt, positions.expand_as(slots))
-        seen = torch.cat([self._mask[:, None].expand(-1, mask.shape[1], -1), mask], dim=2)[
-            :, None
-        ]  # (B, 1, W, P - 1 + C)
-        keys = self._positions[:, :n_slots]
-        return positions, self._decoder.attention_inputs(seen, positions, keys, slots + n_prompt)
+        seen = torch.cat([self._mask[:, None].expand(-1, mask.shape[1], -1), mask], dim=2)
+        seen = functional.pad(seen, (0, max(0, -lacking)))[:, None]  # (B, 1, W, all slots): drafts may have left some
+        return positions, self._decoder.attention_inputs(seen, positions, self._positions, slots + n_prompt)
 
     def keep(self, rows: Tensor) -> None:
         """Keep only these rows."""

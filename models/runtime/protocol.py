@@ -81,18 +81,19 @@ class State(SearchState, Protocol):
     """
 
     def log_probs(self, tokens: IntArray, position: int, slots: IntArray | None, mask: BoolArray) -> FloatArray:
-        """Read one more token of each output and return the distribution of the next.
+        """Read one more token of each output, or several of a lone one, and return the distribution of the next.
 
         Args:
             tokens: See `step`.
-            position: See `step`.
+            position: See `step`; of several tokens of an output, that of the first.
             slots: See `step`. None: the prompts were read `alone`, and tokens attend to everything before them,
-                regardless of the mask.
+                regardless of the mask. A lone row may then have several tokens that follow each other; what a later
+                call reads at their positions takes their place, so drafts may be read.
             mask: See `step`.
 
         Returns:
-            The log-probabilities of the whole vocabulary, (B, W, V), valid until the next call; the caller may
-            overwrite them.
+            The log-probabilities of the whole vocabulary after each token, (B, W, V), valid until the next call; the
+            caller may overwrite them.
         """
         ...
 

@@ -232,18 +232,19 @@ class OnnxState:
         live: BoolArray | None = None,
     ) -> list[npt.NDArray[Any]]:
         B, W = tokens.shape
-        positions = self._lengths + position
+        n = W if slots is None else 1  # tokens of a row that follow each other
+        positions = self._lengths[:, None] + np.arange(position, position + n)
         if self._graphs.context is not None:  # an ended row may stay beyond the context
             positions = np.minimum(positions, self._graphs.context - 1)
         longest = int(self._lengths.max())
-        self._widen_for(longest + max(position + 1, mask.shape[2]))
+        self._widen_for(longest + max(position + n, mask.shape[2]))
         # one text per row, in the first slots
         if self._by_stream and (slots is None or (W == 1 and (slots == position).all())):
-            found = self._run_stream(tokens, positions[:, None], positions, np.arange(B), outputs, top)
+            found = self._run_stream(tokens, positions, positions[:, -1], np.arange(B * W), outputs, top)
         else:
             slots, mask = self._alone(tokens, position) if slots is None else (slots, mask)
             places = self._lengths[:, None] + slots if longest else slots
-            same = positions[:1, None] if (positions == positions[0]).all() else positions[:, None]
+            same = positions[:1] if (positions == positions[0]).all() else positions
             seen = self._seen(mask)
             found = self._run_decoder(tokens, same, places, seen, np.arange(B * W), outputs, top, live)
         return [array.reshape(B, W, -1) for array in found]
@@ -254,8 +255,10 @@ class OnnxState:
 
     @staticmethod
     def _alone(tokens: IntArray, position: int) -> tuple[IntArray, BoolArray]:
-        """The slots of each row's only output, and its mask."""
-        return np.full(tokens.shape, position), np.ones((*tokens.shape, position + 1), dtype=bool)
+        """The slots of the tokens of each row's only output, and their mask."""
+        W = tokens.shape[1]
+        slots = np.broadcast_to(np.arange(position, position + W), tokens.shape)
+        return slots, np.arange(position + W) <= slots[:, :, None]
 
     def _seen(self, mask: BoolArray) -> BoolArray:
         """The slots that each token attends to, (B, W, C): its prompt's, and those of the mask."""

@@ -12,6 +12,7 @@ from heed.models.arrays import BoolArray, FloatArray
 from heed.models.decoding.batching import LEAVING, going_on, padded, place, plan_batches
 from heed.models.decoding.beam_search import search
 from heed.models.decoding.config import DecodeConfig, SpecialIds
+from heed.models.decoding.drafts import Drafts
 from heed.models.decoding.sampling import SampleConfig, choose, randoms, seeded
 from heed.models.errors import DataError, ModelError
 from heed.models.runtime.protocol import Network, State
@@ -71,6 +72,11 @@ class Sample:
             self.ended = limited_by
             text += self._stream.close()
         return text
+
+    @property
+    def n_left(self) -> int:
+        """The maximum number of tokens that may follow."""
+        return self._limit[0] - (len(self.tokens) - self._n_prompt)
 
     @property
     def generation(self) -> Generation:
@@ -273,6 +279,33 @@ class Generator(Model):
 
     def _extend(self, rows: list[list[Sample]]) -> Iterator[tuple[Sample, str]]:
         """Extend samples, those of a prompt in one row, until all have ended; yields text as it becomes certain."""
+        if sum(map(len, rows)) == 1:
+            yield from self._extend_one(rows[0][0])
+        else:
+            yield from self._extend_many(rows)
+
+    def _extend_one(self, sample: Sample) -> Iterator[tuple[Sample, str]]:
+        """Extend a lone sample, and check a draft of its next tokens in the same pass.
+
+        Each token is chosen as without drafts; where it is the draft's, the next distribution is known already.
+        """
+        drafts, n_prompt, nothing = Drafts(), len(sample.tokens), np.zeros((1, 1, 0), dtype=bool)
+        suppressed = list(self.tokenizer.suppressed)
+        with self._states.borrow() as state:
+            state.prefill(*padded([sample.tokens]), alone=True)
+            while sample.ended is None:
+                draft = drafts.next(sample.tokens, sample.n_left - 1)
+                tokens, position = np.array([[sample.tokens[-1], *draft]]), len(sample.tokens) - n_prompt
+                log_probs = state.log_probs(tokens, position, None, nothing)[0]
+                log_probs[:, suppressed] = -np.inf
+                for n_right, guess in enumerate([*draft, None]):
+                    yield sample, sample.extend(log_probs[n_right])
+                    if sample.ended is not None or sample.tokens[-1] != guess:
+                        break
+                drafts.judge(len(draft), n_right)
+
+    def _extend_many(self, rows: list[list[Sample]]) -> Iterator[tuple[Sample, str]]:
+        """Extend samples together."""
         with self._states.borrow() as state:
             alone = all(len(row) == 1 for row in rows)
             state.prefill(*padded([row[0].tokens for row in rows]), alone=alone)

@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from heed.models.arrays import FloatArray
+from heed.models.decoding.drafts import Drafts
 from heed.models.decoding.sampling import SampleConfig
 from heed.models.runtime.network import OnnxNetwork
 from heed.models.runtime.protocol import Network
@@ -221,6 +222,7 @@ class Heed:
         files = [file.name for file in (work / form).iterdir()]
         self._network = OnnxNetwork(work / form, SPEC, files, device="cpu", threads=threads)
         self._generator = Generator(self._network, TextTokenizer.load(work / form))
+        Drafts.next = lambda *_: []  # type: ignore[method-assign] # the other programs have none
 
     def logits(self) -> FloatArray:
         return first_log_probs(self._network, self._ids)

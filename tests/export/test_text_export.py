@@ -115,6 +115,27 @@ def test_one_text_a_prompt_needs_no_slots(sides: tuple[TorchNetwork, OnnxNetwork
             close(one, other)
 
 
+def read(state: State, prompt: list[int], pieces: list[list[int]]) -> FloatArray:
+    """What is predicted after each token of a lone output that is read in pieces; tokens below 0 are wrong drafts."""
+    state.prefill(*padded([prompt]), alone=True)
+    position, found = 0, []
+    for piece in pieces:
+        n_right = sum(token >= 0 for token in piece)
+        log_probs = state.log_probs(np.abs([piece]), position, None, np.zeros((1, 1, 0), dtype=bool))
+        found.append(log_probs[0, :n_right].copy())
+        position += n_right
+    return np.concatenate(found)
+
+
+@pytest.mark.parametrize("prompt", PROMPTS, ids=len)
+def test_tokens_are_read_at_once_as_one_by_one_and_drafts_are_overwritten(
+    sides: tuple[TorchNetwork, OnnxNetwork], prompt: list[int]
+) -> None:
+    expected = read(sides[0].state(), prompt, [[4], [5], [6], [7], [8], [9]])
+    for side in sides:
+        close(read(side.state(), prompt, [[4, 5, -7, -7], [6, -4], [7, 8, 9]]), expected)
+
+
 def test_what_a_step_found_stays(sides: tuple[TorchNetwork, OnnxNetwork]) -> None:
     for side in sides:
         state = side.state()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.decoding.config import DecodeConfig
+from heed.models.decoding.drafts import Drafts
 from heed.models.decoding.sampling import SampleConfig
 from heed.models.errors import DataError, ModelError
 from heed.models.spec.network import NetworkSpec
@@ -34,6 +35,7 @@ class FakeState:
     tokenizer: TextTokenizer
     says: str
     most_rows: int = 0
+    n_calls: int = 0
 
     def prefill(self, prompts: IntArray, prompt_mask: BoolArray, *, alone: bool = False) -> None:
         assert (prompts[:, 0] == self.tokenizer.bos_id).all()
@@ -43,7 +45,9 @@ class FakeState:
         assert len(tokens) == self.n_rows
         every = [*self.tokenizer.encode(self.says), self.tokenizer.eos_id]
         found = np.full((*tokens.shape, len(self.tokenizer)), -1000.0, dtype=np.float32)
-        found[:, :, every[position]] = -0.5
+        steps = np.arange(position, position + tokens.shape[1]).clip(max=len(every) - 1)
+        found[:, np.arange(tokens.shape[1]), np.take(every, steps)] = -0.5
+        self.n_calls += 1
         return found
 
     def keep(self, rows: IntArray) -> None:
@@ -172,6 +176,30 @@ def test_a_prompt_is_cut_from_the_left(
     wanted = min(max_tokens or context, max(1, context // 2))
     assert room >= wanted
     assert room == wanted or found[1:] == ids  # no more than must be
+
+
+def test_what_repeats_itself_is_read_in_fewer_passes(verbatim: TextTokenizer) -> None:
+    prompt = "the cat sat on the mat and ate the hat"
+    for says, fewer in ((prompt, True), ("a dog", False)):
+        fake = FakeState(verbatim, says)
+        ((found,),) = Generator(cast("Network", FakeNetwork(fake)), verbatim).generate([prompt], SampleConfig())
+        n_tokens = len(found.tokens) + 1  # and the end
+        assert found.text == says
+        assert fake.n_calls == n_tokens if not fewer else fake.n_calls < n_tokens / 3
+
+
+@pytest.mark.parametrize("temperature", [0, 0.7])
+def test_drafts_change_nothing(generator: Generator, temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = ["abcabcabc", "the cat the cat", "at at at at at a"]
+    config = SampleConfig(seed=3, temperature=temperature, max_tokens=12)
+    drafted = [generator.generate([prompt], config) for prompt in prompts]
+    assert any(drafts_of(generator.encode(prompt)) for prompt in prompts)
+    monkeypatch.setattr(Drafts, "next", lambda *_: [])
+    assert [approx(generator.generate([prompt], config)) for prompt in prompts] == drafted
+
+
+def drafts_of(tokens: list[int]) -> list[int]:
+    return Drafts().next(tokens, 8)
 
 
 # Samples
