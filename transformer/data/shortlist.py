@@ -19,8 +19,9 @@ from heed.models.errors import ModelError
 from heed.transformer.data.batching.pairs import Pairs
 
 FILE_NAME = "shortlist.safetensors"
-LIKELY = 80  # translations kept for a source token; most are shared, so that twice 40 make lists 8 % longer
-ALWAYS = 1000  # number of most frequent target tokens, which are in every shortlist
+LIKELY = 10  # translations kept for a source token, besides those in every shortlist
+# Number of most frequent target tokens, which are in every shortlist: a batch of sentences needs most of them anyway.
+ALWAYS = 3000
 ROUNDS = 5  # rounds of expectation maximization; the best translations hardly change afterwards
 # Limit of the summed products of both lengths of pairs: memory (some 30 bytes each, 60 where the product of the
 # vocabularies' sizes exceeds 2^31) and time of a round grow with it.
@@ -89,16 +90,18 @@ def learn_shortlist(
     frequency = np.bincount(np.concatenate([corpus.tgt[i] for i in range(len(corpus))]), minlength=tgt_size)
     frequency[eos_id] = frequency.max() + 1
     always = np.argsort(-frequency, kind="stable")[:n_always].astype(np.int32)
-    src, tgt, probability = translation_probabilities(corpus, tgt_size)
     likely = np.full((src_size, n_likely), always[0], dtype=np.int32)
+    src, tgt, probability = translation_probabilities(corpus, tgt_size)
     order = np.lexsort((-probability, src))
+    order = order[~np.isin(tgt[order], always)]
     src, tgt = src[order], tgt[order]
     rank = np.arange(len(src)) - np.searchsorted(src, src)  # rank of each translation for its source token
     kept = rank < n_likely
     likely[src[kept], rank[kept]] = tgt[kept]
     if joint:
         copied = np.arange(src_size, dtype=np.int32)
-        likely[:, -1] = np.where((likely == copied[:, None]).any(axis=1), likely[:, -1], copied)
+        there = (likely == copied[:, None]).any(axis=1) | np.isin(copied, always)
+        likely[:, -1] = np.where(there, likely[:, -1], copied)
     return Shortlist(likely, always)
 
 
