@@ -2,17 +2,19 @@
 
     python tests/benchmarks/translate_speed.py --data DIR --work runs/speed
 
-DIR holds multi30k/{train,val,test_2016_flickr}.{en,de}.gz. WORK gets a run of the `base` network with a vocabulary of
-32,000, trained until its outputs end by themselves (`--run` takes another one, with one vocabulary for both sides), a
-bundle, and the same weights for CTranslate2. Each side is a process of its own, for CTranslate2 one for each set of
-instructions; both are tried with all their settings on some of the lines, and then run in turn on all of them, each at
-its best: with a shortlist of the vocabulary (CTranslate2 calls it vmap, and gets the same one) and without. heed prunes
-its beams by the bundle's threshold (`ratio_beam4`) and not at all (`ratio_beam4_off`), and repairs nothing, which the
-other side does not either.
+DIR holds multi30k/{train,val,test_2016_flickr}.{en,de}.gz and wmt/en-de/newstest2014.{en,de}.gz. WORK gets a run of the
+`base` network with a vocabulary of 32,000, trained until its outputs end by themselves (`--run` takes another one, with
+one vocabulary for both sides), a bundle, and the same weights for CTranslate2. Each side is a process of its own, for
+CTranslate2 one for each set of instructions; both are tried with all their settings on some of the lines, and then run
+in turn on all of them, each at its best: with a shortlist of the vocabulary (CTranslate2 calls it vmap, and gets the
+same one) and without. heed prunes its beams by the bundle's threshold (`ratio_beam4`) and not at all
+(`ratio_beam4_off`), and repairs nothing, which the other side does not either.
 
 Then the same with a small network, by default the model that comes with heed (`--small`; `ratio_small_…`), and, with
 `--student`, a student of the run: the student in heed with its own settings against the teacher in CTranslate2 with
-beam 4 (`ratio_student`, `bleu_student`, `bleu_teacher`). The last line is JSON. Needs the `bench` extra.
+beam 4 (`ratio_student`, `bleu_student`, `bleu_teacher`), on Multi30k, and on news and everyday sentences (`…_news`,
+`…_tatoeba`). With `--pruning`, what pruned beams cost on these three: BLEU, chrF and the mean score of a line, of
+pruned beams less those of plain ones. The last line is JSON. Needs the `bench` extra.
 """
 
 import argparse
@@ -42,6 +44,7 @@ from heed.models.tokenizers.subwords import Tokenizer
 TEST = "test_2016_flickr"
 HEED = str(Path(sys.executable).with_name("heed"))
 ISAS = ("AVX2", "AVX512")
+SETS = ("multi30k", "news", "tatoeba")
 LONGEST = 64  # tokens of an output: more than any reference has, so that an output without end costs both the same
 Settings = dict[str, Any]
 Translate = Callable[[list[str], Settings], list[str]]
@@ -244,16 +247,23 @@ def compare(
     return {"ratio": ratio, "bleu": bleu, "chosen": chosen, "speed": speeds["heed"]}
 
 
-def write_texts(data: Path, work: Path, n_lines: int) -> dict[str, Path]:
-    """The test set, repeated, its references, and a part of it to choose settings on."""
-    paths = {name: work / f"text.{name}" for name in ("all", "some", "references")}
-    sides = [
-        gzip.decompress((data / f"{TEST}.{language}.gz").read_bytes()).decode().split("\n")[:-1]
-        for language in ("en", "de")
-    ]
-    lines, references = (list(itertools.islice(itertools.cycle(side), n_lines)) for side in sides)
-    for name, chosen in (("all", lines), ("some", lines[: n_lines // 4]), ("references", references)):
-        paths[name].write_text("".join(line + "\n" for line in chosen), "utf-8")
+def test_set(data: Path, name: str) -> tuple[list[str], list[str]]:
+    """The lines and the references of a test set: "multi30k", "news" or "tatoeba"."""
+    if name == "tatoeba":
+        own = Path(__file__).parents[1] / "data"
+        src, tgt = ((own / f"tatoeba.test.{language}").read_text("utf-8") for language in ("en", "de"))
+    else:
+        path = data / "multi30k" / TEST if name == "multi30k" else data / "wmt" / "en-de" / "newstest2014"
+        src, tgt = (gzip.decompress(Path(f"{path}.{language}.gz").read_bytes()).decode() for language in ("en", "de"))
+    return src.split("\n")[:-1], tgt.split("\n")[:-1]
+
+
+def write_texts(data: Path, work: Path, n_lines: int, name: str = "multi30k") -> dict[str, Path]:
+    """A test set, repeated, its references, and a part of it to choose settings on."""
+    paths = {part: work / f"{name}.{part}" for part in ("all", "some", "references")}
+    lines, references = (list(itertools.islice(itertools.cycle(side), n_lines)) for side in test_set(data, name))
+    for part, chosen in (("all", lines), ("some", lines[: n_lines // 4]), ("references", references)):
+        paths[part].write_text("".join(line + "\n" for line in chosen), "utf-8")
     return paths
 
 
@@ -280,17 +290,42 @@ def measure(work: Path, texts: dict[str, Path], rounds: int, prefix: str = "") -
     return result
 
 
-def measure_student(work: Path, teacher: Path, texts: dict[str, Path], rounds: int) -> dict[str, float]:
+def measure_student(work: Path, teacher: Path, data: Path, n_lines: int, rounds: int) -> dict[str, float]:
     """The student in heed, with its own settings, against the teacher in CTranslate2 with beam 4."""
-    tokenizer = Tokenizer.load(work / "heed" / "tokenizer.model")
+    tokenizer, result = Tokenizer.load(work / "heed" / "tokenizer.model"), dict[str, float]()
     with started(work, teacher) as sides:
-        both: dict[str, Settings] = {"heed": {"beam": None}, "peer": {"beam": 4}}
-        found = compare(sides, tokenizer, texts, rounds, both, beam=4, shortlist=True, prunes=True)
-    return {
-        "ratio_student": found["ratio"],
-        "bleu_student": found["bleu"]["heed"],
-        "bleu_teacher": found["bleu"]["peer"],
-    }
+        for name in SETS:
+            texts = write_texts(data, work, n_lines, name)
+            both: dict[str, Settings] = {"heed": {"beam": None}, "peer": {"beam": 4}}
+            found = compare(sides, tokenizer, texts, rounds, both, beam=4, shortlist=True, prunes=True)
+            end = "" if name == "multi30k" else f"_{name}"
+            result |= {
+                f"ratio_student{end}": found["ratio"],
+                f"bleu_student{end}": found["bleu"]["heed"],
+                f"bleu_teacher{end}": found["bleu"]["peer"],
+            }
+    return result
+
+
+def price_of_pruning(bundle: Path, data: Path, prefix: str) -> dict[str, float]:
+    """What is lost by pruned beams of 4, by test set and with the shortlist or without."""
+    result = {}
+    for shortlist, name in itertools.product((True, False), SETS):
+        lines, references = test_set(data, name)
+        translator = Translator.load(bundle, shortlist=shortlist, repair=False, split=False)
+        figures = []
+        for threshold in (translator.config.beam_threshold, None):
+            config = dataclasses.replace(translator.config, beam_size=4, beam_threshold=threshold, max_length=256)
+            found = translator.translate(lines, config)
+            texts = [each.text for each in found]
+            bleu, chrf = (score(texts, [references]).score for score in (sacrebleu.corpus_bleu, sacrebleu.corpus_chrf))
+            figures.append((bleu, chrf, statistics.fmean(each.score for each in found)))
+        lost = dict(zip(("bleu", "chrf", "score"), (a - b for a, b in zip(*figures, strict=True)), strict=True))
+        words = "with a shortlist" if shortlist else "over the whole vocabulary"
+        print(f"pruned less plain, {name}, {words}: {', '.join(f'{k} {v:+.3f}' for k, v in lost.items())}", flush=True)
+        end = name if shortlist else f"{name}_whole"
+        result |= {f"pruned_{prefix}{kind}_{end}": value for kind, value in lost.items()}
+    return result
 
 
 @contextlib.contextmanager
@@ -311,7 +346,7 @@ def usable_isas() -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="directory with multi30k/")
+    parser.add_argument("--data", type=Path, help="directory with multi30k/ and wmt/")
     parser.add_argument("--work", type=Path, required=True, help="directory for the run and both models")
     parser.add_argument("--run", type=Path, help="a run of heed train  [default: WORK/run, made where it is missing]")
     parser.add_argument("--minutes", type=float, default=55, help="of training, where the run is missing")
@@ -319,7 +354,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--small", type=Path, help="a bundle of a small network  [default: en-de, which is heed's]")
     parser.add_argument("--student", type=Path, help="the bundle of a student of the run")
-    parser.add_argument("--only-small", action="store_true", help="measure the small network alone")
+    parser.add_argument("--parts", nargs="*", choices=["base", "small"], default=["base", "small"])
+    parser.add_argument("--pruning", action="store_true", help="measure what pruned beams cost, too")
     parser.add_argument("--serve", choices=["heed", "peer"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     work: Path = arguments.work
@@ -327,21 +363,23 @@ def main() -> None:
         bundle = work / "heed"
         serve(heed_side(bundle) if arguments.serve == "heed" else peer_side(work / "ctranslate2", bundle))
         return
-    data, run = arguments.data / "multi30k", arguments.run or work / "run"
+    data, run = arguments.data, arguments.run or work / "run"
     work.mkdir(parents=True, exist_ok=True)
     texts, result = write_texts(data, work, arguments.lines), dict[str, float]()
-    if not arguments.only_small:
-        train(data, run, arguments.minutes, available_cores())
-        export(data, run, work / "heed")
-        convert(run, work / "ctranslate2")
-        result = measure(work, texts, arguments.rounds)
+    train(data / "multi30k", run, arguments.minutes, available_cores())
+    export(data / "multi30k", run, work / "heed")
+    convert(run, work / "ctranslate2")
     convert_bundle(arguments.small or catalog.find(None, "translate"), work / "small")
-    result |= measure(work / "small", texts, arguments.rounds, "small_")
+    networks = {"base": (work, ""), "small": (work / "small", "small_")}
+    for directory, prefix in (networks[name] for name in networks if name in arguments.parts):
+        result |= measure(directory, texts, arguments.rounds, prefix)
+        if arguments.pruning:
+            result |= price_of_pruning(directory / "heed", data, prefix)
     if arguments.student:
         if not (work / "student").exists():
             shutil.copytree(arguments.student, work / "student" / "heed")
-        result |= measure_student(work / "student", work, texts, arguments.rounds)
-    print(json.dumps({name: round(value, 2) for name, value in result.items()}))
+        result |= measure_student(work / "student", work, data, arguments.lines, arguments.rounds)
+    print(json.dumps({name: round(value, 3) for name, value in result.items()}))
 
 
 if __name__ == "__main__":
