@@ -1,5 +1,6 @@
 """Beam search over any network that predicts the next token; with beam size 1 it is greedy search."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -226,25 +227,33 @@ class Beams:
         config, n_forced = self._config, len(self._special.forced)
         return length_penalty(length + n_forced, config.length_penalty, by_length=bool(config.by_length))
 
-    def hypotheses(self, row: int) -> list[Hypothesis]:
-        """The best ended hypotheses of a sentence, best first; none if all fell below its floor."""
-        score, log_prob = self._ended.score[row], self._ended.log_prob[row]
-        step, beam = self._ended.step[row], self._ended.beam[row]
-        best = np.flatnonzero(np.isfinite(score))[: self._n_best]
-        if not len(best) and np.isneginf(self._floors[row]):
+    def hypotheses(self, rows: IntArray) -> list[list[Hypothesis]]:
+        """The best ended hypotheses of some sentences, best first; none of one if all fell below its floor."""
+        found = self._ended.keep(rows)
+        score = found.score[:, : self._n_best]
+        if (~np.isfinite(score[:, 0]) & np.isneginf(self._floors[rows])).any():
             raise ModelError("the network computed NaN or infinity: its weights are damaged, or too large for float16")
+        tokens = self._traced(rows, found.step[:, : self._n_best], found.beam[:, : self._n_best]).tolist()
+        lists = (array.tolist() for array in (found.step, found.log_prob, score))
         return [
-            Hypothesis(self._trace(row, step[place], beam[place]), float(log_prob[place]), float(score[place]))
-            for place in best
+            [
+                Hypothesis(row[: step + 1], log_prob, score)
+                for row, step, log_prob, score in zip(*of_sentence, strict=False)
+                if math.isfinite(score)
+            ]
+            for of_sentence in zip(tokens, *lists, strict=True)
         ]
 
-    def _trace(self, row: int, step: int, beam: int) -> list[int]:
-        """The tokens of a hypothesis, traced back from its last step."""
-        tokens = []
-        for parents, chosen in reversed(self._history[: step + 1]):
-            tokens.append(chosen.item(row, beam))
-            beam = parents.item(row, beam)
-        return tokens[::-1]
+    def _traced(self, rows: IntArray, steps: IntArray, beams: IntArray) -> IntArray:
+        """The tokens of hypotheses, (R, N, T), traced back from their last steps, (R, N); what follows these is any."""
+        T = int(steps.max(initial=-1)) + 1
+        tokens: IntArray = np.zeros((*steps.shape, T), dtype=np.int64)
+        for step in reversed(range(T)):
+            parents, chosen = self._history[step]
+            there = np.where(step <= steps, beams, 0)
+            tokens[:, :, step] = chosen[rows[:, None], there]
+            beams = np.where(step <= steps, parents[rows[:, None], there], beams)
+        return tokens
 
     def keep(self, rows: IntArray) -> None:
         """Keep only these sentences, in this order."""
@@ -329,7 +338,8 @@ def search(
     while True:
         beams.step(state)
         if beams.done.mean() >= LEAVING:
-            found.update((int(sentences[row]), beams.hypotheses(row)) for row in np.flatnonzero(beams.done).tolist())
+            done = np.flatnonzero(beams.done)
+            found.update(zip(sentences[done].tolist(), beams.hypotheses(done), strict=True))
             rows = going_on(beams.done)
             if not len(rows):
                 return [found[i] for i in range(len(begun))]

@@ -48,7 +48,8 @@ def without_repetition(
 
 def is_loop(output: Sequence[int], source: Sequence[int]) -> bool:
     """Whether an output repeats a phrase in a loop that its source does not have."""
-    if len(output) - len(set(output)) < TIMES - 1:  # the usual case: no token occurs often enough
+    # The usual cases: no token occurs often enough.
+    if len(output) - len(set(output)) < TIMES - 1 or max(map(output.count, set(output))) < TIMES:
         return False
     times = most_times(output)
     return times >= TIMES and times > MORE * most_times(source)

@@ -216,7 +216,7 @@ def compare(
     **common: Any,
 ) -> dict[str, Any]:
     """The ratio of speeds in turns, and BLEU of both; `own` are settings of one side."""
-    cores, batches = available_cores(), (32, 64, 128)
+    cores, batches = available_cores(), (32, 64, 128, 256)
     words = "with a shortlist" if common["shortlist"] else "over the whole vocabulary"
     print(f"\nbeam {common['beam']}{'' if common['prunes'] else ', not pruned'}, {words}")
     grids: dict[str, list[Settings]] = {
