@@ -60,6 +60,7 @@ def prompts(novels: Path) -> dict[str, list[str]]:
 
 def seconds_a_token(generator: Generator, asked: list[str], temperature: float) -> float:
     """Of all answers, with their prompts."""
+    assert generator.chat_template is not None, "the model was taught no conversations"
     n_tokens, begin = 0, time.perf_counter()
     for number, prompt in enumerate(asked):
         room = generator.prompt_room(N_NEW)

@@ -309,7 +309,7 @@ def measure_student(work: Path, teacher: Path, data: Path, n_lines: int, rounds:
 
 def price_of_pruning(bundle: Path, data: Path, prefix: str) -> dict[str, float]:
     """What is lost by pruned beams of 4, by test set and with the shortlist or without."""
-    result = {}
+    result = dict[str, float]()
     for shortlist, name in itertools.product((True, False), SETS):
         lines, references = test_set(data, name)
         translator = Translator.load(bundle, shortlist=shortlist, repair=False, split=False)
