@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from heed.models.tasks.translation.translation import Translation
     from heed.models.tasks.translation.translator import Translator
 
-BATCH_SIZE = 128  # lines translated together
+BATCH_SIZE = 64  # lines translated together
 
 
 class Wish(NamedTuple):

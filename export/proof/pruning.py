@@ -10,7 +10,7 @@ from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.models.runtime.protocol import Network
 from heed.models.tasks.scorer import ScoringInput
 
-THRESHOLDS = (1.0, 1.5, 2.0, 3.0)  # nats, the fastest first
+THRESHOLDS = (1.0, 1.5, 2.0, 2.5, 3.0)  # nats, the fastest first
 LOSS = 0.005  # of the mean score of a translation, at most
 TEXTS, BATCH_SIZE = 100, 32
 

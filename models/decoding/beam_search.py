@@ -15,6 +15,7 @@ from heed.models.errors import ModelError
 from heed.models.runtime.protocol import SearchState
 
 FEW = 16  # tokens that are looked for one by one
+AHEAD = 2  # tokens by which a hypothesis may become longer before its score is compared with those that have ended
 
 
 class Hypothesis(NamedTuple):
@@ -166,8 +167,8 @@ class Beams:
         """Drop hypotheses below their floor, and those that will hardly win.
 
         The latter are those whose log-probability is more than the threshold below the best that is alive, and those
-        whose score, at their present length, is not above that of the worst that is wanted and has ended (Freitag and
-        Al-Onaizan, 2017, arXiv 1702.01806).
+        whose score would not be above that of the worst that is wanted and has ended (Freitag and Al-Onaizan, 2017,
+        arXiv 1702.01806), even if they were longer by a few sure tokens: the length penalty favours longer ones.
         """
         prunes = np.isfinite(self._thresholds)
         if not prunes.any() and np.isneginf(self._floors).all():
@@ -175,7 +176,7 @@ class Beams:
         lost = self._log_probs < self._floors[:, None]
         if prunes.any():
             behind = self._log_probs < self._log_probs.max(axis=1, keepdims=True) - self._thresholds[:, None]
-            scores = self._log_probs / self._penalty(length)
+            scores = self._log_probs / self._penalty(length + AHEAD)
             lost |= prunes[:, None] & (behind | (scores <= self._ended.score[:, self._n_best - 1, None]))
         self._log_probs = np.where(lost, np.float32(-np.inf), self._log_probs)
         self._seen[lost] = False
