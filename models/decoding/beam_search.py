@@ -230,19 +230,17 @@ class Beams:
 
     def hypotheses(self, rows: IntArray) -> list[list[Hypothesis]]:
         """The best ended hypotheses of some sentences, best first; none of one if all fell below its floor."""
-        found = self._ended.keep(rows)
-        score = found.score[:, : self._n_best]
-        if (~np.isfinite(score[:, 0]) & np.isneginf(self._floors[rows])).any():
+        best = Ended(*(array[rows, : self._n_best] for array in self._ended))
+        if (~np.isfinite(best.score[:, 0]) & np.isneginf(self._floors[rows])).any():
             raise ModelError("the network computed NaN or infinity: its weights are damaged, or too large for float16")
-        tokens = self._traced(rows, found.step[:, : self._n_best], found.beam[:, : self._n_best]).tolist()
-        lists = (array.tolist() for array in (found.step, found.log_prob, score))
+        arrays = self._traced(rows, best.step, best.beam), best.step, best.log_prob, best.score
         return [
             [
-                Hypothesis(row[: step + 1], log_prob, score)
-                for row, step, log_prob, score in zip(*of_sentence, strict=False)
+                Hypothesis(tokens[: step + 1], log_prob, score)
+                for tokens, step, log_prob, score in zip(*of_sentence, strict=True)
                 if math.isfinite(score)
             ]
-            for of_sentence in zip(tokens, *lists, strict=True)
+            for of_sentence in zip(*(array.tolist() for array in arrays), strict=True)
         ]
 
     def _traced(self, rows: IntArray, steps: IntArray, beams: IntArray) -> IntArray:

@@ -1,5 +1,6 @@
 """Repetition in outputs: penalties and bans during search, and detection of loops afterwards."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,8 +49,7 @@ def without_repetition(
 
 def is_loop(output: Sequence[int], source: Sequence[int]) -> bool:
     """Whether an output repeats a phrase in a loop that its source does not have."""
-    # The usual cases: no token occurs often enough.
-    if len(output) - len(set(output)) < TIMES - 1 or max(map(output.count, set(output))) < TIMES:
+    if max(Counter(output).values(), default=0) < TIMES:  # the usual case: no token occurs often enough
         return False
     times = most_times(output)
     return times >= TIMES and times > MORE * most_times(source)

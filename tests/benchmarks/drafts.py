@@ -3,7 +3,7 @@
     python tests/benchmarks/drafts.py BUNDLE --novels DIR [--rounds 3] [--threads 2]
 
 BUNDLE is an instruct model, such as SmolLM2-135M-Instruct that smollm2.py imports; DIR holds novels (*.txt.gz), whose
-paragraphs are the texts to edit, to summarize and to go on with. Both sides answer the same prompts in turn, greedily
+paragraphs are the texts to edit and to summarize. Both sides answer the same prompts in turn, greedily
 and with samples. Answers of int8 and int4 models differ by rounding, so what is compared is tokens a second, of all
 answers of a kind. The last line is JSON.
 """

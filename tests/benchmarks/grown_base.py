@@ -169,7 +169,7 @@ def begin(data: Path, work: Path, run: Path) -> None:
         held = set(valid)
         write(work, name, [pair for pair in pairs if pair not in held])
     write(work, "valid", valid)
-    initial = from_bundle(catalog.find(None))
+    initial = grown(from_bundle(catalog.find(None)))
     config = TranslationConfig(
         data=tuple(f"{work / name}.en,{work / name}.de:{weight}" for name, weight in WEIGHTS.items()),
         valid_src=(str(work / "valid.en"),),
@@ -185,7 +185,7 @@ def begin(data: Path, work: Path, run: Path) -> None:
         best_by="bleu",
         minutes=1.0,
     )
-    new_run(run, grown(initial).network, config, grown(initial))
+    new_run(run, initial.network, config, initial)
 
 
 def main() -> None:
