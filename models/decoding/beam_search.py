@@ -52,9 +52,9 @@ class Ended(NamedTuple):
 
         return Ended(*map(ordered, self, new))
 
-    def keep(self, rows: IntArray) -> "Ended":
-        """Those of these sentences."""
-        return Ended(self.score[rows], self.log_prob[rows], self.step[rows], self.beam[rows])
+    def keep(self, rows: IntArray, n: int | None = None) -> "Ended":
+        """The best n, by default all, of these sentences."""
+        return Ended(self.score[rows, :n], self.log_prob[rows, :n], self.step[rows, :n], self.beam[rows, :n])
 
 
 class Beams:
@@ -230,7 +230,7 @@ class Beams:
 
     def hypotheses(self, rows: IntArray) -> list[list[Hypothesis]]:
         """The best ended hypotheses of some sentences, best first; none of one if all fell below its floor."""
-        best = Ended(*(array[rows, : self._n_best] for array in self._ended))
+        best = self._ended.keep(rows, self._n_best)
         if (~np.isfinite(best.score[:, 0]) & np.isneginf(self._floors[rows])).any():
             raise ModelError("the network computed NaN or infinity: its weights are damaged, or too large for float16")
         arrays = self._traced(rows, best.step, best.beam), best.step, best.log_prob, best.score
