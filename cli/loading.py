@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from heed.models.tasks.translation.translator import Translator
 
 
+_loaded: list[object] = []  # models of this command: freed with the process, which takes less time
+
+
 def find_model(model: str | None, task: str = "translate") -> Path:
     """The directory of the model that a command was asked for by its option or the environment, or a task's default.
 
@@ -74,10 +77,10 @@ def load_translator(
     Raises:
         ModelError: It cannot be used here.
     """
-    from heed.models.tasks.translation.translator import Translator
+    from heed.models.tasks.translation.loading import load
 
     with messages.timed(f"Loaded {', '.join(map(str, paths))} for {device}"):
-        return Translator.load(
+        translator = load(
             paths,
             device=device,
             threads=threads,
@@ -87,6 +90,8 @@ def load_translator(
             aligns=aligns,
             repair=repair,
         )
+    _loaded.append(translator)
+    return translator
 
 
 def load_generator(model: str | None, *, device: str, threads: int | None) -> "Generator":

@@ -21,7 +21,7 @@ from heed.models.spec.legacy import RENAMED
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.parameters import parameters
 from heed.models.spec.tables import to_table
-from heed.models.tokenizers.subwords import tokenizer_files
+from heed.models.tokenizers.files import model_files
 from heed.transformer.data.shortlist import Shortlist
 from heed.transformer.training.runs.checkpoint import Weights
 from heed.transformer.training.runs.import_record import ImportRecord
@@ -48,7 +48,7 @@ def from_bundle(path: Path) -> InitialNetwork:
     if record := import_record(manifest):
         files = tokenizer_contents(path, record)
         return InitialNetwork(manifest.task, network, (), languages, weights, imported=record, files=files)
-    names = tuple(str((path / name).absolute()) for name in tokenizer_files(path))
+    names = tuple(str((path / name).absolute()) for name in model_files(path))
     return InitialNetwork(manifest.task, network, names, languages, weights, _shortlist(arrays))
 
 

@@ -25,8 +25,8 @@ from heed.models.spec.embedding import EmbeddingSpec
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.tables import to_table
 from heed.models.text.chat import ChatTemplate
-from heed.models.tokenizers.library import FILE, load_library
-from heed.models.tokenizers.subwords import JOINT
+from heed.models.tokenizers.files import FILE, JOINT
+from heed.models.tokenizers.library import load_library
 from heed.transformer.data.shortlist import Shortlist
 from heed.transformer.training.runs.import_record import ImportRecord
 from heed.transformer.training.runs.warm_start import InitialNetwork

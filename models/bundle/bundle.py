@@ -9,8 +9,9 @@ from heed.models.bundle import manifest as manifests
 from heed.models.bundle.external_data import external_files
 from heed.models.bundle.manifest import FileRecord, Manifest
 from heed.models.errors import ModelError
-from heed.models.system.files import sha256
+from heed.models.system.files import sha256, sha256_mapped
 from heed.models.system.threads import ThreadPool
+from heed.models.tokenizers.files import file_names
 
 if TYPE_CHECKING:
     from heed.models.runtime.encoder import OnnxEncoder
@@ -168,12 +169,10 @@ class Bundle:
         return None
 
     def _wrong_files(self) -> list[str]:
-        from heed.models.tokenizers import loading  # imported here, so that help needs no SentencePiece
-
         wrong = [flaw for name, record in self.manifest.files.items() if (flaw := self._flaw(name, record))]
         required = (
             *self._graphs(),
-            *loading.files(self.path, self.manifest.conventions),
+            *file_names(self.path, self.manifest.conventions),
             *(SHORTLIST if self.has_shortlist else ()),
         )
         missing = [name for name in required if name not in self.manifest.files]
@@ -191,19 +190,19 @@ class Bundle:
         ]
 
     def _wrong_hashes(self, *, weights: bool) -> list[str]:
+        # ONNX Runtime maps weights, too; their sizes have been checked.
+        digest = sha256_mapped if weights else sha256
         return [
             f"{name} differs from what was exported (SHA-256)"
             for name, record in self.manifest.files.items()
-            if (Path(name).suffix == WEIGHTS) == weights and sha256(self.path / name) != record.sha256
+            if (Path(name).suffix == WEIGHTS) == weights and digest(self.path / name) != record.sha256
         ]
 
     @property
     def vocabulary(self) -> tuple[object, ...]:
         """What decides the tokens: the hashes of the tokenizers' files, and the conventions of an imported model."""
-        from heed.models.tokenizers import loading  # imported here, so that help needs no SentencePiece
-
         files, conventions = self.manifest.files, self.manifest.conventions
-        return conventions, [files[name].sha256 for name in loading.files(self.path, conventions)]
+        return conventions, [files[name].sha256 for name in file_names(self.path, conventions)]
 
     @property
     def has_shortlist(self) -> bool:

@@ -20,8 +20,8 @@ def fields(message: memoryview) -> Iterator[Field]:
     Raises:
         ValueError: It is not one.
     """
-    position = 0
-    while position < len(message):
+    position, end = 0, len(message)
+    while position < end:
         start = position
         tag, position = _varint(message, position)
         number, wire_type, size = tag >> 3, tag & 7, 0
@@ -32,7 +32,7 @@ def fields(message: memoryview) -> Iterator[Field]:
         elif wire_type == DELIMITED:
             size, position = _varint(message, position)
             position += size
-            if position > len(message):
+            if position > end:
                 raise ValueError("a field extends beyond its message")
         else:
             raise ValueError(f"unknown wire type {wire_type}")
@@ -45,6 +45,8 @@ def field(number: int, value: bytes) -> bytes:
 
 
 def _varint(message: memoryview, position: int) -> tuple[int, int]:
+    if position < len(message) and (byte := message[position]) < 0x80:  # as nearly all are
+        return byte, position + 1
     value = shift = 0
     while position < len(message) and shift < 64:
         byte = message[position]

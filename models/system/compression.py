@@ -1,15 +1,10 @@
 """Compressed files, recognized by their suffix."""
 
-import gzip
-import zlib
 from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO, cast
 
 from heed.models.errors import HeedError
-
-# Errors of truncated and damaged files; Zstandard's own error derives from Exception and is recognized by name.
-DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 def decompressed(file: BinaryIO, name: str) -> BinaryIO:
@@ -19,6 +14,8 @@ def decompressed(file: BinaryIO, name: str) -> BinaryIO:
         HeedError: No module can read it.
     """
     if name.endswith(".gz"):
+        import gzip  # imported here, because most files are not compressed
+
         return cast("BinaryIO", gzip.GzipFile(fileobj=file))
     if name.endswith(".zst"):
         return cast("BinaryIO", zstandard(name).ZstdFile(file))
@@ -32,6 +29,8 @@ def compress(data: bytes, path: Path) -> bytes:
         HeedError: No module can write it.
     """
     if path.suffix == ".gz":
+        import gzip
+
         return gzip.compress(data, mtime=0)
     if path.suffix == ".zst":
         return cast("bytes", zstandard(str(path)).compress(data))
@@ -56,4 +55,8 @@ def zstandard(name: str) -> ModuleType:
 
 def is_damage(error: Exception) -> bool:
     """Whether an error means a truncated or invalid compressed file."""
-    return isinstance(error, DAMAGE) or type(error).__name__ == "ZstdError"
+    import gzip
+    import zlib
+
+    # Zstandard's own error derives from Exception and is recognized by name.
+    return isinstance(error, (EOFError, zlib.error, gzip.BadGzipFile)) or type(error).__name__ == "ZstdError"

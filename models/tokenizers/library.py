@@ -12,11 +12,11 @@ import numpy.typing as npt
 from heed.models.errors import ModelError
 from heed.models.spec.conventions import Conventions
 from heed.models.tokenizers.conventional import ConventionalTokenizer
+from heed.models.tokenizers.files import FILE
 
 if TYPE_CHECKING:
     import tokenizers
 
-FILE = "tokenizer.json"
 SPACES = {"\u2581": "\u2581", "\u0120": "\u2581"}  # how tokens write a space: SentencePiece's and byte-level ones
 
 

@@ -6,31 +6,14 @@ from pathlib import Path
 from heed.models.errors import ModelError
 from heed.models.spec.conventions import Conventions
 from heed.models.spec.network import NetworkSpec
-from heed.models.tokenizers.library import FILE, LibraryLines, LibraryTexts
+from heed.models.tokenizers.files import JOINT, model_files, vocabularies
+from heed.models.tokenizers.library import LibraryLines, LibraryTexts
 from heed.models.tokenizers.lossless import MASK, TextTokenizer
-from heed.models.tokenizers.mapped import VOCABULARY, MappedTokenizer, read_vocabulary
+from heed.models.tokenizers.mapped import MappedTokenizer, read_vocabulary
 from heed.models.tokenizers.plain import SentencePieceTexts
 from heed.models.tokenizers.protocol import LineTokenizer, PlainTokenizer
 from heed.models.tokenizers.reader import Pieces, Reader
-from heed.models.tokenizers.subwords import JOINT, load_tokenizers, tokenizer_files
-
-SIDES = ("src", "tgt")
-
-
-def files(directory: Path, conventions: Conventions | None) -> tuple[str, ...]:
-    """The names of a bundle's files of tokenizers."""
-    if conventions is None:
-        return tokenizer_files(directory)
-    if conventions.tokenizer == "library":
-        return (FILE,)
-    models = tokenizer_files(directory)
-    return models if conventions.tokenizer == "sentencepiece" else models + _vocabularies(directory)
-
-
-def _vocabularies(directory: Path) -> tuple[str, ...]:
-    if (directory / VOCABULARY).exists():
-        return (VOCABULARY,)
-    return tuple(VOCABULARY.replace(".", f".{side}.") for side in SIDES)
+from heed.models.tokenizers.subwords import load_tokenizers
 
 
 def line_tokenizers(
@@ -60,7 +43,7 @@ def line_tokenizers(
     if conventions.tokenizer == "library":
         n_tokens = _size(network, "encoder")
         return LibraryLines.load(directory, source, n_tokens), LibraryLines.load(directory, target, n_tokens)
-    names, lists = tokenizer_files(directory), _vocabularies(directory)
+    names, lists = model_files(directory), vocabularies(directory)
     return _mapped(directory, names[0], lists[0], source), _mapped(directory, names[-1], lists[-1], target)
 
 
@@ -100,7 +83,7 @@ def reader(directory: Path, network: NetworkSpec, conventions: Conventions | Non
         pieces: Pieces = library
         mask = library.name_of(conventions.mask_id)
     else:
-        pieces, mask = _mapped(directory, JOINT, _vocabularies(directory)[0], conventions), MASK
+        pieces, mask = _mapped(directory, JOINT, vocabularies(directory)[0], conventions), MASK
     ends = (conventions.eos_id, *(conventions.after or ()))
     return Reader(pieces, before=conventions.before, ends=ends, mask_id=conventions.mask_id, mask=mask)
 

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from heed.models.errors import ModelError
-from heed.models.tokenizers.subwords import JOINT, Tokenizer
+from heed.models.tokenizers.files import JOINT
+from heed.models.tokenizers.subwords import Tokenizer
 
 SPACE = "\u2581"  # SentencePiece's space; the character itself in a text is encoded as bytes
 SPACE_BYTES = (b"\xe2", b"\x96", b"\x81")

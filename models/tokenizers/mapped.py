@@ -15,7 +15,6 @@ from heed.models.spec.conventions import Conventions
 from heed.models.tokenizers.conventional import ConventionalTokenizer
 from heed.models.tokenizers.protocol import BYTE_PIECES
 
-VOCABULARY = "vocabulary.json"  # in a bundle, beside the SentencePiece models: a list of pieces, by their ids
 SPACE = "\u2581"
 MARIAN_TAG = re.compile(r">>.+<<")  # names the target language at the beginning of a text
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import sentencepiece
 
 from heed.models.errors import DataError, ModelError
+from heed.models.tokenizers.files import JOINT, SEPARATE, model_files
 from heed.models.tokenizers.protocol import BYTE_PIECES
 
 SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -174,12 +175,6 @@ class Tokenizer:
         return [str(self._pieces.decode(list(row))) for row in ids]
 
 
-JOINT, SEPARATE = (
-    "tokenizer.model",
-    ("tokenizer.src.model", "tokenizer.tgt.model"),
-)  # in a run or a bundle
-
-
 def file_contents(src: Tokenizer, tgt: Tokenizer) -> dict[str, bytes]:
     """The files of source and target tokenizers by name; one file if they are the same."""
     if src.model == tgt.model:
@@ -193,11 +188,6 @@ def write_tokenizers(directory: Path, tokenizers: tuple[Tokenizer, Tokenizer]) -
         (directory / name).write_bytes(content)
 
 
-def tokenizer_files(directory: Path) -> tuple[str, ...]:
-    """The file names of the tokenizers in a directory: one joint, or source and target."""
-    return (JOINT,) if (directory / JOINT).exists() else SEPARATE
-
-
 def load_tokenizers(directory: Path) -> tuple[Tokenizer, Tokenizer]:
     """Read the source and target tokenizers.
 
@@ -205,7 +195,7 @@ def load_tokenizers(directory: Path) -> tuple[Tokenizer, Tokenizer]:
         ModelError: One is missing or damaged.
     """
     try:
-        found = [Tokenizer.load(directory / name) for name in tokenizer_files(directory)]
+        found = [Tokenizer.load(directory / name) for name in model_files(directory)]
     except OSError as error:
         raise ModelError(f"{error.filename}: {error.strerror}; restore it, or make the model again") from None
     return found[0], found[-1]

@@ -182,12 +182,13 @@ def command(
         return
     tell_formats(jobs, asked["input_format"])
     paths = find_models(model, (source, target))
-    settings, loading = _settings(paths, asked, shard), _loading(jobs, asked)
+    loading = _loading(jobs, asked)
     if is_large:
-        threads = threads or 1 if ray else threads
+        threads, settings = threads or 1 if ray else threads, _settings(paths, asked, shard)
         ctx.exit(_translate_large(jobs, paths, settings, loading, ray=ray, threads=threads, force=force))
     device, glossary = asked["device"], asked["glossary"]
     translator = load_translator(paths, device=device, threads=threads, glossary=glossary, **loading)
+    settings = _settings(paths, asked, shard)  # after loading, for it imports what is imported while a model is loaded
     worker = _worker(_config(translator.config, asked), loading, threads, asked)
     with Pipeline(worker.using(translator), processes(worker, paths, translator.workers)) as pipeline:
         run = _Run(pipeline, {"resume": resume, "force": force}, settings(translator.pieces))

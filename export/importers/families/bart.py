@@ -24,7 +24,7 @@ from heed.models.spec.conventions import Conventions
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.positions import Learned, PositionSpec, Sinusoidal
 from heed.models.spec.stack import AttentionSpec, FeedForwardSpec, NormSpec, StackSpec
-from heed.models.tokenizers.library import FILE
+from heed.models.tokenizers.files import FILE
 
 ACTIVATIONS = {
     "relu": "relu",

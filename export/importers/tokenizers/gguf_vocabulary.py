@@ -9,8 +9,7 @@ from heed.export.importers.formats.gguf_file import GgufFile
 from heed.export.importers.tokenizers.vocabulary import Vocabulary, byte_level
 from heed.models.errors import ModelError
 from heed.models.spec.conventions import Conventions
-from heed.models.tokenizers.library import FILE
-from heed.models.tokenizers.subwords import JOINT
+from heed.models.tokenizers.files import FILE, JOINT
 
 CONTROL, USER = 3, 4  # types of tokens
 # How texts are split before merges, by the names that llama.cpp has for it.

@@ -23,7 +23,8 @@ from heed.models.errors import ModelError
 from heed.models.spec.conventions import Conventions
 from heed.models.spec.embedding import EmbeddingSpec
 from heed.models.spec.network import NetworkSpec
-from heed.models.tokenizers.library import FILE, load_library
+from heed.models.tokenizers.files import FILE
+from heed.models.tokenizers.library import load_library
 
 SENTENCEPIECE = "sentencepiece.bpe.model"
 UNKNOWN = "[UNK]"

@@ -7,7 +7,7 @@ import sentencepiece.sentencepiece_model_pb2
 from heed.export.importers.formats.checkpoint import Checkpoint, read_table
 from heed.export.importers.tokenizers.vocabulary import CONFIG, has, read_file, sentencepiece_pieces
 from heed.models.errors import ModelError
-from heed.models.tokenizers.library import FILE
+from heed.models.tokenizers.files import FILE
 
 MODEL = "spiece.model"
 MASK = "<mask>"  # which takes the space before it

@@ -12,9 +12,8 @@ from heed.export.importers.formats.checkpoint import Checkpoint, read_table
 from heed.models.errors import ModelError
 from heed.models.spec.conventions import Conventions
 from heed.models.spec.network import NetworkSpec
-from heed.models.tokenizers.library import FILE, load_library
-from heed.models.tokenizers.mapped import VOCABULARY
-from heed.models.tokenizers.subwords import JOINT, SEPARATE
+from heed.models.tokenizers.files import FILE, JOINT, SEPARATE, VOCABULARY
+from heed.models.tokenizers.library import load_library
 
 if TYPE_CHECKING:
     import tokenizers

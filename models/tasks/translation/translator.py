@@ -1,6 +1,5 @@
 """Translation of lines: to sentences, tokens, batches of similar length, search, and back to text."""
 
-import contextlib
 import dataclasses
 import functools
 import math
@@ -16,12 +15,12 @@ from heed.models.decoding.constraints import Phrase, Requirement
 from heed.models.decoding.repetition import is_loop
 from heed.models.runtime.protocol import Network
 from heed.models.runtime.states import States
-from heed.models.system.processor import available_cores
 from heed.models.tasks.model import Model
 from heed.models.tasks.translation.batch_search import BatchSearch, Job, Jobs, Query
 from heed.models.tasks.translation.characters import UnknownCharacters, visible
 from heed.models.tasks.translation.doubts import UNLIKELY
 from heed.models.tasks.translation.line_task import LineTask, joined
+from heed.models.tasks.translation.loading import load
 from heed.models.tasks.translation.repair import Repair
 from heed.models.tasks.translation.translation import Sentence, Translation
 from heed.models.text.markup.placeholders import has_letters
@@ -30,9 +29,6 @@ from heed.models.text.words import Span
 from heed.models.tokenizers.protocol import LineTokenizer
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from heed.models.bundle.bundle import Bundle
     from heed.models.tasks.translation.aligner import Aligner
     from heed.models.tasks.translation.terms import TermSearch
     from heed.models.text.glossary import Glossary
@@ -61,6 +57,8 @@ class Translator(Model):
         aligner: Makes what aligns words for glossaries, mark-up and the caller, given states over the whole vocabulary;
             None: nothing does.
     """
+
+    load = staticmethod(load)
 
     def __init__(
         self,
@@ -105,62 +103,6 @@ class Translator(Model):
             self.aligner.close()
         self._batches.close()
         self._whole_batches.close()
-
-    @classmethod
-    def load(
-        cls,
-        path: "Path | Sequence[Path]",
-        *,
-        device: str = "cpu",
-        threads: int | None = None,
-        shortlist: bool = True,
-        split: bool = True,
-        glossary: "Path | None" = None,
-        aligns: bool = False,
-        languages: tuple[str, str] | None = None,
-        repair: bool = True,
-    ) -> "Translator":
-        """Load a bundle, or several as an ensemble, whose log-probabilities are averaged.
-
-        Args:
-            path: Its directory, or those of an ensemble. The first one's search settings count. An ensemble has no
-                shortlist.
-            device: "cpu" or "cuda".
-            threads: CPU threads; None: as many as the cores that this process may use.
-            shortlist: Decode each line over its likely tokens, if the bundle has a shortlist. Log-probabilities are
-                then relative to these tokens, and not comparable between lines.
-            split: See the class.
-            glossary: A file of required terms; see `Glossary.read`.
-            aligns: Whether words will be aligned: for mark-up, or for the caller.
-            languages: Of source and target, for a network that is told of them; None: those that the bundle names.
-            repair: Search again where a translation lost a number, an address, a code word or a name; see `Repair`.
-
-        Raises:
-            DataError: The glossary cannot be used.
-            ModelError: A bundle is damaged or of a later format, the vocabularies differ, or the device is unusable.
-        """
-        from heed.models.bundle.bundle import Bundle
-
-        with contextlib.ExitStack() as stack:
-            paths = path if isinstance(path, Sequence) else [path]
-            bundle, *others = (stack.enter_context(Bundle.loading(each)) for each in paths)
-            manifest, (src, tgt) = bundle.require("translate"), bundle.tokenizers(languages)
-            shortlist = shortlist and not others and bundle.has_shortlist
-            network = _network(bundle, others, device, shortlist=shortlist)
-            whole = functools.partial(bundle.network, device=device, threads=1) if shortlist else None
-        return cls(
-            network,
-            src,
-            tgt,
-            manifest.decode,
-            workers=_workers(device, threads),
-            split=split,
-            language=manifest.src_language,
-            glossary=_glossary(glossary, tgt) if glossary else None,
-            whole=whole,
-            repair=Repair(src, tgt, (manifest.src_language, manifest.tgt_language), searches=repair),
-            aligner=_aligner(bundle, (src, tgt), device) if glossary or aligns or not shortlist else None,
-        )
 
     def translate(
         self,
@@ -317,49 +259,13 @@ class Translator(Model):
             yield from self.translate(window, config, batch_size=batch_size)
 
 
-def _workers(device: str, threads: int | None) -> int:
-    """Number of batches decoded in parallel: on a CPU, that is faster than threads that share one batch's operators."""
-    return threads or available_cores() if device == "cpu" else 1
-
-
-def _network(bundle: "Bundle", others: "Sequence[Bundle]", device: str, *, shortlist: bool) -> Network:
-    """The network of a bundle, or of an ensemble.
-
-    Raises:
-        ModelError: The vocabularies of an ensemble differ, or the device cannot be used.
-    """
-    from heed.models.bundle.bundle import require_one_vocabulary
-
-    require_one_vocabulary(bundle, others)
-    network: Network = bundle.network(device=device, threads=1, shortlist=shortlist)
-    if not others:
-        return network
-    from heed.models.runtime.ensemble import EnsembleNetwork  # imported here: few need it
-
-    return EnsembleNetwork([network, *(each.network(device=device, threads=1) for each in others)])
-
-
 # What few need is imported where it is made: it would be a fiftieth of a start.
-
-
-def _glossary(path: "Path", tokenizer: LineTokenizer) -> "Glossary":
-    from heed.models.text.glossary import Glossary
-
-    return Glossary.read(path, tokenizer)
 
 
 def _term_search(glossary: "Glossary", aligner: "Aligner | None") -> "TermSearch":
     from heed.models.tasks.translation.terms import TermSearch
 
     return TermSearch(glossary, aligner)
-
-
-def _aligner(
-    bundle: "Bundle", tokenizers: tuple[LineTokenizer, LineTokenizer], device: str
-) -> "Callable[[States], Aligner]":
-    from heed.models.tasks.translation.aligner import Aligner
-
-    return functools.partial(Aligner.of, bundle, tokenizers, device)
 
 
 def _linked(aligner: "Aligner", sources: list[str], results: list[list[Translation]]) -> list[list[Translation]]:

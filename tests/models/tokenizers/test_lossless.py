@@ -8,8 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from heed.models.errors import DataError, ModelError
+from heed.models.tokenizers.files import JOINT
 from heed.models.tokenizers.lossless import SPACE, TextTokenizer
-from heed.models.tokenizers.subwords import JOINT, Tokenizer
+from heed.models.tokenizers.subwords import Tokenizer
 from heed.transformer.data.vocabulary import LONGEST, train_tokenizer
 
 LINES = [

@@ -18,7 +18,7 @@ from heed.models.spec.network import NetworkSpec
 from heed.models.spec.preset import network_spec
 from heed.models.spec.tables import defaults, from_table, to_table
 from heed.models.system.files import write_whole
-from heed.models.tokenizers import loading
+from heed.models.tokenizers.files import file_names
 from heed.models.tokenizers.lossless import TextTokenizer
 from heed.models.tokenizers.protocol import LineTokenizer, PlainTokenizer
 from heed.transformer.data.batching.masking import N_SPECIAL
@@ -92,7 +92,7 @@ class Run(ABC, Generic[Train]):
     def copy_tokenizers(self, directory: Path) -> None:
         """Copy the files of the tokenizers."""
         conventions = self.imported.conventions if self.imported else None
-        for name in loading.files(self.path, conventions):
+        for name in file_names(self.path, conventions):
             shutil.copyfile(self.path / name, directory / name)
 
     def new_network(self) -> Transformer:

@@ -9,8 +9,7 @@ import torch
 
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.tables import to_table
-from heed.models.tokenizers import loading
-from heed.models.tokenizers.subwords import tokenizer_files
+from heed.models.tokenizers.files import file_names, model_files
 from heed.transformer.data.shortlist import Shortlist
 from heed.transformer.model import Transformer
 from heed.transformer.training.runs import checkpoint
@@ -59,10 +58,10 @@ def from_run(path: Path) -> InitialNetwork:
     if run.imported:
         files = tokenizer_contents(path, run.imported)
         return InitialNetwork(run.task, network, (), languages, weights, imported=run.imported, files=files)
-    names = tuple(str((path / name).absolute()) for name in tokenizer_files(path))
+    names = tuple(str((path / name).absolute()) for name in model_files(path))
     return InitialNetwork(run.task, network, names, languages, weights, Shortlist.load(path))
 
 
 def tokenizer_contents(path: Path, imported: ImportRecord) -> dict[str, bytes]:
     """The files of the tokenizer of an imported model, in a run or a bundle."""
-    return {name: (path / name).read_bytes() for name in loading.files(path, imported.conventions)}
+    return {name: (path / name).read_bytes() for name in file_names(path, imported.conventions)}
