@@ -89,8 +89,9 @@ def _array(tensor: onnx.TensorProto, directory: Path) -> npt.NDArray[Any]:
 def _shortlist(arrays: Arrays) -> Shortlist | None:
     if "shortlist.likely" not in arrays:
         return None
-    likely, always = arrays["shortlist.likely"], np.flatnonzero(arrays["shortlist.always"])
-    return Shortlist(likely.astype(np.int32), always.astype(np.int32))
+    # Graphs of before have a flag for each token instead.
+    always = arrays.get("shortlist.frequent", np.flatnonzero(arrays.get("shortlist.always", 0)))
+    return Shortlist(arrays["shortlist.likely"].astype(np.int32), always.astype(np.int32))
 
 
 class _Stored:

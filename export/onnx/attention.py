@@ -84,11 +84,16 @@ class AttentionWriter(StackWriter):
         weights = [self._weights(name, part) for part in ("query", "key", "value")]
         biases = [bias for _, bias in weights if bias is not None]
         matrix = np.concatenate([weight for weight, _ in weights])
-        return self.graph.linear(x, f"{name}.qkv", matrix, np.concatenate(biases) if biases else None)
+        bias, steps = np.concatenate(biases) if biases else None, self._steps(name, "query", "key", "value")
+        return self.graph.linear(x, f"{name}.qkv", matrix, bias, steps=steps)
 
     def _projected(self, name: str, part: str, x: ir.Value) -> ir.Value:
         weight, bias = self._weights(name, part)
-        return self.graph.linear(x, f"{name}.{part}", weight, bias)
+        return self.graph.linear(x, f"{name}.{part}", weight, bias, steps=self._steps(name, part))
+
+    def _steps(self, name: str, *parts: str) -> FloatArray | None:  # noqa: ARG002 - that of a subclass needs them
+        """What projections are divided by, (N,); None: nothing."""
+        return None
 
     def _weights(self, name: str, part: str) -> tuple[FloatArray, FloatArray | None]:
         """The matrix and bias of a projection; those of queries include the scale of scores, unless a norm follows."""
@@ -205,6 +210,27 @@ class AttentionWriter(StackWriter):
         self.graph.output(name, written, self.graph.dtype, self.cache_shape(n_slots))
         return written
 
+    def write_memory(
+        self,
+        number: int,
+        memory: ir.Value,
+        src: ir.Value,
+        rows: ir.Value,  # noqa: ARG002 - that of a subclass needs them
+        places: ir.Value,
+    ) -> None:
+        """Write the keys and values that a decoder's layer has of sources, outputs of the encoder's graph.
+
+        Args:
+            number: Number of the layer.
+            memory: The encoder's states, (…, D).
+            src: Token ids of the sources, (N, S).
+            rows: Their rows in the batch, (N,).
+            places: Indices of their tokens; see `places`.
+        """
+        for part in ("key", "value"):
+            heads = self.heads(f"{self.name}.layers.{number}.cross_attention", part, memory, src)
+            self.write(f"memory_{part}s.{number}", heads, places, "M")
+
     def rounded(self, name: str, x: ir.Value) -> ir.Value:
         """Keys or values, (B, G, T, K), rounded to integers."""
         steps = self.graph.op("Div", x, self.scale(name))
@@ -242,13 +268,21 @@ class AttentionWriter(StackWriter):
             q = self._grouped(q, group)
             mask = self._grouped(mask, group) if relative else graph.op("Unsqueeze", mask, graph.integers(1))
             k, v = (graph.op("Unsqueeze", part, graph.integers(2)) for part in (k, v))
-        scores = self.soft_cap(graph.op("FusedMatMul", q, k, domain=CONTRIB, transB=1), self.attention.soft_cap)
-        heads = graph.op("MatMul", graph.op("Softmax", graph.op("Add", scores, mask), axis=-1), v)
+        scores = self.soft_cap(self._scores(name, q, k), self.attention.soft_cap)
+        heads = self._weighted(name, graph.op("Softmax", graph.op("Add", scores, mask), axis=-1), v)
         if group > 1:
             sizes = graph.integers(0, self.attention.n_heads), graph.op("Shape", ids, start=1), graph.integers(-1)
             shape = graph.op("Concat", *sizes, axis=0)
             heads = graph.op("Reshape", heads, shape)
         return self._joined(name, graph.op("Transpose", heads, perm=[0, 2, 1, 3]))
+
+    def _scores(self, name: str, q: ir.Value, k: ir.Value) -> ir.Value:  # noqa: ARG002 - that of a subclass needs it
+        """Queries, (…, T, K), times keys, (…, C, K): (…, T, C)."""
+        return self.graph.op("FusedMatMul", q, k, domain=CONTRIB, transB=1)
+
+    def _weighted(self, name: str, weights: ir.Value, v: ir.Value) -> ir.Value:  # noqa: ARG002
+        """Sums of values, (…, C, K), by their weights, (…, T, C): (…, T, K)."""
+        return self.graph.op("MatMul", weights, v)
 
     def _grouped(self, x: ir.Value, group: int) -> ir.Value:
         """Group heads, (B, H, T, K), or their masks: (B, G, H/G, T, K)."""

@@ -5,9 +5,11 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from heed.export.onnx.attention import Scales, can_stream
+from heed.export.onnx.attention_scales import attention_scales
 from heed.export.onnx.blockwise import BITS, is_blockwise
 from heed.export.onnx.cache_scales import cache_scales
 from heed.export.onnx.input_scales import input_scales
+from heed.export.onnx.integer_attention import AttentionScales, fits_integers
 from heed.models.tasks.scorer import ScoringInput
 from heed.transformer.model import Transformer
 
@@ -17,6 +19,7 @@ class Calibration(NamedTuple):
 
     caches: Scales = MappingProxyType({})  # of an integer KV cache; none: it holds floats
     inputs: Mapping[str, float] = MappingProxyType({})  # of what products read; those without one have a scale per row
+    attention: Mapping[str, AttentionScales] = MappingProxyType({})  # in integers, by name; none: it is in floats
 
 
 def calibrate(network: Transformer, precision: str, passages: Sequence[ScoringInput], bos_id: int) -> Calibration:
@@ -31,7 +34,8 @@ def calibrate(network: Transformer, precision: str, passages: Sequence[ScoringIn
     if precision not in BITS:
         return Calibration()
     if not is_blockwise(network.spec, precision):
-        return Calibration(inputs=input_scales(network, passages, bos_id))
+        attention = attention_scales(network, passages, bos_id) if fits_integers(network.spec) else {}
+        return Calibration(inputs=input_scales(network, passages, bos_id), attention=attention)
     if not can_stream(network.spec):
         return Calibration()
     return Calibration(cache_scales(network, [each.read(bos_id) for each in passages]))

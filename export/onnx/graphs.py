@@ -26,13 +26,17 @@ With a shortlist there are two more graphs, one that computes the vocabulary of 
 only over it:
 
     shortlist: src, src_mask (B, S)
-          -> shortlist_ids (V'), shortlist_mask (B, 1, V'), shortlist_columns, shortlist_scales, shortlist_bias (V')
+          -> shortlist_ids (V'), and of those N that are not in every shortlist, which come last:
+             shortlist_mask (B, 1, N), shortlist_columns, shortlist_scales, shortlist_bias (N)
 
 A decoder-only network has a faster graph for causal attention to all earlier tokens in one operator; `last` is the slot
 of the last token of each row, and `total` the number of slots in use:
 
     stream: ids, positions (B, T), last (B), total (1), predicted (N), top (1), past_keys.L, past_values.L
           -> the same as decoder
+
+With attention in integers, the decoder's keys are unsigned bytes and its values signed ones; those of the memory are
+signed, and its keys stand in columns, (B, G, K, M).
 
 With an integer KV cache, the stream reads a quarter of the bytes. The decoder has the same values in float32, because
 many tokens at a time would convert integers to floats repeatedly. Another graph rounds what the decoder has read for
@@ -42,6 +46,7 @@ the stream:
 """
 
 import functools
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -52,6 +57,7 @@ from heed.export.onnx.block import BOOL, FLOAT, INT32, INT64, LiveTokens, State
 from heed.export.onnx.blockwise import BlockGraphBuilder, is_blockwise
 from heed.export.onnx.builder import GraphBuilder
 from heed.export.onnx.calibration import Calibration
+from heed.export.onnx.integer_attention import IntegerAttentionWriter
 from heed.export.onnx.recurrence import RecurrenceWriter
 from heed.export.onnx.relative import RelativeWriter
 from heed.export.onnx.weights import Weights
@@ -96,8 +102,9 @@ class NetworkWriter:
         if self._spec.decoder is None:
             return [self.lone_encoder(), self.predictor()]
         if self._spec.encoder is not None:
-            narrowed = shortlist is not None and not is_blockwise(self._spec, self._precision)
-            more = [self.shortlist(shortlist), self.decoder(shortlist=True)] if shortlist and narrowed else []
+            more = []
+            if shortlist and not is_blockwise(self._spec, self._precision):
+                more = [self.shortlist(shortlist), self.decoder(shortlist)]
             return [self.encoder(), self.decoder(), *more]
         streams = [self.stream()] if can_stream(self._spec) else []
         return [*streams, self.decoder(), *([self.rounding()] if self._calibration.caches and streams else [])]
@@ -108,6 +115,8 @@ class NetworkWriter:
         return GraphBuilder(name, self._weights, self._precision, self._calibration.inputs)
 
     def _stack(self, graph: GraphBuilder, name: str, live: LiveTokens | None = None) -> AttentionWriter:
+        if name == "decoder" and self._calibration.attention:
+            return IntegerAttentionWriter(graph, self._state, self._spec, self._calibration.attention, live)
         scales = self._calibration.caches if name == "decoder" else None
         return AttentionWriter(graph, self._state, self._spec, name, live, scales)
 
@@ -121,9 +130,7 @@ class NetworkWriter:
         memory, wide = self._encoded(graph, src, src_mask)
         places = decoder.places(rows, wide)
         for number in range(self._decoder.n_layers):
-            for part in ("key", "value"):
-                heads = decoder.heads(f"decoder.layers.{number}.cross_attention", part, memory, src)
-                decoder.write(f"memory_{part}s.{number}", heads, places, "M")
+            decoder.write_memory(number, memory, src, rows, places)
         return graph
 
     def lone_encoder(self) -> GraphBuilder:
@@ -180,7 +187,7 @@ class NetworkWriter:
             mask = stack.additive(graph.op("Or", seen, itself), 1)
         return graph.narrow(mask if bias is None else graph.op("Add", mask, bias))
 
-    def decoder(self, *, shortlist: bool = False) -> GraphBuilder:
+    def decoder(self, shortlist: Shortlist | None = None) -> GraphBuilder:
         """The graph of tokens with an explicit mask, over the whole vocabulary or a batch's shortlist."""
         graph = self._begin("shortlist_decoder" if shortlist else "decoder")
         ids = graph.input("ids", INT64, ["B", "T"])
@@ -193,7 +200,7 @@ class NetworkWriter:
         else:
             mixing = RecurrenceWriter(stack, ids, positions, slots, mask)
         x = self._layers(stack, ids, positions, mixing)
-        self._predict(stack, x, ids, shortlist=shortlist)
+        self._predict(stack, x, ids, shortlist)
         return graph
 
     def _self_attention(
@@ -279,7 +286,7 @@ class NetworkWriter:
 
         return attend
 
-    def _predict(self, stack: AttentionWriter, x: ir.Value, ids: ir.Value, *, shortlist: bool = False) -> None:
+    def _predict(self, stack: AttentionWriter, x: ir.Value, ids: ir.Value, shortlist: Shortlist | None = None) -> None:
         """The prediction outputs, from the states of the layers."""
         graph, shape = stack.graph, ["B", "T"] if stack.live is None else ["R"]
         if self._spec.encoder is None:
@@ -287,7 +294,7 @@ class NetworkWriter:
             x = graph.op("Gather", graph.op("Reshape", x, graph.integers(-1, self._spec.d_model)), predicted)
         x, chosen = self._predictive(stack, stack.last(x)), None
         if shortlist:
-            logits, chosen = self._shortlist_logits(stack, x, ids)
+            logits, chosen = self._shortlist_logits(stack, x, ids, shortlist)
         else:
             logits = self._logits(graph, x)
             if len(shape) > 1:  # (R, V) becomes (B, T, V)
@@ -320,27 +327,36 @@ class NetworkWriter:
         bias = self._state.get("projection.bias")
         return logits if bias is None else graph.op("Add", logits, graph.weight("projection.bias", bias))
 
-    def _shortlist_logits(self, stack: AttentionWriter, x: ir.Value, ids: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """The logits over a batch's shortlist, -inf for tokens not in a sentence's own; and the token ids."""
-        graph = stack.graph
+    def _shortlist_logits(
+        self, stack: AttentionWriter, x: ir.Value, ids: ir.Value, shortlist: Shortlist
+    ) -> tuple[ir.Value, ir.Value]:
+        """The logits over a batch's shortlist, -inf for tokens not in a sentence's own; and the token ids.
+
+        The columns of tokens that are in every shortlist are constant, so ONNX Runtime arranges them once, not in each
+        step; the others, N of the V' tokens, differ from batch to batch.
+        """
+        graph, name, D = stack.graph, self._spec.output, self._spec.d_model
         assert stack.live is not None, "a shortlist is for many rows"
         chosen = graph.input("shortlist_ids", INT64, ["V'"])
-        mask = graph.input("shortlist_mask", FLOAT, ["B", 1, "V'"])
-        columns = graph.input_columns("shortlist", "V'", self._spec.d_model)
+        mask = graph.input("shortlist_mask", FLOAT, ["B", 1, "N"])
+        always = graph.weight("shortlist.frequent", np.sort(shortlist.always))
+        columns = graph.some_columns(always, name, self._state[f"{name}.weight"])  # folded when the graph is loaded
+        frequent = graph.product(x, name, columns)
+        others = graph.product(x, name, graph.input_columns("shortlist", "N", D))
         sentences = graph.op("Div", stack.live.tokens, graph.op("Shape", ids, start=1))  # of each row, (R,)
-        mask = graph.op("Gather", graph.op("Squeeze", mask, graph.integers(1)), sentences)
-        logits = graph.product(x, self._spec.output, columns)
+        others = graph.op("Add", others, graph.op("Gather", graph.op("Squeeze", mask, graph.integers(1)), sentences))
         if self._spec.output_bias:
-            logits = graph.op("Add", logits, graph.input("shortlist_bias", FLOAT, ["V'"]))
-        return graph.op("Add", logits, mask), chosen
+            bias = graph.weight("projection.bias", self._state["projection.bias"])
+            frequent = graph.op("Add", frequent, graph.op("Gather", bias, always))
+            others = graph.op("Add", others, graph.input("shortlist_bias", FLOAT, ["N"]))
+        return graph.op("Concat", frequent, others, axis=-1), chosen
 
     def shortlist(self, shortlist: Shortlist) -> GraphBuilder:
-        """The graph of a batch's vocabulary: the union of its sentences' shortlists."""
+        """The graph of a batch's vocabulary: the tokens of every shortlist, then the other ones of its sentences."""
         graph, V, name = self._begin("shortlist"), self._decoder.vocab_size, self._spec.output
         src, src_mask = graph.input("src", INT64, ["B", "S"]), graph.input("src_mask", BOOL, ["B", "S"])
-        common = np.zeros(V, dtype=np.int32)
-        common[shortlist.always] = 1
-        always = graph.weight("shortlist.always", common)
+        is_other = np.ones(V, dtype=np.int32)
+        is_other[shortlist.always] = 0
         small = np.uint16 if V <= 2**16 else np.int32
         likely = graph.op("Gather", graph.weight("shortlist.likely", shortlist.likely.astype(small)), src)  # (B, S, L)
         likely = graph.op("Cast", likely, to=INT32)
@@ -349,24 +365,33 @@ class NetworkWriter:
         likely = graph.op("Where", graph.op("Unsqueeze", src_mask, graph.integers(2)), likely, nothing)
         own = graph.op("Reshape", likely, graph.integers(0, -1))  # tokens requested by each sentence, (B, S · L)
 
+        # 1 for other tokens that any sentence requests, (V,), and for one of them in any case: no product is empty.
+        first = np.zeros(V, dtype=np.int32)
+        first[int(is_other.argmax())] = 1
         asked = graph.op("Reshape", own, graph.integers(-1))
         ones = graph.op("Expand", graph.constant(1, np.int32), graph.op("Shape", asked))
-        wanted = graph.op("ScatterElements", always, asked, ones, axis=0)  # (V,), 1 if any sentence requests the token
-        ids = graph.op("Reshape", graph.op("NonZero", wanted), graph.integers(-1))  # (V',)
-        place = graph.op("Sub", graph.op("CumSum", wanted, graph.constant(0, np.int64)), graph.constant(1, np.int32))
+        wanted = graph.op("ScatterElements", graph.weight("shortlist.first", first), asked, ones, axis=0)
+        wanted = graph.op("Mul", wanted, graph.weight("shortlist.others", is_other))
+        others = graph.op("Reshape", graph.op("NonZero", wanted), graph.integers(-1))  # (N,)
+        N = graph.op("Shape", others)
 
-        stack = self._stack(graph, "decoder")
-        of_all = stack.additive(graph.op("Cast", graph.op("Gather", always, ids), to=BOOL), 0)  # (1, V')
-        shape = graph.op("Concat", graph.op("Shape", src, end=1), graph.op("Shape", ids), axis=0)
+        # Of each sentence's tokens, their places among the others; those of every shortlist have one behind them.
+        place = graph.op("Sub", graph.op("CumSum", wanted, graph.constant(0, np.int64)), graph.constant(1, np.int32))
+        behind = graph.op("Cast", N, to=INT32)
+        place = graph.op("Where", graph.op("Cast", wanted, to=BOOL), place, behind)
+        shape = graph.op("Concat", graph.op("Shape", src, end=1), graph.op("Add", N, graph.integers(1)), axis=0)
+        refused = graph.op("Expand", graph.floats(-math.inf), shape)
         zeros = graph.op("Expand", graph.floats(0.0), graph.op("Shape", own))
-        mask = graph.op(
-            "ScatterElements", graph.op("Expand", of_all, shape), graph.op("Gather", place, own), zeros, axis=1
-        )
-        columns = graph.some_columns(ids, name, self._state[f"{name}.weight"])
+        mask = graph.op("ScatterElements", refused, graph.op("Gather", place, own), zeros, axis=1)  # (B, N + 1)
+        mask = graph.op("Slice", mask, graph.integers(0), N, graph.integers(1))
+
+        always = graph.weight("shortlist.frequent", np.sort(shortlist.always))
+        ids = graph.op("Concat", graph.op("Cast", always, to=INT64), others, axis=0)
+        columns = graph.some_columns(others, name, self._state[f"{name}.weight"])
         graph.output("shortlist_ids", ids, INT64, ["V'"])
-        graph.output("shortlist_mask", graph.op("Unsqueeze", mask, graph.integers(1)), FLOAT, ["B", 1, "V'"])
-        graph.output_columns("shortlist", columns, "V'", self._spec.d_model)
+        graph.output("shortlist_mask", graph.op("Unsqueeze", mask, graph.integers(1)), FLOAT, ["B", 1, "N"])
+        graph.output_columns("shortlist", columns, "N", self._spec.d_model)
         if self._spec.output_bias:
             bias = graph.weight("projection.bias", self._state["projection.bias"])
-            graph.output("shortlist_bias", graph.op("Gather", bias, ids), FLOAT, ["V'"])
+            graph.output("shortlist_bias", graph.op("Gather", bias, others), FLOAT, ["N"])
         return graph

@@ -146,8 +146,9 @@ class _Part:
         feeds = {name: arrays[name] for name in self.shapes if name in arrays}
         for value in self.session.get_inputs():
             if value.name.startswith("past_") and value.name not in feeds:
-                _, n_heads, _, d_head = value.shape
-                feeds[value.name] = np.zeros((n_rows, n_heads, n_slots, d_head), TYPES[value.type])
+                # (B, G, C, K) or (B, G, K, C)
+                shape = [n_rows, *(n_slots if isinstance(size, str) else size for size in value.shape[1:])]
+                feeds[value.name] = np.zeros(shape, TYPES[value.type])
         found = dict(zip(names, compute(self.session, names, feeds), strict=True) if names else ())
         weights = {kind: [_by_head(found[value]) for value in values] for kind, values in self._shown.items()}
         return weights, {name: found[name] for name in self._others}

@@ -23,6 +23,7 @@ TYPES: dict[str, type[np.number]] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
     "tensor(int8)": np.int8,
+    "tensor(uint8)": np.uint8,
 }
 SUFFIX = ".onnx"
 
@@ -128,18 +129,33 @@ class Graphs:
         return self.decoder_spec.n_positions
 
     @property
-    def dtype(self) -> type[np.number]:
-        """Type of the decoder's KV cache."""
-        return np.float32 if self.rounds else self._dtype("stream" if self.has_stream else "decoder")
+    def cache_types(self) -> dict[str, type[np.number]]:
+        """Types of the arrays of the decoder's KV cache, by name."""
+        if self.rounds:
+            return dict.fromkeys(self.cache_names, np.float32)
+        found = self._types("stream" if self.has_stream else "decoder")
+        return {name: found[f"past_{name}"] for name in self.cache_names}
+
+    @property
+    def memory_types(self) -> dict[str, type[np.number]]:
+        """Types of the keys and values of sources, by name."""
+        found = self._types("decoder") if self.memory_names else {}
+        return {name: found[name] for name in self.memory_names}
+
+    @property
+    def turned(self) -> list[str]:
+        """Names of the keys of sources that stand in columns, (B, G, K, M)."""
+        shapes = self.inputs("decoder") if self.memory_names else {}
+        return [name for name in self.memory_names if isinstance(shapes[name][3], str)]
 
     @property
     def rounds(self) -> bool:
         """Whether the stream has an integer KV cache."""
-        return self.has_stream and self._dtype("stream") == np.int8
+        return self.has_stream and np.int8 in self._types("stream").values()
 
-    def _dtype(self, name: str) -> type[np.number]:
-        (kind,) = {value.type for value in self.session(name).get_inputs() if value.name.startswith("past_")}
-        return TYPES[kind]
+    def _types(self, name: str) -> dict[str, type[np.number]]:
+        """Types of the inputs of a graph that are keys and values, or may be."""
+        return {value.name: TYPES[value.type] for value in self.session(name).get_inputs() if value.type in TYPES}
 
     def _require_fit(self, name: str) -> None:
         """Refuse graphs that do not match the manifest's network."""
@@ -149,8 +165,11 @@ class Graphs:
         found |= {value.name: value.shape[-1] for value in session.get_outputs() if value.name == "log_probs"}
         expected: dict[str, Any] = {f"past_{name}": [*self.cache_heads] for name in self.cache_names}
         expected["log_probs"] = "V'" if self.has_shortlist else stack.vocab_size
-        typed = {value.type for value in past} in [{kind} for kind in TYPES]
-        if not typed or found != expected or (self.rounds and "rounding" not in self._graphs):
+        if (
+            not {value.type for value in past} <= TYPES.keys()
+            or found != expected
+            or (self.rounds and "rounding" not in self._graphs)
+        ):
             raise ModelError(f"{self._directory}: damaged: its graphs do not match its manifest; get the model again")
 
 

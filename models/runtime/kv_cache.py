@@ -1,6 +1,6 @@
 """KV cache: keys and values in device memory that is reused from batch to batch."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from math import prod
 
 import numpy as np
@@ -19,21 +19,23 @@ class KVCache:
     reads and writes this memory directly. On another device, arrays are copied only when their shape changes.
 
     Args:
-        names: Names of the arrays.
+        types: Types of their numbers, by the names of the arrays.
         device: Their device.
-        dtype: Type of their numbers.
+        turned: Names of arrays that are (B, H, K, C), and do not become wider.
     """
 
-    def __init__(self, names: Iterable[str], device: str, dtype: type[np.number]) -> None:
+    def __init__(self, types: Mapping[str, type[np.number]], device: str, turned: Collection[str] = ()) -> None:
         self.values: dict[str, OrtValue] = {}
-        self._device = device
-        self._memory: dict[str, Array] = {name: np.empty(0, dtype) for name in names}
-        self._spare: Array = np.empty(0, dtype)  # memory for an array whose shape changes
+        self._device, self._turned = device, turned
+        self._memory: dict[str, Array] = {name: np.empty(0, dtype) for name, dtype in types.items()}
+        # Memory for an array whose shape changes, by type.
+        self._spare: dict[type[np.number], Array] = {dtype: np.empty(0, dtype) for dtype in types.values()}
 
     def begin(self, shape: tuple[int, int, int, int]) -> None:
         """Set all arrays to zeros of this shape."""
+        B, H, C, K = shape
         for name in self._memory:
-            array = self._array(name, shape)
+            array = self._array(name, (B, H, K, C) if name in self._turned else shape)
             array.fill(0)  # unwritten slots are read, too, under a mask, and must be finite
             self._show(name, array)
 
@@ -65,7 +67,8 @@ class KVCache:
         for name, value in self.values.items():
             B, H, C, K = value.shape()
             if n_slots > C:
-                before, self._spare, self._memory[name] = value.numpy(), self._memory[name], self._spare
+                before, dtype = value.numpy(), self._memory[name].dtype.type
+                self._spare[dtype], self._memory[name] = self._memory[name], self._spare[dtype]
                 array = self._array(name, (B, H, n_slots, K))
                 array[:, :, :C], array[:, :, C:] = before, 0
                 self._show(name, array)

@@ -19,7 +19,8 @@ Arrays = dict[str, npt.NDArray[Any]]
 ENCODED = 16  # sources encoded at a time: of similar length, so that there is little padding
 ROOM, SHORT_ROOM = 64, 16  # slots by which KV caches of language models grow, and those of translation models
 READ = 512  # tokens read at a time, because logits and attention scores are large
-GROUP = 8  # rows by which the number of those that are computed changes
+BLOCK = 16  # columns that a product of integers computes at a time
+GROUP = 4  # rows by which the number of those that are computed changes
 LONG = 256  # tokens: a longer prompt is faster with the decoder than with a stream that has an integer cache
 
 
@@ -38,9 +39,10 @@ class OnnxState:
 
     def __init__(self, graphs: Graphs) -> None:
         self._graphs = graphs
-        self._memory = KVCache(graphs.memory_names, graphs.device, graphs.dtype)
-        self._decoders = KVCache(graphs.cache_names, graphs.device, graphs.dtype)
-        self._streams = KVCache(graphs.cache_names, graphs.device, np.int8) if graphs.rounds else self._decoders
+        self._memory = KVCache(graphs.memory_types, graphs.device, graphs.turned)
+        self._decoders = KVCache(graphs.cache_types, graphs.device)
+        integers = dict.fromkeys(graphs.cache_names, np.int8)
+        self._streams = KVCache(integers, graphs.device) if graphs.rounds else self._decoders
         self._past = self._decoders  # the cache in use
         self._src_mask: BoolArray = np.zeros((0, 0), dtype=bool)
         self._shortlist: dict[str, OrtValue] = {}
@@ -50,9 +52,9 @@ class OnnxState:
 
     def encode(self, src: IntArray, src_mask: BoolArray, needed: Padded | None = None) -> None:
         """See `heed.models.runtime.protocol.State`."""
-        B, S = src.shape
-        self._src_mask, self._bound = src_mask, {}
-        self._memory.begin(_shape(self._graphs.memory_heads, B, S))
+        B = len(src)
+        self._src_mask, self._bound = self._fitting_memory(src_mask), {}
+        self._memory.begin(_shape(self._graphs.memory_heads, *self._src_mask.shape))
         encoder = self._graphs.session("encoder")
         lengths = src_mask.sum(axis=1)
         order = np.argsort(lengths, kind="stable")  # so that little padding is encoded
@@ -70,6 +72,11 @@ class OnnxState:
                 for name, array, also in zip(("src", "src_mask"), (src, src_mask), more, strict=True)
             }
             self._shortlist = _outputs(self._graphs.session("shortlist"), sources, self._graphs.device)
+
+    def _fitting_memory(self, src_mask: BoolArray) -> BoolArray:
+        """The mask of sources, (B, S), as that of the memory, (B, M): products of columns want whole blocks of them."""
+        more = -src_mask.shape[1] % (BLOCK if self._graphs.turned else 1)
+        return np.pad(src_mask, ((0, 0), (0, more))) if more else src_mask
 
     def prefill(self, prompts: IntArray, prompt_mask: BoolArray, *, alone: bool = False) -> None:
         """See `heed.models.runtime.protocol.State`."""
@@ -102,7 +109,8 @@ class OnnxState:
         outputs = ["top_log_probs", "top_ids", "log_probs"]
         log_probs, ids, every = self._step(tokens, position, slots, mask, outputs, top, live)
         vocabulary = self.vocabulary
-        places = np.minimum(np.searchsorted(vocabulary, wanted), len(vocabulary) - 1)
+        order = np.argsort(vocabulary)  # a shortlist has its frequent tokens first
+        places = order[np.minimum(np.searchsorted(vocabulary, wanted, sorter=order), len(vocabulary) - 1)]
         more = np.where(vocabulary[places] == wanted, np.take_along_axis(every, places, axis=2), np.float32(-np.inf))
         return np.concatenate([log_probs, more], axis=2), np.concatenate([ids, wanted], axis=2)
 
@@ -133,7 +141,7 @@ class OnnxState:
         Texts of language models are read one by one, because they may be long; targets of sources as a batch.
         """
         B, T = tgt.shape
-        self._src_mask = self._src_mask if src_mask is None else src_mask
+        self._src_mask = self._src_mask if src_mask is None else self._fitting_memory(src_mask)
         n_rows, size, n_slots = (B, self._at_once(T), T) if self._translates else (1, READ, self._room(T))
         for row in range(0, B, n_rows):
             rows = slice(row, row + n_rows)

@@ -4,7 +4,7 @@ import itertools
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from heed.export import exporter
 from heed.export.exporter import write_graphs
 from heed.export.onnx.calibration import Calibration, calibrate
+from heed.export.onnx.integer_attention import AttentionScales
 from heed.export.onnx.rowwise import quantize_rows
 from heed.export.proof import parity
 from heed.export.proof.parity import LOG_PROB_LIMIT, LOSS_LIMITS, require
@@ -36,9 +37,10 @@ from heed.models.runtime.network import OnnxNetwork
 from heed.models.spec.network import NetworkSpec
 from heed.models.tasks.scorer import ScoringInput
 from heed.models.tasks.translation.translator import Translator
+from heed.transformer.attention import AttentionInputs, MultiHeadAttention
 from heed.transformer.data.text.parallel_text import read_validation
 from heed.transformer.decoding import TorchNetwork
-from heed.transformer.masks import padding_mask
+from heed.transformer.masks import as_numbers, padding_mask
 from heed.transformer.model import Transformer
 from heed.transformer.training.runs import checkpoint
 from heed.transformer.training.runs.run import TranslationRun
@@ -62,7 +64,7 @@ class Exported:
     torch: Transformer
     onnx: OnnxNetwork
     directory: Path
-    scales: Mapping[str, float] = dataclasses.field(default_factory=dict)  # of what int8 products read
+    calibration: Calibration = dataclasses.field(default_factory=Calibration)
 
 
 Draw = Callable[..., Transformer]
@@ -88,7 +90,7 @@ def write(network: Transformer, directory: Path, precision: str, *, calibrated: 
     with torch.no_grad():
         network.output_weight[SPECIAL.eos_id] *= 0.5  # outputs do not end at once
     calibration = calibrate(network, precision, random_pairs(60), SPECIAL.bos_id) if calibrated else Calibration()
-    return Exported(network, load(network, directory, precision, calibration), directory, calibration.inputs)
+    return Exported(network, load(network, directory, precision, calibration), directory, calibration)
 
 
 def load(network: Transformer, directory: Path, precision: str, calibration: Calibration | None = None) -> OnnxNetwork:
@@ -187,14 +189,14 @@ def test_the_beam_sees_more_than_the_greedy_search(float32: Exported) -> None:
     assert best[0] != best[1]
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("precision", ["float32", "int8", "int8 with integers in attention"])
 def test_step_by_step_is_the_whole_target(
     precision: str, float32: Exported, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     exported = float32
-    if precision == "int8":
-        directory = tmp_path_factory.mktemp("steps")
-        exported = dataclasses.replace(float32, onnx=load(float32.torch, directory, precision))
+    if precision != "float32":
+        directory, calibrated = tmp_path_factory.mktemp("steps"), precision != "int8"
+        exported = write(copy.deepcopy(float32.torch), directory, "int8", calibrated=calibrated)
     src = padded(draw_sources(exported.torch, [5, 2, 3]))
     tgt = torch.randint(2, 23, (B, T)).numpy()
     whole = onnx_log_probs(exported, src, tgt)
@@ -250,13 +252,48 @@ def rounded(x: Tensor, levels: int, scale: float | None = None) -> Tensor:
     return (x / scales).round() * scales
 
 
-def round_network(network: Transformer, scales: Mapping[str, float]) -> Transformer:
-    network = copy.deepcopy(network)
+class RoundedAttention(nn.Module):
+    """What attention in integers means: queries, keys and values in whole steps, weights in 255ths.
+
+    They are bytes, or where a sum of two products must fit into 16 bits, on each side of zero one of 63 levels.
+    """
+
+    def __init__(self, attention: MultiHeadAttention, scales: AttentionScales, *, crosses: bool) -> None:
+        super().__init__()
+        self.attention, self.spec = attention, attention.spec
+        queries, self.keys, self.values = (torch.from_numpy(each)[:, None] for each in scales)
+        self.queries = queries[:, :, None] / self.keys
+        byte, less = (-128, 127), (-63, 63)
+        self.query_limits, self.key_limits = (byte, less) if crosses else (less, byte)
+
+    def forward(self, x: Tensor, inputs: AttentionInputs, _: object = None) -> Tensor:
+        keys, values = self.attention.project(x if inputs.memory is None else inputs.memory)
+        q = self.attention.query(x).unflatten(-1, (self.spec.n_heads, -1)).transpose(1, 2) * self.spec.score_scale
+        keys, values = steps(keys, self.keys, *self.key_limits), steps(values, self.values)
+        assert isinstance(inputs.mask, Tensor)
+        mask = as_numbers(inputs.mask) if inputs.mask.dtype == torch.bool else inputs.mask
+        weights = (steps(q, self.queries, *self.query_limits) @ keys.transpose(-2, -1) + mask).softmax(-1)
+        heads = (weights * 255).round() / 255 @ values
+        return self.attention.output(heads.transpose(1, 2).flatten(2))
+
+
+def steps(x: Tensor, step: Tensor, least: int = -128, most: int = 127) -> Tensor:
+    return (x / step).round().clamp(least, most) * step
+
+
+def round_network(network: Transformer, calibration: Calibration) -> Transformer:
+    network, scales = copy.deepcopy(network), calibration.inputs
     for place, module in list(network.named_modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.Linear):
                 scale = scales.get(f"{place}.{name}")
                 setattr(module, name, RoundedLinear(child, 255 if name == "outer" else 127, scale))
+    for name, known in calibration.attention.items():
+        place, _, child_name = name.rpartition(".")
+        attention = network.get_submodule(name)
+        assert isinstance(attention, MultiHeadAttention)
+        rounded_one = RoundedAttention(attention, known, crosses=child_name == "cross_attention")
+        setattr(network.get_submodule(place), child_name, rounded_one)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if name.endswith("embedding.weight") or name == "projection.weight":
@@ -274,7 +311,7 @@ def test_int8_is_pytorch_with_rounded_numbers(int8: Exported) -> None:
     """
     src = padded(draw_sources(int8.torch, [5, 9, 1, 14]))
     tgt = torch.randint(2, 23, (4, 20)).numpy()
-    expected = torch_log_probs(dataclasses.replace(int8, torch=round_network(int8.torch, int8.scales)), src, tgt)
+    expected = torch_log_probs(dataclasses.replace(int8, torch=round_network(int8.torch, int8.calibration)), src, tgt)
     assert np.abs(onnx_log_probs(int8, src, tgt) - expected).mean() < 1e-3
 
 
@@ -285,7 +322,7 @@ def test_known_scales_spare_looking_for_the_largest_number_of_each_row(int8: Exp
         for name in ("encoder", "decoder")
         if (path := int8.directory / f"{name}.onnx")
     }
-    assert all(n == 0 for n in sought.values()) if int8.scales else all(n > 0 for n in sought.values())
+    assert all(n == 0 for n in sought.values()) if int8.calibration.inputs else all(n > 0 for n in sought.values())
 
 
 @pytest.mark.parametrize("graph", ["encoder", "decoder"])

@@ -13,8 +13,9 @@ from onnxruntime import OrtValue
 from heed.models.runtime import kv_cache as cache
 from heed.models.runtime.kv_cache import KVCache
 
-NAMES, H, K = ["keys", "values", "more"], 2, 3
-Arrays = dict[str, npt.NDArray[np.float32]]
+TYPES: dict[str, type[np.number]] = {"keys": np.uint8, "values": np.float32, "more": np.float32}
+NAMES, H, K = list(TYPES), 2, 3
+Arrays = dict[str, npt.NDArray[Any]]
 
 
 class Plain:
@@ -24,7 +25,7 @@ class Plain:
         self.arrays: Arrays = {}
 
     def begin(self, shape: tuple[int, ...]) -> None:
-        self.arrays = {name: np.zeros(shape, np.float32) for name in NAMES}
+        self.arrays = {name: np.zeros(shape, dtype) for name, dtype in TYPES.items()}
 
     def keep(self, rows: npt.NDArray[np.int64]) -> None:
         self.arrays = {name: array[rows] for name, array in self.arrays.items()}
@@ -39,7 +40,7 @@ def write(arrays: Arrays, seed: int) -> None:
     """What a graph does: numbers everywhere."""
     random = np.random.default_rng(seed)
     for name in NAMES:
-        arrays[name][...] = random.normal(size=arrays[name].shape)
+        arrays[name][...] = random.uniform(0, 255, size=arrays[name].shape)
 
 
 steps = st.one_of(
@@ -52,7 +53,7 @@ steps = st.one_of(
 @given(st.lists(steps, max_size=8))
 def test_rows_and_slots_keep_what_was_written(steps: list[tuple[str, Any, int]]) -> None:
     """However often the same room gets another shape."""
-    ours, plain = KVCache(NAMES, "cpu", np.float32), Plain()
+    ours, plain = KVCache(TYPES, "cpu"), Plain()
     every: list[tuple[str, Any, int]] = [("begin", 3, 2), *steps]
     for number, (what, value, size) in enumerate(every):
         for side in (ours, plain):
@@ -86,7 +87,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("elsewhere")
 def test_what_a_device_wrote_is_there_in_another_shape() -> None:
-    ours = KVCache(NAMES, "cuda", np.float32)
+    ours = KVCache(dict.fromkeys(NAMES, np.float32), "cuda")
     ours.begin((3, H, 2, K))
     written = {name: ours.values[name].numpy() for name in NAMES}
     write(written, seed=1)
@@ -96,3 +97,10 @@ def test_what_a_device_wrote_is_there_in_another_shape() -> None:
         found = ours.values[name].numpy()
         np.testing.assert_array_equal(found[:, :, :2], written[name][[2, 1]])
         assert not found[:, :, 2:].any()
+
+
+def test_turned_arrays_have_their_slots_last() -> None:
+    ours = KVCache({"keys": np.int8, "values": np.int8}, "cpu", turned=["keys"])
+    ours.begin((2, H, 5, K))
+    assert ours.values["keys"].shape() == [2, H, K, 5]
+    assert ours.values["values"].shape() == [2, H, 5, K]
