@@ -64,7 +64,8 @@ def test_an_output_that_does_not_end_is_told(heed: Heed) -> None:
 
 
 def test_repetition_can_be_made_less_likely(heed: Heed) -> None:
-    plain, penalized = (objects(heed, ["x x x x x x x x x"], "--repetition-penalty", penalty)[0] for penalty in (1, 5))
+    line = "It is a big, big, big, big house."
+    plain, penalized = (objects(heed, [line], "--repetition-penalty", penalty)[0] for penalty in (1, 5))
     plain_tokens, tokens = plain["tokens"], penalized["tokens"]
     assert isinstance(plain_tokens, list)
     assert isinstance(tokens, list)
