@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from heed.models.runtime.protobuf import fields
+from heed.models.runtime.protobuf import spans
 
 # The fields of onnx.proto that lead to tensors: message, field number → message.
 _CHILDREN = {
@@ -24,18 +24,20 @@ def external_files(model: bytes) -> set[str]:
         ValueError: The bytes are not such a message.
     """
     try:
-        return set(_locations(memoryview(model), "model"))
+        return set(_locations(model, 0, len(model), "model"))
     except RecursionError:
         raise ValueError("graphs are nested too deeply") from None
 
 
-def _locations(message: memoryview, kind: str) -> Iterator[str]:
+def _locations(model: bytes, start: int, end: int, kind: str) -> Iterator[str]:
+    """The names in a message of a kind that stands from `start` to `end`."""
     if kind == "entry":
-        texts = {number: bytes(value).decode("utf-8") for number, value, _ in fields(message)}
+        texts = {number: model[value:last].decode("utf-8") for number, _, value, last in spans(model, start, end)}
         if texts.get(_KEY) == "location":
             yield texts.get(_VALUE, "")
         return
     children = _CHILDREN[kind]
-    for number, value, _ in fields(message):
-        if number in children and b"location" in bytes(value):  # nearly all others are nodes, by the hundred
-            yield from _locations(value, children[number])
+    for number, _, value, last in spans(model, start, end):
+        # Nearly all that have no such word are nodes, by the hundred.
+        if number in children and model.find(b"location", value, last) >= 0:
+            yield from _locations(model, value, last, children[number])

@@ -14,29 +14,48 @@ class Field(NamedTuple):
     whole: memoryview  # with its tag, as it stands in the message
 
 
+class Span(NamedTuple):
+    """Where a field stands among bytes."""
+
+    number: int
+    start: int  # of its tag
+    value: int  # of its value
+    end: int
+
+
 def fields(message: memoryview) -> Iterator[Field]:
     """The fields of a message, in order.
 
     Raises:
         ValueError: It is not one.
     """
-    position, end = 0, len(message)
+    for number, start, value, end in spans(bytes(message), 0, len(message)):
+        yield Field(number, message[value:end], message[start:end])
+
+
+def spans(message: bytes, start: int, end: int) -> Iterator[Span]:
+    """Where the fields of a message stand, which is a part of some bytes; an empty value of a number is at its end.
+
+    Raises:
+        ValueError: It is not one.
+    """
+    position = start
     while position < end:
         start = position
-        tag, position = _varint(message, position)
+        tag, position = _varint(message, position, end)
         number, wire_type, size = tag >> 3, tag & 7, 0
         if wire_type == 0:
-            _, position = _varint(message, position)
+            _, position = _varint(message, position, end)
         elif wire_type in (1, 5):
             position += 8 if wire_type == 1 else 4
         elif wire_type == DELIMITED:
-            size, position = _varint(message, position)
+            size, position = _varint(message, position, end)
             position += size
-            if position > end:
-                raise ValueError("a field extends beyond its message")
         else:
             raise ValueError(f"unknown wire type {wire_type}")
-        yield Field(number, message[position - size : position], message[start:position])
+        if position > end:
+            raise ValueError("a field extends beyond its message")
+        yield Span(number, start, position - size, position)
 
 
 def field(number: int, value: bytes) -> bytes:
@@ -44,11 +63,11 @@ def field(number: int, value: bytes) -> bytes:
     return _written(number << 3 | DELIMITED) + _written(len(value)) + value
 
 
-def _varint(message: memoryview, position: int) -> tuple[int, int]:
-    if position < len(message) and (byte := message[position]) < 0x80:  # as nearly all are
+def _varint(message: bytes, position: int, end: int) -> tuple[int, int]:
+    if position < end and (byte := message[position]) < 0x80:  # as nearly all are
         return byte, position + 1
     value = shift = 0
-    while position < len(message) and shift < 64:
+    while position < end and shift < 64:
         byte = message[position]
         value |= (byte & 0x7F) << shift
         position, shift = position + 1, shift + 7
