@@ -6,7 +6,7 @@ import numpy as np
 
 from heed.models.arrays import BoolArray, IntArray
 
-LEAVING = 0.25  # share of finished rows at which a batch is compacted
+LEAVING = 0.12  # share of finished rows at which a batch is compacted
 SLOTS = 16  # slots that every row gains when one row runs out
 BATCH_TOKENS = 8192  # limit of tokens per batch, padding included, so that memory does not grow with long lines
 
