@@ -16,7 +16,10 @@ TEXTS, BATCH_SIZE = 100, 32
 
 
 def choose_threshold(network: Network, passages: Sequence[ScoringInput], special: SpecialIds) -> float | None:
-    """The smallest threshold that costs next to nothing of the mean score of beam search; None: none is so good.
+    """A threshold that costs next to nothing of the mean score of beam search; None: none is so good.
+
+    It is the one after the smallest, which may cost more on text of another kind: on news 0.017, where it cost 0.002 on
+    captions, and the next one nothing.
 
     Args:
         network: As it will be run.
@@ -27,8 +30,9 @@ def choose_threshold(network: Network, passages: Sequence[ScoringInput], special
     if not sources:
         return None
     plain = _mean_score(network, sources, special, None)
-    within = (each for each in THRESHOLDS if plain - _mean_score(network, sources, special, each) <= LOSS)
-    return next(within, None)
+    losses = {each: plain - _mean_score(network, sources, special, each) for each in THRESHOLDS}
+    within = [each for each, loss in losses.items() if loss <= LOSS]
+    return within[:2][-1] if within else None
 
 
 def _mean_score(network: Network, sources: list[list[int]], special: SpecialIds, threshold: float | None) -> float:
