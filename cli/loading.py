@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from heed.models.tasks.translation.translator import Translator
 
 
-_loaded: list[object] = []  # models of this command: freed with the process, which takes less time
+_loaded: list[object] = []  # the model of the last command: freed with the process, which takes less time
 
 
 def find_model(model: str | None, task: str = "translate") -> Path:
@@ -90,7 +90,7 @@ def load_translator(
             aligns=aligns,
             repair=repair,
         )
-    _loaded.append(translator)
+    _loaded[:] = [translator]
     return translator
 
 
