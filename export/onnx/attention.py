@@ -84,16 +84,15 @@ class AttentionWriter(StackWriter):
         weights = [self._weights(name, part) for part in ("query", "key", "value")]
         biases = [bias for _, bias in weights if bias is not None]
         matrix = np.concatenate([weight for weight, _ in weights])
-        bias, steps = np.concatenate(biases) if biases else None, self._steps(name, "query", "key", "value")
-        return self.graph.linear(x, f"{name}.qkv", matrix, bias, steps=steps)
+        return self._projection(name, "qkv", x, matrix, np.concatenate(biases) if biases else None)
 
     def _projected(self, name: str, part: str, x: ir.Value) -> ir.Value:
         weight, bias = self._weights(name, part)
-        return self.graph.linear(x, f"{name}.{part}", weight, bias, steps=self._steps(name, part))
+        return self._projection(name, part, x, weight, bias)
 
-    def _steps(self, name: str, *parts: str) -> FloatArray | None:  # noqa: ARG002 - that of a subclass needs them
-        """What projections are divided by, (N,); None: nothing."""
-        return None
+    def _projection(self, name: str, part: str, x: ir.Value, matrix: FloatArray, bias: FloatArray | None) -> ir.Value:
+        """The projection of x to a part of an attention, or to "qkv", all three."""
+        return self.graph.linear(x, f"{name}.{part}", matrix, bias)
 
     def _weights(self, name: str, part: str) -> tuple[FloatArray, FloatArray | None]:
         """The matrix and bias of a projection; those of queries include the scale of scores, unless a norm follows."""

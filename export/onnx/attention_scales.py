@@ -1,5 +1,6 @@
 """Calibration of attention in integers."""
 
+import contextlib
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from heed.export.onnx.builder import SIGNED_LEVELS
+from heed.export.onnx.input_scales import states_of
 from heed.export.onnx.integer_attention import AttentionScales
 from heed.export.onnx.rowwise import LARGEST as COLUMN_LEVELS
 from heed.models.arrays import FloatArray
@@ -66,14 +68,9 @@ def _largest(network: Transformer, passages: Iterable[ScoringInput], bos_id: int
         for name, module in network.named_modules()
         if isinstance(module, Linear) and name.startswith("decoder.") and name.rpartition(".")[2] in PARTS
     }
-    hooks = [module.register_forward_hook(hook(name)) for name, module in projections.items()]
-    device = network.output_weight.device
-    try:
-        for each in passages:
-            src = torch.tensor([each.source or []], device=device)
-            tgt = torch.tensor([each.read(bos_id)], device=device)
-            network.states(src, torch.ones_like(src, dtype=torch.bool)[:, None, None], tgt)
-    finally:
-        for each_hook in hooks:
-            each_hook.remove()
+    with contextlib.ExitStack() as hooks:
+        for name, module in projections.items():
+            hooks.enter_context(module.register_forward_hook(hook(name)))
+        for _ in states_of(network, passages, bos_id):
+            pass
     return found

@@ -138,17 +138,9 @@ class BlockGraphBuilder(GraphBuilder):
         self._bits = BITS[precision]
 
     def linear(
-        self,
-        x: ir.Value,
-        name: str,
-        matrix: Array,
-        bias: Array | None = None,
-        *,
-        rectified: bool = False,
-        steps: Array | None = None,
+        self, x: ir.Value, name: str, matrix: Array, bias: Array | None = None, *, rectified: bool = False
     ) -> ir.Value:
-        """x, (…, D), times a matrix, (V, D) in PyTorch's layout, plus a bias, (V,); there are no steps."""
-        assert steps is None
+        """x, (…, D), times a matrix, (V, D) in PyTorch's layout, plus a bias, (V,)."""
         x = self.op("Relu", x) if rectified else x
         integers, scales, size = self._blocks(name, matrix)
         added = None if bias is None else self.weight(f"{name}.bias", self._stored(bias))

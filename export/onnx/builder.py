@@ -139,27 +139,23 @@ class GraphBuilder:
         return x if self.dtype == ir.DataType.FLOAT else self.op("Cast", x, to=ir.DataType.FLOAT)
 
     def linear(
-        self,
-        x: ir.Value,
-        name: str,
-        matrix: Array,
-        bias: Array | None = None,
-        *,
-        rectified: bool = False,
-        steps: Array | None = None,
+        self, x: ir.Value, name: str, matrix: Array, bias: Array | None = None, *, rectified: bool = False
     ) -> ir.Value:
         """x, (R, D), times a matrix, (V, D) in PyTorch's layout, in the graph's precision, plus a bias, (V,).
 
-        With `rectified`, negative entries of x count as 0. With `steps`, (V,), an int8 product is divided by them.
+        With `rectified`, negative entries of x count as 0.
         """
         columns = self._own_columns(name, matrix)
         added = None if bias is None else self.weight(f"{name}.bias", self._stored(bias))
-        if steps is not None:  # folded when the graph is loaded
-            assert columns.scales is not None
-            by = self.weight(f"{name}.steps", steps)
-            columns = columns._replace(scales=self.op("Div", columns.scales, by))
-            added = added and self.op("Div", added, by)
         return self._product(x, name, columns, added, rectified=rectified)
+
+    def in_steps(self, x: ir.Value, name: str, matrix: Array, bias: Array | None, steps: Array) -> ir.Value:
+        """`linear` in int8, divided by steps, (V,), which is folded when the graph is loaded."""
+        columns = self._own_columns(name, matrix)
+        added = None if bias is None else self.weight(f"{name}.bias", self._stored(bias))
+        by = self.weight(f"{name}.steps", steps)
+        columns = columns._replace(scales=self.op("Div", columns.scales, by))
+        return self._product(x, name, columns, added and self.op("Div", added, by))
 
     def project(self, x: ir.Value, name: str, matrix: Array) -> ir.Value:
         """Like `linear`, in float32, with a matrix that `lookup` shares."""

@@ -5,7 +5,8 @@ multiplied again. A scale that is known spares these passes, a quarter of a prod
 within the bounds that text has shown, because most of them come from a layer norm.
 """
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -95,14 +96,17 @@ def _read(network: Transformer, texts: list[ScoringInput], bos_id: int, seen: Se
         return lambda _, inputs: seen(name, inputs[0].float().abs().cpu())
 
     products = {name: module for name, module in network.named_modules() if isinstance(module, Linear)}
-    hooks = [module.register_forward_pre_hook(hook(name)) for name, module in products.items()]
-    device = network.output_weight.device
-    try:
-        for text in texts:
-            src = torch.tensor([text.source or []], device=device)
-            tgt = torch.tensor([text.read(bos_id)], device=device)
-            states = network.states(src, torch.ones_like(src, dtype=torch.bool)[:, None, None], tgt)
+    with contextlib.ExitStack() as hooks:
+        for name, module in products.items():
+            hooks.enter_context(module.register_forward_pre_hook(hook(name)))
+        for states in states_of(network, texts, bos_id):
             seen(network.spec.output, states.float().abs().cpu())
-    finally:
-        for each in hooks:
-            each.remove()
+
+
+def states_of(network: Transformer, passages: Iterable[ScoringInput], bos_id: int) -> Iterator[Tensor]:
+    """Let a network with an encoder and a decoder read texts; its final states of each, (1, T, D)."""
+    device = network.output_weight.device
+    for each in passages:
+        src = torch.tensor([each.source or []], device=device)
+        tgt = torch.tensor([each.read(bos_id)], device=device)
+        yield network.states(src, torch.ones_like(src, dtype=torch.bool)[:, None, None], tgt)

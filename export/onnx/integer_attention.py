@@ -64,11 +64,13 @@ class IntegerAttentionWriter(AttentionWriter):
         super().__init__(graph, state, spec, "decoder", live)
         self._attention_scales = scales
 
-    def _steps(self, name: str, *parts: str) -> FloatArray:
-        """See `AttentionWriter`; projections become whole numbers."""
+    def _projection(self, name: str, part: str, x: ir.Value, matrix: FloatArray, bias: FloatArray | None) -> ir.Value:
+        """See `AttentionWriter`; whole numbers."""
         scales = self._attention_scales[name]
         steps = {"query": scales.queries[:, None] / scales.keys, "key": scales.keys, "value": scales.values}
-        return np.concatenate([steps[part].ravel() for part in parts])
+        chosen = list(steps.values()) if part == "qkv" else [steps[part]]
+        by = np.concatenate([each.ravel() for each in chosen])
+        return self.graph.in_steps(x, f"{name}.{part}", matrix, bias, by)
 
     # Keys and values
 
