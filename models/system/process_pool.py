@@ -29,7 +29,7 @@ class ProcessPool(Closable, Generic[Request, Result]):
         try:
             for _ in range(n):
                 self._processes.append(WorkerProcess(load))
-        except OSError:
+        except BaseException:  # Ctrl-C, too: none may outlive the command
             self.close()
             raise
         for process in self._processes:

@@ -70,9 +70,14 @@ class WorkerProcess(Closable, Generic[Request, Result]):
             stdout=subprocess.PIPE,
             process_group=0,  # Ctrl-C is for the process that started it, which ends it
         )
-        with suppress(BrokenPipeError):  # told when it is asked
-            for thing in (sys.path, self._load):
-                _send(thing, cast("BinaryIO", process.stdin))
+        try:
+            with suppress(BrokenPipeError):  # told when it is asked
+                for thing in (sys.path, self._load):
+                    _send(thing, cast("BinaryIO", process.stdin))
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
         return process
 
     def _answer_again(self, request: Request) -> tuple[Result | _Error]:
