@@ -9,8 +9,9 @@ import numpy as np
 from heed.models.arrays import BoolArray, FloatArray
 from heed.models.bundle.manifest import Parity
 from heed.models.decoding.batching import padded, plan_batches
-from heed.models.decoding.beam_search import Hypothesis, search
+from heed.models.decoding.beam_search import search
 from heed.models.decoding.config import DecodeConfig, SpecialIds
+from heed.models.decoding.hypothesis import Hypothesis
 from heed.models.errors import ModelError
 from heed.models.runtime.protocol import Network, State
 from heed.models.runtime.state import OnnxState

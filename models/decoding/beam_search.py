@@ -1,4 +1,4 @@
-"""Beam search over any network that predicts the next token; with beam size 1 it is greedy search."""
+"""Beam search over any network that predicts the next token; with one beam it is greedy search."""
 
 import math
 from collections.abc import Sequence
@@ -10,28 +10,13 @@ from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.decoding.batching import LEAVING, SLOTS, going_on, padded, place
 from heed.models.decoding.config import ROOM, DecodeConfig, SpecialIds
 from heed.models.decoding.constraints import Constraints, Requirement
-from heed.models.decoding.repetition import without_repetition
+from heed.models.decoding.greedy import Greedy
+from heed.models.decoding.hypothesis import Hypothesis, search_penalty
+from heed.models.decoding.rules import Rules, among
 from heed.models.errors import ModelError
 from heed.models.runtime.protocol import SearchState
 
-FEW = 16  # tokens that are looked for one by one
 AHEAD = 2  # tokens by which a hypothesis may become longer before its score is compared with those that have ended
-
-
-class Hypothesis(NamedTuple):
-    """An output and its score; a repetition penalty is part of its log-probability."""
-
-    tokens: list[int]  # without special tokens
-    log_prob: float  # of the tokens and, if the network ended the output, of the end token
-    score: float  # log_prob divided by the length penalty
-
-
-def length_penalty(length: IntArray | int, alpha: float, *, by_length: bool = False) -> FloatArray:
-    """((5 + length) / 6)^α, what a log-probability is divided by (Wu et al., 2016, arXiv 1609.08144, equation 14).
-
-    `by_length`: length^α instead.
-    """
-    return np.asarray((length if by_length else (5 + length) / 6) ** alpha, dtype=np.float32)
 
 
 class Ended(NamedTuple):
@@ -71,7 +56,7 @@ class Beams:
         config: Search settings.
         special: The special token ids.
         n_best: Number of hypotheses to return for each sentence.
-        constraints: What the hypotheses of some sentences must contain.
+        constraints: What the hypotheses of some sentences must contain, if anything.
         floors: Log-probability below which hypotheses of a sentence are dropped, (B,); it may then have none.
     """
 
@@ -82,15 +67,15 @@ class Beams:
         config: DecodeConfig,
         special: SpecialIds,
         n_best: int,
-        constraints: Constraints | None = None,
-        floors: FloatArray | None = None,
+        constraints: Constraints | None,
+        floors: FloatArray,
     ) -> None:
         B, W = len(max_lengths), config.beam_size
         self.done: BoolArray = np.zeros(B, dtype=bool)
         self._config, self._special, self._n_best = config, special, min(n_best, W)
-        self._ends = (special.eos_id, *special.ends)
+        self._rules = Rules(B, config, special)
         self._max_lengths, self._constraints = max_lengths, constraints
-        self._floors: FloatArray = np.full(B, -np.inf, dtype=np.float32) if floors is None else floors
+        self._floors = floors
         # What must appear, and more than one output, need hypotheses that are not the likeliest.
         threshold = config.beam_threshold if config.beam_threshold and W > 1 and self._n_best == 1 else np.inf
         self._thresholds: FloatArray = np.full(B, threshold, dtype=np.float32)
@@ -102,19 +87,13 @@ class Beams:
         self._seen: BoolArray = np.zeros((B, 1, SLOTS), dtype=bool)
         self._log_probs: FloatArray = np.zeros((B, 1), dtype=np.float32)
         self._history: list[tuple[IntArray, IntArray]] = []  # for each step: parents and tokens, (B, W)
-        self._blank: BoolArray = np.full(
-            (B, 1), special.blank is not None
-        )  # hypotheses without text, which may not end
-        self._guarded = config.repetition_penalty is not None or config.no_repeat_ngram is not None
-        self._outputs: IntArray = np.zeros((B, 1, 0), dtype=np.int64)  # (B, W, T), if repetition is penalized
         nothing = np.full((B, W), -np.inf, dtype=np.float32)
         self._ended = Ended(nothing, nothing, np.zeros((B, W), dtype=np.int64), np.zeros((B, W), dtype=np.int64))
 
     def step(self, state: SearchState) -> None:
         """Let a state predict, and extend the best hypotheses."""
         slots, mask = place(self._seen)
-        # One for each beam, the ends, what is never put out, and what repetition may cost its place.
-        top = self._config.beam_size + len(self._ends) + len(self._special.suppressed) + self._outputs.shape[2]
+        top = self._config.beam_size + self._rules.n_more
         top += self._constraints.n_refused if self._constraints else 0
         wanted = self._constraints.wanted(self._tokens.shape) if self._constraints else None
         live = np.isfinite(self._log_probs) & ~self.done[:, None]
@@ -126,15 +105,15 @@ class Beams:
     def _advance(self, log_probs: FloatArray, ids: IntArray, mask: BoolArray) -> None:
         """Choose the next hypotheses among the candidates, (B, W, top or fewer), given the slots that each sees."""
         B, W = len(ids), self._config.beam_size
-        totals = self._log_probs[:, :, None] + self._allowed(log_probs, ids)
+        totals = self._log_probs[:, :, None] + self._rules.allowed(log_probs, ids, len(self._history))
         flat, order = by_log_prob(totals)
         if self._constraints:
             self._constraints.reorder(totals, ids, flat, order)
         totals = flat
-        order = order[:, : (1 + len(self._ends)) * W]  # W of them are no ends
+        order = order[:, : (1 + len(self._rules.ends)) * W]  # W of them are no ends
         totals, parents = at(totals, order), order // ids.shape[2]
         tokens = at(ids.reshape(B, -1), order)
-        is_end = among(tokens, self._ends)
+        is_end = among(tokens, self._rules.ends)
         length = len(self._history) + 1
         if is_end[:, :W].any():
             self._end(np.where(is_end, totals, -np.inf)[:, :W], parents[:, :W], length, last_step=length - 2)
@@ -147,7 +126,7 @@ class Beams:
         if self._constraints:
             self._constraints.follow(parents, self._tokens)
         self._seen = at(mask, parents)
-        self._follow(parents)
+        self._rules.follow(parents, self._tokens)
         at_limit = length >= self._max_lengths
         if at_limit.any():
             standing = np.broadcast_to(np.arange(alive.shape[1]), alive.shape)
@@ -181,26 +160,6 @@ class Beams:
         self._log_probs = np.where(lost, np.float32(-np.inf), self._log_probs)
         self._seen[lost] = False
 
-    def _allowed(self, log_probs: FloatArray, ids: IntArray) -> FloatArray:
-        """The log-probabilities of candidates, (B, W, N), -inf for forbidden ones."""
-        if self._guarded:
-            log_probs = without_repetition(self._outputs, ids, log_probs, self._config)
-        refused = among(ids, self._special.suppressed)
-        if self._blank.any():
-            refused |= self._blank[:, :, None] & among(ids, self._ends)
-        if len(self._history) + len(self._special.forced) < (self._config.min_length or 0):
-            refused |= among(ids, self._ends)
-        return np.where(refused, np.float32(-np.inf), log_probs)
-
-    def _follow(self, parents: IntArray) -> None:
-        """Record the outputs of the chosen hypotheses, given their parents, (B, W)."""
-        self._blank = at(self._blank, parents)
-        if self._special.blank is not None and self._blank.any():
-            self._blank &= among(self._tokens, self._special.blank)
-        if self._guarded:
-            before = at(self._outputs, parents)
-            self._outputs = np.concatenate([before, self._tokens[:, :, None]], axis=2)
-
     def _end(self, log_probs: FloatArray, beams: IntArray, length: int, last_step: int) -> None:
         """Count hypotheses, (B, W), as ended, except impossible ones (-inf) and those of finished sentences."""
         over = self.done[:, None] | (log_probs < self._floors[:, None])
@@ -224,9 +183,7 @@ class Beams:
         return settled | (np.isfinite(self._floors) & ~np.isfinite(self._log_probs).any(axis=1))
 
     def _penalty(self, length: IntArray | int) -> FloatArray:
-        """What the log-probabilities of outputs are divided by; what they are forced to begin with counts."""
-        config, n_forced = self._config, len(self._special.forced)
-        return length_penalty(length + n_forced, config.length_penalty, by_length=bool(config.by_length))
+        return search_penalty(length, self._config, self._special)
 
     def hypotheses(self, rows: IntArray) -> list[list[Hypothesis]]:
         """The best ended hypotheses of some sentences, best first; none of one if all fell below its floor."""
@@ -256,9 +213,9 @@ class Beams:
 
     def keep(self, rows: IntArray) -> None:
         """Keep only these sentences, in this order."""
-        for name in ("done", "_max_lengths", "_floors", "_thresholds", "_tokens", "_seen", "_log_probs", "_blank"):
+        for name in ("done", "_max_lengths", "_floors", "_thresholds", "_tokens", "_seen", "_log_probs"):
             setattr(self, name, getattr(self, name)[rows])
-        self._outputs = self._outputs[rows]
+        self._rules.keep(rows)
         self._history = [(parents[rows], tokens[rows]) for parents, tokens in self._history]
         self._ended = self._ended.keep(rows)
         if self._constraints:
@@ -268,16 +225,6 @@ class Beams:
 def at(values: Any, places: IntArray) -> Any:
     """The values of each sentence, (B, N, …), at places, (B, M): `np.take_along_axis` in half its time or less."""
     return values[np.arange(len(values))[:, None], places]
-
-
-def among(ids: IntArray, tokens: Sequence[int]) -> BoolArray:
-    """Which ids are among some tokens: `np.isin`, which takes ten times as long for so few."""
-    if len(tokens) > FEW:
-        return np.isin(ids, tokens)
-    found = np.zeros(ids.shape, dtype=bool)
-    for token in tokens:
-        found |= ids == token
-    return found
 
 
 def by_log_prob(totals: FloatArray) -> tuple[FloatArray, IntArray]:
@@ -330,8 +277,11 @@ def search(
         max_lengths = np.minimum(max_lengths, context + 1 - np.array([len(prompt) for prompt in begun]))
     first = np.array([prompt[-1] for prompt in begun])
     constraints = Constraints(requirements, max_lengths, special.eos_id) if requirements else None
-    least = None if floors is None else np.array(floors, dtype=np.float32)
-    beams = Beams(first, max_lengths, config, special, n_best, constraints, least)
+    least = np.array(floors or [-np.inf] * len(begun), dtype=np.float32)
+    if config.beam_size == 1 and not constraints:
+        beams: Beams | Greedy = Greedy(first, max_lengths, config, special, least)
+    else:
+        beams = Beams(first, max_lengths, config, special, n_best, constraints, least)
     found: dict[int, list[Hypothesis]] = {}
     sentences = np.arange(len(begun))  # sentences still in the batch
     while True:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from heed.models.decoding.batching import padded, plan_batches
-from heed.models.decoding.beam_search import length_penalty
 from heed.models.decoding.config import DecodeConfig
+from heed.models.decoding.hypothesis import length_penalty
 from heed.models.errors import ModelError
 from heed.models.runtime.protocol import Network
 from heed.models.runtime.states import States

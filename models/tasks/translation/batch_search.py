@@ -9,9 +9,10 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from heed.models.decoding.batching import BATCH_TOKENS, padded, plan_batches
-from heed.models.decoding.beam_search import Hypothesis, length_penalty, search
+from heed.models.decoding.beam_search import search
 from heed.models.decoding.config import ROOM, DecodeConfig, SpecialIds
 from heed.models.decoding.constraints import Requirement
+from heed.models.decoding.hypothesis import Hypothesis, length_penalty
 from heed.models.runtime.states import States
 from heed.models.system.forks import call_in_children
 from heed.models.system.threads import ThreadPool

@@ -9,9 +9,9 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from heed.models.decoding.beam_search import Hypothesis
 from heed.models.decoding.config import ROOM, DecodeConfig, SpecialIds
 from heed.models.decoding.constraints import Phrase, Requirement
+from heed.models.decoding.hypothesis import Hypothesis
 from heed.models.decoding.repetition import is_loop
 from heed.models.runtime.protocol import Network
 from heed.models.runtime.states import States

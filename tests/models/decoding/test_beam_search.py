@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.decoding.batching import going_on
-from heed.models.decoding.beam_search import Hypothesis, length_penalty, search
+from heed.models.decoding.beam_search import search
 from heed.models.decoding.config import DecodeConfig, SpecialIds
+from heed.models.decoding.hypothesis import Hypothesis, length_penalty
 from heed.models.errors import ModelError
 from heed.models.runtime.protocol import Padded
 from heed.models.spec.network import NetworkSpec
