@@ -8,7 +8,8 @@ network with an encoder and a decoder, `encoder` computes the keys and values of
 
 `decoder` reads tokens with an explicit mask, so that hypotheses or samples can stand side by side:
 
-    decoder: ids, slots (B, T), positions (1 or B, 1 or T), or (B, T) where they are rotary, mask (B, T, C), top (1),
+    decoder: ids (B, T), positions (1 or B, 1 or T), or (B, T) where they are rotary, mask (B, T, C), top (1),
+             places (B, G, T, 3), row, head and slot of each token's keys, or (B, 1, T, 3) if there is a recurrence;
              past_keys.L, past_values.L (B, G, C, K), or past_states.L (B, 1, C, D) of a recurrence;
              key_positions (B, C), the positions of the tokens in slots, if distances matter or there is a recurrence;
              src_mask (B, M), memory_keys.L, memory_values.L (B, G, M, K), if there is an encoder;
@@ -26,8 +27,11 @@ With a shortlist there are two more graphs, one that computes the vocabulary of 
 only over it:
 
     shortlist: src, src_mask (B, S)
-          -> shortlist_ids (V'), and of those N that are not in every shortlist, which come last:
-             shortlist_mask (B, 1, N), shortlist_columns, shortlist_scales, shortlist_bias (N)
+          -> shortlist_ids (U), and of those N that are not in every shortlist, which come last:
+             shortlist_columns, shortlist_scales, shortlist_bias (N)
+             shortlist_places, shortlist_mask (B, L): which of the N each sentence has, and which of these are real
+
+It has a log-probability for V' tokens of a sentence: those of every shortlist, and its own L or fewer.
 
 A decoder-only network has a faster graph for causal attention to all earlier tokens in one operator; `last` is the slot
 of the last token of each row, and `total` the number of slots in use:
@@ -67,6 +71,7 @@ from heed.models.spec.stack import StackSpec
 from heed.transformer.data.shortlist import Shortlist
 
 Attend = Callable[[int, ir.Value], ir.Value]  # attention of a layer, given its number and normalized input
+Chosen = Callable[[ir.Value], ir.Value]  # token ids of candidates, (R, top), given their indices
 
 
 class NetworkWriter:
@@ -194,21 +199,21 @@ class NetworkWriter:
         stack = self._stack(graph, "decoder", self._live(graph))
         each = isinstance(self._decoder.positions, Rotary)
         positions = graph.input("positions", INT64, ["B", "T"] if each else ["1 or B", "1 or T"])
-        slots, mask = graph.input("slots", INT64, ["B", "T"]), graph.input("mask", BOOL, ["B", "T", "C"])
-        if self._decoder.recurrence is None:
-            mixing = self._self_attention(stack, ids, positions, slots, mask)
-        else:
-            mixing = RecurrenceWriter(stack, ids, positions, slots, mask)
+        recurs = self._decoder.recurrence is not None
+        # Computing these indices here would be 15 operators in each step.
+        places = graph.input("places", INT64, ["B", 1 if recurs else self._decoder.attention.n_kv_heads, "T", 3])
+        mask = graph.input("mask", BOOL, ["B", "T", "C"])
+        mix = RecurrenceWriter if recurs else self._self_attention
+        mixing = mix(stack, ids, positions, places, mask)
         x = self._layers(stack, ids, positions, mixing)
         self._predict(stack, x, ids, shortlist)
         return graph
 
     def _self_attention(
-        self, stack: AttentionWriter, ids: ir.Value, positions: ir.Value, slots: ir.Value, mask: ir.Value
+        self, stack: AttentionWriter, ids: ir.Value, positions: ir.Value, places: ir.Value, mask: ir.Value
     ) -> Attend:
         """The self-attention of the decoder's layers to tokens in slots."""
         additive = self._decoder_mask(stack, mask, positions)
-        places = stack.places(stack.graph.range(ids, 0), slots)
 
         def attend(number: int, x: ir.Value) -> ir.Value:
             name = f"decoder.layers.{number}.self_attention"
@@ -309,15 +314,14 @@ class NetworkWriter:
         return x if scale is None else graph.op("Mul", x, graph.constant(scale, graph.dtype.numpy()))
 
     def _output_predictions(
-        self, graph: GraphBuilder, logits: ir.Value, shape: list[str], chosen: ir.Value | None = None
+        self, graph: GraphBuilder, logits: ir.Value, shape: list[str], chosen: Chosen | None = None
     ) -> None:
-        """The prediction outputs, from logits, (*shape, V), or (*shape, V') of a batch's shortlist."""
+        """The prediction outputs, from logits, (*shape, V), or (*shape, V') of shortlists with their token ids."""
         stack = self._stack(graph, next(iter(self._spec.stacks)))
         log_probs = graph.op("LogSoftmax", stack.soft_cap(logits, self._spec.output_soft_cap, wide=True), axis=-1)
-        top = graph.op("Min", graph.input("top", INT64, [1]), graph.op("Shape", log_probs, start=len(shape)))
-        top_log_probs, top_ids = graph.top(log_probs, top)
+        top_log_probs, top_ids = graph.top(log_probs, graph.input("top", INT64, [1]))
         graph.output("top_log_probs", top_log_probs, FLOAT, [*shape, "top"])
-        graph.output("top_ids", graph.op("Gather", chosen, top_ids) if chosen else top_ids, INT64, [*shape, "top"])
+        graph.output("top_ids", chosen(top_ids) if chosen else top_ids, INT64, [*shape, "top"])
         graph.output("log_probs", log_probs, FLOAT, [*shape, "V'" if chosen else self._spec.last.vocab_size])
 
     def _logits(self, graph: GraphBuilder, x: ir.Value) -> ir.Value:
@@ -329,27 +333,37 @@ class NetworkWriter:
 
     def _shortlist_logits(
         self, stack: AttentionWriter, x: ir.Value, ids: ir.Value, shortlist: Shortlist
-    ) -> tuple[ir.Value, ir.Value]:
-        """The logits over a batch's shortlist, -inf for tokens not in a sentence's own; and the token ids.
+    ) -> tuple[ir.Value, Chosen]:
+        """The logits over the shortlists of a batch's sentences, (R, V'), and what finds token ids.
 
         The columns of tokens that are in every shortlist are constant, so ONNX Runtime arranges them once, not in each
-        step; the others, N of the V' tokens, differ from batch to batch.
+        step; of the others, N in the whole batch, each row takes its sentence's own, L or fewer.
         """
-        graph, name, D = stack.graph, self._spec.output, self._spec.d_model
+        graph, name, D, F = stack.graph, self._spec.output, self._spec.d_model, len(shortlist.always)
         assert stack.live is not None, "a shortlist is for many rows"
-        chosen = graph.input("shortlist_ids", INT64, ["V'"])
-        mask = graph.input("shortlist_mask", FLOAT, ["B", 1, "N"])
+        every = graph.input("shortlist_ids", INT64, ["U"])
+        places = graph.input("shortlist_places", INT64, ["B", "L"])
+        mask = graph.input("shortlist_mask", FLOAT, ["B", "L"])
         always = graph.weight("shortlist.frequent", np.sort(shortlist.always))
         columns = graph.some_columns(always, name, self._state[f"{name}.weight"])  # folded when the graph is loaded
         frequent = graph.product(x, name, columns)
         others = graph.product(x, name, graph.input_columns("shortlist", "N", D))
-        sentences = graph.op("Div", stack.live.tokens, graph.op("Shape", ids, start=1))  # of each row, (R,)
-        others = graph.op("Add", others, graph.op("Gather", graph.op("Squeeze", mask, graph.integers(1)), sentences))
         if self._spec.output_bias:
             bias = graph.weight("projection.bias", self._state["projection.bias"])
             frequent = graph.op("Add", frequent, graph.op("Gather", bias, always))
             others = graph.op("Add", others, graph.input("shortlist_bias", FLOAT, ["N"]))
-        return graph.op("Concat", frequent, others, axis=-1), chosen
+        sentences = graph.op("Div", stack.live.tokens, graph.op("Shape", ids, start=1))  # of each row, (R,)
+        places = graph.op("Gather", places, sentences)  # (R, L)
+        own = graph.op("GatherElements", others, places, axis=1)
+        own = graph.op("Add", own, graph.op("Gather", mask, sentences))
+
+        def chosen(indices: ir.Value) -> ir.Value:
+            first = graph.constant(F, np.int64)
+            behind = graph.op("Max", graph.op("Sub", indices, first), graph.constant(0, np.int64))
+            at = graph.op("Add", graph.op("GatherElements", places, behind, axis=1), first)
+            return graph.op("Gather", every, graph.op("Where", graph.op("Less", indices, first), indices, at))
+
+        return graph.op("Concat", frequent, own, axis=-1), chosen
 
     def shortlist(self, shortlist: Shortlist) -> GraphBuilder:
         """The graph of a batch's vocabulary: the tokens of every shortlist, then the other ones of its sentences."""
@@ -358,40 +372,69 @@ class NetworkWriter:
         is_other = np.ones(V, dtype=np.int32)
         is_other[shortlist.always] = 0
         small = np.uint16 if V <= 2**16 else np.int32
-        likely = graph.op("Gather", graph.weight("shortlist.likely", shortlist.likely.astype(small)), src)  # (B, S, L)
+        likely = graph.op("Gather", graph.weight("shortlist.likely", shortlist.likely.astype(small)), src)  # (B, S, K)
         likely = graph.op("Cast", likely, to=INT32)
         # Padding requests a token that is always included.
         nothing = graph.constant(int(shortlist.always[0]), np.int32)
         likely = graph.op("Where", graph.op("Unsqueeze", src_mask, graph.integers(2)), likely, nothing)
-        own = graph.op("Reshape", likely, graph.integers(0, -1))  # tokens requested by each sentence, (B, S · L)
+        requested = graph.op("Reshape", likely, graph.integers(0, -1))  # tokens requested by each sentence, (B, S · K)
 
-        # 1 for other tokens that any sentence requests, (V,), and for one of them in any case: no product is empty.
+        # 1 for other tokens that any sentence requests, (V,), and for one token in any case: no product is empty.
         first = np.zeros(V, dtype=np.int32)
         first[int(is_other.argmax())] = 1
-        asked = graph.op("Reshape", own, graph.integers(-1))
-        ones = graph.op("Expand", graph.constant(1, np.int32), graph.op("Shape", asked))
-        wanted = graph.op("ScatterElements", graph.weight("shortlist.first", first), asked, ones, axis=0)
-        wanted = graph.op("Mul", wanted, graph.weight("shortlist.others", is_other))
-        others = graph.op("Reshape", graph.op("NonZero", wanted), graph.integers(-1))  # (N,)
+        every = graph.op("Reshape", requested, graph.integers(-1))
+        zeros = graph.op("Expand", graph.constant(0, np.int32), graph.integers(V))
+        ones = graph.op("Expand", graph.constant(1, np.int32), graph.op("Shape", every))
+        asked = graph.op("ScatterElements", zeros, every, ones, axis=0)
+        asked = graph.op("Mul", asked, graph.weight("shortlist.others", is_other))
+        listed = graph.op("Max", asked, graph.weight("shortlist.first", first))
+        others = graph.op("Reshape", graph.op("NonZero", listed), graph.integers(-1))  # (N,)
+        place = graph.op("Sub", graph.op("CumSum", listed, graph.constant(0, np.int64)), graph.constant(1, np.int32))
+        # What no sentence requests has a place behind the others, and so have tokens of every shortlist.
         N = graph.op("Shape", others)
-
-        # Of each sentence's tokens, their places among the others; those of every shortlist have one behind them.
-        place = graph.op("Sub", graph.op("CumSum", wanted, graph.constant(0, np.int64)), graph.constant(1, np.int32))
-        behind = graph.op("Cast", N, to=INT32)
-        place = graph.op("Where", graph.op("Cast", wanted, to=BOOL), place, behind)
-        shape = graph.op("Concat", graph.op("Shape", src, end=1), graph.op("Add", N, graph.integers(1)), axis=0)
-        refused = graph.op("Expand", graph.floats(-math.inf), shape)
-        zeros = graph.op("Expand", graph.floats(0.0), graph.op("Shape", own))
-        mask = graph.op("ScatterElements", refused, graph.op("Gather", place, own), zeros, axis=1)  # (B, N + 1)
-        mask = graph.op("Slice", mask, graph.integers(0), N, graph.integers(1))
+        place = graph.op("Where", graph.op("Cast", asked, to=BOOL), place, graph.op("Cast", N, to=INT32))
 
         always = graph.weight("shortlist.frequent", np.sort(shortlist.always))
         ids = graph.op("Concat", graph.op("Cast", always, to=INT64), others, axis=0)
+        places, mask = self._own_places(graph, graph.op("Gather", place, requested), N)
         columns = graph.some_columns(others, name, self._state[f"{name}.weight"])
-        graph.output("shortlist_ids", ids, INT64, ["V'"])
-        graph.output("shortlist_mask", graph.op("Unsqueeze", mask, graph.integers(1)), FLOAT, ["B", 1, "N"])
+        graph.output("shortlist_ids", ids, INT64, ["U"])
+        graph.output("shortlist_places", places, INT64, ["B", "L"])
+        graph.output("shortlist_mask", mask, FLOAT, ["B", "L"])
         graph.output_columns("shortlist", columns, "N", self._spec.d_model)
         if self._spec.output_bias:
             bias = graph.weight("projection.bias", self._state["projection.bias"])
             graph.output("shortlist_bias", graph.op("Gather", bias, others), FLOAT, ["N"])
         return graph
+
+    @staticmethod
+    def _own_places(graph: GraphBuilder, requested: ir.Value, n_others: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """The places that each sentence requests, once each, and the mask of their padding, (B, L).
+
+        Args:
+            graph: The graph to extend.
+            requested: Places among the batch's other tokens, or behind them: (B, S · K).
+            n_others: The number of other tokens, (1,).
+        """
+        zero, rows = graph.constant(0, np.int64), graph.op("Shape", requested, end=1)
+        wide = graph.op("Concat", rows, graph.op("Add", n_others, graph.integers(1)), axis=0)
+        nothing = graph.op("Expand", graph.constant(0, np.int32), wide)
+        ones = graph.op("Expand", graph.constant(1, np.int32), graph.op("Shape", requested))
+        is_own = graph.op("ScatterElements", nothing, requested, ones, axis=1)
+        is_own = graph.op("Slice", is_own, graph.integers(0), n_others, graph.integers(1))  # (B, N)
+
+        counts = graph.op("ReduceSum", is_own, graph.integers(1), keepdims=0)  # (B,)
+        counts = graph.op("Cast", counts, to=INT64)
+        longest = graph.op("Max", graph.op("ReduceMax", counts, keepdims=1), graph.integers(1))  # L, (1,)
+        found = graph.op("NonZero", is_own)  # rows and places, (2, T), row by row
+        parts = graph.several("Split", found, n=2, axis=0, num_outputs=2)
+        row, at = (graph.op("Reshape", part, graph.integers(-1)) for part in parts)
+        starts = graph.op("CumSum", counts, zero, exclusive=1)
+        column = graph.op("Sub", graph.range(at, 0), graph.op("Gather", starts, row))
+        padded = graph.op("Expand", zero, graph.op("Mul", rows, longest))
+        index = graph.op("Add", graph.op("Mul", row, longest), column)
+        places = graph.op("ScatterElements", padded, index, at, axis=0)
+        places = graph.op("Reshape", places, graph.op("Concat", rows, longest, axis=0))
+        columns = graph.op("Unsqueeze", graph.range(places, 1), graph.integers(0))
+        is_real = graph.op("Less", columns, graph.op("Unsqueeze", counts, graph.integers(1)))
+        return places, graph.op("Where", is_real, graph.floats(0.0), graph.floats(-math.inf))

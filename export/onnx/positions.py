@@ -46,12 +46,10 @@ def _sinusoids(graph: GraphBuilder, spec: Sinusoidal, positions: ir.Value, d_mod
     rates = np.exp(np.arange(half, dtype=np.float32) * np.float32(-math.log(10000.0) / steps))
     columns = graph.op("Unsqueeze", graph.op("Cast", positions, to=FLOAT), graph.integers(-1))
     angles = graph.op("Mul", columns, graph.floats(rates))  # (…, T, D/2)
+    encoded = graph.op("Concat", graph.op("Sin", angles), graph.op("Cos", angles), axis=-1)
     if spec.layout == "halves":
-        return graph.op("Concat", graph.op("Sin", angles), graph.op("Cos", angles), axis=-1)
-    angles = graph.op("Unsqueeze", angles, graph.integers(-1))
-    pairs = graph.op("Concat", graph.op("Sin", angles), graph.op("Cos", angles), axis=-1)
-    shape = graph.op("Concat", graph.op("Shape", positions), graph.integers(d_model), axis=0)
-    return graph.op("Reshape", pairs, shape)
+        return encoded
+    return graph.op("Gather", encoded, graph.integers(*np.arange(d_model).reshape(2, half).T.ravel()), axis=-1)
 
 
 def rotations(spec: Rotary, d_head: int) -> tuple[FloatArray, FloatArray]:

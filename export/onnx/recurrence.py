@@ -18,15 +18,14 @@ class RecurrenceWriter:
         stack: Writes the rest of the decoder.
         ids: Token ids, (B, T).
         positions: Their positions, (1 or B, 1 or T).
-        slots: Their slots, (B, T).
+        places: Where their states are written, row, 0 and slot: (B, 1, T, 3).
         mask: True at slots that each sees, (B, T, C).
     """
 
     def __init__(
-        self, stack: AttentionWriter, ids: ir.Value, positions: ir.Value, slots: ir.Value, mask: ir.Value
+        self, stack: AttentionWriter, ids: ir.Value, positions: ir.Value, places: ir.Value, mask: ir.Value
     ) -> None:
-        self._stack, self._ids, self._rows = stack, ids, stack.graph.range(ids, 0)
-        self._places = stack.places(self._rows, slots, 1)
+        self._stack, self._ids, self._places = stack, ids, places
         self._previous, self._begins = self._before(positions, mask)
 
     def _before(self, positions: ir.Value, mask: ir.Value) -> tuple[ir.Value, ir.Value]:
@@ -39,7 +38,7 @@ class RecurrenceWriter:
         slots = graph.op("ArgMax", seen, axis=2, keepdims=0)  # (B, T)
         last = graph.op("ReduceMax", seen, graph.integers(2), keepdims=1)
         begins = graph.op("Unsqueeze", graph.op("Less", last, graph.floats(0.0)), graph.integers(1))
-        return self._stack.places(self._rows, slots, 1), begins
+        return self._stack.places(graph.range(self._ids, 0), slots, 1), begins
 
     def __call__(self, number: int, x: ir.Value) -> ir.Value:
         """The output of a layer's recurrence for x, (…, D); its states are an input and an output of the graph."""

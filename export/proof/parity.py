@@ -109,7 +109,8 @@ def require_shortlist(whole: Network, narrowed: Network, passages: Sequence[Scor
         every, found = (_log_probs(state, batch, special) for state in states)
         assert isinstance(states[1], OnnxState)
         possible = np.isfinite(found)
-        among = np.where(possible, every[:, :, states[1].vocabulary], -np.inf)
+        columns = np.broadcast_to(states[1].vocabulary[:, None], found.shape)
+        among = np.where(possible, np.take_along_axis(every, columns, axis=2), -np.inf)
         total = np.broadcast_to(np.logaddexp.reduce(among, axis=2, keepdims=True), among.shape)
         largest = np.abs(found[possible] - (among[possible] - total[possible])).max()
         difference = float(np.maximum(difference, largest))  # keeps a NaN

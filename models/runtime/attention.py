@@ -11,6 +11,7 @@ import onnxruntime
 from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.errors import ModelError
 from heed.models.runtime.graphs import SUFFIX, TYPES
+from heed.models.runtime.kv_cache import places_of
 from heed.models.runtime.session import compute, open_session
 from heed.models.runtime.subgraph import nodes, subgraph
 from heed.models.spec.network import NetworkSpec
@@ -117,11 +118,11 @@ class AttentionGraphs:
 
     def _read_target(self, decoder: "_Part", tgt: IntArray, given: Mapping[str, npt.NDArray[Any]]) -> Weights:
         """The decoder's weights; a recurrence reads the tokens one after another."""
-        T, shape, states = tgt.shape[1], decoder.shapes.get("positions", []), self._states()
+        T, states = tgt.shape[1], self._states()
         parts, read = list[Weights](), dict[str, npt.NDArray[Any]]()
         for first in range(T if states else 1):
             columns = slice(first, first + 1 if states else T)
-            arrays = {**_decoder_inputs(tgt, shape, columns), **given, **read}
+            arrays = {**_decoder_inputs(tgt, decoder.shapes, columns), **given, **read}
             weights, others = decoder.run(arrays, *tgt.shape)
             read = {f"past_{name}": array for name, array in others.items()}
             parts.append(weights)
@@ -160,18 +161,21 @@ def _by_head(weights: npt.NDArray[Any]) -> FloatArray:
     return weights.reshape(B, -1, T, S).astype(np.float32)
 
 
-def _decoder_inputs(tgt: IntArray, positions_shape: Sequence[int | str], columns: slice) -> dict[str, npt.NDArray[Any]]:
+def _decoder_inputs(
+    tgt: IntArray, shapes: Mapping[str, Sequence[int | str]], columns: slice
+) -> dict[str, npt.NDArray[Any]]:
     """The inputs of a decoder that reads columns of outputs, (B, T), in the slots from 0, with causal attention."""
     (B, T), places = tgt.shape, np.arange(tgt.shape[1])
     slots, mask = np.broadcast_to(places, tgt.shape), np.broadcast_to(np.tri(T, dtype=bool), (B, T, T))
     ids, positions, wide = tgt[:, columns], places[columns], slots[:, columns]
-    n = ids.size
-    fitting = positions if len(positions_shape) == 1 else positions[None] if positions_shape[:1] == ["1 or B"] else wide
+    n, shape = ids.size, shapes.get("positions", [])
+    fitting = positions if len(shape) == 1 else positions[None] if shape[:1] == ["1 or B"] else wide
     return {
         "tgt": ids,
         "ids": ids,
         "positions": fitting,
         "slots": wide,
+        "places": places_of(wide, int(shapes["places"][1]) if "places" in shapes else 1),
         "mask": mask[:, columns],
         "key_positions": slots,
         "tokens": np.arange(n),

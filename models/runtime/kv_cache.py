@@ -55,12 +55,9 @@ class KVCache:
             binding.bind_ortvalue_output(name, value)
 
     def keep(self, rows: IntArray) -> None:
-        """Keep only these rows, in this order; most of them do not move."""
-        moved = np.flatnonzero(rows != np.arange(len(rows)))
+        """Keep only these rows, in this order."""
         for name, value in self.values.items():
-            array = value.numpy()
-            array[moved] = array[rows[moved]]
-            self._show(name, array[: len(rows)])
+            self.values[name] = kept(value, rows, self._device)
 
     def widen(self, n_slots: int) -> None:
         """Extend every row to at least this many slots, keeping its present ones."""
@@ -82,6 +79,22 @@ class KVCache:
     def _show(self, name: str, array: Array) -> None:
         """Give an array to the device; the CPU shares its memory."""
         self.values[name] = OrtValue.ortvalue_from_numpy(array, self._device)
+
+
+def kept(value: OrtValue, rows: IntArray, device: str) -> OrtValue:
+    """These rows of a value, in this order, in its memory; most of them do not move."""
+    moved, array = np.flatnonzero(rows != np.arange(len(rows))), value.numpy()
+    array[moved] = array[rows[moved]]
+    return OrtValue.ortvalue_from_numpy(array[: len(rows)], device)
+
+
+def places_of(slots: IntArray, n_heads: int) -> IntArray:
+    """The places of keys and values of tokens, (B, T), in a KV cache: row, head and slot, (B, G, T, 3)."""
+    B, T = slots.shape
+    places = np.empty((B, n_heads, T, 3), dtype=np.int64)
+    places[..., 0], places[..., 1] = np.arange(B)[:, None, None], np.arange(n_heads)[:, None]
+    places[..., 2] = slots[:, None]
+    return places
 
 
 def _room(memory: Array, size: int) -> Array:

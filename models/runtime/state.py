@@ -11,9 +11,10 @@ from onnxruntime import OrtValue
 from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.errors import ModelError
 from heed.models.runtime.graphs import Graphs
-from heed.models.runtime.kv_cache import KVCache
+from heed.models.runtime.kv_cache import KVCache, places_of
 from heed.models.runtime.protocol import Padded
 from heed.models.runtime.session import BoundGraph, bind_arrays, run
+from heed.models.runtime.shortlist import BatchShortlist
 
 Arrays = dict[str, npt.NDArray[Any]]
 ENCODED = 16  # sources encoded at a time: of similar length, so that there is little padding
@@ -32,9 +33,9 @@ class OnnxState:
     which the graph `stream`, if there is one, computes faster than `decoder`. If the stream's cache is in integers, the
     decoder has a separate one.
 
-    The inputs of a decoder depend on its version and its network: `tgt` or `ids`; positions (T,), (1 or B, 1 or T) or
-    (B, T); optionally `predicted`, the tokens after which to predict (default: all); and `key_positions`, the positions
-    of tokens in slots, if distances matter.
+    The inputs of a decoder depend on its version and its network: `tgt` or `ids`; `places` or `slots`; positions (T,),
+    (1 or B, 1 or T) or (B, T); optionally `predicted`, the tokens after which to predict (default: all); and
+    `key_positions`, the positions of tokens in slots, if distances matter.
     """
 
     def __init__(self, graphs: Graphs) -> None:
@@ -45,7 +46,7 @@ class OnnxState:
         self._streams = KVCache(integers, graphs.device) if graphs.rounds else self._decoders
         self._past = self._decoders  # the cache in use
         self._src_mask: BoolArray = np.zeros((0, 0), dtype=bool)
-        self._shortlist: dict[str, OrtValue] = {}
+        self._shortlist: BatchShortlist | None = None
         self._lengths: IntArray = np.zeros(0, dtype=np.int64)  # slots of the prompts, without their last tokens
         self._key_positions: IntArray = np.zeros((0, 0), dtype=np.int64)  # positions of tokens in slots, (B, C)
         self._bound: dict[tuple[Any, ...], BoundGraph] = {}  # bound graphs, by graph, shapes and outputs
@@ -71,7 +72,8 @@ class OnnxState:
                 name: np.concatenate([array, also], axis=1)
                 for name, array, also in zip(("src", "src_mask"), (src, src_mask), more, strict=True)
             }
-            self._shortlist = _outputs(self._graphs.session("shortlist"), sources, self._graphs.device)
+            found = _outputs(self._graphs.session("shortlist"), sources, self._graphs.device)
+            self._shortlist = BatchShortlist(found, self._graphs.decoder_spec.vocab_size, self._graphs.device)
 
     def _fitting_memory(self, src_mask: BoolArray) -> BoolArray:
         """The mask of sources, (B, S), as that of the memory, (B, M): products of columns want whole blocks of them."""
@@ -108,10 +110,8 @@ class OnnxState:
             return log_probs.copy(), ids.copy()
         outputs = ["top_log_probs", "top_ids", "log_probs"]
         log_probs, ids, every = self._step(tokens, position, slots, mask, outputs, top, live)
-        vocabulary = self.vocabulary
-        order = np.argsort(vocabulary)  # a shortlist has its frequent tokens first
-        places = order[np.minimum(np.searchsorted(vocabulary, wanted, sorter=order), len(vocabulary) - 1)]
-        more = np.where(vocabulary[places] == wanted, np.take_along_axis(every, places, axis=2), np.float32(-np.inf))
+        places, there = self._shortlist.find(wanted) if self._shortlist else (wanted, True)
+        more = np.where(there, np.take_along_axis(every, places, axis=2), np.float32(-np.inf))
         return np.concatenate([log_probs, more], axis=2), np.concatenate([ids, wanted], axis=2)
 
     def log_probs(self, tokens: IntArray, position: int, slots: IntArray | None, mask: BoolArray) -> FloatArray:
@@ -122,7 +122,7 @@ class OnnxState:
     def forced(self, tgt: IntArray, src_mask: BoolArray | None = None) -> FloatArray:
         """See `heed.models.runtime.protocol.State`."""
         B, T = tgt.shape
-        found = np.empty((B, T, len(self.vocabulary)), dtype=np.float32)
+        found = np.empty((B, T, self.vocabulary.shape[1]), dtype=np.float32)
         for rows, columns, log_probs in self._read(tgt, src_mask):
             found[rows, columns] = log_probs
         return found
@@ -161,15 +161,12 @@ class OnnxState:
             self._src_mask = self._src_mask[rows]
             self._memory.keep(rows)
         if self._shortlist:
-            mask = self._shortlist["shortlist_mask"].numpy()[rows]
-            self._shortlist["shortlist_mask"] = OrtValue.ortvalue_from_numpy(mask, self._graphs.device)
+            self._shortlist.keep(rows)
 
     @property
     def vocabulary(self) -> IntArray:
-        """The predicted token ids, (V,), or with a shortlist (V',)."""
-        ids = self._shortlist.get("shortlist_ids")
-        found: IntArray = np.arange(self._graphs.decoder_spec.vocab_size) if ids is None else ids.numpy()
-        return found
+        """The predicted token ids, (1, V), or with shortlists (1 or B, V')."""
+        return self._shortlist.ids if self._shortlist else np.arange(self._graphs.decoder_spec.vocab_size)[None]
 
     @property
     def _translates(self) -> bool:
@@ -308,9 +305,12 @@ class OnnxState:
         arrays: Arrays = {
             "tgt" if "tgt" in taken else "ids": ids,
             "positions": _fitting(positions, taken["positions"], ids.shape),
-            "slots": slots,
             "mask": mask,
         }
+        if "places" in taken:
+            arrays["places"] = places_of(slots, self._graphs.cache_heads[0])
+        else:
+            arrays["slots"] = slots
         if "key_positions" in taken:
             arrays["key_positions"] = self._key_positions
         if "tokens" not in taken:
@@ -326,7 +326,7 @@ class OnnxState:
         n = None if predicted is None else len(predicted)
         key = (graph, top, n, *(array.shape for array in arrays.values()), *outputs)
         if key not in self._bound:  # part of the key, so it need not be written again
-            fixed: Arrays = {"top": np.array([top])}
+            fixed: Arrays = {"top": np.array([min(top, self.vocabulary.shape[1])])}
             fixed |= {} if predicted is None else {"predicted": predicted}
             fixed |= {"src_mask": self._src_mask} if self._translates else {}
             self._bound[key] = self._bind(graph, arrays | fixed, outputs)
@@ -335,13 +335,14 @@ class OnnxState:
     def _bind(self, graph: str, arrays: Arrays, outputs: list[str]) -> BoundGraph:
         session = self._graphs.session(graph)
         binding = session.io_binding()
-        for name, value in {**self._memory.values, **self._shortlist}.items():
+        chosen = self._shortlist.values if self._shortlist else {}
+        for name, value in {**self._memory.values, **chosen}.items():
             binding.bind_ortvalue_input(name, value)
         self._past.bind(binding)
         counted = next((arrays[name] for name in ("predicted", "tokens") if name in arrays), None)
-        before = arrays["slots"].shape if counted is None else counted.shape
-        V = len(self.vocabulary)
-        top = min(int(arrays["top"][0]), V)
+        before = arrays["mask"].shape[:2] if counted is None else counted.shape
+        V = self.vocabulary.shape[1]
+        top = int(arrays["top"][0])
         kinds = {"top_log_probs": (top, np.float32), "top_ids": (top, np.int64), "log_probs": (V, np.float32)}
         memory = {name: np.empty((*before, kinds[name][0]), kinds[name][1]) for name in outputs}
         return BoundGraph(session, binding, self._graphs.device, arrays, memory)

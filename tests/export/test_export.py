@@ -447,7 +447,7 @@ def test_a_graph_holds_no_weights_and_says_what_it_takes(float32: Exported, grap
         assert inputs == {"src", "src_mask", "rows"} | {f"past_{name}" for name in memory}
         assert outputs == memory
     else:
-        assert inputs == {"ids", "positions", "slots", "mask", "src_mask", "top", "tokens", "rows"} | memory | {
+        assert inputs == {"ids", "positions", "places", "mask", "src_mask", "top", "tokens", "rows"} | memory | {
             f"past_{name}" for name in cache
         }
         assert outputs == {"top_log_probs", "top_ids", "log_probs"} | cache
