@@ -286,7 +286,7 @@ def search(
     sentences = np.arange(len(begun))  # sentences still in the batch
     while True:
         beams.step(state)
-        if beams.done.mean() >= LEAVING:
+        if np.count_nonzero(beams.done) >= LEAVING * len(beams.done):
             done = np.flatnonzero(beams.done)
             found.update(zip(sentences[done].tolist(), beams.hypotheses(done), strict=True))
             rows = going_on(beams.done)

@@ -42,7 +42,7 @@ class Rules:
             refused |= self._blank[:, :, None] & among(ids, self.ends)
         if length + len(self._special.forced) < (self._config.min_length or 0):
             refused |= among(ids, self.ends)
-        return np.where(refused, np.float32(-np.inf), log_probs)
+        return np.where(refused, np.float32(-np.inf), log_probs) if refused.any() else log_probs
 
     def follow(self, parents: IntArray, tokens: IntArray) -> None:
         """Record the outputs that were chosen: the hypotheses that they extend, and their last tokens, (B, W)."""

@@ -56,8 +56,11 @@ class KVCache:
 
     def keep(self, rows: IntArray) -> None:
         """Keep only these rows, in this order."""
+        places, origins = moves(rows)
         for name, value in self.values.items():
-            self.values[name] = kept(value, rows, self._device)
+            array = value.numpy()
+            array[places] = array[origins]
+            self._show(name, array[: len(rows)])
 
     def widen(self, n_slots: int) -> None:
         """Extend every row to at least this many slots, keeping its present ones."""
@@ -81,11 +84,10 @@ class KVCache:
         self.values[name] = OrtValue.ortvalue_from_numpy(array, self._device)
 
 
-def kept(value: OrtValue, rows: IntArray, device: str) -> OrtValue:
-    """These rows of a value, in this order, in its memory; most of them do not move."""
-    moved, array = np.flatnonzero(rows != np.arange(len(rows))), value.numpy()
-    array[moved] = array[rows[moved]]
-    return OrtValue.ortvalue_from_numpy(array[: len(rows)], device)
+def moves(rows: IntArray) -> tuple[IntArray, IntArray]:
+    """Where rows go that are kept in this order, and where from; those that stay are left out, and most of them do."""
+    places = np.flatnonzero(rows != np.arange(len(rows)))
+    return places, rows[places]
 
 
 def places_of(slots: IntArray, n_heads: int) -> IntArray:

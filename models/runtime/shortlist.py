@@ -6,7 +6,7 @@ import numpy as np
 from onnxruntime import OrtValue
 
 from heed.models.arrays import BoolArray, IntArray
-from heed.models.runtime.kv_cache import kept
+from heed.models.runtime.kv_cache import moves
 
 BY_SENTENCE = ("shortlist_places", "shortlist_mask")
 
@@ -22,7 +22,25 @@ class BatchShortlist:
     """
 
     def __init__(self, values: dict[str, OrtValue], vocab_size: int, device: str) -> None:
-        self.values, self._vocab_size, self._device = values, vocab_size, device
+        self._vocab_size, self._device = vocab_size, device
+        # In memory of their own, which `keep` may write.
+        self._own = {name: np.array(values[name].numpy()) for name in BY_SENTENCE if name in values}
+        self.values = values | {name: OrtValue.ortvalue_from_numpy(array, device) for name, array in self._own.items()}
+
+    @property
+    def n_tokens(self) -> int:
+        """The number of tokens that the decoder predicts (V')."""
+        own = self.values.get("shortlist_places")
+        return self._n_always + (self._n_others if own is None else own.shape()[1])
+
+    @property
+    def _n_others(self) -> int:
+        # With a scale for each column, these are (D, N), else (N, D).
+        return self.values.get("shortlist_scales", self.values["shortlist_columns"]).shape()[0]
+
+    @property
+    def _n_always(self) -> int:
+        return self.values["shortlist_ids"].shape()[0] - self._n_others
 
     @cached_property
     def ids(self) -> IntArray:
@@ -30,9 +48,7 @@ class BatchShortlist:
         every: IntArray = self.values["shortlist_ids"].numpy()
         if "shortlist_places" not in self.values:
             return every[None]
-        # With a scale for each column, these are (D, N), else (N, D).
-        of_columns = self.values.get("shortlist_scales", self.values["shortlist_columns"])
-        n_always, own = len(every) - of_columns.shape()[0], self.values["shortlist_places"].numpy()
+        n_always, own = self._n_always, self.values["shortlist_places"].numpy()
         always = np.broadcast_to(every[:n_always], (len(own), n_always))
         return np.concatenate([always, every[n_always:][own]], axis=1)
 
@@ -56,7 +72,10 @@ class BatchShortlist:
 
     def keep(self, rows: IntArray) -> None:
         """Keep only the shortlists of these rows, in this order."""
-        for name in set(BY_SENTENCE) & set(self.values):
-            self.values[name] = kept(self.values[name], rows, self._device)
+        places, origins = moves(rows)
+        for name, array in self._own.items():
+            array[places] = array[origins]
+            self._own[name] = array[: len(rows)]
+            self.values[name] = OrtValue.ortvalue_from_numpy(self._own[name], self._device)
         for cached in ("ids", "_indices"):
             self.__dict__.pop(cached, None)

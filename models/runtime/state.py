@@ -122,7 +122,7 @@ class OnnxState:
     def forced(self, tgt: IntArray, src_mask: BoolArray | None = None) -> FloatArray:
         """See `heed.models.runtime.protocol.State`."""
         B, T = tgt.shape
-        found = np.empty((B, T, self.vocabulary.shape[1]), dtype=np.float32)
+        found = np.empty((B, T, self._n_predicted), dtype=np.float32)
         for rows, columns, log_probs in self._read(tgt, src_mask):
             found[rows, columns] = log_probs
         return found
@@ -167,6 +167,11 @@ class OnnxState:
     def vocabulary(self) -> IntArray:
         """The predicted token ids, (1, V), or with shortlists (1 or B, V')."""
         return self._shortlist.ids if self._shortlist else np.arange(self._graphs.decoder_spec.vocab_size)[None]
+
+    @property
+    def _n_predicted(self) -> int:
+        """The number of tokens that are predicted, (V or V')."""
+        return self._shortlist.n_tokens if self._shortlist else self._graphs.decoder_spec.vocab_size
 
     @property
     def _translates(self) -> bool:
@@ -326,7 +331,7 @@ class OnnxState:
         n = None if predicted is None else len(predicted)
         key = (graph, top, n, *(array.shape for array in arrays.values()), *outputs)
         if key not in self._bound:  # part of the key, so it need not be written again
-            fixed: Arrays = {"top": np.array([min(top, self.vocabulary.shape[1])])}
+            fixed: Arrays = {"top": np.array([min(top, self._n_predicted)])}
             fixed |= {} if predicted is None else {"predicted": predicted}
             fixed |= {"src_mask": self._src_mask} if self._translates else {}
             self._bound[key] = self._bind(graph, arrays | fixed, outputs)
@@ -341,7 +346,7 @@ class OnnxState:
         self._past.bind(binding)
         counted = next((arrays[name] for name in ("predicted", "tokens") if name in arrays), None)
         before = arrays["mask"].shape[:2] if counted is None else counted.shape
-        V = self.vocabulary.shape[1]
+        V = self._n_predicted
         top = int(arrays["top"][0])
         kinds = {"top_log_probs": (top, np.float32), "top_ids": (top, np.int64), "log_probs": (V, np.float32)}
         memory = {name: np.empty((*before, kinds[name][0]), kinds[name][1]) for name in outputs}

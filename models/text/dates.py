@@ -62,8 +62,10 @@ def find_dates(text: str, languages: tuple[str | None, str | None]) -> Iterator[
         text: A text.
         languages: The codes of the text's language, and of the one to write the dates in.
     """
+    if not re.search(r"\d", text):
+        return
     src, tgt = map(base_language, languages)
-    if src not in MONTHS or tgt not in MONTHS or not re.search(r"\d", text):
+    if src not in MONTHS or tgt not in MONTHS:
         return
     end = 0
     for match in sorted(_matches(text, src), key=lambda match: (match.start(), -match.end())):

@@ -208,16 +208,25 @@ class Translator(Model):
         if not self._repair or self._terms:
             return found
 
-        def again(
-            text: str, phrases: Sequence[Phrase], floor: float, *, wants_all: bool = False
-        ) -> Job[list[Translation]]:
-            source = [*self._src.encode([text])[0], self._src.eos_id]
-            requirement = Requirement(phrases, self._tgt.begins_word, self._tgt.bos_id) if phrases else None
-            is_much = requirement is not None and requirement.lacks(0) > config.beam_size // 2
-            query = Query(source, requirement, floor if n == 1 else -math.inf, WIDER if is_much else 1, wants_all)
-            return self._translations(source, (yield query), config)
-
+        again = functools.partial(self._again, config, n)
         return (yield from self._repair.mend(sentence.text, found, again))
+
+    def _again(
+        self,
+        config: DecodeConfig,
+        n: int,
+        text: str,
+        phrases: Sequence[Phrase],
+        floor: float,
+        *,
+        wants_all: bool = False,
+    ) -> Job[list[Translation]]:
+        """Search for translations of another text, which contain phrases; see `Repair`."""
+        source = [*self._src.encode([text])[0], self._src.eos_id]
+        requirement = Requirement(phrases, self._tgt.begins_word, self._tgt.bos_id) if phrases else None
+        is_much = requirement is not None and requirement.lacks(0) > config.beam_size // 2
+        query = Query(source, requirement, floor if n == 1 else -math.inf, WIDER if is_much else 1, wants_all)
+        return self._translations(source, (yield query), config)
 
     def _required(
         self,
