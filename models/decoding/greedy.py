@@ -66,7 +66,7 @@ class Greedy:
             raise ModelError("the network computed NaN or infinity: its weights are damaged, or too large for float16")
         last = self._outputs[rows, np.maximum(lengths - 1, 0)]
         is_ended = among(last, self._rules.ends)
-        n_counted = lengths + (~is_ended & bool(self._config.end_forced))
+        n_counted = np.maximum(lengths, 1) + (~is_ended & bool(self._config.end_forced))
         scores = log_probs / search_penalty(n_counted, self._config, self._special)
         found = zip(
             *(array.tolist() for array in (self._outputs[rows], lengths, lengths - is_ended, log_probs, scores)),

@@ -18,7 +18,7 @@ TOKEN = re.compile(
     re.VERBOSE,
 )  # fmt: skip
 # Most sentences: small letters, but for the first one, in words that nothing joins; seen in a quarter of the time.
-PLAIN = re.compile(r"([A-ZÀ-Þ]?[a-zß-öø-ÿ]++)(?:,? [a-zß-öø-ÿ]++)*+[.!?]*+")
+PLAIN = re.compile(r"([A-ZÀ-Þ][a-zß-öø-ÿ]*+|[a-zß-öø-ÿ]++)(?:,? [a-zß-öø-ÿ]++)*+[.!?]*+")
 NUMBER = re.compile(r"\d+(?:[.,:/'\u2019-]\d+)*")
 MEASURE = re.compile(r"-?(\d+(?:[.,]\d+)*)[^\W\d_]{0,3}")  # 3rd, 10km, 90s, -12: the digits alone are written alike
 PARTS = re.compile(r"[^\W\d_](?:\.[^\W\d_])+")  # e.g, U.S: abbreviations, which are translated

@@ -24,6 +24,8 @@ COPIED = re.compile(
 
 def visible(text: str) -> str:
     """A text without characters that are not seen, and with one kind of space."""
+    if text.isascii() and text.isprintable():  # the usual case, which has neither
+        return text
     return SPACE.sub(" ", INVISIBLE.sub("", text))
 
 

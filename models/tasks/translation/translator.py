@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from heed.models.decoding.config import ROOM, DecodeConfig, SpecialIds
 from heed.models.decoding.constraints import Phrase, Requirement
 from heed.models.decoding.hypothesis import Hypothesis
-from heed.models.decoding.repetition import is_loop
+from heed.models.decoding.repetition import is_loop, may_loop
 from heed.models.runtime.protocol import Network
 from heed.models.runtime.states import States
 from heed.models.tasks.model import Model
@@ -291,4 +291,6 @@ def loops(translation: Translation, source: list[int], config: DecodeConfig) -> 
     """
     tokens = translation.tokens
     endless = config.max_length is None and len(tokens) == len(source) - 1 + ROOM
-    return endless or is_loop(tokens, source if translation.confidence >= UNLIKELY else [])
+    if endless or not may_loop(tokens):
+        return endless
+    return is_loop(tokens, source if translation.confidence >= UNLIKELY else [])

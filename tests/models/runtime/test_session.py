@@ -114,7 +114,7 @@ def test_int8_does_not_run_on_the_processor_unasked(heed: Heed, gpu_build: Calla
     assert "(int8 runs only there); export the model with --precision float16, or use --device cpu" in message
 
 
-@pytest.mark.parametrize(("operator", "allowed"), [("Shape", True), ("Concat", True), ("ScatterND", False)])
+@pytest.mark.parametrize(("operator", "allowed"), [("Unsqueeze", True), ("Concat", True), ("ScatterND", False)])
 def test_shapes_alone_may_be_computed_beside_the_device(
     operator: str, allowed: bool, graphs: Path, gpu_build: Callable[[object], None]
 ) -> None:
