@@ -49,7 +49,8 @@ def _sinusoids(graph: GraphBuilder, spec: Sinusoidal, positions: ir.Value, d_mod
     encoded = graph.op("Concat", graph.op("Sin", angles), graph.op("Cos", angles), axis=-1)
     if spec.layout == "halves":
         return encoded
-    return graph.op("Gather", encoded, graph.integers(*np.arange(d_model).reshape(2, half).T.ravel()), axis=-1)
+    pairs = graph.weight(f"sinusoids.pairs.{d_model}", np.arange(d_model).reshape(2, half).T.ravel())
+    return graph.op("Gather", encoded, pairs, axis=-1)
 
 
 def rotations(spec: Rotary, d_head: int) -> tuple[FloatArray, FloatArray]:
