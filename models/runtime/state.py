@@ -48,6 +48,7 @@ class OnnxState:
         self._src_mask: BoolArray = np.zeros((0, 0), dtype=bool)
         self._shortlist: BatchShortlist | None = None
         self._lengths: IntArray = np.zeros(0, dtype=np.int64)  # slots of the prompts, without their last tokens
+        self._longest, self._are_alike = 0, True  # the largest of them, and whether all are equal
         self._key_positions: IntArray = np.zeros((0, 0), dtype=np.int64)  # positions of tokens in slots, (B, C)
         self._bound: dict[tuple[Any, ...], BoundGraph] = {}  # bound graphs, by graph, shapes and outputs
 
@@ -75,6 +76,10 @@ class OnnxState:
             found = _outputs(self._graphs.session("shortlist"), sources, self._graphs.device)
             self._shortlist = BatchShortlist(found, self._graphs.decoder_spec.vocab_size, self._graphs.device)
 
+    def _set_lengths(self, lengths: IntArray) -> None:
+        self._lengths, self._longest = lengths, int(lengths.max())
+        self._are_alike = bool((lengths == self._longest).all())
+
     def _fitting_memory(self, src_mask: BoolArray) -> BoolArray:
         """The mask of sources, (B, S), as that of the memory, (B, M): products of columns want whole blocks of them."""
         more = -src_mask.shape[1] % (BLOCK if self._graphs.turned else 1)
@@ -83,7 +88,7 @@ class OnnxState:
     def prefill(self, prompts: IntArray, prompt_mask: BoolArray, *, alone: bool = False) -> None:
         """See `heed.models.runtime.protocol.State`."""
         B, P = prompts.shape
-        self._lengths = prompt_mask.sum(axis=1) - 1
+        self._set_lengths(prompt_mask.sum(axis=1) - 1)
         streams = self._decoders is self._streams or (alone and P <= LONG)
         self._begin(B, self._room(P), self._streams if streams else self._decoders)
         # Slots after a row's prompt are overwritten before they are attended to.
@@ -155,7 +160,8 @@ class OnnxState:
     def keep(self, rows: IntArray) -> None:
         """See `heed.models.runtime.protocol.State`."""
         self._bound = {}
-        self._lengths, self._key_positions = self._lengths[rows], self._key_positions[rows]
+        self._set_lengths(self._lengths[rows])
+        self._key_positions = self._key_positions[rows]
         self._past.keep(rows)
         if self._translates:
             self._src_mask = self._src_mask[rows]
@@ -243,20 +249,19 @@ class OnnxState:
     ) -> list[npt.NDArray[Any]]:
         B, W = tokens.shape
         n = W if slots is None else 1  # tokens of a row that follow each other
-        positions = self._lengths[:, None] + np.arange(position, position + n)
+        alike = self._lengths[: 1 if self._are_alike else B]
+        positions = alike[:, None] + np.arange(position, position + n)
         if self._graphs.context is not None:  # an ended row may stay beyond the context
             positions = np.minimum(positions, self._graphs.context - 1)
-        longest = int(self._lengths.max())
-        self._widen_for(longest + max(position + n, mask.shape[2]))
+        self._widen_for(self._longest + max(position + n, mask.shape[2]))
         # one text per row, in the first slots
         if self._by_stream and (slots is None or (W == 1 and (slots == position).all())):
-            found = self._run_stream(tokens, positions, positions[:, -1], np.arange(B * W), outputs, top)
+            last = np.broadcast_to(positions[:, -1], B)
+            found = self._run_stream(tokens, positions, last, np.arange(B * W), outputs, top)
         else:
             slots, mask = self._alone(tokens, position) if slots is None else (slots, mask)
-            places = self._lengths[:, None] + slots if longest else slots
-            same = positions[:1] if (positions == positions[0]).all() else positions
-            seen = self._seen(mask)
-            found = self._run_decoder(tokens, same, places, seen, np.arange(B * W), outputs, top, live)
+            places, seen = self._lengths[:, None] + slots if self._longest else slots, self._seen(mask)
+            found = self._run_decoder(tokens, positions, places, seen, np.arange(B * W), outputs, top, live)
         return [array.reshape(B, W, -1) for array in found]
 
     def _widen_for(self, n_slots: int) -> None:
@@ -273,7 +278,7 @@ class OnnxState:
     def _seen(self, mask: BoolArray) -> BoolArray:
         """The slots that each token attends to, (B, W, C): its prompt's, and those of the mask."""
         (B, W, n_read), n_slots = mask.shape, self._key_positions.shape[1]
-        if n_read == n_slots and not self._lengths.any():
+        if n_read == n_slots and not self._longest:
             return mask
         seen = np.zeros((B, W, n_slots), dtype=bool)
         for row, length in enumerate(self._lengths.tolist()):

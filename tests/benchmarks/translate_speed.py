@@ -20,6 +20,7 @@ pruned beams less those of plain ones. The last line is JSON. Needs the `bench` 
 import argparse
 import contextlib
 import dataclasses
+import gc
 import gzip
 import itertools
 import json
@@ -36,6 +37,7 @@ from typing import Any
 import sacrebleu
 from peer_models import convert, convert_bundle
 
+from heed.cli.start import MANY
 from heed.models.bundle import catalog
 from heed.models.system.processor import available_cores
 from heed.models.tasks.translation.translator import Translator
@@ -125,6 +127,7 @@ def peer_side(directory: Path, bundle: Path) -> Translate:
 
 def serve(translate: Translate) -> None:
     """Answer each line of stdin, settings and a file of text, with the seconds and the memory that it took."""
+    gc.set_threshold(MANY)  # as heed's program does
     for line in sys.stdin:
         request = json.loads(line)
         lines = Path(request["lines"]).read_text("utf-8").split("\n")[:-1]
