@@ -49,9 +49,8 @@ class StackWriter:
         """The embeddings of token ids, (B, T), at positions, (1 or B, 1 or T): (…, D)."""
         graph, spec = self.graph, self.spec
         name, table = spec.embedding_of(self.name), f"{self.name}.positions"
-        x = graph.lookup(ids, name, self.state[f"{name}.weight"])
-        if spec.scale_embedding:
-            x = graph.op("Mul", x, graph.floats(math.sqrt(spec.d_model)))
+        factor = math.sqrt(spec.d_model) if spec.scale_embedding else 1.0
+        x = graph.lookup(ids, name, self.state[f"{name}.weight"], factor)
         learned = self.state.get(f"{table}.weight")
         added = position_writer.added(graph, self.stack.positions, positions, learned, table, spec.d_model)
         x = x if added is None else graph.op("Add", x, added)

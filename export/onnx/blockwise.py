@@ -160,8 +160,8 @@ class BlockGraphBuilder(GraphBuilder):
         """Like `linear`."""
         return self.linear(x, name, matrix)
 
-    def lookup(self, ids: ir.Value, name: str, matrix: Array) -> ir.Value:
-        """The rows of a matrix, (V, D), for token ids of any shape, in float32."""
+    def lookup(self, ids: ir.Value, name: str, matrix: Array, factor: float = 1.0) -> ir.Value:
+        """See `GraphBuilder`."""
         V, D = matrix.shape
         integers, scales, size = self._blocks(name, matrix)
         rows = self.op(
@@ -175,9 +175,9 @@ class BlockGraphBuilder(GraphBuilder):
             gather_axis=0,
             quantize_axis=1,
         )
-        if D % size == 0:
-            return rows
-        return self.op("Slice", rows, self.integers(0), self.integers(D), self.integers(-1))
+        if D % size:
+            rows = self.op("Slice", rows, self.integers(0), self.integers(D), self.integers(-1))
+        return self.times(rows, factor)
 
     def _blocks(self, name: str, matrix: Array) -> tuple[ir.Value, ir.Value, int]:
         """A quantized matrix, (V, D), the scales of its blocks, and their size."""

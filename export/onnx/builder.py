@@ -250,13 +250,18 @@ class GraphBuilder:
         matrix = self.input(f"{name}_columns", ir.DataType.INT8, [d, n])
         return WeightColumns(matrix, self.input(f"{name}_scales", ir.DataType.FLOAT, [n]))
 
-    def lookup(self, ids: ir.Value, name: str, matrix: Array) -> ir.Value:
-        """The rows of a matrix, (V, D), for token ids of any shape, in float32."""
+    def lookup(self, ids: ir.Value, name: str, matrix: Array, factor: float = 1.0) -> ir.Value:
+        """The rows of a matrix, (V, D), for token ids of any shape, in float32, times a factor."""
         if self.precision != "int8":
-            return self.wide(self.op("Gather", self.weight(name, self._stored(matrix)), ids))
+            return self.times(self.wide(self.op("Gather", self.weight(name, self._stored(matrix)), ids)), factor)
         stored, scales = self._int8_weight(name, matrix)
         rows = self.op("Cast", self.op("Gather", stored, ids), to=ir.DataType.FLOAT)
-        return self.op("Mul", rows, self.op("Unsqueeze", self.op("Gather", scales, ids), self.integers(-1)))
+        scales = self.times(self.op("Gather", scales, ids), factor)
+        return self.op("Mul", rows, self.op("Unsqueeze", scales, self.integers(-1)))
+
+    def times(self, x: ir.Value, factor: float) -> ir.Value:
+        """x times a factor."""
+        return x if factor == 1.0 else self.op("Mul", x, self.floats(factor))
 
     def _stored(self, array: Array) -> Array:
         return array.astype(self.dtype.numpy())

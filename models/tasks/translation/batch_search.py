@@ -117,8 +117,7 @@ class BatchSearch:
 
     def run(self, jobs: Sequence[Job[Result]], config: DecodeConfig, n_best: int, batch_size: int) -> list[Result]:
         """Do some jobs; a query that one asks later joins the next batch."""
-        # Every idle worker gets a share.
-        share = max(1, min(batch_size, -(-len(jobs) // self._states.n_free)))
+        share = _share(len(jobs), batch_size, self._states.n_free)
         queue = _Queue(running := Jobs(jobs), share, functools.partial(self._setting, config, n_best))
 
         def work(_: int) -> None:
@@ -167,6 +166,12 @@ class BatchSearch:
                 requirements=[query.requirement for query in batch],
                 floors=[query.floor for query in batch],
             )
+
+
+def _share(n_queries: int, batch_size: int, n_workers: int) -> int:
+    """The size of batches, so that each idle worker gets one, or as many as the others."""
+    n_batches = -(-n_queries // (batch_size * n_workers)) * n_workers
+    return max(1, -(-n_queries // max(1, n_batches)))
 
 
 def _once(query: Query) -> Job[list[Hypothesis]]:

@@ -13,8 +13,10 @@ from heed.models.decoding.config import ROOM, DecodeConfig, SpecialIds
 from heed.models.decoding.constraints import Phrase, Requirement
 from heed.models.decoding.hypothesis import Hypothesis
 from heed.models.decoding.repetition import is_loop, may_loop
+from heed.models.errors import HeedError
 from heed.models.runtime.protocol import Network
 from heed.models.runtime.states import States
+from heed.models.system.threads import require_threads
 from heed.models.tasks.model import Model
 from heed.models.tasks.translation.batch_search import BatchSearch, Job, Jobs, Query
 from heed.models.tasks.translation.characters import UnknownCharacters, visible
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 BATCH_SIZE = 64  # maximum number of sentences decoded together
 WINDOW = 32  # batches that are sorted by length together
 WIDER = 2  # factor of the beam size with constraints, because hypotheses that lack more and less share the beam
+MANY = 256  # texts, to be encoded by several threads
 LONGEST = 512  # tokens; a longer sentence is translated in parts, because attention grows with the square of the length
 
 
@@ -184,8 +187,18 @@ class Translator(Model):
         """The sentences of each line, split if they are too long; none for an empty line."""
         pieces = [split_sentences(line, self._language) if self.splits else [line] for line in lines]
         words = [self._readable(piece) for line in pieces for piece in line]
-        tokens = iter(self._src.encode(words))
+        tokens = iter(self._src.encode(words, self._encoders(len(words))))
         return [[part for piece in line for part in self._fit(piece, next(tokens))] for line in pieces]
+
+    def _encoders(self, n_texts: int) -> int:
+        """The number of threads that encode so many texts: one where the system starts no more, or few are there."""
+        if self.workers == 1 or n_texts < MANY:
+            return 1
+        try:
+            require_threads(self.workers)
+        except HeedError:
+            return 1
+        return self.workers
 
     def _readable(self, piece: str) -> str:
         """What the network reads of a piece; nothing where nothing is to translate."""
