@@ -4,7 +4,6 @@ import contextlib
 import errno
 import glob
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -12,9 +11,10 @@ from typing import Any, BinaryIO, cast
 import click
 
 from heed.models.errors import DataError, HeedError
+from heed.models.patterns import regex
 
-URL = re.compile(r"[a-z][a-z0-9+.-]*://")
-PATTERN = re.compile(r"[*?\[]")
+URL = regex(r"[a-z][a-z0-9+.-]*://")
+PATTERN = regex(r"[*?\[]")
 
 
 def is_url(name: str) -> bool:

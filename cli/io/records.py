@@ -1,14 +1,14 @@
 """Records: which part of a line is translated and which is copied."""
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from heed.models.errors import DataError
+from heed.models.patterns import regex
 
-JSON_SPACE = re.compile(r"[ \t\n\r]*")
-SURROGATE = re.compile(r"[\ud800-\udfff]")
+JSON_SPACE = regex(r"[ \t\n\r]*")
+SURROGATE = regex(r"[\ud800-\udfff]")
 # Numbers stay text, because other fields are not used; so they have no limits.
 JSON = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
 

@@ -1,11 +1,12 @@
 """Paths that are no files to be made: streams of the process, pipes and devices."""
 
 import os
-import re
 from pathlib import Path
 from typing import BinaryIO, cast
 
-DESCRIPTOR = re.compile(r"/dev/(std(?:in|out|err)|fd/\d+)|/proc/(?:self|\d+)/fd/\d+")
+from heed.models.patterns import regex
+
+DESCRIPTOR = regex(r"/dev/(std(?:in|out|err)|fd/\d+)|/proc/(?:self|\d+)/fd/\d+")
 STANDARD = {"stdin": 0, "stdout": 1, "stderr": 2}
 MOST_LINKS = 40  # as Linux
 

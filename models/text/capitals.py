@@ -4,10 +4,11 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+from heed.models.patterns import regex
 from heed.models.text.words import Span
 
-WORD = re.compile(r"[^\W\d_]+")
-CODE = re.compile(r"[_@\\/]|[^\W\d_]\d|\d[^\W\d_]|\w\.\w")  # AX410, README.TXT
+WORD = regex(r"[^\W\d_]+")
+CODE = regex(r"[_@\\/]|[^\W\d_]\d|\d[^\W\d_]|\w\.\w")  # AX410, README.TXT
 LETTERS = 6  # of a sentence in capitals, at least: shorter ones may be abbreviations
 
 

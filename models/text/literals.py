@@ -5,10 +5,11 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from heed.models.patterns import regex
 from heed.models.text.words import Span
 
 # Words with all that holds them together inside; punctuation around them is no part.
-TOKEN = re.compile(
+TOKEN = regex(
     r"""
     (?: [A-Za-z][A-Za-z0-9+.-]*+:// | www\. ) [^\s<>"]* [\w/]   # https://example.com/a?b=1
     | [\w.+-]++ @ \w[\w-]* (?: \.[\w-]+ )+                      # someone@example.com
@@ -18,15 +19,15 @@ TOKEN = re.compile(
     re.VERBOSE,
 )  # fmt: skip
 # Most sentences: small letters, but for the first one, in words that nothing joins; seen in a quarter of the time.
-PLAIN = re.compile(r"([A-ZÀ-Þ][a-zß-öø-ÿ]*+|[a-zß-öø-ÿ]++)(?:,? [a-zß-öø-ÿ]++)*+[.!?]*+")
-NUMBER = re.compile(r"\d+(?:[.,:/'\u2019-]\d+)*")
-MEASURE = re.compile(r"-?(\d+(?:[.,]\d+)*)[^\W\d_]{0,3}")  # 3rd, 10km, 90s, -12: the digits alone are written alike
-PARTS = re.compile(r"[^\W\d_](?:\.[^\W\d_])+")  # e.g, U.S: abbreviations, which are translated
+PLAIN = regex(r"([A-ZÀ-Þ][a-zß-öø-ÿ]*+|[a-zß-öø-ÿ]++)(?:,? [a-zß-öø-ÿ]++)*+[.!?]*+")
+NUMBER = regex(r"\d+(?:[.,:/'\u2019-]\d+)*")
+MEASURE = regex(r"-?(\d+(?:[.,]\d+)*)[^\W\d_]{0,3}")  # 3rd, 10km, 90s, -12: the digits alone are written alike
+PARTS = regex(r"[^\W\d_](?:\.[^\W\d_])+")  # e.g, U.S: abbreviations, which are translated
 COMPOUND = r"[^\W_]++(?:-[^\W_]++)+"
 PART = r"(?<![^-])[^\W\d_][a-zß-öø-ÿ]+(?![^-])"  # of a compound: a word, which is translated
 SMALL_PART = r"(?<![^-])[a-zß-öø-ÿ]{2,}(?![^-])"
 RUN = r"[^\s-]+(?:-[^\s-]+)*"
-CLITIC = re.compile(r"['\u2019](?![A-ZÀ-Þ]).*$")  # of Tom's, I'm, don't; not of O'Brien
+CLITIC = regex(r"['\u2019](?![A-ZÀ-Þ]).*$")  # of Tom's, I'm, don't; not of O'Brien
 
 
 class LiteralKind(enum.Enum):

@@ -8,20 +8,22 @@ texts with a trace on stderr, and pysbd, syntok and sentence-splitter have had n
 import re
 from collections.abc import Iterator
 
+from heed.models.patterns import regex
+
 CLOSERS = "\"'”’“‘»›)\\]}」』）】》〉_*"  # “ and ‘ close a quotation in German; _ and * close emphasis in plain text
 WIDE_CLOSERS = CLOSERS.replace("“‘", "")
 OPENERS = "「『（【《〈“‘«"
 # A run of stops, closing marks and white space; a line or paragraph separator within the text; or a stop of Chinese or
 # Japanese, which needs no space.
-STOP = re.compile(
+STOP = regex(
     rf"(?<![.!?…])(?P<marks>[.!?…؟۔।॥։።၊။។]++)(?P<closed>(?:[{CLOSERS}]|[ \u00a0\u202f][»›])*+)\s++"
     r"|[\n\u2028\u2029]\s*+"
     rf"|(?<![。！？｡])[。！？｡]++(?:(?=\S)(?![{WIDE_CLOSERS}])|[{WIDE_CLOSERS}]*+(?:\s++|(?=[{OPENERS}])))"
 )
-CLAUSE = re.compile(rf"[,;:–—،؛][{CLOSERS}]*+\s++|[、，；：]")
-SPACE = re.compile(r"\s++")
-LAST_WORD = re.compile(r"[^\s\"'“”„‘’«»‹›()\[\]{}/–—_*]+\Z")
-FIRST_WORD = re.compile(rf"[{OPENERS}\"'(\[„¿¡_*]*([^\W\d_]+)")
+CLAUSE = regex(rf"[,;:–—،؛][{CLOSERS}]*+\s++|[、，；：]")
+SPACE = regex(r"\s++")
+LAST_WORD = regex(r"[^\s\"'“”„‘’«»‹›()\[\]{}/–—_*]+\Z")
+FIRST_WORD = regex(rf"[{OPENERS}\"'(\[„¿¡_*]*([^\W\d_]+)")
 REACH = 24  # characters; abbreviations are shorter
 CLOSING = set(",;:.!?…)]}»›」』）】")  # these continue the sentence, even after white space
 

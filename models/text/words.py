@@ -2,9 +2,11 @@
 
 import re
 
-WORD = re.compile(r"\w+|[^\w\s]")
+from heed.models.patterns import regex
+
+WORD = regex(r"\w+|[^\w\s]")
 # Double ones, of any language; single ones are apostrophes, too.
-QUOTE = re.compile('["\u201e\u201c\u201d\u201f\u00ab\u00bb\u300c\u300d\u300e\u300f]')
+QUOTE = regex('["\u201e\u201c\u201d\u201f\u00ab\u00bb\u300c\u300d\u300e\u300f]')
 CURLY = str.maketrans(dict.fromkeys("\u201e\u201c\u201d\u201f", '"'))
 
 Span = tuple[int, int]  # in characters

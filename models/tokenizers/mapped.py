@@ -11,12 +11,13 @@ import numpy.typing as npt
 import sentencepiece
 
 from heed.models.errors import ModelError
+from heed.models.patterns import regex
 from heed.models.spec.conventions import Conventions
 from heed.models.tokenizers.conventional import ConventionalTokenizer
 from heed.models.tokenizers.protocol import BYTE_PIECES
 
 SPACE = "\u2581"
-MARIAN_TAG = re.compile(r">>.+<<")  # names the target language at the beginning of a text
+MARIAN_TAG = regex(r">>.+<<")  # names the target language at the beginning of a text
 
 
 class MappedTokenizer(ConventionalTokenizer):

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import sentencepiece
 
 from heed.models.errors import DataError, ModelError
+from heed.models.patterns import regex
 from heed.models.tokenizers.files import JOINT, SEPARATE, model_files
 from heed.models.tokenizers.protocol import BYTE_PIECES
 
-SURROGATE = re.compile(r"[\ud800-\udfff]")
+SURROGATE = regex(r"[\ud800-\udfff]")
 
 LONGEST_PIECE = 16  # characters, SentencePiece's default
 

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from heed.models.patterns import regex
+
 # What a translation must keep besides tags: it stands for a word.
 KEPT = r"⟦\d+⟧"
-MARK = re.compile(r"</?g\d+>|<x\d+/>|" + KEPT)
+MARK = regex(r"</?g\d+>|<x\d+/>|" + KEPT)
 
 
 class PieceKind(enum.Enum):

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator
 from heed.cli.io.inputs import Window
 from heed.cli.io.records import Decoder, Record, unchanged
 from heed.models.errors import DataError
+from heed.models.patterns import regex
 
 SEPARATORS = (b",", b";", b"\t", b"|")
-QUOTED = re.compile(rb'"(?:[^"]|"")*+"')
+QUOTED = regex(rb'"(?:[^"]|"")*+"')
 LARGEST = 1 << 20  # bytes of a row: a quote that nothing closes would take the rest of the file
 Span = tuple[int, int]
 

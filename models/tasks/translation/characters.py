@@ -4,19 +4,20 @@ import re
 import unicodedata
 from functools import cached_property
 
+from heed.models.patterns import regex
 from heed.models.text.words import Span, overlap
 from heed.models.tokenizers.protocol import LineTokenizer
 
 # Characters that are not seen, and no part of a word: tokenizers take them for spaces, or for what they do not know.
 # Joiners and variation selectors shape the letters of some scripts and emoji, but no Latin letter.
 LATIN = "[A-Za-z\u00c0-\u024f]"
-INVISIBLE = re.compile(
+INVISIBLE = regex(
     "[\u00ad\u034f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
     f"|(?<={LATIN})[\u200c\u200d\ufe00-\ufe0f]"
 )
-SPACE = re.compile("[\v\f\x1c-\x1f\x85]")  # which tokenizers drop, so that two words would be one
+SPACE = regex("[\v\f\x1c-\x1f\x85]")  # which tokenizers drop, so that two words would be one
 # What tokenizers drop or take for something else: escape sequences of terminals and other control characters, ½ and x².
-COPIED = re.compile(
+COPIED = regex(
     r"\x1b\[[0-?]*+[ -/]*+[@-~]|[\x00-\x08\x0e-\x1a\x7f-\x84\x86-\x9f]++|\x1b"
     "|[\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u2089\u2150-\u218b\u2460-\u249b\u24ea-\u24ff\u2776-\u2793]++"
 )

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 
 from heed.models.decoding.config import DecodeConfig
+from heed.models.patterns import regex
 from heed.models.tasks.translation.translation import Sentence, Translation, combine
 from heed.models.tasks.translation.translator import BATCH_SIZE, Translator
 from heed.models.text.markup.inline import StrippedLine, keeps_names, put_back, shown, take_out, written
@@ -16,7 +17,7 @@ from heed.models.text.words import Span, overlap
 
 LONGEST = 5000  # characters of a text whose words are aligned all with all; tags nested as deep are no text
 TURNS = 3  # ways to name the placeholders of a text, before it is given up
-LABEL = re.compile(r"\s*(?:-\s*)?(\[)(?=[^\W\d])[^\[\]]{1,40}(\])\s+(?=\S)")  # [Note], [door opens]
+LABEL = regex(r"\s*(?:-\s*)?(\[)(?=[^\W\d])[^\[\]]{1,40}(\])\s+(?=\S)")  # [Note], [door opens]
 STOPS = frozenset(".!?\u2026\u3002\uff01\uff1f")  # of sentences; the last three are Chinese and Japanese
 
 

@@ -4,10 +4,11 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from heed.models.patterns import regex
 from heed.models.text.words import Span
 
 # At the beginning of a word, but for an entity; and within one, where it is no "R&D" and no "rock&roll".
-MARK = re.compile(
+MARK = regex(
     r"(?<![\w&])[&_](?=[^\W\d_])(?!\w+;)|(?<=\b[^\W\d_])&(?=[a-z]{2})(?!\w+;)|(?<=\b[^\W\d_]{2})&(?=[a-z]{2})(?!\w+;)"
 )
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from itertools import pairwise
 from operator import itemgetter
 
+from heed.models.patterns import regex
 from heed.models.text.words import Span
 
 DEEPEST = 8  # braces within braces
@@ -44,10 +45,10 @@ PATTERNS = (
     r"(?<![\w/.~<])(?:~|\.{1,2})?/(?:[\w+@~.-]*[\w+@~-]/?)++|(?<!\w)[A-Za-z]:\\[^\s\"'<>|]++",
 )
 # $1 of the shell, of replacement strings and of MediaWiki; an amount of money is $10, $1.50, $1k and $1 a day.
-POSITIONAL = re.compile(r"(?<![\w$])\$(\d)(?!\w|[.,]\d|\s(?:an?|each|per)\b)")
+POSITIONAL = regex(r"(?<![\w$])\$(\d)(?!\w|[.,]\d|\s(?:an?|each|per)\b)")
 ESCAPES = r"(?:\\[nrt])+"  # line ends and tabs, as programs write them: they part sentences
 QUOTES = dict(zip("\"'`([{<«»‹›“”„‘’‚「『", "\"'`)]}>»«›‹””“’’‘」』", strict=True))  # noqa: RUF001
-WORD = re.compile(r"[0-9A-Z_a-z\u00c0-\u024f]")
+WORD = regex(r"[0-9A-Z_a-z\u00c0-\u024f]")
 
 
 def find_kept(line: str, patterns: Sequence[re.Pattern[str]], taken: Sequence[Span] = ()) -> list[Span]:

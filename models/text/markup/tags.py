@@ -2,6 +2,7 @@
 
 import re
 
+from heed.models.patterns import regex
 from heed.models.text.words import Span
 
 NAME = r"[A-Za-z][\w:.-]*+"
@@ -12,7 +13,7 @@ ATTRIBUTE = rf"[\w:@.-]++(?:\s*+=\s*+(?:{VALUE}|\"[^\"]*+(?P<double>\Z)|'[^']*+(
 CUT_TAG = rf"</?{NAME}(?:\s++(?:{ATTRIBUTE})?+)*+/?(?P<tag>\Z)"
 REST_OF_TAG = rf"\s*+(?:=\s*+)?+(?:{VALUE})?+\s*+(?:{ATTRIBUTE}?+\s*+)*+/?(?:>|(?P<tag>\Z))"
 # What begins so is kept to its end, in whatever line that is. Groups without characters are named by what is open.
-MARKUP = re.compile(
+MARKUP = regex(
     r"<!--.*?(?:-->|(?P<comment>\Z))"
     r"|<!\[CDATA\[.*?(?:\]\]>|(?P<cdata>\Z))"
     r"|<\?.*?(?:\?>|(?P<instruction>\Z))"
@@ -23,7 +24,7 @@ MARKUP = re.compile(
     rf"|(?<!%)(?:{TAG}|{CUT_TAG})",  # after a % it is gettext's or Ruby's
     re.DOTALL,
 )
-CODE = re.compile(r"<(?i:code|kbd|samp|var|tt)\b[^<>]*+>.")
+CODE = regex(r"<(?i:code|kbd|samp|var|tt)\b[^<>]*+>.")
 CLOSERS = {
     "comment": r".*?(?:-->|(?P<comment>\Z))",
     "cdata": r".*?(?:\]\]>|(?P<cdata>\Z))",
@@ -57,7 +58,7 @@ def scan(line: str, inside: str = "") -> tuple[list[Span], str]:
         Where the mark-up is, from left to right; and what this line leaves open, nothing as a rule.
     """
     spans, place = list[Span](), 0
-    if inside and (rest := re.compile(CLOSERS[inside], re.DOTALL).match(line)):
+    if inside and (rest := regex(CLOSERS[inside], re.DOTALL).match(line)):
         if rest.lastgroup == "tag" and line.strip() and "=" not in line:  # it was no tag after all
             rest = None
     else:

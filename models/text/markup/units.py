@@ -5,17 +5,18 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from heed.models.patterns import regex
 from heed.models.text.literals import LiteralKind, find_literals
 from heed.models.text.markup.placeholders import tidied
 from heed.models.text.markup.tags import is_inline
 from heed.models.text.words import Span, overlap
 
-ENTITY = re.compile(r"&(?:[A-Za-z]\w{1,30}|#\d{1,7}|#[xX][0-9A-Fa-f]{1,6});")
+ENTITY = regex(r"&(?:[A-Za-z]\w{1,30}|#\d{1,7}|#[xX][0-9A-Fa-f]{1,6});")
 REACH = 40  # characters of what a symbol joins, on either side
 WITHIN_WORD = r"\w(?:[.,]?\w)*+\Z", r"\w(?:[.,]?\w)*+"
 BETWEEN_NUMBERS = r"\d(?:[.,]?\d)*+ \Z", r" \d(?:[.,]?\d)*+"
-AFTER = re.compile(r"\s*[:;.!?)\]>|=\u2013\u2014-]+\s+")  # what parts a placeholder from the sentence after it
-BEFORE = re.compile(r"[:=]\s*\Z")  # and from the one before
+AFTER = regex(r"\s*[:;.!?)\]>|=\u2013\u2014-]+\s+")  # what parts a placeholder from the sentence after it
+BEFORE = regex(r"[:=]\s*\Z")  # and from the one before
 
 
 class Unit(NamedTuple):
