@@ -1,6 +1,5 @@
 """A bundle's manifest, `heed.json`: the model, its files, and its comparison with PyTorch."""
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from heed.models.bundle import legacy
 from heed.models.decoding.config import AlignmentHeads, DecodeConfig
 from heed.models.errors import ModelError
+from heed.models.records import record
 from heed.models.spec.conventions import Conventions
 from heed.models.spec.embedding import EmbeddingSpec
 from heed.models.spec.network import NetworkSpec
@@ -19,7 +19,7 @@ FILE_NAME = "heed.json"
 TASKS = ("translate", "generate", "fill", "embed")  # what models are for; see `heed.models.tasks.task`
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class FileRecord:
     """Size and hash of a file."""
 
@@ -27,7 +27,7 @@ class FileRecord:
     sha256: str  # hexadecimal
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class Parity:
     """The comparison of a bundle with the float32 network it was exported from, on the same texts.
 
@@ -47,7 +47,7 @@ class Parity:
     bits_per_byte: float | None = None  # number of tokens of the texts, by the bundle
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class VectorParity:
     """The comparison of the vectors of texts by a bundle and by the float32 network."""
 
@@ -58,7 +58,7 @@ class VectorParity:
     least_cosine: float  # smallest cosine of the two vectors of a text
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class Comparison:
     """How an imported network compares with the original, in float32, on the same texts."""
 
@@ -72,7 +72,7 @@ class Comparison:
     ids_texts: int | None = None  # texts whose ids were compared; None: `texts`
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class Quality:
     """The quality of translations of a test set."""
 
@@ -87,7 +87,7 @@ class Quality:
     chrf_signature: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class Manifest:
     """The manifest of a bundle."""
 

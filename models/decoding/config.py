@@ -1,9 +1,9 @@
 """Settings of the search, and the special token ids it uses."""
 
-import dataclasses
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from heed.models.errors import ModelError
+from heed.models.records import record
 
 if TYPE_CHECKING:
     from heed.models.tokenizers.protocol import Special
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 ROOM = 50  # default limit of an output: this many tokens more than its source (section 6.1)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class DecodeConfig:
     """Settings of beam search; the defaults are the paper's (section 6.1)."""
 
@@ -74,7 +74,7 @@ class SpecialIds(NamedTuple):
         )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class AlignmentHeads:
     """The cross-attention heads that align words; chosen when a model is exported."""
 

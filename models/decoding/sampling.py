@@ -13,6 +13,7 @@ import numpy as np
 
 from heed.models.arrays import BoolArray, FloatArray, IntArray
 from heed.models.errors import ModelError
+from heed.models.records import record
 
 COLDEST, HOTTEST = 0.01, 100.0  # temperatures beyond these amount to greedy or uniform sampling, but for rounding
 BLOCK = 256  # weights summed at a time
@@ -20,7 +21,7 @@ BLOCK = 256  # weights summed at a time
 Filter = Callable[[FloatArray, Any], IntArray]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class SampleConfig:
     """Settings of sampling; the defaults sample from the model's distribution."""
 

@@ -1,6 +1,5 @@
 """The log of a training run, log.jsonl, read without torch."""
 
-import dataclasses
 import json
 import math
 import statistics
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from heed.models.errors import ModelError
+from heed.models.records import record
 from heed.models.runs.settings import config_file, read_config
 
 Record = Mapping[str, Any]
@@ -17,7 +17,7 @@ Point = tuple[int, float]  # a step and a figure
 VARIANTS = {"averaged": "average"}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class History:
     """The history of a run.
 

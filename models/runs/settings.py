@@ -1,10 +1,10 @@
 """The config.toml of a training run, read without torch."""
 
-import dataclasses
 import tomllib
 from pathlib import Path
 
 from heed.models.errors import ModelError
+from heed.models.records import record
 
 FORMAT = 3  # of a run's directory; a later format is refused, and new settings have defaults in an earlier one
 NOISES = ("infilling", "spans")  # of text that a network learns to restore; see heed.transformer.data.batching.noise
@@ -25,7 +25,7 @@ def config_file(path: Path) -> Path:
     return file
 
 
-@dataclasses.dataclass(frozen=True)
+@record(frozen=True)
 class RunConfig:
     """The content of a config.toml."""
 

@@ -5,13 +5,14 @@ import re
 from collections.abc import Mapping
 
 from heed.models.errors import ModelError
+from heed.models.records import record
 from heed.models.spec.checks import no_choice, refuse
 
 TOKENIZERS = ("mapped", "sentencepiece", "library")
 TAGS = ("source", "target")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class Conventions:
     """Special tokens of a network that was imported, by their ids."""
 

@@ -1,13 +1,12 @@
 """EmbeddingSpec: how an encoder's states become one vector of a text."""
 
-import dataclasses
-
+from heed.models.records import record
 from heed.models.spec.checks import below_one, no_choice, refuse
 
 POOLINGS = ("mean", "first", "last", "max")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class EmbeddingSpec:
     """Pooling and normalization, as in sentence-transformers (Reimers and Gurevych, 2019, arXiv 1908.10084)."""
 

@@ -1,13 +1,12 @@
 """NetworkSpec: the specification of every Transformer that heed trains, imports, exports or runs."""
 
-import dataclasses
-
+from heed.models.records import record
 from heed.models.spec.checks import no_choice, refuse
 from heed.models.spec.positions import RelativeSinusoids, Sinusoidal
 from heed.models.spec.stack import ACTIVATIONS, StackSpec
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class NetworkSpec:
     """An encoder and a decoder, or one of them alone; the defaults are the paper's base model.
 

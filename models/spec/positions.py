@@ -1,8 +1,8 @@
 """Position encodings: one of five forms."""
 
-import dataclasses
 from typing import ClassVar
 
+from heed.models.records import record
 from heed.models.spec.checks import below_one, no_choice, refuse
 
 LAYOUTS = ("interleaved", "halves")
@@ -10,7 +10,7 @@ SPACINGS = ("paper", "tensor2tensor")
 SCALINGS = ("linear", "llama3", "yarn")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class Sinusoidal:
     """Sinusoidal positions, added to the embeddings (section 3.5)."""
 
@@ -25,7 +25,7 @@ class Sinusoidal:
         refuse(wrong + _negative(self.offset))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class Learned:
     """Learned positions: a vector for each, added to the embeddings."""
 
@@ -38,7 +38,7 @@ class Learned:
         refuse(below_one(self, "n_positions") + _negative(self.offset))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class RotaryScaling:
     """Scaling of rotary frequencies for longer texts than in pretraining."""
 
@@ -60,7 +60,7 @@ class RotaryScaling:
         refuse(no_choice("method", self.method, SCALINGS) + wrong)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class Rotary:
     """Rotary positions: pairs of dimensions of each head are rotated (Su et al., 2021, arXiv 2104.09864)."""
 
@@ -81,7 +81,7 @@ class Rotary:
         refuse(wrong)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class RelativeBuckets:
     """Relative positions: a bias for each head and bucket of distances, shared by all layers (T5; Raffel et al., 2020).
 
@@ -103,7 +103,7 @@ class RelativeBuckets:
         refuse(wrong)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class RelativeSinusoids:
     """Relative positions: sinusoids of distances, which each layer of an encoder projects to keys (Transformer-XL).
 

@@ -1,7 +1,6 @@
 """StackSpec: the specification of a stack's layers, attention, feed-forward networks, norms and positions."""
 
-import dataclasses
-
+from heed.models.records import record
 from heed.models.spec.checks import below_one, no_choice, refuse
 from heed.models.spec.positions import Learned, PositionSpec, Rotary, Sinusoidal
 
@@ -11,7 +10,7 @@ PLACEMENTS = ("after", "before")
 RECURRENCES = ("ssru",)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class AttentionSpec:
     """Multi-head attention (section 3.2)."""
 
@@ -51,7 +50,7 @@ class AttentionSpec:
         return self.d_head**-0.5 if self.scale is None else self.scale
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class FeedForwardSpec:
     """The position-wise feed-forward network (section 3.3)."""
 
@@ -70,7 +69,7 @@ class FeedForwardSpec:
         return self.activation == "relu" and not self.gated
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class NormSpec:
     """The normalization of a stack (section 3.1)."""
 
@@ -88,7 +87,7 @@ class NormSpec:
         refuse(wrong)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class StackSpec:
     """An encoder or a decoder; the defaults are those of the paper's base model (Table 3)."""
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from heed.models.arrays import BoolArray, FloatArray
 from heed.models.errors import DataError
+from heed.models.records import record
 from heed.models.text.words import Span
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ LONGEST = 512  # tokens that are shown; attention grows with their square
 SIDES = {"encoder": ("source", "source"), "decoder": ("target", "target"), "cross": ("target", "source")}
 
 
-@dataclasses.dataclass(frozen=True)
+@record(frozen=True)
 class Side:
     """What a stack reads."""
 
@@ -36,7 +37,7 @@ class Side:
         return found
 
 
-@dataclasses.dataclass(frozen=True)
+@record(frozen=True)
 class AttentionMap:
     """The attention of one kind in all layers and heads."""
 
@@ -45,7 +46,7 @@ class AttentionMap:
     weights: FloatArray  # (layers, heads, queries, keys); a query's weights sum to 1
 
 
-@dataclasses.dataclass(frozen=True)
+@record(frozen=True)
 class Attention:
     """The attention of a network to a text.
 

@@ -4,7 +4,6 @@ An object here is small and is pickled without a model. Each process loads the m
 """
 
 import abc
-import dataclasses
 import functools
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,13 +15,14 @@ from heed.models.bundle.catalog import find
 from heed.models.decoding.config import DecodeConfig
 from heed.models.decoding.sampling import SampleConfig
 from heed.models.errors import DataError
+from heed.models.records import record
 from heed.models.tasks.generator import Generator
 from heed.models.tasks.translation.translator import Translator
 
 GREEDY = SampleConfig(temperature=0.0)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class TextColumn(abc.ABC):
     """Makes a column of texts from another."""
 
@@ -66,7 +66,7 @@ class TextColumn(abc.ABC):
         return [None if value is None else next(results) for value in values]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class TranslatedColumn(TextColumn):
     """Translates a column."""
 
@@ -80,7 +80,7 @@ class TranslatedColumn(TextColumn):
         return [each.text for each in found.translate(texts, self.config, batch_size=self.batch_size)]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class ContinuedColumn(TextColumn):
     """Continues the prompts of a column; equal prompts draw equal numbers, in whichever batch they are."""
 

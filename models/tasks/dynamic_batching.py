@@ -1,6 +1,5 @@
 """Dynamic batching: the lines of many callers are worked on together."""
 
-import dataclasses
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
@@ -8,6 +7,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
+from heed.models.records import record
 from heed.models.system.closable import Closable
 
 CHARACTERS = 16_384  # of a batch; more only if its first line has more
@@ -16,7 +16,7 @@ Settings = TypeVar("Settings", bound=Hashable)
 Result = TypeVar("Result")
 
 
-@dataclasses.dataclass(frozen=True)
+@record(frozen=True)
 class Unfinished:
     """What is returned for a line that the next batch of the same work is to go on with."""
 

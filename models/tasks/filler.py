@@ -1,6 +1,5 @@
 """Filling masks: the likeliest tokens in the places of a text that are masked."""
 
-import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from heed.models.arrays import FloatArray
 from heed.models.decoding.batching import padded, plan_batches
 from heed.models.errors import DataError
+from heed.models.records import record
 from heed.models.runtime.protocol import Encoder
 from heed.models.system.processor import available_cores
 from heed.models.tokenizers.reader import Reader
@@ -19,7 +19,7 @@ SPACE = "\u2581"
 MASK, SPELLINGS = "[MASK]", re.compile(r"\[MASK\]|<mask>")  # how a text may write a mask, whatever the model calls it
 
 
-@dataclasses.dataclass(frozen=True)
+@record(frozen=True)
 class Candidate:
     """A token in the place of a mask."""
 

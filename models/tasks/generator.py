@@ -15,6 +15,7 @@ from heed.models.decoding.config import DecodeConfig, SpecialIds
 from heed.models.decoding.drafts import Drafts
 from heed.models.decoding.sampling import SampleConfig, choose, randoms, seeded
 from heed.models.errors import DataError, ModelError
+from heed.models.records import record
 from heed.models.runtime.protocol import Network, State
 from heed.models.runtime.states import States
 from heed.models.system.processor import available_cores
@@ -27,7 +28,7 @@ BATCH_SIZE = 16  # prompts continued together, at most
 UNLIMITED = 1 << 15  # tokens of a text by a network that could read any number
 
 
-@dataclasses.dataclass(frozen=True)
+@record(frozen=True)
 class Generation:
     """A continuation of a prompt."""
 

@@ -11,6 +11,7 @@ from heed.models.decoding.batching import padded, plan_batches
 from heed.models.decoding.config import DecodeConfig
 from heed.models.decoding.hypothesis import length_penalty
 from heed.models.errors import ModelError
+from heed.models.records import record
 from heed.models.runtime.protocol import Network
 from heed.models.runtime.states import States
 from heed.models.system.processor import available_cores
@@ -22,7 +23,7 @@ LOGITS = 1 << 25  # log-probabilities in memory at a time (128 MiB)
 Encode = Callable[[Sequence[str]], list[list[int]]]
 
 
-@dataclasses.dataclass(frozen=True)
+@record(frozen=True)
 class Score:
     """The log-probability of a text."""
 
@@ -42,7 +43,7 @@ class Score:
         return self.log_prob / float(length_penalty(self.n_tokens, alpha))
 
 
-@dataclasses.dataclass(frozen=True)
+@record(frozen=True)
 class ScoringInput:
     """Token ids to score, after given token ids."""
 
@@ -55,7 +56,7 @@ class ScoringInput:
         return [bos_id, *(self.given + self.tokens)[:-1]]
 
 
-@dataclasses.dataclass(frozen=True)
+@record(frozen=True)
 class Row:
     """One input row of the network, to score a passage or a part of it."""
 

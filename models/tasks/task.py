@@ -1,8 +1,9 @@
 """Tasks of models, by their names in manifests and commands."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from heed.models.records import record
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from heed.models.bundle.bundle import Bundle
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class Task:
     """A task of models."""
 

@@ -1,12 +1,12 @@
 """A conversation as a text that a language model continues."""
 
-import dataclasses
 from collections.abc import Callable, Iterable
 
 from heed.models.errors import DataError, ModelError
+from heed.models.records import record
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class ChatTemplate:
     """The text around the turns of a conversation; the default is plain text with names."""
 

@@ -1,11 +1,11 @@
 """Answers blocks of texts with their translations."""
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from heed.cli.batch.job import Answer
+from heed.models.records import record
 
 if TYPE_CHECKING:
     from heed.models.decoding.config import DecodeConfig
@@ -31,7 +31,7 @@ class TranslationRequest(NamedTuple):
 Translate = Callable[[TranslationRequest], Answer]
 
 
-@dataclasses.dataclass(frozen=True)
+@record(frozen=True)
 class TranslationWorker:
     """Translates; answers with the best translations of each text."""
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 
 from heed.models.decoding.constraints import Requirement
+from heed.models.records import record
 from heed.models.tasks.translation.aligner import Aligner
 from heed.models.tasks.translation.translation import Sentence, Translation
 from heed.models.text.glossary import Glossary, Occurrence, Words, appears
@@ -15,7 +16,7 @@ Search = Callable[[Sequence[list[int]], list[Requirement]], list[list[Translatio
 Score = Callable[[list[int], Sequence[str]], list[Translation]]
 
 
-@dataclasses.dataclass(frozen=True)
+@record(frozen=True)
 class TermSearch:
     """Searches again where a translation lacks a term.
 

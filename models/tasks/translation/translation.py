@@ -11,12 +11,13 @@ from itertools import accumulate
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from heed.models.records import record
 from heed.models.text.words import Span
 
 Link = tuple[Span, Span]  # a word of a source and a word of its translation, as characters
 
 
-@dataclasses.dataclass(frozen=True)
+@record(frozen=True)
 class Translation:
     """The translation of a line; figures of several sentences are sums."""
 

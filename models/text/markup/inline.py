@@ -20,7 +20,7 @@ CITIES = ("Boston", "London", "Berlin", "Paris", "Chicago")
 PEOPLE = tuple(name for name in NAMES if name not in CITIES)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class Mark:
     """A pair of tags around a span of text, or a single tag at a position."""
 
@@ -205,7 +205,7 @@ def best_run(gains: FloatArray, first: BoolArray, last: BoolArray) -> tuple[floa
     return best
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False, repr=False)
 class _Words:
     """The words of source and translation, and their alignment."""
 
