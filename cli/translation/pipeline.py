@@ -4,11 +4,10 @@ import dataclasses
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from heed.cli.batch.job import Answer
 from heed.cli.batch.workers.translation import Translate, TranslationRequest, TranslationWorker
@@ -25,6 +24,32 @@ FEWEST = 3  # processes that are faster than as many threads: two threads hardly
 
 Item = TypeVar("Item")
 Pool: TypeAlias = "ProcessPool[TranslationRequest, Answer]"
+
+
+class Answering(Protocol):
+    """An answer that may be awaited."""
+
+    def done(self) -> bool:
+        """Whether it is there."""
+        ...
+
+    def result(self) -> Answer:
+        """It, as soon as it is there."""
+        ...
+
+
+class Answered(NamedTuple):
+    """An answer that is there."""
+
+    answer: Answer
+
+    def done(self) -> bool:
+        """See `Answering`."""
+        return True
+
+    def result(self) -> Answer:
+        """See `Answering`."""
+        return self.answer
 
 
 class Pipeline(Closable):
@@ -52,7 +77,7 @@ class Pipeline(Closable):
             asked: Requests, and what each is for. As many are read ahead as keep the processes busy.
             waits: Whether reading the next one may take time; until then, what has been asked is answered.
         """
-        pending = deque[tuple[Item, list[Future[Answer]]]]()
+        pending = deque[tuple[Item, Sequence[Answering]]]()
         requests = _UntilError(asked)
         for item, request in requests:
             pending.append((item, self._ask(request)))
@@ -68,18 +93,17 @@ class Pipeline(Closable):
         if self._pool:
             self._pool.close()
 
-    def _ask(self, request: TranslationRequest) -> list[Future[Answer]]:
+    def _ask(self, request: TranslationRequest) -> Sequence[Answering]:
         """The answers to the parts of a request."""
         if self._start and self._seconds >= SECONDS:
             self._pool, self._start = _tried(self._start), None
         if self._pool:
             return [self._pool.submit(part) for part in request.parts(PART)]
-        began, found = time.monotonic(), Future[Answer]()
-        found.set_result(self._here(request))
+        began, found = time.monotonic(), self._here(request)
         self._seconds += time.monotonic() - began
-        return [found]
+        return [Answered(found)]
 
-    def _are_enough(self, pending: "deque[tuple[Item, list[Future[Answer]]]]") -> bool:
+    def _are_enough(self, pending: "deque[tuple[Item, Sequence[Answering]]]") -> bool:
         """Whether the processes are busy while the oldest answer is taken and written."""
         n_parts = sum(len(parts) for _, parts in islice(pending, 1, None))
         return self._pool is not None and n_parts >= 2 * self._pool.n
@@ -120,10 +144,10 @@ def _tried(start: Callable[[], Pool]) -> "Pool | None":
         return None
 
 
-def _are_done(parts: Sequence[Future[Answer]]) -> bool:
+def _are_done(parts: Sequence[Answering]) -> bool:
     return all(part.done() for part in parts)
 
 
-def _taken(item: Item, parts: Sequence[Future[Answer]]) -> tuple[Item, Answer]:
+def _taken(item: Item, parts: Sequence[Answering]) -> tuple[Item, Answer]:
     answers = [part.result() for part in parts]
     return item, Answer([each for answer in answers for each in answer.result], sum(each.n_tokens for each in answers))

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from heed.models.bundle.external_data import external_files
 from heed.models.bundle.manifest import FileRecord, Manifest
 from heed.models.errors import ModelError
 from heed.models.system.files import sha256, sha256_mapped
-from heed.models.system.threads import ThreadPool
+from heed.models.system.threads import Task
 from heed.models.tokenizers.files import file_names
 
 if TYPE_CHECKING:
@@ -51,12 +52,11 @@ class Bundle:
             ModelError: See the class; damaged weights are reported when the block ends, whatever else it raised.
         """
         bundle = cls(path, weights=False)
-        with ThreadPool(1) as pool:
-            wrong = pool.submit(bundle._wrong_hashes, weights=True)
-            try:
-                yield bundle
-            finally:
-                bundle._refuse(wrong.result())
+        wrong = Task(partial(bundle._wrong_hashes, weights=True))
+        try:
+            yield bundle
+        finally:
+            bundle._refuse(wrong.result())
 
     def _refuse(self, wrong: list[str]) -> None:
         if wrong:

@@ -16,7 +16,7 @@ from heed.models.spec.positions import RelativeBuckets
 from heed.models.spec.stack import StackSpec
 from heed.models.system.forks import call_in_children, never_free
 from heed.models.system.huge_pages import use_huge_pages
-from heed.models.system.threads import ThreadPool
+from heed.models.system.threads import Task
 
 LARGE = 32 << 20  # bytes of weights that do not fit into a processor's cache
 # Types of the KV cache, by ONNX Runtime's names.
@@ -83,9 +83,20 @@ class Graphs:
         call_in_children(self._reload)
         self._inputs: dict[str, dict[str, list[int | str]]] = {}
         first = self._needed_first()
-        with ThreadPool(len(first) if device == "cpu" else 1) as pool:  # loading these takes most of a start
-            self._sessions.update(zip(first, pool.map(self._open, first), strict=True))
+        self._sessions.update(zip(first, self._opened(first), strict=True))
         self._require_fit(first[-1])
+
+    def _opened(self, names: list[str]) -> list[onnxruntime.InferenceSession]:
+        """Graphs; on the CPU they are opened at the same time, for this takes most of a start."""
+        if self.device != "cpu":
+            return [self._open(name) for name in names]
+        others = [Task(functools.partial(self._open, name)) for name in names[:-1]]
+        try:
+            last = self._open(names[-1])
+        finally:
+            for other in others:
+                other.wait()
+        return [*(other.result() for other in others), last]
 
     def _needed_first(self) -> list[str]:
         """The graphs that decoding always needs, the decoder last."""

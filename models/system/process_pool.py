@@ -6,7 +6,7 @@ from queue import SimpleQueue
 from typing import Generic
 
 from heed.models.system.closable import Closable
-from heed.models.system.threads import ThreadPool
+from heed.models.system.thread_pool import ThreadPool
 from heed.models.system.worker_process import Request, Result, WorkerProcess
 
 

@@ -2,39 +2,45 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import Generic, TypeVar
 
 from heed.models.errors import HeedError
 
-Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-class ThreadPool(ThreadPoolExecutor):
-    """Does work in threads; where the system starts no more (`ulimit -u`), in the thread that asks for it."""
+class Task(Generic[Result]):
+    """Work that a thread of its own does; where the system starts no more (`ulimit -u`), the one that asks for it."""
 
-    def submit(
-        self, work: Callable[Arguments, Result], /, *args: Arguments.args, **named: Arguments.kwargs
-    ) -> Future[Result]:
-        """See `ThreadPoolExecutor`."""
-        future, taken = Future[Result](), threading.Lock()
-
-        def once() -> None:
-            if not taken.acquire(blocking=False) or not future.set_running_or_notify_cancel():
-                return
-            try:
-                future.set_result(work(*args, **named))
-            except Exception as error:  # noqa: BLE001 - whoever asks for the result gets it
-                future.set_exception(error)
-
+    def __init__(self, work: Callable[[], Result]) -> None:
+        self._work, self._found = work, list[Result]()
+        self._error: Exception | None = None
+        self._thread: threading.Thread | None = threading.Thread(target=self._do)
         try:
-            super().submit(once)
+            self._thread.start()
         except RuntimeError as error:
             if not is_refused(error):
                 raise
-            once()  # unless a thread of before has taken it, for it is queued
-        return future
+            self._thread = None
+            self._do()
+
+    def _do(self) -> None:
+        try:
+            self._found.append(self._work())
+        except Exception as error:  # noqa: BLE001 - whoever asks for the result gets it
+            self._error = error
+
+    def wait(self) -> None:
+        """Wait for its end."""
+        if self._thread:
+            self._thread.join()
+
+    def result(self) -> Result:
+        """The result, when it has ended; its error is raised."""
+        self.wait()
+        if self._error:
+            raise self._error
+        return self._found[0]
 
 
 def require_threads(n: int) -> None:

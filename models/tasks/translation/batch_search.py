@@ -6,7 +6,7 @@ import math
 import threading
 from bisect import insort
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from heed.models.decoding.batching import BATCH_TOKENS, padded, plan_batches
 from heed.models.decoding.beam_search import search
@@ -15,7 +15,9 @@ from heed.models.decoding.constraints import Requirement
 from heed.models.decoding.hypothesis import Hypothesis, length_penalty
 from heed.models.runtime.states import States
 from heed.models.system.forks import call_in_children
-from heed.models.system.threads import ThreadPool
+
+if TYPE_CHECKING:
+    from heed.models.system.thread_pool import ThreadPool
 
 
 class Query(NamedTuple):
@@ -74,16 +76,25 @@ class BatchSearch:
     ) -> None:
         self._states, self._whole = states, whole
         self._special, self._context, self._workers = special, context, workers
-        self._start_pool()
-        call_in_children(self._start_pool)
+        self._without_threads()
+        call_in_children(self._without_threads)
 
-    def _start_pool(self) -> None:
-        self._pool = ThreadPool(self._workers)  # starts threads on demand
+    def _without_threads(self) -> None:
+        self._pool: ThreadPool | None = None  # made when it is needed
+        self._making = threading.Lock()
+
+    def _threads(self) -> "ThreadPool":
+        from heed.models.system.thread_pool import ThreadPool  # imported here: a line needs none
+
+        with self._making:
+            self._pool = self._pool or ThreadPool(self._workers)
+            return self._pool
 
     def close(self) -> None:
         """End the threads; a later search is told that the model is closed."""
-        self._pool.shutdown()
-        self._start_pool()
+        if self._pool:
+            self._pool.shutdown()
+        self._without_threads()
 
     def search(
         self, queries: Sequence[Query], config: DecodeConfig, n_best: int, batch_size: int
@@ -132,7 +143,7 @@ class BatchSearch:
         if n_workers <= 1:
             work(0)
         else:
-            list(self._pool.map(work, range(n_workers)))
+            list(self._threads().map(work, range(n_workers)))
         return running.results
 
     def advance(self, groups: Sequence[Jobs[Any]], config: DecodeConfig, n_best: int, batch_size: int) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from heed.models.bundle.bundle import Bundle, require_one_vocabulary
 from heed.models.system.processor import available_cores
-from heed.models.system.threads import ThreadPool
+from heed.models.system.threads import Task
 
 if TYPE_CHECKING:
     from heed.models.runtime.protocol import Network
@@ -59,8 +59,8 @@ def load(
         shortlist = shortlist and not others and bundle.has_shortlist
         # ONNX Runtime, before a thread needs it, which would import it in turn with what this one imports then.
         importlib.import_module("heed.models.runtime.network")
-        pool = stack.enter_context(ThreadPool(1))
-        network = pool.submit(_network, bundle, others, device, shortlist=shortlist)
+        network = Task(functools.partial(_network, bundle, others, device, shortlist=shortlist))
+        stack.callback(network.wait)
         src, tgt = bundle.tokenizers(languages)
         from heed.models.tasks.translation.repair import Repair
         from heed.models.tasks.translation.translator import Translator
