@@ -14,13 +14,7 @@ class Field(NamedTuple):
     whole: memoryview  # with its tag, as it stands in the message
 
 
-class Span(NamedTuple):
-    """Where a field stands among bytes."""
-
-    number: int
-    start: int  # of its tag
-    value: int  # of its value
-    end: int
+Span = tuple[int, int, int, int]  # of a field: its number, and where its tag, its value and what follows it begin
 
 
 def fields(message: memoryview) -> Iterator[Field]:
@@ -55,7 +49,7 @@ def spans(message: bytes, start: int, end: int) -> Iterator[Span]:
             raise ValueError(f"unknown wire type {wire_type}")
         if position > end:
             raise ValueError("a field extends beyond its message")
-        yield Span(number, start, position - size, position)
+        yield number, start, position - size, position
 
 
 def field(number: int, value: bytes) -> bytes:
