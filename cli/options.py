@@ -115,7 +115,7 @@ no_repeat_ngram = click.option(
 batch_size = click.option(
     "--batch-size",
     type=click.IntRange(min=1),
-    default=64,
+    default=128,
     show_default=True,
     help="Number of sentences decoded together.",
 )

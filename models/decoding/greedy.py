@@ -12,7 +12,7 @@ from heed.models.runtime.protocol import SearchState
 
 
 class Greedy:
-    """The only hypotheses of a batch of sentences: what `Beams` finds with one beam, in a third of the time.
+    """The only hypotheses of a batch of sentences: what `Beams` finds with one beam, with half of its calls of NumPy.
 
     Args:
         first: The token before each output, not part of it, (B,).

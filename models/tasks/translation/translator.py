@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from heed.models.tasks.translation.terms import TermSearch
     from heed.models.text.glossary import Glossary
 
-BATCH_SIZE = 64  # maximum number of sentences decoded together
-WINDOW = 32  # batches that are sorted by length together
+BATCH_SIZE = 128  # maximum number of sentences decoded together
+WINDOW = 16  # batches that are sorted by length together
 WIDER = 2  # factor of the beam size with constraints, because hypotheses that lack more and less share the beam
 MANY = 256  # texts, to be encoded by several threads
 LONGEST = 512  # tokens; a longer sentence is translated in parts, because attention grows with the square of the length

@@ -54,3 +54,18 @@ def test_sources_of_unequal_lengths_are_encoded_as_by_pytorch(
         state.encode(src, src_mask)
         scores.append(state.score(tgt, tgt, src_mask))
     np.testing.assert_allclose(scores[0], scores[1], rtol=1e-4, atol=1e-5)
+
+
+def test_threads_of_a_small_network_have_sessions_of_their_own(
+    tmp_path: Path, describe: Callable[..., NetworkSpec]
+) -> None:
+    """But not where its files are another model's by then."""
+    torch.manual_seed(3)
+    spec = describe(vocab_size=9)
+    files = write_graphs(Transformer(spec).eval(), "float32", tmp_path)
+    network = OnnxNetwork(tmp_path, spec, files, device="cpu", threads=1)
+    graphs = [network.state()._graphs for _ in range(3)]
+    assert graphs[0] is network
+    assert len({id(each.session("decoder")) for each in graphs}) == 3
+    write_graphs(Transformer(spec).eval(), "float32", tmp_path)
+    assert network.state()._graphs is network
