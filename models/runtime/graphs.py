@@ -87,16 +87,15 @@ class Graphs:
         self._require_fit(first[-1])
 
     def _opened(self, names: list[str]) -> list[onnxruntime.InferenceSession]:
-        """Graphs; on the CPU they are opened at the same time, for this takes most of a start."""
+        """Graphs; on the CPU the last one, which takes as long as all others, is opened beside them."""
         if self.device != "cpu":
             return [self._open(name) for name in names]
-        others = [Task(functools.partial(self._open, name)) for name in names[:-1]]
+        last = Task(functools.partial(self._open, names[-1]))
         try:
-            last = self._open(names[-1])
+            others = [self._open(name) for name in names[:-1]]
         finally:
-            for other in others:
-                other.wait()
-        return [*(other.result() for other in others), last]
+            last.wait()
+        return [*others, last.result()]
 
     def _needed_first(self) -> list[str]:
         """The graphs that decoding always needs, the decoder last."""
