@@ -1,5 +1,6 @@
 """A bundle's graphs, loaded in ONNX Runtime when they are needed."""
 
+import contextlib
 import functools
 import threading
 from collections.abc import Collection
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from heed.models.errors import ModelError
+from heed.models.errors import HeedError, ModelError
 from heed.models.runtime.session import open_session
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.positions import RelativeBuckets
@@ -146,7 +147,10 @@ class Graphs:
         """
         suits = self._is_small and self.device == "cpu" and self.spec.encoder is not None
         # Files that were replaced in the meantime would be another model.
-        return self._again() if suits and _stamp(self._directory) == self._stamp else self
+        if suits and _stamp(self._directory) == self._stamp:
+            with contextlib.suppress(HeedError):  # memory or threads are short; the others do as well
+                return self._again()
+        return self
 
     @property
     def context(self) -> int | None:

@@ -77,7 +77,7 @@ class OnnxState:
             self._shortlist = BatchShortlist(found, self._graphs.decoder_spec.vocab_size, self._graphs.device)
 
     def _set_lengths(self, lengths: IntArray) -> None:
-        self._lengths, self._longest = lengths, int(lengths.max())
+        self._lengths, self._longest = lengths, int(lengths.max(initial=0))
         self._are_alike = bool((lengths == self._longest).all())
 
     def _fitting_memory(self, src_mask: BoolArray) -> BoolArray:

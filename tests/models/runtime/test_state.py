@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,8 @@ from hypothesis.extra import numpy as arrays
 from heed.export.exporter import write_graphs
 from heed.models.arrays import BoolArray
 from heed.models.decoding.batching import padded
+from heed.models.errors import HeedError
+from heed.models.runtime.graphs import Graphs
 from heed.models.runtime.network import OnnxNetwork
 from heed.models.runtime.state import ENCODED, _computed
 from heed.models.spec.network import NetworkSpec
@@ -56,10 +59,14 @@ def test_sources_of_unequal_lengths_are_encoded_as_by_pytorch(
     np.testing.assert_allclose(scores[0], scores[1], rtol=1e-4, atol=1e-5)
 
 
+def refuse(*_: object) -> None:
+    raise HeedError("out of memory")
+
+
 def test_threads_of_a_small_network_have_sessions_of_their_own(
-    tmp_path: Path, describe: Callable[..., NetworkSpec]
+    tmp_path: Path, describe: Callable[..., NetworkSpec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """But not where its files are another model's by then."""
+    """But not where memory is short, or its files are another model's by then."""
     torch.manual_seed(3)
     spec = describe(vocab_size=9)
     files = write_graphs(Transformer(spec).eval(), "float32", tmp_path)
@@ -67,5 +74,8 @@ def test_threads_of_a_small_network_have_sessions_of_their_own(
     graphs = [network.state()._graphs for _ in range(3)]
     assert graphs[0] is network
     assert len({id(each.session("decoder")) for each in graphs}) == 3
+    with monkeypatch.context() as short:
+        short.setattr(Graphs, "_opened", refuse)
+        assert network.state()._graphs is network
     write_graphs(Transformer(spec).eval(), "float32", tmp_path)
     assert network.state()._graphs is network
