@@ -84,7 +84,11 @@ class IntegerAttentionWriter(AttentionWriter):
 
     def write(self, name: str, new: ir.Value, places: ir.Value, n_slots: str) -> ir.Value:
         """See `AttentionWriter`; new keys or values are whole numbers in floats."""
-        written = self.graph.op("ScatterND", self.cache(f"past_{name}", n_slots), places, self._bytes(new, _type(name)))
+        return self._written(name, self._bytes(new, _type(name)), places, n_slots)
+
+    def _written(self, name: str, new: ir.Value, places: ir.Value, n_slots: str) -> ir.Value:
+        """Bytes written into those of an input; an output of the graph."""
+        written = self.graph.op("ScatterND", self.cache(f"past_{name}", n_slots), places, new)
         self.graph.output(name, written, _type(name), self.cache_shape(n_slots))
         return written
 
@@ -95,10 +99,7 @@ class IntegerAttentionWriter(AttentionWriter):
         split = graph.integers(0, 0, -1, self.attention.d_head)
         keys, values = (self.by_token(self._projected(name, part, memory), src) for part in ("key", "value"))
         values = graph.op("Reshape", self._bytes(values, INT8), split)
-        values = graph.op("Transpose", values, perm=[0, 2, 1, 3])
-        past = self.cache(f"past_memory_values.{number}", "M")
-        written = graph.op("ScatterND", past, places, values)
-        graph.output(f"memory_values.{number}", written, INT8, self.cache_shape("M"))
+        self._written(f"memory_values.{number}", graph.op("Transpose", values, perm=[0, 2, 1, 3]), places, "M")
 
         keys, past = graph.op("Reshape", self._columns(keys), split), self.cache(f"past_memory_keys.{number}", "M")
         lacking = graph.op("Sub", graph.op("Shape", past, start=3), graph.op("Shape", keys, start=1, end=2))
