@@ -44,7 +44,7 @@ class GraphBuilder:
 
     Args:
         name: Name of the graph.
-        weights: The file of weights.
+        weights: The weights of all graphs.
         precision: Precision of its matrix products: "float32", "float16" or "int8".
         scales: Scales of what int8 products read, by the products' names; a product without one has a scale per row.
     """
@@ -116,17 +116,17 @@ class GraphBuilder:
         return self.constant(list(values), np.int64)
 
     def weight(self, name: str, array: Array) -> ir.Value:
-        """An array in the file of weights."""
+        """An array of the network."""
         return self._referred(name, self._weights.tensor(name, array))
 
-    def _referred(self, name: str, tensor: ir.ExternalTensor) -> ir.Value:
-        """An array in the file of weights, of which a graph has one reference."""
+    def _referred(self, name: str, tensor: ir.TensorProtocol) -> ir.Value:
+        """An array of the network, which a graph has, or refers to, once."""
         if name not in self._constants:
             self._constants[name] = self._tape.initializer(tensor, name=name)
         return self._constants[name]
 
     def _known(self, *names: str) -> list[ir.Value] | None:
-        """Arrays that another graph, or this one, has put in the file of weights; None: not all are there."""
+        """Arrays of the network that another graph, or this one, has asked for; None: not all of them."""
         found = [(name, tensor) for name in names if (tensor := self._weights.find(name)) is not None]
         return [self._referred(*each) for each in found] if len(found) == len(names) else None
 
@@ -280,7 +280,7 @@ class GraphBuilder:
         return self._tape.nodes
 
     def save(self, path: Path) -> None:
-        """Write the graph without its weights, which are in a shared file."""
+        """Write the graph without its large weights, which are in a shared file."""
         graph = ir.Graph(
             self._inputs,
             self._outputs,

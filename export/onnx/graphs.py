@@ -81,7 +81,7 @@ class NetworkWriter:
         spec: The network's specification.
         state: Its weights, by the names of `heed.models.spec.parameters`.
         precision: Precision of matrix products: "float32", "float16", "int8" or "int4".
-        weights: The file of weights.
+        weights: The weights of all graphs.
         calibration: Scales of integers; None: none is known.
     """
 
