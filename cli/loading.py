@@ -1,7 +1,7 @@
 """Finding and loading the model of a command, and the settings of its search."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,8 +71,9 @@ def load_translator(
     glossary: Path | None = None,
     aligns: bool = False,
     repair: bool = True,
+    meanwhile: Callable[[], object] | None = None,
 ) -> "Translator":
-    """Load a translation model, or an ensemble; see Translator.load.
+    """Load a translation model, or an ensemble; see `heed.models.tasks.translation.loading.load`.
 
     Raises:
         ModelError: It cannot be used here.
@@ -89,6 +90,7 @@ def load_translator(
             glossary=glossary,
             aligns=aligns,
             repair=repair,
+            meanwhile=meanwhile,
         )
     _loaded[:] = [translator]
     return translator

@@ -19,6 +19,8 @@ ENVIRONMENT = {
     "HEED_API_KEY": "Keys that clients of heed serve must send, with commas between.",
     "NO_COLOR": "Print no colours, whatever the value.",
 }
+# Parameters of the options that beam search has.
+BEAM_SEARCH = ("beam_size", "beam_threshold", "length_penalty", "max_length", "repetition_penalty", "no_repeat_ngram")
 TEXT_FILE = InputPath(exists=True, dir_okay=False)
 
 

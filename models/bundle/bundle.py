@@ -1,7 +1,7 @@
 """A model on disk: a directory whose manifest lists every file."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -144,7 +144,14 @@ class Bundle:
 
         return OnnxEncoder(self.path, self.manifest.network, self.manifest.files, device=device, threads=threads)
 
-    def network(self, *, device: str, threads: int, shortlist: bool = False) -> "OnnxNetwork":
+    def network(
+        self,
+        *,
+        device: str,
+        threads: int,
+        shortlist: bool = False,
+        meanwhile: Callable[[], object] | None = None,
+    ) -> "OnnxNetwork":
         """Load the graphs; see `heed.models.runtime.network.OnnxNetwork`."""
         from heed.models.runtime.network import OnnxNetwork  # imported here, so that help needs no ONNX Runtime
 
@@ -155,6 +162,7 @@ class Bundle:
             device=device,
             threads=threads,
             shortlist=shortlist,
+            meanwhile=meanwhile,
         )
 
     def _flaw(self, name: str, record: FileRecord) -> str | None:

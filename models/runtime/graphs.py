@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Graphs:
         device: "cpu" or "cuda".
         threads: Number of CPU threads.
         shortlist: Decode over the shortlist of a batch's sources; the bundle must have one.
+        meanwhile: What else to do while the graphs are opened.
 
     Raises:
         ModelError: The device is unusable, ONNX Runtime refuses a graph, or graphs and description do not match.
@@ -56,6 +57,7 @@ class Graphs:
         device: str,
         threads: int,
         shortlist: bool = False,
+        meanwhile: Callable[[], object] | None = None,
     ) -> None:
         self.spec, self.device, self.has_shortlist = spec, device, shortlist
         self._directory, self.threads = directory, threads
@@ -83,26 +85,31 @@ class Graphs:
         self._loading = threading.Lock()
         call_in_children(self._reload)
         self._inputs: dict[str, dict[str, list[int | str]]] = {}
-        first = self._needed_first()
-        self._sessions.update(zip(first, self._opened(first), strict=True))
-        self._require_fit(first[-1])
+        self._open_first(meanwhile or (lambda: None))
+        self._require_fit("stream" if self.has_stream else "decoder")
 
-    def _opened(self, names: list[str]) -> list[onnxruntime.InferenceSession]:
-        """Graphs; on the CPU the last one, which takes as long as all others, is opened beside them."""
+    def _open_first(self, meanwhile: Callable[[], object]) -> None:
+        """Open the graphs that decoding always needs; on the CPU another thread opens all but the encoder.
+
+        This thread opens the encoder, after what else it has to do: three threads on two cores would wait for each
+        other, and Linux would leave two of them on one core for a while.
+        """
+        decoder = ["stream"] if self.has_stream else ["decoder", *(["shortlist"] if self.has_shortlist else [])]
+        encoder = ["encoder"] if self.spec.encoder and not self.has_stream else []
         if self.device != "cpu":
-            return [self._open(name) for name in names]
-        last = Task(functools.partial(self._open, names[-1]))
+            meanwhile()
+            self._sessions |= self._open_all([*encoder, *decoder])
+            return
+        beside = Task(functools.partial(self._open_all, decoder))
         try:
-            others = [self._open(name) for name in names[:-1]]
+            meanwhile()
+            self._sessions |= self._open_all(encoder)
         finally:
-            last.wait()
-        return [*others, last.result()]
+            beside.wait()
+        self._sessions |= beside.result()
 
-    def _needed_first(self) -> list[str]:
-        """The graphs that decoding always needs, the decoder last."""
-        if self.has_stream:
-            return ["stream"]
-        return [*(["encoder"] if self.spec.encoder else []), *(["shortlist"] if self.has_shortlist else []), "decoder"]
+    def _open_all(self, names: Sequence[str]) -> dict[str, onnxruntime.InferenceSession]:
+        return {name: self._open(name) for name in names}
 
     def _reload(self) -> None:
         """Open the graphs again when they are needed: in a forked process, those of before have lost their threads."""

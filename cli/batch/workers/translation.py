@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from heed.cli.batch.job import Answer
 from heed.models.records import record
+from heed.models.tasks.translation.keeper import Keeper
 
 if TYPE_CHECKING:
     from heed.models.decoding.config import DecodeConfig
-    from heed.models.tasks.translation.keeper import Keeper
     from heed.models.tasks.translation.translator import Translator
 
 
@@ -61,8 +61,6 @@ class TranslationWorker:
 
     def using(self, translator: "Translator") -> Translate:
         """What answers requests with a translator."""
-        from heed.models.tasks.translation.keeper import Keeper
-
         keepers: dict[tuple[tuple[str, ...], bool], Keeper] = {}
 
         def answer(request: TranslationRequest) -> Answer:
@@ -73,7 +71,7 @@ class TranslationWorker:
 
         return answer
 
-    def _answer(self, keeper: "Keeper", request: TranslationRequest) -> Answer:
+    def _answer(self, keeper: Keeper, request: TranslationRequest) -> Answer:
         found = keeper.n_best(
             request.texts,
             self.config,

@@ -1,34 +1,22 @@
 """`heed translate`."""
 
-import contextlib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from heed.cli import messages, options
-from heed.cli.batch.workers.translation import TranslationWorker
 from heed.cli.command import Command
-from heed.cli.io import results
 from heed.cli.io.formats import choice
-from heed.cli.io.line_progress import LineProgress
 from heed.cli.io.locations import InputFile, OutputPath, expand, is_url
 from heed.cli.jobs import Job, make_directory, plan, tell_formats
-from heed.cli.loading import find_models, load_translator, search_config
+from heed.cli.loading import find_models, load_translator
 from heed.cli.translation import kept
-from heed.cli.translation.pipeline import Pipeline, processes
-from heed.cli.translation.translated_file import Settings, TranslatedFile, TranslationJob
-from heed.models.errors import HeedError
-from heed.models.system.files import refuse_existing, sha256
+from heed.models.system.files import refuse_existing
 from heed.models.system.streams import is_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from heed.models.decoding.config import DecodeConfig
-
-SEARCH = ("beam_size", "beam_threshold", "length_penalty", "max_length", "repetition_penalty", "no_repeat_ngram")
+    from heed.cli.translation.run import Run
 
 
 class Column(click.types.StringParamType):
@@ -65,7 +53,7 @@ class Shard(click.ParamType[tuple[int, int]]):
         "Formats": ("input_format", "column", "field", "document", "everything", "skip_bad", "strict"),
         "Results": ("as_json", "n_best", "alignments"),
         "Terms and tags": ("protect", "keep_tags", "glossary", "repair"),
-        "Model and search": ("model", "source", "target", *SEARCH, "shortlist", "split"),
+        "Model and search": ("model", "source", "target", *options.BEAM_SEARCH, "shortlist", "split"),
         "Running": ("shard", "resume", "batch_size", "device", "threads", "ray"),
     },
 )
@@ -183,16 +171,17 @@ def command(
     tell_formats(jobs, asked["input_format"])
     paths = find_models(model, (source, target))
     loading = _loading(jobs, asked)
+
+    def run() -> "Run":
+        from heed.cli.translation.run import Run  # imported here, so that a model is opened meanwhile
+
+        return Run(jobs, paths, asked, shard, loading, threads)
+
     if is_large:
-        threads, settings = threads or 1 if ray else threads, _settings(paths, asked, shard)
-        ctx.exit(_translate_large(jobs, paths, settings, loading, ray=ray, threads=threads, force=force))
+        ctx.exit(run().in_blocks(ray=ray, force=force))
     device, glossary = asked["device"], asked["glossary"]
-    translator = load_translator(paths, device=device, threads=threads, glossary=glossary, **loading)
-    settings = _settings(paths, asked, shard)  # after loading, for it imports what is imported while a model is loaded
-    worker = _worker(_config(translator.config, asked), loading, threads, asked)
-    with Pipeline(worker.using(translator), processes(worker, paths, translator.workers)) as pipeline:
-        run = _Run(pipeline, {"resume": resume, "force": force}, settings(translator.pieces))
-        ctx.exit(run.translate_all(jobs))
+    translator = load_translator(paths, device=device, threads=threads, glossary=glossary, meanwhile=run, **loading)
+    ctx.exit(run().here(translator, resume=resume, force=force))
 
 
 def _loading(jobs: list[Job], asked: dict[str, Any]) -> dict[str, Any]:
@@ -200,73 +189,6 @@ def _loading(jobs: list[Job], asked: dict[str, Any]) -> dict[str, Any]:
     protects = asked["protect"] or asked["keep_tags"] or any(job.format not in choice.LINE_FORMATS for job in jobs)
     loading = {name: asked[name] for name in ("shortlist", "split", "repair")}
     return loading | {"aligns": bool(protects or asked["alignments"])}
-
-
-def _translate_large(
-    jobs: list[Job],
-    paths: list[Path],
-    settings: "Callable[[results.Pieces], Settings]",
-    loading: dict[str, Any],
-    *,
-    ray: str | None,
-    threads: int | None,
-    force: bool,
-) -> int:
-    """Translate in blocks, here or on a Ray cluster; returns the exit status."""
-    from heed.cli.batch.command import run_jobs
-    from heed.models.bundle.bundle import Bundle
-    from heed.models.text.glossary import Glossary
-
-    with Bundle.loading(paths[0]) as bundle:
-        manifest, (_, tgt) = bundle.require("translate"), bundle.tokenizers()
-    found = settings(lambda tokens: [tgt.piece(token) for token in tokens])
-    if glossary := found.asked["glossary"]:
-        Glossary.read(glossary, tgt)  # refuses a bad one, before workers have it under another name
-    worker = _worker(_config(manifest.decode, found.asked), loading, threads, found.asked)
-    made = [TranslationJob(job, found) for job in jobs]
-    names = [name for job in jobs for name in job.names]
-    return run_jobs(made, worker, paths, ray=ray, names=names, force=force)
-
-
-class _Run:
-    """What the jobs of a command share, when this process does them."""
-
-    def __init__(self, pipeline: Pipeline, how: dict[str, bool], settings: Settings) -> None:
-        self._pipeline, self._how, self._settings = pipeline, how, settings
-
-    def translate_all(self, jobs: list[Job]) -> int:
-        """Do all jobs; returns the exit status.
-
-        Raises:
-            HeedError: The only job fails. The error of one of several is told, and the others are done.
-        """
-        status = 0
-        for job in jobs:
-            try:
-                self._translate_job(job)
-            except HeedError as error:
-                if len(jobs) == 1:
-                    raise
-                click.echo(f"Error: {error}", err=True)
-                status = status or error.exit_code
-        return status
-
-    def _translate_job(self, job: Job) -> None:
-        """Translate some inputs into an output."""
-        from heed.cli.io.outputs import open_output
-
-        file, note = TranslatedFile(job, self._settings), self._settings.note(job) if job.output else {}
-        source = file.source
-        with (
-            contextlib.closing(source),
-            open_output(job.file, note, **self._how) as sink,
-            LineProgress(source.size, hidden=job.output is None and sys.stdout.isatty()) as progress,
-        ):
-            asked = ((window, file.request(window)) for window in sink.unwritten(file.windows()))
-            for window, answer in self._pipeline.answers(asked, source.waits):
-                sink.write(file.lines(source.first + sink.n_records, window, answer.result), window)
-                progress.add(len(window), source.position)
-        file.tell()
 
 
 def _is_complete(job: Job, *, resume: bool, force: bool) -> bool:
@@ -327,62 +249,3 @@ def _overwrites(job: Job) -> bool:
     """Whether the output is one of the inputs."""
     file = job.file
     return file is not None and file.exists() and any(Path(name).samefile(file) for name in job.names if name != "-")
-
-
-def _job(paths: list[Path], asked: dict[str, Any]) -> dict[str, object]:
-    """What the output depends on, besides the input."""
-    import importlib.metadata  # imported here, because a start without -o does not need it
-
-    from heed.models.bundle import manifest
-
-    digests = [sha256(path / manifest.FILE_NAME) for path in paths]  # the manifest has the hashes of all files
-    glossary = asked["glossary"] and sha256(asked["glossary"])
-    model: object = digests[0] if len(digests) == 1 else digests
-    return {"heed": importlib.metadata.version("heed"), "model": model, **asked, "glossary": glossary}
-
-
-def _settings(
-    paths: list[Path], asked: dict[str, Any], shard: tuple[int, int] | None
-) -> "Callable[[results.Pieces], Settings]":
-    """What the outputs share, once it is known how tokens are shown."""
-    from heed.models.bundle import catalog
-    from heed.models.tasks.translation.translator import WINDOW
-
-    def note(job: Job) -> dict[str, object]:
-        return _job(paths, {"shard": shard, **asked, "input_format": job.format})
-
-    return lambda pieces: Settings(
-        asked,
-        shard,
-        asked["batch_size"] * WINDOW,
-        _result(pieces, asked),
-        lambda: catalog.languages_of(paths[0]) or ("", ""),
-        note,
-    )
-
-
-def _worker(
-    config: "DecodeConfig", loading: dict[str, Any], threads: int | None, asked: dict[str, Any]
-) -> TranslationWorker:
-    glossary = asked["glossary"] and asked["glossary"].read_bytes()
-    n_best, batch_size = asked["n_best"] or 1, asked["batch_size"]
-    return TranslationWorker(
-        asked["device"], threads, loading, glossary, config, n_best, batch_size, asked["alignments"]
-    )
-
-
-def _config(default: "DecodeConfig", asked: dict[str, Any]) -> "DecodeConfig":
-    """The model's search settings, overridden by the options."""
-    config = search_config(default, {name: asked[name] for name in SEARCH})
-    n_best = asked["n_best"] or 1
-    if n_best > config.beam_size:
-        raise click.UsageError(f"--n-best {n_best} needs a --beam-size of at least {n_best}, not {config.beam_size}.")
-    return config
-
-
-def _result(pieces: results.Pieces, asked: dict[str, Any]) -> results.Result:
-    if asked["as_json"]:
-        return results.json_object(pieces, asked["n_best"] or 1, alignments=asked["alignments"])
-    if asked["alignments"]:
-        return results.aligned_moses if asked["n_best"] else results.aligned
-    return results.moses if asked["n_best"] else results.filled

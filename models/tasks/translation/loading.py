@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from heed.models.bundle.bundle import Bundle, require_one_vocabulary
 from heed.models.system.processor import available_cores
-from heed.models.system.threads import Task
 
 if TYPE_CHECKING:
     from heed.models.runtime.protocol import Network
@@ -31,6 +30,7 @@ def load(
     aligns: bool = False,
     languages: tuple[str, str] | None = None,
     repair: bool = True,
+    meanwhile: Callable[[], object] | None = None,
 ) -> "Translator":
     """Load a bundle, or several as an ensemble, whose log-probabilities are averaged.
 
@@ -46,6 +46,7 @@ def load(
         aligns: Whether words will be aligned: for mark-up, or for the caller.
         languages: Of source and target, for a network that is told of them; None: those that the bundle names.
         repair: Search again where a translation lost a number, an address, a code word or a name; see `Repair`.
+        meanwhile: What else to do while ONNX Runtime opens the graphs.
 
     Raises:
         DataError: The glossary cannot be used.
@@ -57,17 +58,27 @@ def load(
         manifest = bundle.require("translate")
         require_one_vocabulary(bundle, others)
         shortlist = shortlist and not others and bundle.has_shortlist
-        # ONNX Runtime, before a thread needs it, which would import it in turn with what this one imports then.
-        importlib.import_module("heed.models.runtime.network")
-        network = Task(functools.partial(_network, bundle, others, device, shortlist=shortlist))
-        stack.callback(network.wait)
-        src, tgt = bundle.tokenizers(languages)
-        from heed.models.tasks.translation.repair import Repair
-        from heed.models.tasks.translation.translator import Translator
+        tokenizers = functools.cache(functools.partial(bundle.tokenizers, languages))
 
+        def prepare() -> None:
+            """Do what can be done while ONNX Runtime opens a graph."""
+            tokenizers()
+            for name in ("repair", "translator"):
+                importlib.import_module(f"heed.models.tasks.translation.{name}")
+            if meanwhile:
+                meanwhile()
+
+        network: Network = bundle.network(device=device, threads=1, shortlist=shortlist, meanwhile=prepare)
+        if others:
+            network = _ensemble(network, others, device)
+
+    from heed.models.tasks.translation.repair import Repair
+    from heed.models.tasks.translation.translator import Translator
+
+    src, tgt = tokenizers()
     whole = functools.partial(bundle.network, device=device, threads=1) if shortlist else None
     return Translator(
-        network.result(),
+        network,
         src,
         tgt,
         manifest.decode,
@@ -81,15 +92,7 @@ def load(
     )
 
 
-def _network(bundle: Bundle, others: Sequence[Bundle], device: str, *, shortlist: bool) -> "Network":
-    """The network of a bundle, or of an ensemble.
-
-    Raises:
-        ModelError: The device cannot be used.
-    """
-    network: Network = bundle.network(device=device, threads=1, shortlist=shortlist)
-    if not others:
-        return network
+def _ensemble(network: "Network", others: Sequence[Bundle], device: str) -> "Network":
     from heed.models.runtime.ensemble import EnsembleNetwork  # imported here: few need it
 
     return EnsembleNetwork([network, *(each.network(device=device, threads=1) for each in others)])

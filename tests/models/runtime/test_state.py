@@ -75,7 +75,7 @@ def test_threads_of_a_small_network_have_sessions_of_their_own(
     assert graphs[0] is network
     assert len({id(each.session("decoder")) for each in graphs}) == 3
     with monkeypatch.context() as short:
-        short.setattr(Graphs, "_opened", refuse)
+        short.setattr(Graphs, "_open_first", refuse)
         assert network.state()._graphs is network
     write_graphs(Transformer(spec).eval(), "float32", tmp_path)
     assert network.state()._graphs is network
