@@ -10,7 +10,7 @@ import torch
 from heed.export.alignment_heads import choose_heads
 from heed.export.manifest import write_manifest
 from heed.export.model_details import ModelDetails
-from heed.export.onnx.calibration import Calibration, calibrate
+from heed.export.onnx.calibration.calibration import Calibration, calibrate
 from heed.export.onnx.graphs import NetworkWriter
 from heed.export.onnx.weights import FILE_NAME, Weights
 from heed.export.proof import encoder_parity, parity, quality

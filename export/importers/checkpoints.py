@@ -17,7 +17,7 @@ from heed.export.importers.tokenizers.gguf_vocabulary import gguf_vocabulary
 from heed.export.importers.tokenizers.reading import embedding
 from heed.export.importers.tokenizers.vocabulary import Vocabulary, sentencepiece_pieces
 from heed.export.importers.weights import ImportedWeights, WithoutTokens
-from heed.export.onnx.calibration import Calibration
+from heed.export.onnx.calibration.calibration import Calibration
 from heed.models.arrays import FloatArray
 from heed.models.decoding.config import DecodeConfig
 from heed.models.errors import ModelError

@@ -60,7 +60,7 @@ from heed.export.onnx.attention import AttentionWriter, can_stream
 from heed.export.onnx.block import BOOL, FLOAT, INT32, INT64, LiveTokens, State
 from heed.export.onnx.blockwise import BlockGraphBuilder, is_blockwise
 from heed.export.onnx.builder import GraphBuilder
-from heed.export.onnx.calibration import Calibration
+from heed.export.onnx.calibration.calibration import Calibration
 from heed.export.onnx.integer_attention import IntegerAttentionWriter
 from heed.export.onnx.recurrence import RecurrenceWriter
 from heed.export.onnx.relative import RelativeWriter

@@ -72,8 +72,8 @@ def make(work: Path, n_prompt: int) -> None:
     import torch
 
     from heed.export.exporter import write_graphs
-    from heed.export.onnx.cache_scales import cache_scales
-    from heed.export.onnx.calibration import Calibration
+    from heed.export.onnx.calibration.cache_scales import cache_scales
+    from heed.export.onnx.calibration.calibration import Calibration
     from heed.models.tokenizers.subwords import write_tokenizers
     from heed.transformer.data.vocabulary import train_tokenizer
     from heed.transformer.decoding import TorchNetwork

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from heed.export import exporter
 from heed.export.exporter import write_graphs
-from heed.export.onnx.calibration import Calibration, calibrate
+from heed.export.onnx.calibration.calibration import Calibration, calibrate
 from heed.export.onnx.integer_attention import AttentionScales
 from heed.export.onnx.rowwise import quantize_rows
 from heed.export.proof import parity

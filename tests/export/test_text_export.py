@@ -14,8 +14,8 @@ from torch import Tensor
 from heed.export.exporter import write_graphs
 from heed.export.importers.bundle import _Stored as Stored
 from heed.export.importers.bundle import find_weights, from_bundle, read_arrays
-from heed.export.onnx.cache_scales import cache_scales
-from heed.export.onnx.calibration import Calibration
+from heed.export.onnx.calibration.cache_scales import cache_scales
+from heed.export.onnx.calibration.calibration import Calibration
 from heed.models.arrays import FloatArray, IntArray
 from heed.models.bundle import manifest as manifests
 from heed.models.bundle.bundle import Bundle

@@ -16,7 +16,7 @@ from heed.export.importers.formats.tensors import Tensors
 from heed.export.importers.tokenizers.vocabulary import Vocabulary, filled, mapped_files, processor
 from heed.export.importers.weights import IMPOSSIBLE, ImportedWeights, TensorSource
 from heed.export.onnx.builder import LEVELS, SIGNED_LEVELS
-from heed.export.onnx.calibration import Calibration
+from heed.export.onnx.calibration.calibration import Calibration
 from heed.models.arrays import FloatArray
 from heed.models.decoding.config import DecodeConfig
 from heed.models.errors import ModelError

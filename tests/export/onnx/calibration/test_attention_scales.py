@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heed.export.exporter import write_graphs
-from heed.export.onnx.attention_scales import attention_scales
-from heed.export.onnx.calibration import Calibration, calibrate
+from heed.export.onnx.calibration.attention_scales import attention_scales
+from heed.export.onnx.calibration.calibration import Calibration, calibrate
 from heed.export.onnx.integer_attention import fits_integers
 from heed.models.arrays import FloatArray
 from heed.models.decoding.batching import padded

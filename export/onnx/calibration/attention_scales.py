@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from heed.export.onnx.builder import SIGNED_LEVELS
-from heed.export.onnx.input_scales import states_of
+from heed.export.onnx.calibration.input_scales import states_of
 from heed.export.onnx.integer_attention import AttentionScales
 from heed.export.onnx.rowwise import LARGEST as COLUMN_LEVELS
 from heed.models.arrays import FloatArray

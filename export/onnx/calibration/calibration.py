@@ -1,14 +1,14 @@
-"""Calibration: what integers stand for, measured on text."""
+"""The scales of a network's graphs, and what measures them."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
 from heed.export.onnx.attention import Scales, can_stream
-from heed.export.onnx.attention_scales import attention_scales
 from heed.export.onnx.blockwise import BITS, is_blockwise
-from heed.export.onnx.cache_scales import cache_scales
-from heed.export.onnx.input_scales import input_scales
+from heed.export.onnx.calibration.attention_scales import attention_scales
+from heed.export.onnx.calibration.cache_scales import cache_scales
+from heed.export.onnx.calibration.input_scales import input_scales
 from heed.export.onnx.integer_attention import AttentionScales, fits_integers
 from heed.models.tasks.scorer import ScoringInput
 from heed.transformer.model import Transformer

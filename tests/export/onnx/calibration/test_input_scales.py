@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from heed.export.onnx.input_scales import PRECISE, _levels, _Sizes
+from heed.export.onnx.calibration.input_scales import PRECISE, _levels, _Sizes
 from heed.models.spec.network import NetworkSpec
 from heed.models.spec.stack import FeedForwardSpec, StackSpec
 

@@ -1,0 +1,1 @@
+"""Calibration: what integers stand for, measured on text."""
